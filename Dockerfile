@@ -1,0 +1,15 @@
+# The image of docker-compose.yaml: Airflow's own, with exactly what requirements.lock says.
+FROM apache/airflow:slim-3.3.2-python3.12
+
+# Below /opt/airflow all files belong to the image's user `airflow` (50000), which is not root.
+COPY --chown=airflow:0 requirements.lock /opt/airflow/requirements.lock
+# The image brings uv. Every file is checked against its hash in the lock.
+RUN uv pip install --no-cache --require-hashes -r /opt/airflow/requirements.lock
+
+COPY --chown=airflow:0 include /opt/airflow/include
+COPY --chown=airflow:0 plugins /opt/airflow/plugins
+COPY --chown=airflow:0 dags /opt/airflow/dags
+
+# The project's root, so that DAGs and plugins can `from include.dsar import …`.
+ENV PYTHONPATH=/opt/airflow
+USER airflow

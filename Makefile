@@ -1,0 +1,62 @@
+# `make` alone tells what there is. Works with GNU make 3.81 (macOS) and later.
+SHELL := /bin/sh
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+SEED := 1
+COUNT := 500
+ENVIRONMENT := .venv/.synced
+
+.DEFAULT_GOAL := help
+.PHONY: help environment demo up test crash faults fuzz lint lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+environment: $(ENVIRONMENT) ## .venv, as requirements-dev.lock says
+
+demo: $(ENVIRONMENT) ## about 200 synthetic DSARs through the whole stack, in a few minutes
+	@$(BIN)/python -m include.stack demo
+
+up: $(ENVIRONMENT) ## the stack in the foreground, UI on 127.0.0.1:8080; Ctrl-C ends it
+	@$(BIN)/python -m include.stack up
+
+test: lint ## lint and all tests
+	$(BIN)/python -m pytest
+
+crash: $(ENVIRONMENT) ## SEED=1 COUNT=500: kill a run beside every step, then COUNT pairs of steps; an hour
+	SEED=$(SEED) COUNT=$(COUNT) $(BIN)/python -m pytest -s tests/crash/every_step.py
+
+faults: $(ENVIRONMENT) ## the stack's own parts killed in the middle of a run; ten minutes
+	$(BIN)/python -m pytest tests/e2e/stack_faults.py
+
+fuzz: $(ENVIRONMENT) ## the property tests with new random examples, many of them; half an hour
+	HYPOTHESIS_PROFILE=fuzz DSAR_MODEL_EXAMPLES=$(COUNT) $(BIN)/python -m pytest tests/model $$(grep -lr hypothesis tests/unit)
+
+lint: $(ENVIRONMENT) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict include plugins
+
+lock: $(BIN)/uv ## compile both lock files anew from requirements.txt and requirements-dev.txt
+	UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --universal --generate-hashes \
+		--python-version 3.11 --quiet requirements.txt -o requirements.lock
+	UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --universal --generate-hashes \
+		--python-version 3.11 --quiet -c requirements.lock requirements-dev.txt -o requirements-dev.lock
+
+clean: ## remove the environment and all local state: .venv, .dsar, caches
+	rm -rf .venv .dsar .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp is written last, so an interrupted installation is done again.
+$(ENVIRONMENT): requirements-dev.lock $(BIN)/uv
+	$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python requirements-dev.lock
+	@touch $@
+
+$(BIN)/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or later is needed, and $(PYTHON) is not: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' || { \
+		echo "$(PYTHON) lacks the venv module: install python3-venv (Debian, Ubuntu)" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)

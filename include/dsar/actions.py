@@ -1,0 +1,23 @@
+"""What a request asks for, in the words that sources use for it."""
+
+from __future__ import annotations
+
+from include.dsar.errors import InvalidRow
+from include.dsar.model import Action
+
+WORDS = {
+    "access": Action.ACCESS,  # OpenDSR's words
+    "portability": Action.ACCESS,
+    "erasure": Action.ERASURE,
+    "export": Action.ACCESS,  # the vendors'
+    "delete": Action.ERASURE,
+    "deletion": Action.ERASURE,
+}
+
+
+def action(text: object) -> Action:
+    """The action that a source's `request_type` names, in any case. Raises InvalidRow."""
+    try:
+        return WORDS[str(text).strip().lower()]
+    except KeyError:
+        raise InvalidRow(f"unknown request_type: expected one of {', '.join(WORDS)}") from None

@@ -1,0 +1,218 @@
+"""The HTTP client of all stages: one pooled session for each account.
+
+It never follows a redirect, never repeats a POST by itself (aiohttp repeats a GET whose kept
+connection turns out to be dead), reads no more than a set size, and its errors hold neither the URL
+(ID5's carries the token) nor anything that the vendor wrote.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+import aiohttp
+from yarl import URL
+
+from include.dsar.accounts import AccountSettings
+from include.dsar.errors import NotTaken, ReplyLost, UnsafeDownload, VendorBusy
+from include.dsar.pacing import Pacer
+from include.dsar.vendors.vendor import HttpReply, HttpRequest
+
+TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=10, sock_read=30)
+MAX_REPLY_BYTES = 64 * 1024 * 1024
+LARGE_REPLY_BYTES = 1024 * 1024  # only one that is larger is read at a time
+DOWNLOAD_TIMEOUT = aiohttp.ClientTimeout(total=600, sock_connect=10, sock_read=60)
+MAX_DOWNLOAD_BYTES = 512 * 1024 * 1024
+OVERLOADED = frozenset({429, 503})
+CHUNK = 256 * 1024
+# Not public, though Python calls them global: before 3.12.4, and (RFC 3879's site-local ones) still.
+SPECIAL = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "64:ff9b:1::/48", "fec0::/10")))
+# IPv4 in the last four bytes: NAT64, and the IPv4-compatible addresses of old.
+EMBEDDING = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
+NOT_PUBLIC = "the result lies at an address that is not public"
+
+
+class Sink(Protocol):
+    """What a download is written to."""
+
+    def write(self, data: bytes, /) -> object: ...
+
+
+class Client:
+    """Calls one account, paced. Make it with `client(settings)`."""
+
+    def __init__(self, settings: AccountSettings, session: aiohttp.ClientSession) -> None:
+        self._settings = settings
+        self._session = session
+        self._pacer = Pacer(settings.requests_per_second, settings.max_concurrency)
+        self._large = asyncio.Lock()
+        self.calls = 0
+
+    async def send(self, request: HttpRequest) -> HttpReply:
+        """One call, one reply.
+
+        Raises NotTaken where no call was made or no connection came about, ReplyLost where one did and
+        no whole reply came back. Slows this account down where the vendor is overloaded.
+        """
+        async with self._pacer.slot():
+            self.calls += 1
+            reply = await self._send(request)
+        if reply.status in OVERLOADED:
+            self._pacer.slow_down(None)
+        return reply
+
+    def honour(self, busy: VendorBusy) -> None:
+        """The vendor named a time to wait: no call of this account before it is over."""
+        self._pacer.slow_down(busy.retry_after)
+
+    async def download(self, url: str, target: Sink) -> None:
+        """Streams a result that the vendor pointed at into `target`, without any credentials.
+
+        Raises UnsafeDownload for an address or a size that we refuse, ReplyLost where it does not
+        come through.
+        """
+        await check_download_url(url, self._settings.base_url)
+        inside = not await is_public(URL(self._settings.base_url).raw_host or "")
+        connector = aiohttp.TCPConnector(resolver=aiohttp.ThreadedResolver() if inside else PublicResolver())
+        as_it_is = {"Accept-Encoding": "identity"}
+        async with (
+            self._pacer.slot(),
+            aiohttp.ClientSession(connector=connector, auto_decompress=False) as session,
+        ):
+            self.calls += 1
+            try:
+                async with session.get(
+                    url, headers=as_it_is, allow_redirects=False, timeout=DOWNLOAD_TIMEOUT
+                ) as reply:
+                    if reply.status != 200:
+                        raise ReplyLost(f"the result's address answered HTTP {reply.status}")
+                    size = 0
+                    async for chunk in reply.content.iter_chunked(CHUNK):
+                        size += len(chunk)
+                        if size > MAX_DOWNLOAD_BYTES:
+                            raise UnsafeDownload(f"the result is larger than {MAX_DOWNLOAD_BYTES} bytes")
+                        target.write(chunk)
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                if isinstance(getattr(error, "os_error", None), UnsafeAddress):
+                    raise UnsafeDownload(NOT_PUBLIC) from None
+                raise ReplyLost(f"the result did not come through: {type(error).__name__}") from None
+
+    async def _send(self, request: HttpRequest) -> HttpReply:
+        url = self._settings.base_url.rstrip("/") + request.path
+        try:
+            async with self._session.request(
+                request.method, url, headers=request.headers, json=request.body, allow_redirects=False
+            ) as reply:
+                body = await self._read(reply)
+                headers = {name.lower(): value for name, value in reply.headers.items()}
+                return HttpReply(reply.status, body, headers)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise NotTaken(f"no connection to the vendor: {type(error).__name__}") from None
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ReplyLost(f"no reply from the vendor: {type(error).__name__}") from None
+
+    async def _read(self, reply: aiohttp.ClientResponse) -> bytes:
+        """The body. Large ones are read one after another, so that many at once do not fill the memory."""
+        if (reply.content_length or 0) > MAX_REPLY_BYTES:
+            raise _too_large(reply)
+        chunks = reply.content.iter_chunked(CHUNK)
+        body = bytearray()
+        async for chunk in chunks:
+            body += chunk
+            if len(body) > LARGE_REPLY_BYTES:
+                break
+        else:
+            return bytes(body)
+        async with self._large:
+            async for chunk in chunks:
+                body += chunk
+                if len(body) > MAX_REPLY_BYTES:
+                    raise _too_large(reply)
+            return bytes(body)
+
+
+def _too_large(reply: aiohttp.ClientResponse) -> ReplyLost:
+    reply.close()
+    return ReplyLost(f"HTTP {reply.status} with a body larger than {MAX_REPLY_BYTES} bytes")
+
+
+@asynccontextmanager
+async def client(settings: AccountSettings) -> AsyncIterator[Client]:
+    """A client of the account, with a connection pool as wide as the account may be called."""
+    connector = aiohttp.TCPConnector(limit=settings.max_concurrency)
+    async with aiohttp.ClientSession(
+        connector=connector, timeout=TIMEOUT, cookie_jar=aiohttp.DummyCookieJar()
+    ) as session:
+        yield Client(settings, session)
+
+
+async def check_download_url(url: str, base_url: str) -> None:
+    """Raises UnsafeDownload for an address that we will not fetch.
+
+    https only, http only where the account's own address is http; and a host that is not public
+    only where the account's own is not public either, so that no reply can point us inwards.
+    """
+    try:
+        target, own = URL(url), URL(base_url)  # aiohttp's own reading: no other parser's may differ from it
+    except ValueError:
+        raise UnsafeDownload("the result's address is malformed") from None
+    host, own_host = target.raw_host or "", own.raw_host or ""
+    if target.scheme != "https" and not target.scheme == own.scheme == "http":
+        raise UnsafeDownload("the result's address is not https")
+    if not host or target.raw_user is not None or target.raw_password is not None:
+        raise UnsafeDownload("the result's address has no host, or credentials in it")
+    if _is_address(host) and not _is_public_address(host) and await is_public(own_host):
+        raise UnsafeDownload(NOT_PUBLIC)
+
+
+async def is_public(host: str) -> bool:
+    """Whether a name or address leads to public addresses only."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, None)
+    except (OSError, ValueError):
+        return True  # leads nowhere; the connection will say so
+    return all(_is_public_address(str(address[0])) for *_, address in found)
+
+
+def _is_public_address(text: str) -> bool:
+    """Also False for what is no address in its ordinary form, such as 127.1 or 2130706433."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    if isinstance(address, ipaddress.IPv6Address) and (inner := _inner_address(address)) is not None:
+        return _is_public_address(str(inner))
+    special = address.is_multicast or any(address in network for network in SPECIAL)
+    return address.is_global and not special
+
+
+def _inner_address(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address to which a gateway or the system itself takes an IPv6 one."""
+    if any(address in network for network in EMBEDDING):
+        return ipaddress.IPv4Address(address.packed[-4:])
+    return address.ipv4_mapped or address.sixtofour or (address.teredo and address.teredo[1])
+
+
+def _is_address(host: str) -> bool:
+    """Whether aiohttp connects to the host as it stands, without asking a resolver."""
+    return ":" in host or host.replace(".", "").isdigit()
+
+
+class UnsafeAddress(OSError):
+    """A name that resolves to loopback, link-local or private addresses."""
+
+
+class PublicResolver(aiohttp.ThreadedResolver):
+    """Resolves names to public addresses only; what it has checked is what is connected to."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[aiohttp.abc.ResolveResult]:
+        found = await super().resolve(host, port, family)
+        if not all(_is_public_address(one["host"]) for one in found):
+            raise UnsafeAddress
+        return found

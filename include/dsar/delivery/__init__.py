@@ -1,0 +1,1 @@
+"""What the person gets and what proves it: the receipt and the package. Pure rendering."""

@@ -1,0 +1,140 @@
+"""A vendor's zip, read without trust: nothing is unpacked to disk and no member's name becomes a path.
+
+Sizes are counted while reading, never taken from the archive. Nothing raises on account of the
+content: what is not read is named in a note.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, cast
+
+from include.dsar.delivery import table as limits
+from include.dsar.delivery.table import Note, Unreadable
+
+MAX_MEMBERS = 10_000
+MAX_ARCHIVE_BYTES = 200 * 1024 * 1024  # of all members together, as really read
+MAX_RATIO = 250  # of uncompressed to compressed bytes, asked of what is larger than RATIO_FREE_BYTES
+RATIO_FREE_BYTES = 1024 * 1024
+MAX_DIRECTORY_BYTES = 8 * 1024 * 1024  # zipfile makes an object of every entry before we can count them
+MAX_TITLE = 120  # characters
+CHUNK = 64 * 1024
+
+# bzip2 and LZMA stay out: their decoders take as much memory as the archive tells them to.
+KNOWN_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_BROKEN = (
+    zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError, ValueError,
+    OverflowError, OSError,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file of an archive. The title is for display: it is no path."""
+
+    title: str
+    content: bytes
+
+
+def is_archive(stream: BinaryIO) -> bool:
+    start = stream.tell()
+    magic = stream.read(4)
+    stream.seek(start)
+    return _is_zip(magic)
+
+
+def archive_members(stream: BinaryIO) -> Iterator[Member | Note]:
+    """The files of a zip one by one, and a note for each that is left out."""
+    try:
+        with zipfile.ZipFile(cast(BinaryIO, _ShortReads(stream))) as archive:
+            # Not is_dir(): up to Python 3.11 it fails on a name that is empty.
+            infos = [info for info in archive.infolist() if not info.filename.endswith("/")]
+            if len(infos) > MAX_MEMBERS:
+                yield Note(f"It holds more than {MAX_MEMBERS:,} files; it is included as a file.")
+                return
+            yield from _members(archive, infos)
+    except _BROKEN:
+        yield Note("It is a zip archive that cannot be read; it is included as a file.")
+
+
+def _members(archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo]) -> Iterator[Member | Note]:
+    allowance = _Allowance(MAX_ARCHIVE_BYTES)
+    for info in infos:
+        title = _title(info)
+        try:
+            content = _read(archive, info, allowance)
+        except Unreadable as error:
+            yield Note(f"“{title}” {error}; it is only in the file.")
+        else:
+            yield Member(title, content)
+        if allowance.left < 0:
+            yield Note("Its contents are larger than can be shown; the rest of them is only in the file.")
+            return
+
+
+@dataclass
+class _Allowance:
+    left: int  # bytes that may still be read; what was read in vain counts too
+
+
+def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, allowance: _Allowance) -> bytes:
+    if stat.S_ISLNK(info.external_attr >> 16):
+        raise Unreadable("is a link to another file")
+    if info.flag_bits & 0x1:
+        raise Unreadable("is protected by a password")
+    if info.compress_type not in KNOWN_COMPRESSIONS:
+        raise Unreadable("is compressed in a way that cannot be read here")
+    content = bytearray()
+    try:
+        with archive.open(info) as file:
+            while chunk := file.read(CHUNK):
+                content += chunk
+                allowance.left -= len(chunk)
+                if allowance.left < 0 or _is_too_large(len(content), info.compress_size):
+                    raise Unreadable("is too large to be shown")
+    except _BROKEN:
+        raise Unreadable("cannot be read") from None
+    if _is_zip(content[:4]):
+        raise Unreadable("is an archive within the archive and is not opened")
+    return bytes(content)
+
+
+def _is_too_large(size: int, compressed: int) -> bool:
+    return size > limits.MAX_FILE_BYTES or (size > RATIO_FREE_BYTES and size > MAX_RATIO * max(compressed, 1))
+
+
+def _is_zip(magic: bytes | bytearray) -> bool:
+    return bytes(magic) in (b"PK\x03\x04", b"PK\x05\x06")
+
+
+def _title(info: zipfile.ZipInfo) -> str:
+    """The member's name with its folders joined by dots."""
+    return re.sub(r"[/\\]+", ".", info.filename[-MAX_TITLE:]).strip(".") or "file"
+
+
+class _ShortReads(io.RawIOBase):
+    """The stream, but for single reads longer than an honest archive's directory."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > MAX_DIRECTORY_BYTES:
+            raise zipfile.BadZipFile("the directory is too large")
+        return self._stream.read(-1 if size is None else size)
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def seekable(self) -> bool:
+        return True

@@ -1,0 +1,27 @@
+"""CSV as a table of text."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from include.dsar.delivery import table as limits
+from include.dsar.delivery.table import Table, Unreadable
+
+
+def csv_table(name: str, content: bytes) -> Table:
+    """The table of a CSV file in UTF-8 whose first row names the columns; raises Unreadable."""
+    csv.field_size_limit(limits.MAX_FILE_BYTES)  # the module's own, 128 kB, is below what a cell may hold
+    try:
+        text = content.decode("utf-8-sig")
+        first_line = text.partition("\n")[0]
+        delimiter = max(",;\t", key=first_line.count)
+        rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if row]
+    except (UnicodeDecodeError, csv.Error):
+        raise Unreadable("is no readable CSV") from None
+    width = max(map(len, rows), default=0)
+    if not limits.fits(width, len(rows), sum(map(len, rows))):
+        raise Unreadable("has rows of too different lengths to be a table")
+    for row in rows:
+        row.extend([""] * (width - len(row)))
+    return Table(name, rows[0] if rows else [], rows[1:])

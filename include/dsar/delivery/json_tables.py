@@ -1,0 +1,163 @@
+"""JSON as tables: one of a record's fields, and one for each list that it holds."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from include.dsar.delivery import table as limits
+from include.dsar.delivery.table import Table, Unreadable
+
+MAX_PATH = 150  # characters of a column's or table's name: long names of deep objects must not multiply
+
+_OPENERS = "[{ \t\r\n"  # what a text that holds a list or an object begins with
+
+Items = list[tuple[int, Any]]  # of a list, each with the number of the row above that holds it
+Lists = list[tuple[str, list[Any]]]  # by their dotted paths
+
+
+def json_tables(name: str, content: bytes, lists_below: str) -> list[Table]:
+    """The tables of a JSON document; raises Unreadable.
+
+    The fields of an object are a table `name`, nested ones with dots. Each list is a table called by
+    its path below `lists_below`; a list of objects inside a list's rows is a table whose first column
+    says to which row it belongs. Text that is itself a JSON list or object is read as such: Besitos
+    documents `enrolled_offers` and others as such text.
+    """
+    tables: list[Table] = []
+    try:
+        value = _opened(_parse(content))
+        if isinstance(value, list):
+            _add_list(tables, name, None, [(0, item) for item in value])
+        elif value != {}:
+            _add_record(tables, name, value, lists_below)
+    except RecursionError:
+        raise Unreadable("is nested too deeply to be shown as tables") from None
+    except ValueError:
+        raise Unreadable("is no readable JSON") from None
+    return tables
+
+
+def _parse(content: bytes | str) -> Any:
+    return json.loads(
+        content, parse_int=str, parse_float=str, parse_constant=str, object_pairs_hook=_every_pair
+    )
+
+
+def _every_pair(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose repeated keys are all kept."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        value = {}
+        for key, item in pairs:
+            _put(value, key, item)
+    return value
+
+
+def _put(row: dict[str, Any], key: str, item: Any) -> None:
+    """Sets a new key; a repeated one becomes `key (2)`, `key (4)`, `key (8)`, …
+
+    Counting by ones would cost a million million steps for a key that stands there a million times.
+    """
+    name, count = key, 1
+    while name in row:
+        count *= 2
+        name = f"{key} ({count})"
+    row[name] = item
+
+
+def _opened(value: Any) -> Any:
+    """The list or object that a text holds, or the value itself."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        try:
+            inner = _parse(value)
+        except (ValueError, RecursionError):
+            return value
+        return inner if isinstance(inner, (dict, list)) else value
+    return value
+
+
+def _add_record(tables: list[Table], name: str, value: Any, lists_below: str) -> None:
+    fields: dict[str, str] = {}
+    lists: Lists = []
+    _flatten(value, "", fields, lists, in_row=False)
+    if fields:
+        rows = [[field or "value", text] for field, text in fields.items()]
+        tables.append(Table(name, ["field", "value"], rows, is_record=True))
+    for path, items in lists:
+        _add_list(tables, _joined(lists_below, path), None, [(0, item) for item in items])
+
+
+def _add_list(tables: list[Table], name: str, parent: str | None, items: Items) -> None:
+    if len(tables) > limits.MAX_TABLES:
+        return
+    rows: list[dict[str, str]] = []
+    children: dict[str, Items] = {}
+    for number, (_, item) in enumerate(items, 1):
+        row: dict[str, str] = {}
+        lists: Lists = []
+        _flatten(item, "", row, lists, in_row=True)
+        rows.append(row)
+        for path, inner in lists:
+            children.setdefault(path, []).extend((number, value) for value in inner)
+    table = _list_table(name, rows, numbered=bool(children) or parent is not None)
+    if parent is not None:
+        table.columns.insert(0, f"row of {parent}")
+        for cells in table.rows:
+            cells.insert(0, str(items[int(cells[0]) - 1][0]))
+    tables.append(table)
+    for path, inner_items in children.items():
+        _add_list(tables, _joined(name, path or "entries"), name, inner_items)
+
+
+def _list_table(name: str, rows: list[dict[str, str]], *, numbered: bool) -> Table:
+    own = name.rpartition(".")[2] or "value"  # the column of a list of scalars
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    if not limits.fits(len(columns), len(rows), sum(map(len, rows))):
+        return Table(  # rows that share hardly a column: one line for each value
+            name,
+            ["row", "field", "value"],
+            [
+                [str(number), key or own, text]
+                for number, row in enumerate(rows, 1)
+                for key, text in row.items()
+            ],
+        )
+    table = Table(
+        name, [column or own for column in columns], [[row.get(key, "") for key in columns] for row in rows]
+    )
+    if numbered:
+        table.columns.insert(0, "row")
+        for number, cells in enumerate(table.rows, 1):
+            cells.insert(0, str(number))
+    return table
+
+
+def _flatten(value: Any, path: str, row: dict[str, str], lists: Lists, *, in_row: bool) -> None:
+    """Scalars into `row` by their dotted path, lists into `lists`; in a row, a list of scalars is a cell."""
+    if isinstance(value, str) and value[:1] not in _OPENERS:
+        _put(row, path, value)
+        return
+    value = _opened(value)
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            _flatten(inner, _joined(path, key), row, lists, in_row=in_row)
+    elif isinstance(value, list) and value:
+        if in_row and not any(isinstance(_opened(item), (dict, list)) for item in value):
+            _put(row, path, "; ".join(map(_text, value)))
+        else:
+            lists.append((path, value))
+    else:
+        _put(row, path, _text(value))
+
+
+def _text(value: Any) -> str:
+    """A scalar as JSON writes it; nothing for null and for what is empty."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if isinstance(value, str) else ""
+
+
+def _joined(path: str, key: str) -> str:
+    joined = f"{path}.{key}" if path else key
+    return joined if len(joined) <= MAX_PATH else f"{joined[: MAX_PATH // 2]}…{joined[-MAX_PATH // 2 + 1 :]}"

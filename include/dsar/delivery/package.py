@@ -1,0 +1,187 @@
+"""`package.zip`: what the person gets. The same request gives the same bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import BinaryIO, Protocol, cast
+
+from include.dsar.delivery.excerpt import PageRoom
+from include.dsar.delivery.page import ShownFile, page
+from include.dsar.delivery.paths import PackagedFile, packaged_files, table_path
+from include.dsar.delivery.receipt import json_bytes, utc_text
+from include.dsar.delivery.spreadsheet import write_csv
+from include.dsar.delivery.table import Note
+from include.dsar.delivery.tables import tables_of
+from include.dsar.errors import UnsafeDownload
+from include.dsar.model import Action, CollectedFile, RequestRecord
+
+CHUNK = 1024 * 1024
+SPOOL_BYTES = 8 * 1024 * 1024  # an answer up to this size stays in memory
+ZIP64_ROWS = 1_000_000  # a table of more may pass 4 GB
+
+
+class Target(Protocol):
+    """What a package is written to; it is never read or sought in, so a plain stream will do."""
+
+    def write(self, data: bytes, /) -> object: ...
+
+
+def write_package(
+    target: Target,
+    request: RequestRecord,
+    closed_at: datetime,
+    open_file: Callable[[CollectedFile], BinaryIO],
+) -> None:
+    """Writes the package of a closed access request.
+
+    Raises UnsafeDownload where a collected file is not the one that was collected, ValueError for an
+    erasure, and what `open_file` raises. The target then holds a part, to be thrown away.
+    """
+    if request.action is not Action.ACCESS:
+        raise ValueError("a package is for an access request")
+    with _Package(target, closed_at) as package:
+        room = PageRoom()
+        table_paths: set[str] = set()
+        shown = [
+            _add_file(package, request, packaged, open_file, room, table_paths)
+            for packaged in packaged_files(request)
+        ]
+        package.add("index.html", page(request, closed_at, shown))
+        manifest = {
+            "request_id": request.request_id,
+            "closed_at": utc_text(closed_at),
+            "files": sorted(package.files, key=lambda file: str(file["path"])),
+        }
+        package.add("manifest.json", json_bytes(manifest))
+
+
+def _add_file(
+    package: _Package,
+    request: RequestRecord,
+    packaged: PackagedFile,
+    open_file: Callable[[CollectedFile], BinaryIO],
+    room: PageRoom,
+    table_paths: set[str],
+) -> ShownFile:
+    """Adds a vendor's answer as it came, and the tables that can be read from it."""
+    shown = ShownFile(packaged)
+    account = packaged.account.account
+    with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as answer:
+        content = cast(BinaryIO, answer)
+        _copy_checked(packaged, request, open_file, content)
+        content.seek(0)
+        with package.member(packaged.path, zip64=packaged.file.bytes >= zipfile.ZIP64_LIMIT // 2) as out:
+            while chunk := content.read(CHUNK):
+                out.write(chunk)
+        content.seek(0)
+        for part in tables_of(packaged.file.name, content):
+            if isinstance(part, Note):
+                shown.add_note(part.text)
+                continue
+            path = table_path(account, part.name, table_paths)
+            with package.member(path, zip64=len(part.rows) > ZIP64_ROWS) as out:
+                text = io.TextIOWrapper(cast(BinaryIO, out), "utf-8", newline="")
+                write_csv(part, text)
+                text.detach()
+            excerpt = room.excerpt(part, path)
+            if excerpt is None:
+                shown.tables_not_shown += 1
+            else:
+                shown.tables.append(excerpt)
+    return shown
+
+
+def _copy_checked(
+    packaged: PackagedFile,
+    request: RequestRecord,
+    open_file: Callable[[CollectedFile], BinaryIO],
+    copy: BinaryIO,
+) -> None:
+    digest = hashlib.sha256()
+    count = 0
+    with open_file(packaged.file) as source:
+        while count <= packaged.file.bytes and (chunk := source.read(CHUNK)):
+            digest.update(chunk)
+            count += len(chunk)
+            copy.write(chunk)
+    if digest.hexdigest() != packaged.file.sha256 or count != packaged.file.bytes:
+        raise UnsafeDownload(
+            f"account {packaged.account.account}, request {request.request_id}: "
+            "the collected file is not as it was collected (its SHA-256 differs)"
+        )
+
+
+class _Package:
+    """The zip, and the list of what it holds."""
+
+    def __init__(self, target: Target, closed_at: datetime) -> None:
+        utc = closed_at.astimezone(UTC)
+        year = min(max(utc.year, 1980), 2107)  # all that the format can say
+        self._moment = (year, utc.month, utc.day, utc.hour, utc.minute, utc.second)
+        self._stream = _Stream(target)
+        self._zip = zipfile.ZipFile(cast(BinaryIO, self._stream), "w", zipfile.ZIP_DEFLATED)
+        self.files: list[dict[str, str | int]] = []
+
+    def __enter__(self) -> _Package:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._stream.stop()  # `close` would end half a package as if it were a whole one
+        self._zip.close()
+
+    def add(self, path: str, content: bytes) -> None:
+        with self.member(path) as out:
+            out.write(content)
+
+    @contextmanager
+    def member(self, path: str, *, zip64: bool = False) -> Iterator[_Member]:
+        info = zipfile.ZipInfo(path, self._moment)
+        info.compress_type = zipfile.ZIP_DEFLATED
+        info.create_system = 3  # Unix, wherever this runs
+        info.external_attr = 0o100600 << 16
+        with self._zip.open(info, "w", force_zip64=zip64) as handle:
+            member = _Member(cast(BinaryIO, handle))
+            yield member
+        self.files.append({"path": path, "sha256": member.digest.hexdigest(), "bytes": member.bytes})
+
+
+class _Member(io.RawIOBase):
+    """A file of the zip while it is written."""
+
+    def __init__(self, handle: BinaryIO) -> None:
+        self._handle = handle
+        self.digest = hashlib.sha256()
+        self.bytes = 0
+
+    def write(self, data: bytes, /) -> int:  # type: ignore[override]
+        self.digest.update(data)
+        self.bytes += len(data)
+        return self._handle.write(data)
+
+    def writable(self) -> bool:
+        return True
+
+
+class _Stream:
+    """The target without `seek` and `tell`, so that the bytes do not depend on whether it has them."""
+
+    def __init__(self, target: Target) -> None:
+        self._target: Target | None = target
+
+    def stop(self) -> None:
+        self._target = None
+
+    def write(self, data: bytes) -> int:
+        if self._target is not None:
+            self._target.write(data)
+        return len(data)
+
+    def flush(self) -> None:
+        pass

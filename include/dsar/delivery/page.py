@@ -1,0 +1,138 @@
+"""`index.html`: the package as a page that a person can read, offline and without scripts."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from html import escape
+from pathlib import Path
+from urllib.parse import quote
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from include.dsar.delivery import words
+from include.dsar.delivery.excerpt import Excerpt, readable
+from include.dsar.delivery.paths import PackagedFile
+from include.dsar.model import AccountRecord, RequestRecord
+
+MAX_NOTES_SHOWN = 20  # of one file
+
+_CELL, _ROW = "\x1f", "\x1e"  # stand between cells and rows; `readable` leaves none in a text
+
+
+@dataclass
+class ShownFile:
+    """A collected file: what the page shows of it, and what it does not."""
+
+    packaged: PackagedFile
+    tables: list[Excerpt] = field(default_factory=list)
+    tables_not_shown: int = 0
+    notes: list[str] = field(default_factory=list)
+    notes_not_shown: int = 0
+
+    def add_note(self, text: str) -> None:
+        if len(self.notes) < MAX_NOTES_SHOWN:
+            self.notes.append(readable(text))
+        else:
+            self.notes_not_shown += 1
+
+    @property
+    def path(self) -> str:
+        return self.packaged.path
+
+    @property
+    def size(self) -> str:
+        return words.size(self.packaged.file.bytes)
+
+    @property
+    def identity(self) -> str:
+        return readable(words.identity_words(self.packaged.submission.identity))
+
+
+@dataclass(frozen=True)
+class _ShownAccount:
+    anchor: str
+    title: str
+    kind: str
+    outcome: str
+    verdict: str
+    sentence: str
+    submissions: list[tuple[str, str]]
+    files: list[ShownFile]
+
+
+def page(request: RequestRecord, closed_at: datetime, files: list[ShownFile]) -> bytes:
+    """The page as UTF-8. It loads nothing, runs nothing, and links only into the package."""
+    style, style_hash = _style()
+    text = _template().render(
+        style=style,
+        style_hash=style_hash,
+        request_id=readable(request.request_id),
+        asked_on=words.day(request.received_at),
+        answered_on=words.day(closed_at),
+        law=words.LAWS[request.regulation],
+        accounts=[
+            _account(account, request, number, [f for f in files if f.packaged.account is account])
+            for number, account in enumerate(request.accounts, 1)
+        ],
+    )
+    return text.encode("utf-8", "replace")
+
+
+def _account(
+    account: AccountRecord, request: RequestRecord, number: int, files: list[ShownFile]
+) -> _ShownAccount:
+    title, kind = words.vendor_words(account, request.accounts)
+    submissions = account.submissions if len(account.submissions) > 1 else ()
+    return _ShownAccount(
+        anchor=f"a{number}",
+        title=readable(title),
+        kind=readable(kind),
+        outcome=account.outcome.value,
+        verdict=words.verdict(account),
+        sentence=readable(words.sentence(account.outcome, account.reason)),
+        submissions=[
+            (readable(words.identity_words(s.identity)), readable(words.sentence(s.outcome, s.reason)))
+            for s in submissions
+        ],
+        files=files,
+    )
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["link"] = quote
+    environment.filters["rows"] = _rows
+    return environment.get_template("page.html.j2")
+
+
+def _rows(table: Excerpt) -> Markup:
+    """The rows of a table, escaped in one go: cell by cell, this would be most of what a page costs."""
+    lines = (_CELL.join([text or "–" for text in row]) for row in table.rows)
+    text = escape(_ROW.join(lines))
+    if table.is_record:
+        text = text.replace(_CELL, '</th><td dir="auto">').replace(_ROW, '</td></tr>\n<tr><th scope="row">')
+        text = f'<tr><th scope="row">{text}</td></tr>'
+    else:
+        text = text.replace(_CELL, '</td><td dir="auto">').replace(_ROW, '</td></tr>\n<tr><td dir="auto">')
+        text = f'<tr><td dir="auto">{text}</td></tr>'
+    return Markup(text)  # noqa: S704 - escaped above
+
+
+@cache
+def _style() -> tuple[Markup, str]:
+    """The style sheet, and its hash: the page's security policy allows this one and no other."""
+    css = (Path(__file__).parent / "page.css").read_text("utf-8")
+    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
+    return Markup(css), f"sha256-{digest}"  # noqa: S704 - a file of this package

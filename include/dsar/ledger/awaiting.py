@@ -1,0 +1,96 @@
+"""Jobs that a vendor works on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from include.dsar.ledger.database import Database
+from include.dsar.model import Action, IdentityKind
+
+
+@dataclass(frozen=True, slots=True)
+class OpenJob:
+    """A job at the vendor; it may hold many submissions."""
+
+    job_id: str
+    action: Action
+    submitted_at: datetime
+    submissions: tuple[int, ...]
+    persons: int  # in the whole job; several requests of one person may share it
+
+
+@dataclass(frozen=True)
+class Member:
+    """One submission of a job."""
+
+    submission: int
+    request: int
+    request_id: str
+    identifiers: dict[IdentityKind, str] = field(repr=False)
+
+
+def open_jobs(db: Database, account: str, *, requests: Sequence[int] | None) -> list[OpenJob]:
+    """All jobs of the account that have not ended, oldest first."""
+    rows = db.execute(_OPEN_JOBS, {"account": account, "requests": requests}).fetchall()
+    return [
+        OpenJob(row["job_id"], Action(row["action"]), row["submitted_at"], tuple(row["ids"]), row["persons"])
+        for row in rows
+    ]
+
+
+def members(db: Database, account: str, job_id: str, *, state: str) -> list[Member]:
+    """The submissions of one job that are in this state."""
+    rows = db.execute(_MEMBERS, {"account": account, "job_id": job_id, "state": state}).fetchall()
+    return [
+        Member(
+            row["id"],
+            row["request"],
+            row["request_id"],
+            {IdentityKind(kind): value for kind, value in row["identifiers"].items()},
+        )
+        for row in rows
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyJob:
+    """A job whose result waits to be collected."""
+
+    job_id: str
+    since: datetime
+
+
+def ready_jobs(db: Database, account: str, *, requests: Sequence[int] | None) -> list[ReadyJob]:
+    """Jobs whose result waits to be collected, the oldest first since results expire."""
+    rows = db.execute(_READY_JOBS, {"account": account, "requests": requests}).fetchall()
+    return [ReadyJob(row["job_id"], row["since"]) for row in rows]
+
+
+_OPEN_JOBS = """
+SELECT s.job_id, min(r.action) AS action, min(s.submitted_at) AS submitted_at,
+       count(DISTINCT s.identity_hash) AS persons,
+       array_agg(s.id) FILTER (
+           WHERE %(requests)s::bigint[] IS NULL OR s.request = ANY(%(requests)s)) AS ids
+  FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
+ WHERE s.account = %(account)s AND s.state = 'submitted'
+ GROUP BY s.job_id
+HAVING %(requests)s::bigint[] IS NULL OR bool_or(s.request = ANY(%(requests)s))
+ ORDER BY submitted_at
+"""
+
+_MEMBERS = """
+SELECT s.id, s.request, r.request_id, s.identifiers
+  FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
+ WHERE s.account = %(account)s AND s.state = %(state)s AND s.job_id = %(job_id)s
+ ORDER BY s.id
+"""
+
+_READY_JOBS = """
+SELECT job_id, min(changed_at) AS since FROM dsar.submission
+ WHERE account = %(account)s AND state = 'ready'
+   AND (%(requests)s::bigint[] IS NULL OR request = ANY(%(requests)s))
+ GROUP BY job_id
+ ORDER BY min(submitted_at)
+"""

@@ -1,0 +1,209 @@
+"""Requests leave: closed once all their submissions have ended, their identifiers erased."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from typing import Any
+
+from include.dsar.errors import TransitionLost
+from include.dsar.ledger.database import Database
+from include.dsar.model import (
+    AccountRecord,
+    Action,
+    CollectedFile,
+    Regulation,
+    RequestRecord,
+    State,
+    Status,
+    SubmissionRecord,
+)
+
+
+@dataclass(frozen=True)
+class Closed:
+    """A request whose receipt lies in storage."""
+
+    request: int
+    status: Status
+    status_reason: str | None
+    export_uri: str
+
+
+@dataclass(frozen=True)
+class News:
+    """What the source does not know yet."""
+
+    request: int
+    request_id: str
+    status: Status
+    status_reason: str | None
+    due_at: datetime
+    closed_at: datetime | None
+    export_uri: str | None
+
+
+def closable(
+    db: Database, *, requests: Sequence[int] | None, chunk: int = 200
+) -> Iterator[list[RequestRecord]]:
+    """Open requests all of whose submissions have ended, due soonest first, by chunks."""
+    ids = [row["id"] for row in db.execute(_CLOSABLE, {"requests": requests}).fetchall()]
+    for start in range(0, len(ids), chunk):
+        rows = db.execute(_RECORDS, {"ids": ids[start : start + chunk]}).fetchall()
+        yield [_record(list(of_one)) for _, of_one in groupby(rows, key=lambda row: row["id"])]
+
+
+def close(db: Database, closed: Sequence[Closed], *, now: datetime) -> None:
+    """Closes requests and erases the identifiers of their persons, in one transaction.
+
+    Raises TransitionLost, and closes none, where one of them is not open any more.
+    """
+    parameters = {
+        "now": now,
+        "id": [c.request for c in closed],
+        "status": [c.status for c in closed],
+        "reason": [c.status_reason for c in closed],
+        "uri": [c.export_uri for c in closed],
+    }
+    with db.transaction():
+        if db.execute(_CLOSE, parameters).rowcount != len(closed):
+            raise TransitionLost("a request that was to be closed is not open any more")
+        db.execute(_ERASE, {"ids": parameters["id"]})
+
+
+def news(db: Database, *, limit: int, after: int = 0) -> list[News]:
+    """Up to `limit` requests whose status the source has not been told, those past `after`."""
+    rows = db.execute(_NEWS, {"limit": limit, "after": after}).fetchall()
+    return [News(**{**row, "status": Status(row["status"])}) for row in rows]
+
+
+def told(db: Database, news: Sequence[News]) -> None:
+    """The source has it; where the request has changed once more in the meantime, it has to be told anew."""
+    parameters = {
+        "ids": [n.request for n in news],
+        "status": [n.status for n in news],
+        "closed_at": [n.closed_at for n in news],
+    }
+    db.execute(_TOLD, parameters)
+
+
+def _record(rows: list[dict[str, Any]]) -> RequestRecord:
+    accounts = tuple(
+        _account(account, list(of_one)) for account, of_one in groupby(rows, key=lambda row: row["account"])
+    )
+    status, reason = summarise({a.account: a.outcome for a in accounts})
+    first = rows[0]
+    return RequestRecord(
+        id=first["id"],
+        request_id=first["request_id"],
+        action=Action(first["action"]),
+        regulation=Regulation(first["regulation"]),
+        received_at=first["received_at"],
+        due_at=first["due_at"],
+        status=status,
+        status_reason=reason,
+        accounts=accounts,
+    )
+
+
+def _account(account: str, rows: list[dict[str, Any]]) -> AccountRecord:
+    outcomes = {State(row["state"]) for row in rows}
+    outcome = account_outcome(outcomes)
+    reasons = sorted({row["reason"] for row in rows if row["reason"]})
+    return AccountRecord(
+        account=account,
+        vendor=rows[0]["vendor"],
+        outcome=outcome,
+        reason="; ".join(reasons) or None,
+        submissions=tuple(_submission(row) for row in rows if row["state"] != State.NOT_APPLICABLE),
+    )
+
+
+def _submission(row: dict[str, Any]) -> SubmissionRecord:
+    return SubmissionRecord(
+        identity=row["identity"],
+        outcome=State(row["state"]),
+        reason=row["reason"],
+        job_id=row["job_id"],
+        submitted_at=row["submitted_at"],
+        finished_at=row["finished_at"],
+        attempts=row["attempts"],
+        file=row["file_path"]
+        and CollectedFile(row["file_path"], row["file_name"], row["file_sha256"], row["file_bytes"]),
+    )
+
+
+def account_outcome(outcomes: set[State]) -> State | Status:
+    """The outcome of an account for a request: all its submissions taken together."""
+    good, bad = outcomes - {State.REJECTED, State.FAILED}, outcomes & {State.REJECTED, State.FAILED}
+    if bad:
+        if good & {State.COMPLETED, State.NO_DATA}:
+            return Status.PARTIAL
+        return State.FAILED if State.FAILED in bad else State.REJECTED
+    if State.COMPLETED in good:
+        return State.COMPLETED
+    return State.NO_DATA if State.NO_DATA in good else State.NOT_APPLICABLE
+
+
+def summarise(outcomes: dict[str, State | Status]) -> tuple[Status, str | None]:
+    """The status of a request from the outcomes of its accounts, and why it is not completed."""
+    wrong = {a: o for a, o in outcomes.items() if o in (State.FAILED, State.REJECTED, Status.PARTIAL)}
+    if not wrong:
+        return Status.COMPLETED, None
+    reason = ", ".join(f"{account}: {outcome.value}" for account, outcome in sorted(wrong.items()))
+    asked = {a: o for a, o in outcomes.items() if o != State.NOT_APPLICABLE}
+    all_wrong = len(wrong) == len(asked) and Status.PARTIAL not in wrong.values()
+    return (Status.FAILED if all_wrong else Status.PARTIAL), reason
+
+
+_CLOSABLE = """
+SELECT r.id FROM dsar.request r
+ WHERE r.status = 'in_progress'
+   AND (%(requests)s::bigint[] IS NULL OR r.id = ANY(%(requests)s))
+   AND NOT EXISTS (
+       SELECT FROM dsar.submission s
+        WHERE s.request = r.id
+          AND s.state IN ('planned', 'submitting', 'uncertain', 'submitted', 'ready'))
+ ORDER BY r.due_at, r.id
+"""
+
+_RECORDS = """
+SELECT r.id, r.request_id, r.action, r.regulation, r.received_at, r.due_at,
+       s.account, s.vendor, s.identity, s.state, s.reason, s.job_id, s.submitted_at,
+       s.finished_at, s.attempts, s.file_path, s.file_name, s.file_sha256, s.file_bytes
+  FROM dsar.request r JOIN dsar.submission s ON s.request = r.id
+ WHERE r.id = ANY(%(ids)s)
+ ORDER BY r.due_at, r.id, s.account, s.id
+"""
+
+_CLOSE = """
+UPDATE dsar.request r
+   SET status = c.status, status_reason = c.reason, export_uri = c.uri, closed_at = %(now)s,
+       source_told = false
+  FROM unnest(%(id)s::bigint[], %(status)s::text[], %(reason)s::text[], %(uri)s::text[])
+       AS c (id, status, reason, uri)
+ WHERE r.id = c.id AND r.status = 'in_progress'
+   AND NOT EXISTS (
+       SELECT FROM dsar.submission s
+        WHERE s.request = r.id
+          AND s.state IN ('planned', 'submitting', 'uncertain', 'submitted', 'ready'))
+"""
+
+_ERASE = """
+UPDATE dsar.submission SET identifiers = NULL WHERE request = ANY(%(ids)s) AND identifiers IS NOT NULL
+"""
+
+_NEWS = """
+SELECT id AS request, request_id, status, status_reason, due_at, closed_at, export_uri
+  FROM dsar.request WHERE NOT source_told AND id > %(after)s ORDER BY id LIMIT %(limit)s
+"""
+
+_TOLD = """
+UPDATE dsar.request r
+   SET source_told = r.status = n.status AND r.closed_at IS NOT DISTINCT FROM n.closed_at
+  FROM unnest(%(ids)s::bigint[], %(status)s::text[], %(closed_at)s::timestamptz[])
+       AS n (id, status, closed_at)
+ WHERE r.id = n.id
+"""

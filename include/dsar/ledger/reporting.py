@@ -1,0 +1,105 @@
+"""What the ledger says of the day."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from include.dsar.ledger.database import Database
+
+
+@dataclass(frozen=True)
+class AccountDay:
+    """One account's submissions: ended since the day began, and open now."""
+
+    account: str
+    ended: dict[str, int]
+    open: dict[str, int]
+    due_soonest: datetime | None
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Requests that need a person, by their ids; `held` are submissions that wait for a decision."""
+
+    overdue: list[str]
+    failed: dict[str, list[str]]  # account: requests
+    rejected: dict[str, list[str]]
+    held: dict[str, list[str]]
+
+
+def account_days(db: Database, since: datetime) -> list[AccountDay]:
+    """Every account that has open work, or has ended some since then."""
+    days: dict[str, AccountDay] = {}
+    for row in db.execute(_ACCOUNTS, {"since": since}).fetchall():
+        day = days.setdefault(row["account"], AccountDay(row["account"], {}, {}, row["due_soonest"]))
+        (day.open if row["is_open"] else day.ended)[row["state"]] = row["n"]
+    return list(days.values())
+
+
+def request_counts(db: Database, since: datetime) -> dict[str, int]:
+    """Requests open now, and closed since then, by status."""
+    rows = db.execute(
+        "SELECT status, count(*) AS n FROM dsar.request"
+        " WHERE closed_at IS NULL OR closed_at >= %s GROUP BY status",
+        [since],
+    ).fetchall()
+    return {row["status"]: row["n"] for row in rows}
+
+
+def attention(db: Database, *, now: datetime, since: datetime, held: list[str]) -> Attention:
+    """What a person has to look at: past due now; failed or rejected since then; uncertain where
+    the account (`held`) leaves that to a person."""
+    overdue = db.execute(_OVERDUE, {"now": now}).fetchall()
+    wrong: dict[str, dict[str, list[str]]] = {"failed": {}, "rejected": {}, "uncertain": {}}
+    for row in db.execute(_WRONG, {"since": since, "held": held}).fetchall():
+        wrong[row["state"]].setdefault(row["account"], []).append(row["request_id"])
+    return Attention(
+        [row["request_id"] for row in overdue], wrong["failed"], wrong["rejected"], wrong["uncertain"]
+    )
+
+
+def register(db: Database, since: datetime) -> Iterator[dict[str, Any]]:
+    """One row for each request and account, of all requests that are open or were closed since then."""
+    with db.transaction(), db.cursor("register") as cursor:
+        cursor.execute(_REGISTER, {"since": since})
+        yield from cursor
+
+
+_ACCOUNTS = """
+SELECT account, state, count(*) AS n,
+       state IN ('planned', 'submitting', 'uncertain', 'submitted', 'ready') AS is_open,
+       min(min(due_at) FILTER (WHERE state IN ('planned', 'submitting', 'uncertain', 'submitted', 'ready')))
+           OVER (PARTITION BY account) AS due_soonest
+  FROM dsar.submission
+ WHERE state IN ('planned', 'submitting', 'uncertain', 'submitted', 'ready')
+    OR (finished_at >= %(since)s)
+ GROUP BY account, state
+ ORDER BY account, state
+"""
+
+_OVERDUE = """
+SELECT request_id FROM dsar.request
+ WHERE status = 'in_progress' AND due_at <= %(now)s ORDER BY due_at, id
+"""
+
+_WRONG = """
+SELECT DISTINCT s.state, s.account, r.request_id
+  FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
+ WHERE (s.state IN ('failed', 'rejected') AND s.finished_at >= %(since)s)
+    OR (s.state = 'uncertain' AND s.account = ANY(%(held)s))
+ ORDER BY s.state, s.account, r.request_id
+"""
+
+_REGISTER = """
+SELECT r.request_id, r.action AS request_type, r.regulation, r.received_at, r.due_at, r.status, r.closed_at,
+       s.account, s.vendor, string_agg(DISTINCT s.state, '+' ORDER BY s.state) AS outcome,
+       string_agg(DISTINCT s.reason, '; ') AS reason, count(*) FILTER (WHERE s.attempts > 0) AS submissions,
+       min(s.submitted_at) AS submitted_at, max(s.finished_at) AS finished_at
+  FROM dsar.request r JOIN dsar.submission s ON s.request = r.id
+ WHERE r.status = 'in_progress' OR r.closed_at >= %(since)s
+ GROUP BY r.id, s.account, s.vendor
+ ORDER BY r.due_at, r.id, s.account
+"""

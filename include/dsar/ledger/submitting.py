@@ -1,0 +1,224 @@
+"""Submissions are claimed before they are sent, and recorded after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from include.dsar.ledger.database import Database
+from include.dsar.ledger.transitions import Move, move
+from include.dsar.model import Action, IdentityKind, Regulation, State, Subject
+
+WORKER_LOCK = 0x64736172  # first half of the advisory lock that a living worker holds
+
+SHARED = "shares the job of another open request of the same person"
+WORKER_DIED = "the worker died between claim and record"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A submission that this worker may send now."""
+
+    action: Action
+    batch_limit: int | None
+    subject: Subject
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A submission of which we do not know whether the vendor took it."""
+
+    action: Action
+    since: datetime
+    attempted_at: datetime
+    attempts: int
+    subject: Subject
+
+
+def register(db: Database) -> int:
+    """A number for this worker, alive as long as the session of `db` is."""
+    row = db.execute(_REGISTER, {"lock": WORKER_LOCK}).fetchone()
+    assert row is not None
+    return int(row["worker"])
+
+
+def claim(
+    db: Database, account: str, *, worker: int, limit: int, now: datetime, requests: Sequence[int] | None
+) -> list[Claim]:
+    """Takes up to `limit` planned submissions, due soonest first, and marks them as submitting."""
+    rows = db.execute(
+        _CLAIM, {"account": account, "worker": worker, "limit": limit, "now": now, "requests": requests}
+    ).fetchall()
+    rows.sort(key=lambda row: (row["due_at"], row["id"]))
+    return [Claim(Action(row["action"]), row["batch_limit"], _subject(row)) for row in rows]
+
+
+def share_jobs(db: Database, account: str, *, now: datetime, requests: Sequence[int] | None) -> int:
+    """Planned submissions join the running job of another request that asks the same for the same
+    person: a second call would be refused, or doubled. Returns how many."""
+    rows = db.execute(_SHARED, {"account": account, "now": now, "requests": requests}).fetchall()
+    moves = [Move(row["id"], State.SUBMITTED, SHARED, job_id=row["job_id"]) for row in rows]
+    return len(move(db, moves, leave=State.PLANNED, now=now))
+
+
+def doubt_abandoned(db: Database, account: str, *, worker: int, now: datetime) -> int:
+    """What other, dead workers left behind as submitting becomes uncertain. Returns how many."""
+    doubted = 0
+    for row in db.execute(_HELD, {"account": account, "me": worker}).fetchall():
+        if _is_dead(db, row["worker"]):
+            moves = [Move(submission, State.UNCERTAIN, WORKER_DIED) for submission in row["ids"]]
+            doubted += len(move(db, moves, leave=State.SUBMITTING, now=now, worker=row["worker"]))
+    return doubted
+
+
+def doubts(db: Database, account: str, *, requests: Sequence[int] | None) -> list[Doubt]:
+    """All that is uncertain."""
+    rows = db.execute(_DOUBTS, {"account": account, "requests": requests}).fetchall()
+    return [
+        Doubt(Action(row["action"]), row["changed_at"], row["attempted_at"], row["attempts"], _subject(row))
+        for row in rows
+    ]
+
+
+def uncertain(db: Database, request_id: str, account: str) -> list[int]:
+    """The uncertain submissions of one request at one account."""
+    rows = db.execute(_UNCERTAIN, {"request_id": request_id, "account": account}).fetchall()
+    return [row["id"] for row in rows]
+
+
+def next_planned_at(
+    db: Database, account: str, *, now: datetime, requests: Sequence[int] | None
+) -> datetime | None:
+    """When the next planned submission may be sent or share a job; None where there is none, but for
+    those that wait for a doubt about the same person."""
+    row = db.execute(_NEXT_PLANNED, {"account": account, "now": now, "requests": requests}).fetchone()
+    assert row is not None
+    return row["at"]  # type: ignore[no-any-return]
+
+
+def attempted_since(db: Database, account: str, since: datetime) -> int:
+    """How many submissions of this account were claimed since then: what a daily quota counts."""
+    row = db.execute(
+        "SELECT count(*) AS n FROM dsar.submission"
+        " WHERE account = %s AND attempted_at >= %s AND attempts > 0",
+        [account, since],
+    ).fetchone()
+    assert row is not None
+    return int(row["n"])
+
+
+def planned_counts(db: Database, account: str, *, requests: Sequence[int] | None) -> dict[Action, int]:
+    """How many submissions wait to be sent, by action."""
+    rows = db.execute(_PLANNED_COUNTS, {"account": account, "requests": requests}).fetchall()
+    return {Action(row["action"]): row["n"] for row in rows}
+
+
+def _is_dead(db: Database, worker: int) -> bool:
+    """A living worker's session holds its lock; a dead one's was given back by PostgreSQL."""
+    row = db.execute("SELECT pg_try_advisory_lock(%s, %s) AS free", [WORKER_LOCK, worker]).fetchone()
+    assert row is not None
+    if row["free"]:
+        db.execute("SELECT pg_advisory_unlock(%s, %s)", [WORKER_LOCK, worker])
+    return bool(row["free"])
+
+
+def _subject(row: dict[str, object]) -> Subject:
+    identifiers = row["identifiers"]
+    assert isinstance(identifiers, dict)
+    return Subject(
+        submission=int(str(row["id"])),
+        identifiers={IdentityKind(kind): value for kind, value in identifiers.items()},
+        regulation=Regulation(str(row["regulation"])),
+        request_id=str(row["request_id"]),
+    )
+
+
+# A lock that this session holds already would be granted again: a random number in 2^31 is not.
+_REGISTER = """
+WITH me AS MATERIALIZED (SELECT (random() * 2147483646)::int AS worker)
+SELECT worker FROM me WHERE pg_advisory_lock(%(lock)s, worker) IS NOT NULL
+"""
+
+# Of several requests that ask the same for the same person, one is sent at a time; the others share
+# its job (_SHARED), or are sent once it has ended. OFFSET 0 and the scalar sub-selects keep PostgreSQL
+# from joining all that is planned before it takes the first `limit`: with 100,000 planned a claim would
+# take seconds, and minutes where the table was filled since its statistics were taken.
+_CLAIM = """
+WITH chosen AS (
+    SELECT s.id FROM dsar.submission s
+     WHERE s.account = %(account)s AND s.state = 'planned'
+       AND (s.not_before IS NULL OR s.not_before <= %(now)s)
+       AND (%(requests)s::bigint[] IS NULL OR s.request = ANY(%(requests)s))
+       AND NOT EXISTS (
+           SELECT FROM dsar.submission o
+            WHERE o.account = s.account AND o.identity_hash = s.identity_hash AND o.id <> s.id
+              AND (SELECT action FROM dsar.request WHERE id = o.request)
+                  = (SELECT action FROM dsar.request WHERE id = s.request)
+              AND (o.state IN ('submitting', 'uncertain', 'submitted')
+                   OR o.state = 'planned' AND (o.due_at, o.id) < (s.due_at, s.id)
+                      AND (o.not_before IS NULL OR o.not_before <= %(now)s)
+                      AND (%(requests)s::bigint[] IS NULL OR o.request = ANY(%(requests)s)))
+           OFFSET 0)
+     ORDER BY s.due_at, s.id
+     LIMIT %(limit)s
+       FOR UPDATE OF s SKIP LOCKED
+)
+UPDATE dsar.submission s
+   SET state = 'submitting', worker = %(worker)s, attempts = attempts + 1, attempted_at = %(now)s,
+       changed_at = %(now)s, reason = NULL
+  FROM chosen, dsar.request r
+ WHERE s.id = chosen.id AND r.id = s.request AND s.state = 'planned'
+RETURNING s.id, s.due_at, s.identifiers, s.batch_limit, r.action, r.regulation, r.request_id
+"""
+
+_SHARED = """
+SELECT DISTINCT ON (s.id) s.id, o.job_id
+  FROM dsar.submission s
+  JOIN dsar.request r ON r.id = s.request
+  JOIN dsar.submission o ON o.account = s.account AND o.identity_hash = s.identity_hash
+                        AND o.state = 'submitted'
+  JOIN dsar.request q ON q.id = o.request AND q.action = r.action
+ WHERE s.account = %(account)s AND s.state = 'planned'
+   AND (s.not_before IS NULL OR s.not_before <= %(now)s)
+   AND (%(requests)s::bigint[] IS NULL OR s.request = ANY(%(requests)s))
+ ORDER BY s.id, o.submitted_at DESC
+"""
+
+_HELD = """
+SELECT worker, array_agg(id) AS ids FROM dsar.submission
+ WHERE account = %(account)s AND state = 'submitting' AND worker <> %(me)s GROUP BY worker
+"""
+
+_DOUBTS = """
+SELECT s.id, s.changed_at, s.attempted_at, s.attempts, s.identifiers, r.action, r.regulation, r.request_id
+  FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
+ WHERE s.account = %(account)s AND s.state = 'uncertain'
+   AND (%(requests)s::bigint[] IS NULL OR s.request = ANY(%(requests)s))
+ ORDER BY s.id
+"""
+
+_UNCERTAIN = """
+SELECT s.id FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
+ WHERE r.request_id = %(request_id)s AND s.account = %(account)s AND s.state = 'uncertain'
+ ORDER BY s.id
+"""
+
+_NEXT_PLANNED = """
+SELECT min(coalesce(s.not_before, %(now)s)) AS at
+  FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
+ WHERE s.account = %(account)s AND s.state = 'planned'
+   AND (%(requests)s::bigint[] IS NULL OR s.request = ANY(%(requests)s))
+   AND NOT EXISTS (
+       SELECT FROM dsar.submission o JOIN dsar.request q ON q.id = o.request
+        WHERE o.account = s.account AND o.identity_hash = s.identity_hash AND q.action = r.action
+          AND o.state IN ('submitting', 'uncertain'))
+"""
+
+_PLANNED_COUNTS = """
+SELECT r.action, count(*) AS n
+  FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
+ WHERE s.account = %(account)s AND s.state = 'planned'
+   AND (%(requests)s::bigint[] IS NULL OR s.request = ANY(%(requests)s))
+ GROUP BY r.action
+"""

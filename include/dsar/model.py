@@ -1,0 +1,125 @@
+"""The words of this project as types: see the table of states in `ledger/`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+class Action(StrEnum):
+    """What the person asks for (OpenDSR's words)."""
+
+    ACCESS = "access"
+    ERASURE = "erasure"
+
+
+class Regulation(StrEnum):
+    GDPR = "GDPR"
+    CCPA = "CCPA"
+
+
+class IdentityKind(StrEnum):
+    """Kinds of identifiers; also the names of the source's columns."""
+
+    EMAIL = "email"
+    PHONE = "phone"
+    USER_ID = "user_id"
+    ADVERTISING_ID = "advertising_id"
+    INSTALL_ID = "install_id"
+    ID5_ID = "id5_id"
+
+
+class State(StrEnum):
+    """Of a submission."""
+
+    PLANNED = "planned"
+    SUBMITTING = "submitting"
+    UNCERTAIN = "uncertain"
+    SUBMITTED = "submitted"
+    READY = "ready"
+    COMPLETED = "completed"
+    NO_DATA = "no_data"
+    NOT_APPLICABLE = "not_applicable"
+    REJECTED = "rejected"
+    FAILED = "failed"
+
+
+class Status(StrEnum):
+    """Of a request, as the source's `status` column says it."""
+
+    PENDING = "pending"
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    INVALID = "invalid"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One submission as a vendor module sees it: a person's identifiers, and what to do with them."""
+
+    submission: int  # the ledger's id
+    identifiers: Mapping[IdentityKind, str] = field(repr=False)
+    regulation: Regulation
+    request_id: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How the vendor's work on one subject stands: `READY` means that there is a result to collect."""
+
+    state: State
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class CollectedFile:
+    """A vendor's answer about one person, as it lies in storage."""
+
+    path: str  # below the storage's root
+    name: str  # as the package shall call it
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class SubmissionRecord:
+    """What became of one submission, without the person's identifiers."""
+
+    identity: str  # the kinds that were sent, joined by "+"
+    outcome: State
+    reason: str | None
+    job_id: str | None
+    submitted_at: datetime | None
+    finished_at: datetime | None
+    attempts: int
+    file: CollectedFile | None = None
+
+
+@dataclass(frozen=True)
+class AccountRecord:
+    """What became of a request at one account."""
+
+    account: str
+    vendor: str
+    outcome: State | Status
+    reason: str | None
+    submissions: tuple[SubmissionRecord, ...]
+
+
+@dataclass(frozen=True)
+class RequestRecord:
+    """A request all of whose submissions have ended: what a receipt and a package are made from."""
+
+    id: int  # the ledger's
+    request_id: str
+    action: Action
+    regulation: Regulation
+    received_at: datetime
+    due_at: datetime
+    status: Status
+    status_reason: str | None
+    accounts: tuple[AccountRecord, ...]

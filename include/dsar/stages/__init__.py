@@ -1,0 +1,1 @@
+"""The stages: each reads from the ledger what is ready for it, and writes what it did."""

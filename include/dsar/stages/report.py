@@ -1,0 +1,110 @@
+"""Report: the day's register and a summary; what a person has to do."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from include.dsar.ledger import reporting
+from include.dsar.ledger.database import Database
+from include.dsar.ledger.reporting import AccountDay, Attention
+from include.dsar.stages.calls import start_of_utc_day
+from include.dsar.storage import Storage
+
+log = logging.getLogger(__name__)
+
+COLUMNS = (
+    "request_id", "request_type", "regulation", "received_at", "due_at", "status", "closed_at",
+    "account", "vendor", "outcome", "reason", "submissions", "submitted_at", "finished_at",
+)  # fmt: skip
+SHOWN = 10  # request ids in a sentence
+
+
+@dataclass
+class Report:
+    """The stage. The register covers the whole UTC day, the rest this run."""
+
+    db: Database
+    storage: Storage
+    run_after: datetime  # when the run was due to begin
+    held: Sequence[str] = ()  # accounts whose uncertain submissions wait for a person
+    clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
+
+    def run(self) -> list[str]:
+        """Writes the register, logs the summary, and returns a sentence for each thing to be done."""
+        uri = self._write_register()
+        requests = reporting.request_counts(self.db, self.run_after)
+        log.info("\n%s", summary(reporting.account_days(self.db, self.run_after), requests))
+        log.info("register: %s", uri)
+        return todo(
+            reporting.attention(self.db, now=self.clock(), since=self.run_after, held=list(self.held))
+        )
+
+    def _write_register(self) -> str:
+        path = f"register/{self.run_after.astimezone(UTC):%Y-%m-%d}.csv"
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, COLUMNS)
+        writer.writeheader()
+        writer.writerows(map(_cells, reporting.register(self.db, start_of_utc_day(self.run_after))))
+        self.storage.write(path, text.getvalue().encode())
+        return self.storage.uri(path)
+
+
+def summary(accounts: Sequence[AccountDay], requests: Mapping[str, int]) -> str:
+    """A table for the log: what each account ended in this run, and what is open."""
+    rows = [("account", "ended in this run", "open", "due soonest")]
+    for day in accounts:
+        due = f"{day.due_soonest:%Y-%m-%d}" if day.due_soonest else "-"
+        rows.append((day.account, _counts(day.ended), _counts(day.open), due))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    return "\n".join([*lines, f"requests: {_counts(requests)}"])
+
+
+def todo(attention: Attention) -> list[str]:
+    """A sentence for each thing that a person has to do."""
+    found = []
+    if attention.overdue:
+        found.append(
+            f"past their legal due date: {_some(attention.overdue)}. Ask the vendors whose outcome is "
+            "missing, and tell the persons why it takes longer (GDPR Art. 12(3), CCPA regulations § 7021(b))."
+        )
+    for account, ids in attention.failed.items():
+        found.append(
+            f"{account} failed {_some(ids)}. Each receipt gives the reason. "
+            "Trigger dsar_daily with retry_failed once it is mended."
+        )
+    for account, ids in attention.rejected.items():
+        found.append(
+            f"{account} refused the identifiers of {_some(ids)}. Each receipt gives the vendor's code. "
+            "Correct the source and enter the request under a new request_id, or answer it by hand."
+        )
+    for account, ids in attention.held.items():
+        found.append(
+            f"{account} may or may not have taken {_some(ids)} (on_uncertain is hold). Ask the vendor, then "
+            f"trigger dsar_daily with a decision for each: `{ids[0]} {account} send_again`, or "
+            f"`{ids[0]} {account} taken <job id>`."
+        )
+    return found
+
+
+def _some(request_ids: Sequence[str]) -> str:
+    shown = ", ".join(request_ids[:SHOWN])
+    more = f" and {len(request_ids) - SHOWN} more" if len(request_ids) > SHOWN else ""
+    return f"{len(request_ids)} request{'s' if len(request_ids) > 1 else ''} ({shown}{more})"
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {n:,}" for name, n in sorted(counts.items())) or "-"
+
+
+def _cells(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: value.astimezone(UTC).isoformat(timespec="seconds") if isinstance(value, datetime) else value
+        for name, value in row.items()
+    }

@@ -1,0 +1,111 @@
+"""Settling what is uncertain: did the vendor take the call whose reply was lost?
+
+ask        the vendor lists what it has: found there, or (once a pause is over) sent again
+next_day   sent again on the next UTC day, when the vendor's limit for the identifier is over
+repeat     sent again after a pause: repeating the call does no harm
+hold       a person decides
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from include.dsar.errors import ConfigurationError, DsarError, VendorBusy
+from include.dsar.ledger import submitting
+from include.dsar.ledger.submitting import Doubt
+from include.dsar.ledger.transitions import Move, move
+from include.dsar.model import State
+from include.dsar.stages.account import AccountWork
+from include.dsar.stages.calls import next_utc_day, start_of_utc_day
+from include.dsar.vendors.vendor import ListedJob, OnUncertain
+
+log = logging.getLogger(__name__)
+
+BATCH_SHRINKS_BY = 10
+PAUSE = timedelta(seconds=60)  # before a call whose reply was lost is believed not to have been taken
+CLOCK_SKEW = timedelta(minutes=2)  # between the vendor's clock and ours
+
+FOUND = "found in the vendor's list"
+NOT_FOUND = "its reply was lost and the vendor's list does not hold it: sent again"
+REPEATED = "its reply was lost: sent again after a pause, which does no harm here"
+NEXT_DAY = "its reply was lost: sent again on the next UTC day"
+
+
+async def settle(work: AccountWork) -> datetime | None:
+    """Settles what can be settled now. Returns when the next doubt can be, None where none is left.
+
+    Raises CredentialsRefused where the vendor lets us not ask.
+    """
+    doubts = await work.ledger(submitting.doubts, work.db, work.account, requests=work.requests)
+    if not doubts:
+        return None
+    now = work.clock()
+    policy = OnUncertain(work.settings.on_uncertain)
+    moves: list[Move] = []
+    if policy is OnUncertain.ASK:
+        moves = await _ask(work, doubts, now)
+    elif policy is OnUncertain.REPEAT:
+        moves = [_repeat(d, work.settings.users_per_call) for d in doubts if d.since + PAUSE <= now]
+    elif policy is OnUncertain.NEXT_DAY:
+        today = start_of_utc_day(now)
+        moves = [_again(d, NEXT_DAY) for d in doubts if d.attempted_at < today]
+    settled = await work.ledger(move, work.db, moves, leave=State.UNCERTAIN, now=now)
+    if settled:
+        log.info("%s: settled %d of %d uncertain submissions", work.account, len(settled), len(doubts))
+    left = [d for d in doubts if d.subject.submission not in settled]
+    if not left or policy is OnUncertain.HOLD:
+        return None
+    if policy is OnUncertain.NEXT_DAY:
+        return next_utc_day(now)
+    return min(max(d.since + PAUSE, now + PAUSE / 6) for d in left)
+
+
+async def _ask(work: AccountWork, doubts: Sequence[Doubt], now: datetime) -> list[Move]:
+    try:
+        reply = await work.client.send(work.vendor.listing(work.settings))
+        jobs = work.vendor.read_listing(reply)
+    except VendorBusy as error:
+        work.client.honour(error)
+        return []
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        told = str(error) if isinstance(error, DsarError) else type(error).__name__
+        log.warning("%s: the list of requests could not be read: %s", work.account, told)
+        return []
+    moves = []
+    for doubt in doubts:
+        if job := _find(doubt, jobs):
+            moves.append(Move(doubt.subject.submission, State.SUBMITTED, FOUND, job_id=job.job_id))
+        elif doubt.since + PAUSE <= now:
+            moves.append(_again(doubt, NOT_FOUND))
+    return moves
+
+
+def _find(doubt: Doubt, jobs: Sequence[ListedJob]) -> ListedJob | None:
+    """The job that works on the doubtful submission: still running, or asked for since we tried.
+
+    An earlier one that has ended does not count: what came in after it would not be erased.
+    """
+    since = doubt.attempted_at - CLOCK_SKEW
+    candidates = [
+        job
+        for job in jobs
+        if job.action is doubt.action
+        and job.identifiers == doubt.subject.identifiers
+        and (job.running or job.requested_at >= since)
+    ]
+    return max(candidates, key=lambda job: job.requested_at, default=None)
+
+
+def _again(doubt: Doubt, reason: str) -> Move:
+    return Move(doubt.subject.submission, State.PLANNED, reason)
+
+
+def _repeat(doubt: Doubt, users_per_call: int) -> Move:
+    """Once more as it was; from then on in ever smaller batches, since one bad id may spoil every reply."""
+    smaller = max(users_per_call // BATCH_SHRINKS_BY ** (doubt.attempts - 1), 1)
+    return replace(_again(doubt, REPEATED), batch_limit=smaller if doubt.attempts > 1 else None)

@@ -1,0 +1,263 @@
+"""Submit: claims what is planned for an account, due soonest first, and POSTs it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+
+from include.dsar.errors import (
+    AccountQuota,
+    AlreadyRunning,
+    ConfigurationError,
+    DsarError,
+    IdentifierQuota,
+    NotTaken,
+    OutcomeUnknown,
+    ProtocolError,
+    Refused,
+    VendorBusy,
+    VendorUnavailable,
+)
+from include.dsar.ledger import submitting
+from include.dsar.ledger.transitions import Move, move
+from include.dsar.model import State, Subject
+from include.dsar.stages.account import AccountWork, Progress, Recorder, Refusals
+from include.dsar.stages.calls import Call, Calls, next_utc_day
+from include.dsar.stages.settle import settle
+
+log = logging.getLogger(__name__)
+
+STRIKES = 50  # in a row, after which the account is left alone
+BUSY_STRIKES, LOST_STRIKES = 1, 5  # of a vendor that asks for patience; of one that gives no usable answer
+PATIENCE = timedelta(minutes=5)  # that a run waits for postponed submissions, altogether
+BACKOFF = timedelta(seconds=5)  # after a call that was not taken, where the vendor names no time
+BATCH_SHRINKS_BY = 10  # what a refused batch held is sent again in batches of a tenth
+
+QUOTA_USED = "the quota of the day is used up"
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """What a submit stage did, as counts of submissions; one sent twice counts twice."""
+
+    submitted: int
+    shared: int  # joined the job of another request of the same person
+    rejected: int
+    postponed: int
+    uncertain: int
+    calls: int
+    left: int  # still planned, for a later run
+    quota_used: bool
+
+
+async def submit(work: AccountWork) -> Submitted:
+    """Submits all that may be sent now.
+
+    Ends normally where the account's quota of the day is used up: what does not fit stays planned.
+    Raises CredentialsRefused or ConfigurationError, with nothing marked as tried, where a person
+    must mend the account's connection; VendorUnavailable where the vendor gives no usable answer.
+    """
+    with work.naming_the_connection():
+        return await _Submit(work).run()
+
+
+class _Submit:
+    def __init__(self, work: AccountWork) -> None:
+        self._work = work
+        self._worker = 0
+        self._calls: Calls
+        self._recorder: Recorder
+        self._progress: Progress
+        self._strikes = 0
+        self._quota_used = False
+        self._stopped_by: Exception | None = None
+        self._refusals = Refusals()
+        self._set_aside: list[Subject] = []  # refused: planned again once the others have been sent
+        self._moved: Counter[State] = Counter()
+        self._shared = 0
+
+    async def run(self) -> Submitted:
+        work = self._work
+        self._worker = await work.ledger(submitting.register, work.db)
+        abandoned = await work.ledger(
+            submitting.doubt_abandoned, work.db, work.account, worker=self._worker, now=work.clock()
+        )
+        if abandoned:
+            log.warning("%s: a worker died: %d submissions are uncertain", work.account, abandoned)
+        await settle(work)
+        waited = timedelta()
+        while True:
+            await self._send_planned()
+            if self._stopped_by or self._quota_used:
+                break
+            wait = await self._time_to_wait()
+            if wait is None or waited + wait > PATIENCE:
+                break
+            log.info("%s: waiting %.0f s for postponed submissions", work.account, wait.total_seconds())
+            waited += wait
+            await asyncio.sleep(wait.total_seconds())
+        return await self._finish()
+
+    async def _send_planned(self) -> None:
+        work = self._work
+        self._shared += await work.ledger(
+            submitting.share_jobs, work.db, work.account, now=work.clock(), requests=work.requests
+        )
+        planned = await work.ledger(submitting.planned_counts, work.db, work.account, requests=work.requests)
+        if not planned:
+            return
+        log.info(
+            "%s: to send: %s; at most %g calls a second, %d at a time",
+            work.account,
+            ", ".join(f"{n:,} {action}" for action, n in sorted(planned.items())),
+            work.settings.requests_per_second,
+            work.settings.max_concurrency,
+        )
+        self._calls = Calls(work, self._worker)
+        self._recorder = Recorder(self._record)
+        self._progress = Progress(work.account, "sent", sum(planned.values()))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(work.settings.max_concurrency):
+                    group.create_task(self._send_calls())
+        finally:
+            await self._recorder.close()
+            unsent = self._calls.close() + self._set_aside
+            await self._record([Move(s.submission, State.PLANNED, untried=True) for s in unsent])
+        self._stopped_by = self._stopped_by or self._refusals.first
+        self._quota_used = self._quota_used or self._calls.quota_used
+
+    async def _send_calls(self) -> None:
+        try:
+            while not (self._stopped_by or self._quota_used) and (call := await self._calls.next()):
+                moves = await self._send(call)
+                await self._recorder.add(moves)
+                self._progress.advance(len(moves))
+        except Exception as error:  # the ledger's, or a refusal; the others end their calls
+            self._stopped_by = self._stopped_by or error
+
+    async def _send(self, call: Call) -> list[Move]:
+        """Makes one call, and says what follows from it for each of its submissions."""
+        work = self._work
+        try:
+            request = work.vendor.create(work.settings, call.action, call.subjects)
+        except Exception as error:  # one request that no call can be made of stops no other
+            return _refused(call, Refused(f"no call can be made of it ({type(error).__name__})"))
+        try:
+            job_id = work.vendor.read_created(await work.client.send(request))
+        except ConfigurationError as error:
+            self._set_aside += call.subjects
+            self._refusals.add(error)
+            return []
+        except Refused as error:
+            self._strikes = 0
+            return _refused(call, error)
+        except (AccountQuota, IdentifierQuota) as error:
+            self._strikes = 0
+            self._quota_used = self._quota_used or isinstance(error, AccountQuota)
+            return _moves(call, State.PLANNED, str(error), not_before=next_utc_day(work.clock()))
+        except NotTaken as error:
+            if isinstance(error, VendorBusy):
+                work.client.honour(error)
+            self._strike(error, BUSY_STRIKES if isinstance(error, VendorBusy) else LOST_STRIKES)
+            pause = timedelta(seconds=error.retry_after or 0)
+            return _moves(call, State.PLANNED, str(error), not_before=work.clock() + max(pause, BACKOFF))
+        except AlreadyRunning as error:
+            self._strikes = 0
+            return _moves(call, State.UNCERTAIN, str(error))
+        except (OutcomeUnknown, ProtocolError) as error:
+            self._strike(error, LOST_STRIKES)
+            return _moves(call, State.UNCERTAIN, str(error))
+        except Exception as error:  # the vendor may have taken the call whose reply we stumble over
+            return _moves(call, State.UNCERTAIN, f"its reply could not be read ({type(error).__name__})")
+        self._strikes = 0
+        self._refusals.answered()
+        return _moves(call, State.SUBMITTED, job_id=job_id)
+
+    def _strike(self, error: DsarError, strikes: int) -> None:
+        self._strikes += strikes
+        if self._strikes >= STRIKES and not self._stopped_by:
+            self._stopped_by = VendorUnavailable(
+                f"{self._work.account}: no usable answer to many calls in a row, the last: {error}. "
+                "What was not sent stays planned; a retry, or the next run, goes on."
+            )
+
+    async def _record(self, moves: list[Move]) -> None:
+        work, now = self._work, self._work.clock()
+        moved = await work.ledger(move, work.db, moves, leave=State.SUBMITTING, now=now, worker=self._worker)
+        self._moved.update(m.to for m in moves if m.submission in moved and not m.untried)
+        lost = [m for m in moves if m.submission not in moved]
+        if lost:  # our session broke and another worker doubted what we held: we know better
+            known = [m for m in lost if m.to is State.SUBMITTED]
+            found = await work.ledger(move, work.db, known, leave=State.UNCERTAIN, now=now)
+            log.warning(
+                "%s: %d submissions had left our hands, %d of them recorded all the same",
+                work.account,
+                len(lost),
+                len(found),
+            )
+
+    async def _time_to_wait(self) -> timedelta | None:
+        """Until something can be sent or settled again; None where nothing is left to wait for."""
+        work, now = self._work, self._work.clock()
+        doubts_at = await settle(work)
+        planned_at = await work.ledger(
+            submitting.next_planned_at, work.db, work.account, now=now, requests=work.requests
+        )
+        times = [at for at in (planned_at, doubts_at) if at is not None]
+        return max(min(times) - now, timedelta(seconds=1)) if times else None
+
+    async def _finish(self) -> Submitted:
+        work = self._work
+        if self._stopped_by:
+            raise self._stopped_by
+        left = await work.ledger(submitting.planned_counts, work.db, work.account, requests=work.requests)
+        result = Submitted(
+            submitted=self._moved[State.SUBMITTED],
+            shared=self._shared,
+            rejected=self._moved[State.REJECTED],
+            postponed=self._moved[State.PLANNED],
+            uncertain=self._moved[State.UNCERTAIN],
+            calls=work.client.calls,
+            left=sum(left.values()),
+            quota_used=self._quota_used,
+        )
+        log.info("%s: %s", work.account, ", ".join(f"{k}: {v}" for k, v in asdict(result).items()))
+        if self._quota_used:
+            log.info("%s: %s; the rest stays planned for tomorrow", work.account, QUOTA_USED)
+        return result
+
+
+def _moves(
+    call: Call,
+    to: State,
+    reason: str | None = None,
+    *,
+    job_id: str | None = None,
+    not_before: datetime | None = None,
+    batch_limit: int | None = None,
+    untried: bool = False,
+) -> list[Move]:
+    return [
+        Move(
+            s.submission,
+            to,
+            reason,
+            job_id=job_id,
+            not_before=not_before,
+            batch_limit=batch_limit,
+            untried=untried,
+        )
+        for s in call.subjects
+    ]
+
+
+def _refused(call: Call, error: Refused) -> list[Move]:
+    """Alone in its call a submission is rejected; a batch may suffer from one bad id, so it is split."""
+    if len(call.subjects) == 1:
+        return _moves(call, State.REJECTED, str(error))
+    smaller = max(len(call.subjects) // BATCH_SHRINKS_BY, 1)
+    return _moves(call, State.PLANNED, f"its batch was refused: {error}", batch_limit=smaller)

@@ -1,0 +1,224 @@
+"""Await: looks at the open jobs of an account until none is due any more before the watch ends.
+
+Runs in the triggerer: it takes its state from the ledger, writes guarded updates only, never POSTs,
+and may be broken off at any moment and started again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+from collections import Counter
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from include.dsar.errors import ConfigurationError, DsarError, JobUnknown, ProtocolError, VendorBusy
+from include.dsar.ledger import awaiting
+from include.dsar.ledger.awaiting import OpenJob
+from include.dsar.ledger.transitions import Move, move
+from include.dsar.model import State, Verdict
+from include.dsar.polling import PollSchedule
+from include.dsar.stages.account import AccountWork, Recorder, Refusals
+from include.dsar.vendors.vendor import HttpReply, JobStatus
+
+log = logging.getLogger(__name__)
+
+UNREADABLE_GRACE = timedelta(days=1)  # then it may be one person's record that spoils the reply about a batch
+UNKNOWN_GRACE = timedelta(hours=1)  # a young job that the vendor does not know may only be slow to appear
+BATCH_SHRINKS_BY = 10  # what a failed batch held is sent again in batches of a tenth
+LARGE_REPLY = 128 * 1024  # bytes; parsed in a thread, so that the event loop goes on
+
+JOB_FORGOTTEN = "the vendor does not know the job (any more)"
+BATCH_FAILED = "the vendor failed the whole batch"
+UNREADABLE = "no reply about the whole batch could be read for a day"
+
+
+@dataclass(frozen=True)
+class Watched:
+    """How a watch ended. Counts of submissions, but for `polls` and `failed_polls`."""
+
+    ended: int
+    ready: int
+    planned_again: int
+    open_jobs: int
+    oldest_submitted_at: str | None
+    next_poll_at: str | None
+    polls: int
+    failed_polls: int
+
+
+async def next_poll(work: AccountWork, since: datetime) -> datetime | None:
+    """When the next open job is due for a poll; None where no job is open."""
+    jobs = await work.ledger(awaiting.open_jobs, work.db, work.account, requests=work.requests)
+    schedule = _schedule(work, since)
+    now = work.clock().timestamp()
+    first = min((schedule.first(j.job_id, j.submitted_at.timestamp(), now) for j in jobs), default=None)
+    return None if first is None else datetime.fromtimestamp(first, UTC)
+
+
+async def watch(work: AccountWork, *, since: datetime, until: datetime) -> Watched:
+    """Polls until no open job is due before `until`. Raises CredentialsRefused."""
+    with work.naming_the_connection():
+        return await _Watch(work, since, until).run()
+
+
+def _schedule(work: AccountWork, since: datetime) -> PollSchedule:
+    return PollSchedule(work.settings.poll_min_seconds, work.settings.poll_max_seconds, since.timestamp())
+
+
+class _Watch:
+    def __init__(self, work: AccountWork, since: datetime, until: datetime) -> None:
+        self._work = work
+        self._until = until.timestamp()
+        self._schedule = _schedule(work, since)
+        self._due: list[tuple[float, str, OpenJob]] = []
+        self._later: list[tuple[float, str, OpenJob]] = []
+        self._recorder = Recorder(self._record)
+        self._refusals = Refusals()
+        self._moved: Counter[State] = Counter()
+        self._polls = self._failed_polls = 0
+
+    async def run(self) -> Watched:
+        work = self._work
+        jobs = await work.ledger(awaiting.open_jobs, work.db, work.account, requests=work.requests)
+        now = work.clock().timestamp()
+        self._due = await asyncio.to_thread(
+            lambda: [
+                (self._schedule.first(j.job_id, j.submitted_at.timestamp(), now), j.job_id, j) for j in jobs
+            ]
+        )
+        heapq.heapify(self._due)
+        log.info("%s: watching %s open jobs", work.account, f"{len(jobs):,}")
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(work.settings.max_concurrency, len(jobs))):
+                    group.create_task(self._poll_jobs())
+        except ExceptionGroup as group_error:  # one refusal is every worker's: the first says it all
+            raise group_error.exceptions[0] from None
+        finally:
+            await self._recorder.close()
+        if self._refusals.first:
+            raise self._refusals.first
+        return self._ended()
+
+    async def _poll_jobs(self) -> None:
+        while self._due:
+            at, job_id, job = heapq.heappop(self._due)
+            if at > self._until:
+                self._later.append((at, job_id, job))
+                continue
+            await asyncio.sleep(max(at - self._work.clock().timestamp(), 0))
+            try:
+                moves = await self._poll(job)
+            except ConfigurationError as error:
+                self._refusals.add(error)
+                self._later.append((at, job_id, job))
+                continue
+            if moves is not None:
+                await self._recorder.add(moves)
+            else:
+                now = self._work.clock().timestamp()
+                due = self._schedule.next(job_id, job.submitted_at.timestamp(), now)
+                heapq.heappush(self._due, (due, job_id, job))
+
+    async def _poll(self, job: OpenJob) -> list[Move] | None:
+        """Looks at one job. None: it runs on, or could not be read."""
+        work = self._work
+        age = work.clock() - job.submitted_at
+        self._polls += 1
+        try:
+            reply = await work.client.send(work.vendor.status(work.settings, job.job_id))
+            status = await _read(work, job, reply)
+        except JobUnknown:
+            forgotten = Verdict(State.FAILED, JOB_FORGOTTEN)
+            return _all(job, forgotten) if age > UNKNOWN_GRACE else None
+        except ConfigurationError:
+            raise
+        except Exception as error:
+            if isinstance(error, VendorBusy):
+                work.client.honour(error)
+            return self._unread(job, error)
+        self._refusals.answered()
+        return await self._outcomes(job, status) if status.ended else self._give_up(job)
+
+    def _unread(self, job: OpenJob, error: Exception) -> list[Move] | None:
+        self._failed_polls += 1
+        told = str(error) if isinstance(error, DsarError) else type(error).__name__
+        log.warning("%s: a status could not be read: %s", self._work.account, told)
+        age = self._work.clock() - job.submitted_at
+        if isinstance(error, ProtocolError) and job.persons > 1 and age > UNREADABLE_GRACE:
+            return self._in_smaller_batches(job, _all(job, Verdict(State.FAILED)), UNREADABLE)
+        return self._give_up(job)
+
+    def _give_up(self, job: OpenJob) -> list[Move] | None:
+        """A job that never ends gets an outcome all the same."""
+        limit = timedelta(days=self._work.settings.give_up_after_days)
+        too_old = Verdict(State.FAILED, f"no end after {limit / timedelta(days=1):g} days")
+        return _all(job, too_old) if self._work.clock() - job.submitted_at > limit else None
+
+    async def _outcomes(self, job: OpenJob, status: JobStatus) -> list[Move] | None:
+        if not status.verdicts and status.verdict:
+            return self._shrink(job, status, _all(job, status.verdict))
+        work = self._work
+        members = await work.ledger(
+            awaiting.members, work.db, work.account, job.job_id, state=State.SUBMITTED
+        )
+        try:
+            verdicts = [(m, status.verdict_of(work.vendor.identifier_of(m.identifiers))) for m in members]
+        except ProtocolError as error:
+            return self._unread(job, error)
+        return self._shrink(job, status, [_move(m.submission, job, v) for m, v in verdicts])
+
+    def _shrink(self, job: OpenJob, status: JobStatus, moves: list[Move]) -> list[Move]:
+        """One bad id may fail a whole batch: those that failed are sent once more, in smaller ones."""
+        return self._in_smaller_batches(job, moves, BATCH_FAILED) if status.retry_alone else moves
+
+    def _in_smaller_batches(self, job: OpenJob, moves: list[Move], reason: str) -> list[Move]:
+        if job.persons == 1:
+            return moves
+        smaller = max(job.persons // BATCH_SHRINKS_BY, 1)
+        return [
+            replace(m, to=State.PLANNED, reason=reason, batch_limit=smaller) if m.to is State.FAILED else m
+            for m in moves
+        ]
+
+    async def _record(self, moves: list[Move]) -> None:
+        work = self._work
+        moved = await work.ledger(move, work.db, moves, leave=State.SUBMITTED, now=work.clock())
+        self._moved.update(m.to for m in moves if m.submission in moved)
+
+    def _ended(self) -> Watched:
+        moved = self._moved
+        oldest = min((job.submitted_at for _, _, job in self._later), default=None)
+        next_at = min((at for at, _, _ in self._later), default=None)
+        result = Watched(
+            ended=moved[State.COMPLETED] + moved[State.NO_DATA] + moved[State.FAILED],
+            ready=moved[State.READY],
+            planned_again=moved[State.PLANNED],
+            open_jobs=len(self._later),
+            oldest_submitted_at=oldest.isoformat(timespec="seconds") if oldest else None,
+            next_poll_at=_iso(next_at) if next_at else None,
+            polls=self._polls,
+            failed_polls=self._failed_polls,
+        )
+        log.info("%s: %s", self._work.account, ", ".join(f"{k}: {v}" for k, v in asdict(result).items()))
+        return result
+
+
+def _iso(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
+
+
+async def _read(work: AccountWork, job: OpenJob, reply: HttpReply) -> JobStatus:
+    if len(reply.body) < LARGE_REPLY:
+        return work.vendor.read_status(job.action, reply)
+    return await asyncio.to_thread(work.vendor.read_status, job.action, reply)
+
+
+def _all(job: OpenJob, verdict: Verdict) -> list[Move]:
+    return [_move(s, job, verdict) for s in job.submissions]
+
+
+def _move(submission: int, job: OpenJob, verdict: Verdict) -> Move:
+    return Move(submission, verdict.state, verdict.reason, of_job=job.job_id)

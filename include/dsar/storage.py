@@ -1,0 +1,211 @@
+"""Files in storage: a local disk, or an object store, whatever `fsspec` reaches.
+
+A file under its own name is always whole. On a local disk it is written beside its place as
+`.<name>.<n>.part`, flushed, and renamed; on other file systems it is written to a temporary file here
+and handed over in one call that object stores make visible only when it is complete.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import io
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+CHUNK = 1024 * 1024
+ONE_CALL_BYTES = 8 * 1024 * 1024  # up to here an upload is one call from memory
+
+_FORBIDDEN = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\\*?\[\]]"
+)  # controls, and what means more than a name
+
+
+class StorageWriter(io.BufferedIOBase):
+    """A file being written; `sha256` and `bytes` say what it got so far."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._digest = hashlib.sha256()
+        self.bytes = 0
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+    def write(self, data: bytes, /) -> int:  # type: ignore[override]
+        self._file.write(data)
+        self._digest.update(data)
+        self.bytes += len(data)
+        return len(data)
+
+    def writable(self) -> bool:
+        return True
+
+
+class Storage:
+    """Files below a root. Paths are relative, with `/`; a ValueError says that one is not a plain path."""
+
+    def __init__(self, fs: fsspec.AbstractFileSystem, root: str) -> None:
+        self._fs = fs
+        self._root = str(fs._strip_protocol(root)).rstrip("/")
+        if not self._root.strip("/") and not str(root).startswith("memory:"):
+            raise ValueError("the root of a storage is a folder or a bucket")
+        self._local = isinstance(fs, LocalFileSystem)
+
+    def write(self, path: str, content: bytes | BinaryIO) -> StorageWriter:
+        """Writes a whole file, or leaves what was there. The result knows its `sha256` and `bytes`."""
+        with self.writer(path) as out:
+            if isinstance(content, bytes):
+                out.write(content)
+            else:
+                shutil.copyfileobj(content, out, CHUNK)
+        return out
+
+    @contextmanager
+    def writer(self, path: str) -> Iterator[StorageWriter]:
+        """A file to stream into. It appears when the block ends; an exception leaves what was there."""
+        full = self._full(path)
+        with _local_file(Path(full)) if self._local else self._remote_file(full) as file:
+            yield StorageWriter(file)
+
+    def open(self, path: str) -> BinaryIO:
+        """The file for reading; raises FileNotFoundError."""
+        return cast(BinaryIO, self._fs.open(self._full(path), "rb"))
+
+    def exists(self, path: str) -> bool:
+        return bool(self._fs.exists(self._full(path)))
+
+    def remove(self, path: str) -> None:
+        """Removes a file, and what a crash has left of it; no error where it is absent."""
+        full = self._full(path)
+        if self._local:
+            Path(full).unlink(missing_ok=True)
+            _remove_stale(Path(full).parent)
+            return
+        with suppress(FileNotFoundError):
+            self._fs.rm_file(full)
+
+    def remove_tree(self, prefix: str) -> None:
+        """Removes a folder with all that is in it; no error where it is absent."""
+        full = self._full(prefix)
+        with suppress(FileNotFoundError):
+            if self._local:
+                shutil.rmtree(full)
+            else:
+                self._fs.rm(full, recursive=True)
+
+    def uri(self, path: str) -> str:
+        """The full address, such as `file:///…` or `s3://bucket/…`."""
+        return str(self._fs.unstrip_protocol(self._full(path)))
+
+    def _full(self, path: str) -> str:
+        parts = path.split("/")
+        if any(part in ("", ".", "..") for part in parts) or _FORBIDDEN.search(path):
+            raise ValueError("a path in storage is relative and made of plain names")
+        return f"{self._root}/{path}"
+
+    @contextmanager
+    def _remote_file(self, full: str) -> Iterator[BinaryIO]:
+        with tempfile.TemporaryFile() as temporary:  # nameless: a crash leaves nothing of a person behind
+            yield cast(BinaryIO, temporary)
+            temporary.flush()
+            try:
+                self._upload(cast(BinaryIO, temporary), full)
+            except FileNotFoundError:  # a file system with real folders, and none there yet
+                self._fs.makedirs(full.rpartition("/")[0], exist_ok=True)
+                self._upload(cast(BinaryIO, temporary), full)
+
+    def _upload(self, temporary: BinaryIO, full: str) -> None:
+        size = temporary.seek(0, os.SEEK_END)
+        temporary.seek(0)
+        if size <= ONE_CALL_BYTES:
+            self._fs.pipe_file(full, temporary.read())
+        else:
+            self._fs.put_file(f"/dev/fd/{temporary.fileno()}", full)
+
+
+@contextmanager
+def _local_file(path: Path) -> Iterator[BinaryIO]:
+    """A file beside its place that takes the place at the end, or vanishes on an exception."""
+    _make_folders(path.parent)
+    part, file = _open_part(path)
+    with file:
+        try:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+    _fsync_folder(path.parent)
+    _remove_stale(path.parent)
+
+
+def _open_part(path: Path) -> tuple[Path, BinaryIO]:
+    """The first part file that no living writer holds: what a crash has left is used again."""
+    number = 0
+    while True:
+        part = _part(path, number)
+        file = _locked(part, os.O_CREAT)
+        if file is not None:
+            file.truncate()
+            return part, file
+        number += 1
+
+
+def _remove_stale(folder: Path) -> None:
+    """Removes the folder's part files that no living writer holds: tomorrow's have other names."""
+    for part in folder.glob(_part(Path("*"), "*").name):
+        with suppress(FileNotFoundError):
+            file = _locked(part)
+            if file is not None:
+                with file:
+                    part.unlink(missing_ok=True)
+
+
+def _locked(part: Path, flags: int = 0) -> BinaryIO | None:
+    """The part file under an exclusive lock, which ends with its holder; None where another has it."""
+    while True:
+        descriptor = os.open(part, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o600)
+        file = cast(BinaryIO, os.fdopen(descriptor, "wb"))
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return None
+        with suppress(FileNotFoundError):
+            if part.stat().st_ino == os.fstat(descriptor).st_ino:
+                return file
+        file.close()  # its holder finished between our opening and locking it: the file is the final one now
+
+
+def _part(path: Path, number: int | str) -> Path:
+    return path.with_name(f".{path.name}.{number}.part")
+
+
+def _make_folders(folder: Path) -> None:
+    if folder.is_dir():
+        return
+    _make_folders(folder.parent)
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+        _fsync_folder(folder.parent)
+
+
+def _fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,63 @@
+"""Attentive (SMS, e-mail): erasure only, one subscriber in one call, by e-mail, phone or both.
+
+https://docs.attentivemobile.com (privacy request, API rate limits)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from urllib.parse import quote
+
+from include.dsar.accounts import AccountSettings
+from include.dsar.errors import ProtocolError
+from include.dsar.model import Action, IdentityKind, State, Subject, Verdict
+from include.dsar.vendors.replies import answered, created, created_id
+from include.dsar.vendors.vendor import RUNNING, HttpReply, HttpRequest, JobStatus, OnUncertain, Vendor
+
+ROUTE = "/v1/privacy/delete-request"
+FIELDS = {IdentityKind.EMAIL: "subjectEmail", IdentityKind.PHONE: "subjectPhone"}
+PROMISE = timedelta(days=30)  # the page: "within thirty days provided the call was successful"
+GRACE = timedelta(days=7)  # ours
+
+
+class Attentive(Vendor):
+    name = "attentive"
+    title = "Attentive"
+    service = "SMS and e-mail"
+    base_url = "https://api.attentivemobile.com"
+    actions = frozenset({Action.ERASURE})
+    identities = (IdentityKind.EMAIL, IdentityKind.PHONE)
+    joins_identities = True
+    requests_per_second = 100.0  # the page allows 150 by default
+    poll_min = timedelta(hours=6)  # ours
+    poll_max = timedelta(hours=24)  # ours
+    give_up_after = PROMISE + GRACE  # there is no failed state to wait for
+    on_uncertain = OnUncertain.REPEAT  # ours: deleting twice does no harm
+
+    def create(self, settings: AccountSettings, action: Action, subjects: Sequence[Subject]) -> HttpRequest:
+        if action not in self.actions:
+            raise NotImplementedError("attentive only erases")
+        (subject,) = subjects
+        body = {FIELDS[kind]: value for kind, value in subject.identifiers.items()}
+        body["requestMsg"] = subject.request_id  # "for an audit trail"
+        return HttpRequest("POST", ROUTE, _headers(settings), body)
+
+    def read_created(self, reply: HttpReply) -> str:
+        """The reply is the whole record, or on a newer page only its `id`."""
+        return created_id(created(reply).get("id"))
+
+    def status(self, settings: AccountSettings, job_id: str) -> HttpRequest:
+        return HttpRequest("GET", f"{ROUTE}/{quote(job_id, safe='')}", _headers(settings))
+
+    def read_status(self, action: Action, reply: HttpReply) -> JobStatus:
+        processed = answered(reply).object().get("processed")
+        if processed is True:
+            return JobStatus(ended=True, verdict=Verdict(State.COMPLETED))
+        if processed is False:
+            return RUNNING
+        raise ProtocolError("processed is neither true nor false")
+
+
+def _headers(settings: AccountSettings) -> dict[str, str]:
+    return {"Authorization": f"Bearer {settings.secret.get_secret_value()}", "Accept": "application/json"}

@@ -1,0 +1,167 @@
+"""Besitos (offer wall): access and erasure, many users in one call.
+
+https://help.besitoscorp.com/en/articles/13862017-export-user-data-api
+https://help.besitoscorp.com/en/articles/13179812-delete-user-data-api
+https://help.besitoscorp.com/en/articles/13862031-data-request-status-api
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from include.dsar.accounts import AccountSettings
+from include.dsar.errors import ProtocolError, Refused
+from include.dsar.json_slices import items
+from include.dsar.model import Action, IdentityKind, State, Subject, Verdict
+from include.dsar.vendors.replies import answered, created, created_id
+from include.dsar.vendors.vendor import (
+    RUNNING,
+    HttpReply,
+    HttpRequest,
+    JobStatus,
+    OnUncertain,
+    Result,
+    Vendor,
+)
+
+T = TypeVar("T")
+ROUTES = {Action.ACCESS: "export", Action.ERASURE: "delete"}
+FILE = "record.json"
+NOBODYS = "a record in the reply names nobody, and could be this person's"
+NOT_CONFIRMED = Verdict(State.FAILED, "not confirmed")
+
+
+class Besitos(Vendor):
+    name = "besitos"
+    title = "Besitos"
+    service = "offer wall"
+    base_url = "https://wall.besitos.ai"
+    actions = frozenset({Action.ACCESS, Action.ERASURE})
+    identities = (IdentityKind.USER_ID,)
+    needs = frozenset({"partner_id"})
+    users_per_call = 100  # ours: the page names no bound
+    poll_min = timedelta(minutes=5)  # the page: "refresh rate 5 minutes"
+    poll_max = timedelta(hours=1)  # ours
+    give_up_after = timedelta(days=7)  # ours: the samples take seconds
+    on_uncertain = OnUncertain.REPEAT  # ours: a second export or deletion does no harm
+
+    def create(self, settings: AccountSettings, action: Action, subjects: Sequence[Subject]) -> HttpRequest:
+        user_ids = dict.fromkeys(subject.identifiers[IdentityKind.USER_ID] for subject in subjects)
+        return HttpRequest(
+            "POST",
+            f"/data/partner/{ROUTES[action]}/{_partner(settings)}/users",
+            _headers(settings),
+            {"user_ids": list(user_ids)},
+        )
+
+    def read_created(self, reply: HttpReply) -> str:
+        """Also ReplyLost for 200 without a body, which an older page of the delete call documents.
+
+        Never reconciles on `processed_user_ids`: the page's sample names other ids than were sent.
+        """
+        body = created(reply)
+        if body.get("success") is False and body.get("request_id") is None:
+            raise Refused(f"HTTP {reply.status}, success: false")
+        return created_id(body.get("request_id"))
+
+    def status(self, settings: AccountSettings, job_id: str) -> HttpRequest:
+        path = f"/data/partner/gdpr/{_partner(settings)}/{quote(job_id, safe='')}"
+        return HttpRequest("GET", path, _headers(settings))
+
+    def read_status(self, action: Action, reply: HttpReply) -> JobStatus:
+        body = answered(reply).object()
+        if body.get("success") is False:
+            return _failed("success: false")
+        request = _shape(dict, body.get("request"))
+        if request.get("error_message") is not None:
+            return _failed("error_message is set")
+        status = request.get("status")
+        if not isinstance(status, str):
+            raise ProtocolError("the reply names no status")
+        if status != "completed":
+            return RUNNING  # ours: `pending` is the only other one that the pages show
+        if action is Action.ACCESS:
+            return JobStatus(ended=True, verdict=Verdict(State.READY))  # collect looks at each person
+        return _deleted(request, _shape(dict, _shape(dict, body.get("data")).get("data")))
+
+    def read_results(self, reply: HttpReply, identifiers: Sequence[str]) -> Mapping[str, Result]:
+        """Each person's record, byte for byte; who has none is absent.
+
+        Records are matched by `partner_user_id`, never by position. One that names an id which we did
+        not send is another person's, and dropped. One that names nobody could be anybody's: who has no
+        other is unreadable then, and not without data.
+        """
+        if self.read_status(Action.ACCESS, reply).verdict != Verdict(State.READY):
+            raise ProtocolError("the export has not completed")
+        records: dict[str, list[bytes]] = {}
+        nobodys = False
+        for record, content in items(reply.body, "data", "data"):
+            if record is None:  # a user whom Besitos does not know
+                continue
+            try:
+                records.setdefault(_id(_shape(dict, record).get("partner_user_id")), []).append(content)
+            except ProtocolError:
+                nobodys = True
+        found = {name: Result(FILE, _joined(records[name])) for name in identifiers if name in records}
+        unreadable = dict.fromkeys(identifiers, Result(FILE, unreadable=NOBODYS)) if nobodys else {}
+        return unreadable | found
+
+
+def _deleted(request: dict[str, Any], data: dict[str, Any]) -> JobStatus:
+    summary, verification = _shape(dict, data.get("summary")), _shape(dict, data.get("verification", {}))
+    found, missing = _ids(summary, "found_partner_user_ids"), _ids(summary, "not_found_partner_user_ids")
+    if found is None and missing is None:
+        raise ProtocolError("the summary of a deletion names nobody")
+    found, missing = found or set(), missing or set()
+    done = _shape(dict, request.get("progress", {})).get("completed")  # "the number of user IDs deleted"
+    short = type(done) is int and done < len(found)
+    told = (verification.get("deletion_completed", True), summary.get("success", True))
+    # Found is not yet deleted. Where the counts or flags deny it, they do not say for whom.
+    confirmed = not found or (told == (True, True) and not short)
+    verdicts = dict.fromkeys(missing - found, Verdict(State.NO_DATA))
+    if confirmed:
+        verdicts |= dict.fromkeys(found - missing, Verdict(State.COMPLETED))
+    return JobStatus(ended=True, verdict=NOT_CONFIRMED, verdicts=verdicts, retry_alone=not confirmed)
+
+
+def _joined(records: list[bytes]) -> bytes:
+    """One record as it came. Two for one id are both the person's: a JSON array of both."""
+    return records[0] if len(records) == 1 else b"[" + b",\n".join(records) + b"]"
+
+
+def _failed(reason: str) -> JobStatus:
+    return JobStatus(ended=True, verdict=Verdict(State.FAILED, reason), retry_alone=True)
+
+
+def _ids(summary: dict[str, Any], field: str) -> set[str] | None:
+    """The ids in one of the lists of a deletion's summary; None where the list itself is left out."""
+    listed = summary.get(field)
+    if listed is None:
+        return None
+    ids = {str(value) for value in _shape(list, listed) if type(value) in (int, str)}
+    if listed and not ids:
+        raise ProtocolError("a list of user ids that holds none")
+    return ids
+
+
+def _id(value: Any) -> str:
+    if type(value) in (int, str):
+        return str(value)
+    raise ProtocolError("a user id that is neither a string nor a number")
+
+
+def _shape(kind: type[T], value: object) -> T:
+    if isinstance(value, kind):
+        return value
+    raise ProtocolError(f"the reply lacks a {kind.__name__} that the page documents")
+
+
+def _partner(settings: AccountSettings) -> str:
+    return quote(settings.partner_id or "", safe="")
+
+
+def _headers(settings: AccountSettings) -> dict[str, str]:
+    return {"Authorization": f"Bearer {settings.secret.get_secret_value()}", "Accept": "application/json"}

@@ -1,0 +1,72 @@
+"""A sandbox inside a test: a real server on a real port, in a thread with an event loop of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from threading import Thread
+from typing import Any
+
+from include.sandbox.book import Entry
+from include.sandbox.faults import Fault
+from include.sandbox.server import World, serve
+from include.sandbox.settings import SandboxSettings
+
+
+class Sandbox:
+    """A running sandbox, seen from the test's thread."""
+
+    def __init__(self, url: str, world: World, loop: asyncio.AbstractEventLoop) -> None:
+        self.url = url
+        self._world = world
+        self._loop = loop
+
+    def book(self) -> list[Entry]:
+        """Every job taken so far, oldest first."""
+        return self._world.book.entries()
+
+    def calls(self) -> dict[str, dict[str, int]]:
+        """How many calls each route of each vendor has seen."""
+        return self._world.calls_by_vendor()
+
+    def inject(self, kind: str, **fields: Any) -> None:
+        """Spoil the next call that matches; ``fields`` are those of ``Fault``, such as ``vendor``."""
+        self._world.faults.add(Fault(kind, **fields))
+
+    def clear_faults(self) -> None:
+        self._world.faults.clear()
+
+    def advance(self, seconds: float) -> None:
+        """Move the sandbox's clock forward."""
+        self._world.book.advance(seconds)
+
+
+@contextmanager
+def run_in_thread(settings: SandboxSettings | None = None) -> Iterator[Sandbox]:
+    """Run a sandbox for the length of the block."""
+    started: Future[tuple[Sandbox, asyncio.Event]] = Future()
+    thread = Thread(
+        target=asyncio.run, args=(_run(settings or SandboxSettings(), started),), name="sandbox", daemon=True
+    )
+    thread.start()
+    sandbox, stop = started.result()
+    try:
+        yield sandbox
+    finally:
+        sandbox._loop.call_soon_threadsafe(stop.set)
+        thread.join()
+
+
+async def _run(settings: SandboxSettings, started: Future[tuple[Sandbox, asyncio.Event]]) -> None:
+    try:
+        world = World(settings)
+        async with serve(world) as url:
+            stop = asyncio.Event()
+            started.set_result((Sandbox(url, world, asyncio.get_running_loop()), stop))
+            await stop.wait()
+    except Exception as error:
+        if started.done():
+            raise
+        started.set_exception(error)

@@ -1,0 +1,11 @@
+-- What the source learns of a request: after intake, and once more when it is closed.
+-- Edit this to fit your own source table. It must be safe to run twice.
+--
+-- :status is in_progress, completed, partial, failed or invalid.
+UPDATE public.dsar_requests
+   SET status = :status,
+       status_reason = :status_reason,
+       due_at = coalesce(:due_at, due_at),
+       closed_at = :closed_at,
+       export_uri = :export_uri
+ WHERE request_id = :request_id

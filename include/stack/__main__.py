@@ -1,0 +1,56 @@
+"""`python -m include.stack demo | up | fill | airflow …`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from include.stack import command, demo, up
+from include.stack.environment import ledger_dsn
+from include.stack.home import Home, StackError
+from include.stack.processes import Interrupted, interruptible
+
+
+def main(arguments: list[str]) -> int:
+    home = Home.from_environment(os.environ)
+    try:
+        with interruptible():
+            match arguments:
+                case ["airflow", *rest]:
+                    return command.run(home, os.environ, rest)
+                case ["demo"]:
+                    _be_private()
+                    return 0 if demo.run(home, os.environ) else 1
+                case ["fill"]:
+                    demo.fill(ledger_dsn(os.environ))
+                    return 0
+                case ["up"]:
+                    _be_private()
+                    up.run(home, os.environ)
+                    return 0
+                case _:
+                    print(__doc__, file=sys.stderr)
+                    return 2
+    except StackError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    except Interrupted as signalled:
+        print(f"\n{signalled}: everything is ended.", file=sys.stderr)
+        return -signalled.number
+
+
+def _be_private() -> None:
+    """What the stack's processes write below the state directory is for its owner only."""
+    os.umask(0o077)
+
+
+def end(status: int) -> None:
+    """Exit as the command did, by the same signal where one ended it: callers can tell the two apart."""
+    if status < 0:
+        signal.signal(-status, signal.SIG_DFL)
+        os.kill(os.getpid(), -status)
+    sys.exit(status)
+
+
+end(main(sys.argv[1:]))

@@ -1,0 +1,83 @@
+"""Airflow's REST API, as far as the stack and its tests use it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from include.stack.home import StackError
+
+ENDED = ("success", "failed")
+
+
+class AirflowApi:
+    """One API server. Raises httpx.HTTPError where a call fails."""
+
+    def __init__(self, url: str, passwords: Path) -> None:
+        self.url = url
+        self._passwords = passwords
+        # No proxy: it is this machine.
+        self._client = httpx.Client(base_url=url, timeout=30, trust_env=False)
+        self._token = ""
+
+    def close(self) -> None:
+        self._client.close()
+
+    def token(self) -> str:
+        """A new token of the user admin. Raises StackError where the server knows another password."""
+        user = {"username": "admin", "password": json.loads(self._passwords.read_text()).get("admin", "")}
+        reply = self._client.post("/auth/token", json=user)
+        if reply.is_client_error:
+            raise StackError(
+                "cannot log in to the API server as `admin`: unset AIRFLOW__CORE__AUTH_MANAGER and "
+                "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS, or give admin a place in them"
+            )
+        return str(reply.raise_for_status().json()["access_token"])
+
+    def health(self) -> Mapping[str, Mapping[str, str | None]]:
+        """State and last heartbeat of each part; needs no log-in."""
+        reply: dict[str, dict[str, str | None]] = (
+            self._client.get("/api/v2/monitor/health", timeout=5).raise_for_status().json()
+        )
+        return reply
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        """The JSON that `/api/v2<path>` answers."""
+        self._token = self._token or self.token()
+        headers = {"Authorization": f"Bearer {self._token}"}
+        reply = self._client.request(method, f"/api/v2{path}", json=body, headers=headers)
+        reply.raise_for_status()
+        return reply.json() if reply.content else None
+
+    def trigger(self, dag_id: str, run_id: str, conf: Mapping[str, Any] | None = None) -> str:
+        """Start a manual run; returns its run_id."""
+        body = {"dag_run_id": run_id, "logical_date": None, "conf": dict(conf or {})}
+        return str(self.call("POST", f"/dags/{dag_id}/dagRuns", body)["dag_run_id"])
+
+    def run_state(self, dag_id: str, run_id: str) -> str:
+        return str(self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"])
+
+    def task_states(self, dag_id: str, run_id: str) -> dict[str, str]:
+        """State of each task of the run; `none` where it has not been scheduled."""
+        reply = self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances?limit=1000")
+        return {task["task_id"]: task["state"] or "none" for task in reply["task_instances"]}
+
+    def wait(
+        self, dag_id: str, run_id: str, timeout: float, each: Callable[[], None], pause: float = 1
+    ) -> str:
+        """The state in which the run ends; `each` is called about every `pause` seconds on the way.
+
+        Raises TimeoutError after `timeout` seconds, and whatever `each` raises.
+        """
+        deadline = time.monotonic() + timeout
+        while (state := self.run_state(dag_id, run_id)) not in ENDED:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"run {run_id} is still {state} after {timeout:.0f} s")
+            each()
+            time.sleep(pause)
+        return state

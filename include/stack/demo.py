@@ -1,0 +1,120 @@
+"""`make demo`: synthetic DSARs through the whole stack, and what became of them."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import httpx
+import psycopg
+
+from include.stack import check, source, summary
+from include.stack.environment import LEDGER, SANDBOX_EXTRAS, SOURCE
+from include.stack.home import Home, StackError
+from include.stack.stack import DAG_ID, Stack, running
+from include.stack.synthetic import BROKEN, insert, synthetic_requests
+
+RUN_SECONDS = 600.0
+PROGRESS_SECONDS = 3.0
+
+# Some jobs of the sandbox take an hour: the run must not wait for them, the next one picks them up.
+CONF = {"await_minutes": 1}
+
+PROGRESS = """
+SELECT count(*) FILTER (WHERE status <> 'pending'), count(*) FILTER (WHERE closed_at IS NOT NULL)
+  FROM public.dsar_requests WHERE request_id LIKE %s
+"""
+
+
+def run(home: Home, environ: Mapping[str, str]) -> bool:
+    """Whether the run did what it should. Raises StackError, or Interrupted."""
+    _refuse_other_peoples_data(environ)
+    begun = time.monotonic()
+    print("Starting PostgreSQL, the sandbox and Airflow …", flush=True)
+    with running(home, environ, any_port=True) as stack:
+        call = _call()
+        with stack.step("synthetic DSARs"):
+            requests = synthetic_requests(call)
+            insert(stack.dsn, requests)
+        print(f"{len(requests)} synthetic DSARs are in public.dsar_requests. The run, at {stack.api.url}:")
+        with stack.step("the run"):
+            run_id = _run_dag(stack, call)
+        with stack.step("check"):
+            wrong = _wrong(stack, call, run_id, {each.request_id for each in requests[-len(BROKEN) :]})
+        print(summary.text(stack, f"demo-{call}-", run_id))
+    total = time.monotonic() - begun
+    stack.timings.append(
+        ("ending all processes, and the rest", total - sum(each for _, each in stack.timings))
+    )
+    stack.timings.append(("all of it", total))
+    print("\n".join(f"  {seconds:6.1f} s  {name}" for name, seconds in stack.timings))
+    for line in wrong:
+        print(f"NOT AS IT SHOULD BE: {line}")
+    print(summary.next_steps(stack, good=not wrong), flush=True)
+    return not wrong
+
+
+def fill(dsn: str) -> None:
+    """Only the synthetic requests, for a deployment whose vendors are simulated: docker-compose.yaml.
+
+    Raises StackError where the source table holds requests that are not the demo's.
+    """
+    source.create(dsn)
+    if source.holds_others(dsn):
+        raise StackError("public.dsar_requests holds requests that are not the demo's: nothing is added")
+    insert(dsn, synthetic_requests(_call()))
+
+
+def _call() -> str:
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
+
+
+def _refuse_other_peoples_data(environ: Mapping[str, str]) -> None:
+    """The demo invents people and lets a simulation close their requests: never beside real ones."""
+    theirs = sorted({*SANDBOX_EXTRAS, LEDGER, SOURCE} & environ.keys())
+    if theirs:
+        raise StackError(
+            f"the demo works with its own database and simulated vendors only, and {', '.join(theirs)} "
+            "is set: unset it for the demo, or use `make up`, which works with your connections"
+        )
+
+
+def _run_dag(stack: Stack, call: str) -> str:
+    for earlier in stack.api.call("GET", f"/dags/{DAG_ID}/dagRuns?state=running&state=queued")["dag_runs"]:
+        # One run at a time: what an interrupted demo has left would keep this one waiting. The
+        # ledger knows how far it came, and this run goes on from there.
+        stack.api.call("PATCH", f"/dags/{DAG_ID}/dagRuns/{earlier['dag_run_id']}", {"state": "failed"})
+    run_id = stack.api.trigger(DAG_ID, f"demo-{call}", CONF)
+    begun = time.monotonic()
+
+    def progress() -> None:
+        stack.processes.check()
+        tasks = Counter(stack.api.task_states(DAG_ID, run_id).values())
+        tasks["waiting"] = tasks.pop("none", 0)
+        states = ", ".join(f"{count} {state}" for state, count in sorted(tasks.items()) if count)
+        print(
+            f"  {time.monotonic() - begun:4.0f} s  tasks: {states}; {_requests(stack.dsn, call)}", flush=True
+        )
+
+    stack.api.wait(DAG_ID, run_id, RUN_SECONDS, progress, PROGRESS_SECONDS)
+    return run_id
+
+
+def _requests(dsn: str, call: str) -> str:
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute(PROGRESS, [f"demo-{call}-%"]).fetchone()
+    return "requests: {} taken in, {} closed".format(*row) if row else ""
+
+
+def _wrong(stack: Stack, call: str, run_id: str, invalid: set[str]) -> list[str]:
+    wrong = [
+        f"task {task} is {state}: see {stack.logs}/tasks"
+        for task, state in stack.api.task_states(DAG_ID, run_id).items()
+        if state not in ("success", "skipped") and task not in summary.EXPECTED_RED
+    ]
+    book = (
+        httpx.get(f"{stack.sandbox_url}/_sandbox/book", timeout=30, trust_env=False).raise_for_status().json()
+    )
+    return wrong + check.disagreements(stack.dsn, f"demo-{call}-", invalid, book)

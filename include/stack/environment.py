@@ -1,0 +1,151 @@
+"""The environment of every Airflow process of the stack, as data.
+
+What the user's own environment sets wins, always: a port, a connection, a database. The rest comes
+from the state directory, so that `bin/airflow` in another terminal means the same stack.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from psycopg.conninfo import make_conninfo
+
+from include.stack import postgres
+from include.stack.home import PROJECT, Home
+
+DEFAULT_API_PORT = 8080
+METADATA_DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
+LEDGER = "AIRFLOW_CONN_DSAR_DB"
+SOURCE = "AIRFLOW_CONN_DSAR_SOURCE"
+
+# What the sandbox wants to see in each account's connection.
+SANDBOX_EXTRAS: Mapping[str, Mapping[str, str | int]] = {
+    # Few users in a call: one that is slow or fails at the sandbox keeps only these from ending.
+    "AIRFLOW_CONN_BESITOS_DEFAULT": {"partner_id": "demo", "users_per_call": 10},
+    "AIRFLOW_CONN_BATCH_DEFAULT": {"api_key": "demo-app"},
+    "AIRFLOW_CONN_ID5_DEFAULT": {"partner_id": "173"},
+    "AIRFLOW_CONN_ATTENTIVE_DEFAULT": {},
+}
+# Quick enough for a demo of minutes; a deployment leaves the bounds of each vendor as they are.
+SANDBOX_PACE = {"requests_per_second": 50, "poll_min_seconds": 2, "poll_max_seconds": 5}
+
+
+def environment(home: Home, environ: Mapping[str, str]) -> dict[str, str]:
+    """All variables for a process of the stack: the user's own, and ours where there are none."""
+    chosen = dict(environ)
+    for name, value in _defaults(home, environ).items():
+        # Airflow takes a setting from NAME_CMD and NAME_SECRET too.
+        if not {name, f"{name}_CMD", f"{name}_SECRET"} & environ.keys():
+            chosen[name] = value
+    # These three are lists: ours is put in front, theirs stays.
+    chosen["PATH"] = _joined(str(Path(sys.executable).parent), environ.get("PATH", os.defpath))
+    chosen["PYTHONPATH"] = _joined(str(PROJECT), environ.get("PYTHONPATH", ""))
+    for name in ("NO_PROXY", "no_proxy"):
+        # A proxy of the company cannot reach this machine's own 127.0.0.1.
+        chosen[name] = _joined("127.0.0.1,localhost", environ.get(name, ""), separator=",")
+    return chosen
+
+
+def api_port(home: Home, environ: Mapping[str, str]) -> int:
+    return int(environ.get("AIRFLOW__API__PORT") or home.port("api", DEFAULT_API_PORT))
+
+
+def needs_postgres(environ: Mapping[str, str]) -> bool:
+    """Whether the embedded server is wanted: for Airflow's own database, or for the ledger."""
+    return owns_metadata(environ) or LEDGER not in environ
+
+
+def owns_metadata(environ: Mapping[str, str]) -> bool:
+    return not {METADATA_DATABASE, f"{METADATA_DATABASE}_CMD", f"{METADATA_DATABASE}_SECRET"} & environ.keys()
+
+
+def needs_sandbox(environ: Mapping[str, str]) -> bool:
+    return bool(SANDBOX_EXTRAS.keys() - environ.keys())
+
+
+def ledger_dsn(variables: Mapping[str, str]) -> str:
+    """The ledger's database for psycopg, from the connection as Airflow reads it (JSON or URI)."""
+    connection = variables[LEDGER]
+    if not connection.lstrip().startswith("{"):
+        return connection.replace("postgres://", "postgresql://", 1)
+    fields = json.loads(connection)
+    return make_conninfo(
+        host=fields.get("host"),
+        port=fields.get("port"),
+        user=fields.get("login"),
+        password=fields.get("password"),
+        dbname=fields.get("schema"),
+    )
+
+
+def _defaults(home: Home, environ: Mapping[str, str]) -> dict[str, str]:
+    port = api_port(home, environ)
+    logs = home.directory("logs")
+    variables = {
+        "AIRFLOW_HOME": str(home.directory("airflow")),
+        "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__PORT": str(port),
+        "AIRFLOW__API__SECRET_KEY": home.secret("api_secret_key"),
+        "AIRFLOW__API_AUTH__JWT_SECRET": home.secret("jwt_secret"),
+        "AIRFLOW__CORE__AUTH_MANAGER": (
+            "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager"
+        ),
+        # Together with USE_JOB_SCHEDULE below. A run of a paused DAG is queued and never starts, so
+        # DAGs are active from the beginning ...
+        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+        "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
+        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        "AIRFLOW__CORE__FERNET_KEY": home.secret("fernet_key"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        # Each task process takes about 150 MB.
+        "AIRFLOW__CORE__PARALLELISM": "8",
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home.passwords_file()),
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
+        # A new file in dags/ is seen within this many seconds (300 by default).
+        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
+        "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(logs / "tasks"),
+        "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
+        "AIRFLOW__LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(logs / "dag_files"),
+        # What a killed scheduler left in `running` goes on within half a minute of the next start.
+        "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "15",
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
+        # ... and the scheduler starts no run by itself: a laptop that happens to be open at midnight
+        # must not begin to send requests. Set it to True to try the daily schedule.
+        "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        "AIRFLOW_VAR_DSAR_STORAGE_URI": home.directory("storage").as_uri(),
+        METADATA_DATABASE: postgres.url(home, "airflow").replace("postgresql", "postgresql+psycopg2", 1),
+        LEDGER: postgres.url(home, "dsar"),
+        **_sandbox_connections(home),
+    }
+    if sys.platform == "darwin":
+        # Airflow forks; without this, macOS ends a forked process that uses its network libraries.
+        variables["OBJC_DISABLE_INITIALIZE_FORK_SAFETY"] = "YES"
+    return variables
+
+
+def _sandbox_connections(home: Home) -> dict[str, str]:
+    return {
+        name: json.dumps(
+            {
+                "conn_type": "http",
+                "schema": "http",
+                "host": "127.0.0.1",
+                "port": home.port("sandbox"),
+                "password": "sandbox-secret",
+                "extra": {**own, **SANDBOX_PACE},
+            }
+        )
+        for name, own in SANDBOX_EXTRAS.items()
+    }
+
+
+def _joined(first: str, rest: str, separator: str = os.pathsep) -> str:
+    return f"{first}{separator}{rest}" if rest else first

@@ -1,0 +1,166 @@
+"""Real processes: each in a session of its own, with a log, and none of them left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import psutil
+
+from include.stack.home import PROJECT, StackError
+
+GRACE_SECONDS = 15.0
+
+
+class Interrupted(BaseException):
+    """A signal asks this program to end. Not an Exception, so that nothing on the way swallows it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """SIGINT, SIGTERM and SIGHUP raise Interrupted, once: the clean-up that follows is left in peace."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)
+        raise Interrupted(number)
+
+    before = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@dataclass(frozen=True)
+class Running:
+    name: str
+    popen: subprocess.Popen[bytes]
+    log: Path
+
+
+class Processes:
+    """The processes that one stack started. `record` tells the next start about them.
+
+    A kill -9 of the stack itself leaves its processes alone in the world; `end_leftovers` of the
+    next start finds them by that record.
+    """
+
+    def __init__(self, record: Path) -> None:
+        self._record = record
+        self._running: list[Running] = []
+
+    def start(self, name: str, command: list[str], env: Mapping[str, str], log: Path) -> None:
+        """Start it in the project's root, in a session of its own, its output going to `log`."""
+        log.touch(mode=0o600)
+        with log.open("wb") as output:
+            popen = subprocess.Popen(
+                command,
+                env=env,
+                cwd=PROJECT,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                # Its session is how all its descendants are found at the end, orphans included, and
+                # keeps the terminal's Ctrl-C from it: the stack ends it in order.
+                start_new_session=True,
+            )
+        self._running.append(Running(name, popen, log))
+        self._write_record()
+
+    def check(self) -> None:
+        """Raises StackError, with the end of its log, where one of them has ended."""
+        for each in self._running:
+            status = each.popen.poll()
+            if status is not None:
+                raise StackError(
+                    f"{each.name} ended with status {status}. The end of {each.log}:\n{tail(each.log)}"
+                )
+
+    def stop(self) -> None:
+        """End them all with everything that they started: SIGTERM, and SIGKILL for what stays."""
+        _end([each.popen.pid for each in self._running])
+        for each in self._running:
+            each.popen.wait()
+        self._running.clear()
+        self._record.unlink(missing_ok=True)
+
+    def end_leftovers(self) -> None:
+        """End what an earlier stack of the same record was killed too hard to end itself."""
+        if not self._record.exists():
+            return
+        _end([leader["pid"] for leader in json.loads(self._record.read_text()) if _is_still(leader)])
+        self._record.unlink()
+
+    def _write_record(self) -> None:
+        leaders = []
+        for each in self._running:
+            with suppress(psutil.NoSuchProcess):
+                leaders.append(
+                    {"pid": each.popen.pid, "created": psutil.Process(each.popen.pid).create_time()}
+                )
+        self._record.write_text(json.dumps(leaders))
+
+
+def tail(log: Path, lines: int = 30) -> str:
+    with suppress(FileNotFoundError):
+        return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+    return ""
+
+
+def _end(leaders: list[int]) -> None:
+    family = _family(leaders)
+    # The group of each leader first: it stops its own children in the order that it likes.
+    for leader in leaders:
+        with suppress(ProcessLookupError):
+            os.killpg(leader, signal.SIGTERM)
+    deadline = time.monotonic() + GRACE_SECONDS
+    while time.monotonic() < deadline and _alive(family | _family(leaders)):
+        time.sleep(0.1)
+    for process in _alive(family | _family(leaders)):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(family, timeout=5)
+
+
+def _family(leaders: list[int]) -> set[psutil.Process]:
+    """All processes of the leaders' sessions, and their descendants in other sessions."""
+    family = set()
+    for process in psutil.process_iter():
+        with suppress(ProcessLookupError, PermissionError, psutil.Error):
+            if os.getsid(process.pid) in leaders:
+                family |= {process, *process.children(recursive=True)}
+    return family
+
+
+def _alive(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    alive = []
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                alive.append(process)
+    return alive
+
+
+def _is_still(leader: Mapping[str, float]) -> bool:
+    """Whether that session is still the recorded one, not another that got its number later."""
+    try:
+        created: float = psutil.Process(int(leader["pid"])).create_time()
+    except psutil.NoSuchProcess:
+        # The kernel does not give a number away again while a session of that number has members.
+        return psutil.boot_time() < leader["created"]
+    return abs(created - leader["created"]) < 1

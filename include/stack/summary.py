@@ -1,0 +1,89 @@
+"""What a person wants to see after the demo, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import psycopg
+
+from include.stack.stack import DAG_ID, Stack
+
+COLUMNS = ("completed", "no_data", "not_applicable", "rejected", "failed", "open")
+
+OUTCOMES = """
+SELECT submission.account,
+       CASE WHEN submission.state IN ('completed', 'no_data', 'not_applicable', 'rejected', 'failed')
+            THEN submission.state ELSE 'open' END,
+       count(*)
+  FROM dsar.submission AS submission JOIN dsar.request AS request ON request.id = submission.request
+ WHERE request.request_id LIKE %s
+ GROUP BY 1, 2 ORDER BY 1
+"""
+STATUSES = "SELECT status, count(*) FROM public.dsar_requests WHERE request_id LIKE %s GROUP BY 1 ORDER BY 1"
+
+# Red on purpose: it is how Airflow tells people.
+EXPECTED_RED = {
+    "report": (
+        "red on purpose: the sandbox refused some identifiers and let some jobs fail, and a person has to "
+        "look at those. Its log says which and what to do"
+    )
+}
+
+
+def text(stack: Stack, prefix: str, run_id: str) -> str:
+    """The outcomes of the requests whose id begins with `prefix`, and of the run's tasks."""
+    with psycopg.connect(stack.dsn) as connection:
+        outcomes = connection.execute(OUTCOMES, [f"{prefix}%"]).fetchall()
+        statuses = connection.execute(STATUSES, [f"{prefix}%"]).fetchall()
+    counts = {(account, state): count for account, state, count in outcomes}
+    accounts = sorted({account for account, _ in counts})
+    red = [name for name, state in stack.api.task_states(DAG_ID, run_id).items() if state == "failed"]
+    return "\n".join(
+        [
+            "\nSubmissions per account (one for each identifier that the account holds):\n",
+            *_table(
+                ["account", *COLUMNS],
+                (
+                    [account, *(str(counts.get((account, each), 0)) for each in COLUMNS)]
+                    for account in accounts
+                ),
+            ),
+            "\nRequests by status:\n",
+            *_table(["status", "requests"], ([status, str(count)] for status, count in statuses)),
+            "\nOpen ones are slow at the sandbox, or shared a batch with one that failed there:\n"
+            "the next run goes on with them.\n",
+            *(f"Task `{name}`: {EXPECTED_RED.get(name, 'failed, see its log')}." for name in red),
+            "",
+            f"  package  {_first(stack.storage, prefix, 'package.zip')}",
+            f"  receipt  {_first(stack.storage, prefix, 'receipt.json')}",
+            f"  logs     {stack.logs}",
+            "",
+        ]
+    )
+
+
+def next_steps(stack: Stack, *, good: bool) -> str:
+    if not good:
+        return f"\nThe demo did not end as it should. The logs are in {stack.logs}"
+    return (
+        "\nAll as it should be: each outcome agrees with what the sandbox decided. Nothing is left running.\n"
+        "Next: `make up` keeps the stack and shows this run in Airflow's UI."
+    )
+
+
+def _first(storage: Path | str, prefix: str, name: str) -> Path | str:
+    if isinstance(storage, str):
+        return f"{storage}/requests/{prefix}…/{name}"
+    return next(iter(sorted(storage.glob(f"requests/{prefix}*/{name}"))), "none")
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    table = [head, *rows]
+    widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]
+    return [
+        "  "
+        + row[0].ljust(widths[0])
+        + "".join(f"  {cell.rjust(width)}" for cell, width in zip(row[1:], widths[1:], strict=True))
+        for row in table
+    ]

@@ -1,0 +1,132 @@
+"""The demo's DSARs: people who do not exist, at domains and phone numbers that nobody can have.
+
+example.com and its like are reserved (RFC 2606), and so are +1 … 555 01xx (NANPA) and
++44 7700 900xxx (Ofcom).
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass, fields, replace
+from datetime import UTC, datetime, timedelta
+from random import Random
+from uuid import UUID
+
+import psycopg
+from psycopg import sql
+
+FIRST = (
+    "Ada", "Amir", "Anna", "Bela", "Chidi", "Clara", "Dana", "Elif", "Emil", "Fatima", "Goran",
+    "Hana", "Ines", "Ivan", "Jonas", "Kofi", "Lena", "Luca", "Maria", "Mei", "Milan", "Nadia",
+    "Noor", "Olga", "Omar", "Paula", "Priya", "Ravi", "Rosa", "Samir", "Sofia", "Tariq", "Uma",
+    "Vera", "Yara", "Zoe",
+)  # fmt: skip
+LAST = (
+    "Abebe", "Almeida", "Bauer", "Berg", "Chen", "Costa", "Diallo", "Dubois", "Eriksen", "Fischer",
+    "Garcia", "Haddad", "Ito", "Jansen", "Kaya", "Kowalski", "Lindqvist", "Mbeki", "Moreau", "Nagy",
+    "Novak", "Okafor", "Park", "Petrov", "Rossi", "Sato", "Silva", "Tanaka", "Weber", "Yilmaz",
+)  # fmt: skip
+DOMAINS = ("example.com", "example.org", "example.net")
+AREA_CODES = (202, 206, 212, 303, 305, 312, 404, 415, 512, 617, 702, 718)
+
+
+@dataclass(frozen=True)
+class SyntheticRequest:
+    """A row of `public.dsar_requests` as it arrives. The fields are the columns."""
+
+    request_id: str
+    request_type: str
+    regulation: str
+    received_at: datetime
+    email: list[str] | None
+    phone: list[str] | None
+    user_id: list[str] | None
+    advertising_id: list[str] | None
+    install_id: list[str] | None
+    id5_id: list[str] | None
+    accounts: list[str] | None = None
+
+
+def insert(dsn: str, requests: list[SyntheticRequest]) -> None:
+    """Put them into the source table, all or none."""
+    names = [field.name for field in fields(SyntheticRequest)]
+    statement = sql.SQL("INSERT INTO public.dsar_requests ({}) VALUES ({})").format(
+        sql.SQL(", ").join(map(sql.Identifier, names)), sql.SQL(", ").join(sql.Placeholder() * len(names))
+    )
+    with psycopg.connect(dsn) as connection, connection.cursor() as cursor:
+        cursor.executemany(statement, [astuple(request) for request in requests])
+
+
+def synthetic_requests(call: str, count: int = 200) -> list[SyntheticRequest]:
+    """`count` requests (at least 40) with ids of the form `demo-<call>-0001`, the same for the same `call`.
+
+    Most go well. A few carry a marker of the sandbox in their e-mail and user id, and the last few
+    are rows that intake must refuse.
+    """
+    random = Random(call)  # noqa: S311 - nothing here is a secret
+    requests = [_plain(random, call, number) for number in range(1, count + 1)]
+    # Far apart, so that they fall into different calls to Besitos.
+    for position, marker in enumerate(MARKED):
+        at = (position + 1) * (count - len(BROKEN)) // (len(MARKED) + 1)
+        requests[at] = _marked(requests[at], marker)
+    for position, change in enumerate(BROKEN, start=count - len(BROKEN)):
+        requests[position] = replace(requests[position], **change)  # type: ignore[arg-type]
+    return requests
+
+
+# Two of the slow and of the failing: one each may be access, which not every vendor does.
+MARKED = ("unknown", "jobfails", "slow", "refused", "unknown", "jobfails", "slow", "unknown")
+
+NOTHING = dict.fromkeys(("email", "phone", "user_id", "advertising_id", "install_id", "id5_id"))
+BROKEN: tuple[dict[str, object], ...] = (
+    {"request_type": "rectification"},
+    {"regulation": "PIPEDA"},
+    {"email": ["kai.example.com"]},
+    {"phone": ["+1 555 CALL ME"]},
+    {"received_at": datetime(2100, 1, 1, tzinfo=UTC)},
+    {"accounts": ["no_such_account"]},
+    NOTHING,
+)
+
+
+def _plain(random: Random, call: str, number: int) -> SyntheticRequest:
+    first, last = random.choice(FIRST), random.choice(LAST)
+    handle = f"{first}.{last}.{call}{number}".lower()
+    emails = [f"{handle}@{random.choice(DOMAINS)}"]
+    if random.random() < 0.15:
+        emails.append(f"{last}.{first}.{call}{number}@{random.choice(DOMAINS)}".lower())
+    request_type = random.choice(("access", "erasure", "erasure", "export", "delete"))
+    # Only by a user id can any of the four find what it holds.
+    known = request_type in ("access", "export") or random.random() < 0.85
+    age = timedelta(days=random.uniform(0.1, 20))
+    return SyntheticRequest(
+        request_id=f"demo-{call}-{number:04}",
+        request_type=request_type,
+        regulation=random.choice(("GDPR", "GDPR", "CCPA")),
+        received_at=datetime.now(UTC).replace(microsecond=0) - age,
+        email=emails,
+        phone=[_phone(random)] if random.random() < 0.6 else None,
+        user_id=[f"u-{call}-{number:04}"] if known else None,
+        advertising_id=[str(_uuid(random))] if random.random() < 0.5 else None,
+        install_id=[_uuid(random).hex.upper()] if random.random() < 0.2 else None,
+        id5_id=[f"ID5*{random.randbytes(24).hex()}"] if random.random() < 0.25 else None,
+    )
+
+
+def _marked(request: SyntheticRequest, marker: str) -> SyntheticRequest:
+    name, domain = (request.email or [""])[0].split("@")
+    return replace(
+        request,
+        email=[f"{name}.{marker}@{domain}"],
+        user_id=[f"u-{request.request_id}-{marker}"],
+        accounts=None,
+    )
+
+
+def _phone(random: Random) -> str:
+    if random.random() < 0.5:
+        return f"+1 {random.choice(AREA_CODES)} 555 01{random.randrange(100):02}"
+    return f"+44 7700 900{random.randrange(1000):03}"
+
+
+def _uuid(random: Random) -> UUID:
+    return UUID(int=random.getrandbits(128), version=4)

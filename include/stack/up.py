@@ -1,0 +1,42 @@
+"""`make up`: the stack stays, in the foreground, until somebody ends it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from include.stack.environment import LEDGER, SANDBOX_EXTRAS
+from include.stack.home import Home
+from include.stack.stack import Stack, running
+
+
+def run(home: Home, environ: Mapping[str, str]) -> None:
+    """Runs until Interrupted, or StackError where one of the processes ends."""
+    print("Starting PostgreSQL, the sandbox and Airflow …", flush=True)
+    with running(home, environ, any_port=False) as stack:
+        print(_welcome(stack, environ), flush=True)
+        print("ready", flush=True)
+        while True:
+            stack.processes.check()
+            time.sleep(1)
+
+
+def _welcome(stack: Stack, environ: Mapping[str, str]) -> str:
+    passwords = Path(stack.variables["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"])
+    own = [name for name in (*SANDBOX_EXTRAS, LEDGER) if name in environ]
+    return f"""
+  UI         {stack.api.url}
+  user       admin
+  password   {json.loads(passwords.read_text())["admin"]}
+
+  vendors    {f"the sandbox, {stack.sandbox_url}" if stack.sandbox_url else "your own connections"}
+  yours      {", ".join(own) or "nothing: every connection is the stack's own; AIRFLOW_CONN_… replaces one"}
+  logs       {stack.logs}
+  storage    {stack.storage}
+
+  The daily schedule is off here (AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE=True turns it on).
+  A run: the UI's Trigger button, or in another terminal  bin/airflow dags trigger dsar_daily
+  Ctrl-C ends all of it.
+"""

@@ -1,0 +1,165 @@
+"""The stages as operators: each gets what its stage needs, runs it, and returns counts.
+
+The stages are imported where they run, so that parsing a DAG loads neither pandas nor a client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseAsyncOperator, BaseOperator
+
+from dsar_airflow.params import RunParams
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+Counts = dict[str, Any]
+
+
+class IntakeOperator(BaseOperator):
+    """Takes in the pending rows of the source and plans their submissions."""
+
+    ui_color = "#e8f0fe"
+
+    def execute(self, context: Context) -> Counts:
+        from dsar_airflow.connections import hash_key, ledger, source
+        from include.accounts import ACCOUNTS, PHONE_REGION
+        from include.dsar.stages.decide import Decision, decide
+        from include.dsar.stages.intake import Intake
+        from include.dsar.stages.rows import Rules
+
+        params = RunParams.of(context)
+        decisions = [Decision.parse(line) for line in params.decisions]
+        with ledger(migrate=True) as db, source() as table:
+            intake = Intake(
+                db,
+                table,
+                Rules(ACCOUNTS, PHONE_REGION, hash_key(db)),
+                requests=params.request_ids,
+                dry_run=params.dry_run,
+                retry_failed=params.retry_failed,
+            )
+            counts = asdict(intake.run())
+            if not params.dry_run:
+                counts["decided"] = decide(db, decisions, by=_person(context), now=datetime.now(UTC))
+        wanted = params.accounts or [account.name for account in ACCOUNTS]
+        would_send = {name: counts["would_send"].get(name, {}) for name in wanted}
+        if params.dry_run:
+            for account, actions in would_send.items():
+                told = ", ".join(f"{n:,} {action}" for action, n in sorted(actions.items())) or "nothing"
+                self.log.info("dry run: %s would be sent: %s", account, told)
+        self.log.info("intake: %s", ", ".join(f"{k}: {v}" for k, v in counts.items() if k != "would_send"))
+        return {**counts, "would_send": would_send if params.dry_run else {}}
+
+
+def _person(context: Context) -> str:
+    """Who triggered the run, for the record."""
+    run = context["dag_run"]
+    return f"{run.triggering_user_name or 'somebody'} in run {run.run_id}"
+
+
+class SubmitOperator(BaseAsyncOperator):
+    """Submits what is planned for one account."""
+
+    ui_color = "#e6f4ea"
+
+    def __init__(self, *, account: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.account = account
+
+    async def aexecute(self, context: Context) -> Counts:
+        from dsar_airflow.connections import account_work
+        from include.dsar.stages.submit import submit
+
+        params = RunParams.of(context)
+        params.skip_unless_wanted(self.account)
+        async with account_work(self.account, request_ids=params.request_ids) as work:
+            return asdict(await submit(work))
+
+
+class CollectOperator(BaseAsyncOperator):
+    """Fetches one account's results that are ready into storage."""
+
+    ui_color = "#e6f4ea"
+
+    def __init__(self, *, account: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.account = account
+
+    async def aexecute(self, context: Context) -> Counts:
+        from dsar_airflow.connections import account_work, storage
+        from include.dsar.stages.collect import collect
+
+        params = RunParams.of(context)
+        params.skip_unless_wanted(self.account)
+        async with account_work(self.account, request_ids=params.request_ids) as work:
+            return asdict(await collect(work, await asyncio.to_thread(storage)))
+
+
+class PackageOperator(BaseOperator):
+    """Writes receipts and packages, closes their requests, and tells the source."""
+
+    ui_color = "#fef7e0"
+
+    def execute(self, context: Context) -> Counts:
+        from dsar_airflow.connections import ledger, only, seal, source, storage
+        from include.dsar.stages.package import Package
+
+        params = RunParams.of(context)
+        params.skip_unless_real()
+        with ledger() as db, source() as table:
+            package = Package(db, table, storage(), only(db, params.request_ids), seal())
+            return asdict(package.run())
+
+
+class ReportOperator(BaseOperator):
+    """Writes the day's register, and fails where a person has to act."""
+
+    ui_color = "#fef7e0"
+
+    def execute(self, context: Context) -> Counts:
+        from dsar_airflow.connections import held_accounts, ledger, storage
+        from include.dsar.errors import PersonNeeded
+        from include.dsar.stages.report import Report
+
+        RunParams.of(context).skip_unless_real()
+        with ledger() as db:
+            report = Report(db, storage(), run_after=context["dag_run"].run_after, held=held_accounts())
+            todo = [*_red_tasks(context), *_bad_rows(context), *report.run()]
+        if todo:
+            raise PersonNeeded("A person has to act:\n" + "\n".join(f"- {sentence}" for sentence in todo))
+        self.log.info("Nothing to do for a person.")
+        return {"to_do": 0}
+
+
+def _red_tasks(context: Context) -> Sequence[str]:
+    """Squares of this run that failed."""
+    ti = context["ti"]
+    states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id])[ti.run_id]
+    red = [task_id for task_id, state in states.items() if state == "failed" and task_id != ti.task_id]
+    return [f"{task_id} is red: its log says what to mend; then clear it." for task_id in sorted(red)]
+
+
+def _bad_rows(context: Context) -> Sequence[str]:
+    counts: Counts = context["ti"].xcom_pull(task_ids="intake") or {}
+    found = []
+    if invalid := counts.get("invalid"):
+        found.append(
+            f"{_rows(invalid)} invalid: status_reason says why. "
+            "Correct what is wrong there and set status back to pending."
+        )
+    if changed := counts.get("changed"):
+        found.append(
+            f"{_rows(changed)} different from when the request was accepted: intake's log has the ids. "
+            "What is new needs a row with a request_id of its own."
+        )
+    return found
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row{'s' if count > 1 else ''} of the source {'are' if count > 1 else 'is'}"

@@ -1,0 +1,52 @@
+"""The Params of a run, read once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from airflow.sdk.exceptions import AirflowSkipException
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+@dataclass(frozen=True)
+class RunParams:
+    """What a person may say when they trigger the DAG; the defaults are those of a scheduled run."""
+
+    request_ids: tuple[str, ...]
+    accounts: tuple[str, ...]
+    dry_run: bool
+    await_minutes: int
+    retry_failed: bool
+    decisions: tuple[str, ...]
+
+    @classmethod
+    def of(cls, context: Context) -> RunParams:
+        given = context["params"]
+        return cls(
+            request_ids=tuple(given["request_ids"] or ()),
+            accounts=tuple(given["accounts"] or ()),
+            dry_run=bool(given["dry_run"]),
+            await_minutes=int(given["await_minutes"]),
+            retry_failed=bool(given["retry_failed"]),
+            decisions=tuple(given["decisions"] or ()),
+        )
+
+    @property
+    def window(self) -> timedelta:
+        """How long vendors are awaited."""
+        return timedelta(minutes=self.await_minutes)
+
+    def skip_unless_real(self) -> None:
+        """A dry run ends with its intake."""
+        if self.dry_run:
+            raise AirflowSkipException("dry run: the log of intake says what would be sent")
+
+    def skip_unless_wanted(self, account: str) -> None:
+        """A run may be limited to some accounts."""
+        self.skip_unless_real()
+        if self.accounts and account not in self.accounts:
+            raise AirflowSkipException(f"this run is limited to {', '.join(self.accounts)}")

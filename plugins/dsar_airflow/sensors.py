@@ -1,0 +1,100 @@
+"""The sensor that waits for the vendor of one account."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseSensorOperator
+
+from dsar_airflow.params import RunParams
+from dsar_airflow.triggers import CompletionTrigger
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+GRACE = timedelta(minutes=15)  # for a triggerer to come back, before the deferral counts as lost
+
+
+class CompletionSensor(BaseSensorOperator):
+    """Waits until no open job of an account is due for a poll within the window of the run.
+
+    It looks at the ledger once on the worker and defers only where there is something to wait for.
+    Ending with jobs still open is normal: they are carried over to the next run.
+    """
+
+    ui_color = "#e6f4ea"
+
+    def __init__(self, *, account: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.account = account
+
+    def execute(self, context: Context) -> dict[str, Any]:  # noqa: RET503 - defer() raises
+        params = RunParams.of(context)
+        params.skip_unless_wanted(self.account)
+        since = datetime.now(UTC)
+        until = since + params.window
+        due, requests = asyncio.run(self._look(params, since))
+        if due is None:
+            self.log.info("%s: no open job", self.account)
+            return {"open_jobs": 0}
+        if due > until:
+            self.log.info(
+                "%s: no open job is due for a poll before %s; the first is at %s. "
+                "All are carried over to the next run.",
+                self.account, f"{until:%H:%M:%S} UTC", f"{due:%Y-%m-%d %H:%M:%S} UTC",
+            )  # fmt: skip
+            return {"next_poll_at": due.isoformat(timespec="seconds")}
+        self.log.info(
+            "%s: open jobs are watched from the triggerer until %s at the latest; the first poll is at %s",
+            self.account, f"{until:%H:%M:%S} UTC", f"{due:%H:%M:%S} UTC",
+        )  # fmt: skip
+        self.defer(
+            trigger=CompletionTrigger(
+                account=self.account, since=since.isoformat(), until=until.isoformat(), requests=requests
+            ),
+            method_name="resume",
+            timeout=params.window + GRACE,
+        )
+
+    def resume(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        """What the trigger found. Raises ConfigurationError, or VendorUnavailable where no poll succeeded."""
+        from include.dsar.errors import ConfigurationError, ProtocolError, VendorUnavailable
+
+        match event:
+            case {"status": "refused", "message": message}:
+                raise ConfigurationError(message)
+            case {"status": "ended", "polls": polls, "failed_polls": failed, "open_jobs": still_open}:
+                counts = {name: value for name, value in event.items() if name != "status"}
+                self.log.info("%s: %s", self.account, _told(counts))
+                if polls and polls == failed:
+                    raise VendorUnavailable(
+                        f"{self.account}: none of {polls} polls brought a usable answer. "
+                        f"{still_open} jobs are still open; a retry, or the next run, goes on."
+                    )
+                return counts
+        raise ProtocolError(f"{self.account}: an event that this sensor does not understand")
+
+    async def _look(self, params: RunParams, since: datetime) -> tuple[datetime | None, list[int] | None]:
+        from dsar_airflow.connections import account_work
+        from include.dsar.stages.watch import next_poll
+
+        async with account_work(self.account, request_ids=params.request_ids) as work:
+            requests = None if work.requests is None else list(work.requests)
+            return await next_poll(work, since), requests
+
+
+def _told(counts: Mapping[str, Any]) -> str:
+    """The counts of an event as a person says them."""
+    said = [f"{counts['ended']:,} ended", f"{counts['ready']:,} have a result to collect"]
+    if counts["planned_again"]:
+        said.append(f"{counts['planned_again']:,} failed with their batch and will be sent in smaller ones")
+    if not counts["open_jobs"]:
+        return ", ".join([*said, "no job is left open"])
+    return (
+        ", ".join([*said, f"{counts['open_jobs']:,} jobs go on at the vendor"])
+        + f", the oldest since {counts['oldest_submitted_at']}. "
+        + f"They are carried over to the next run; the next poll is due at {counts['next_poll_at']}."
+    )

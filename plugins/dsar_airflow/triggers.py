@@ -1,0 +1,65 @@
+"""The trigger that watches the open jobs of one account."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+ENDED, REFUSED = "ended", "refused"
+
+# An event within seconds of the deferral can meet a task that is not deferred yet, and fail it.
+SHORTEST = 10.0  # seconds
+
+
+class CompletionTrigger(BaseTrigger):
+    """Polls all open jobs of an account; fires when none is due any more before `until`.
+
+    Its state is the ledger: it may be broken off anywhere and started again, even run twice.
+    `requests` are ledger ids; times are ISO 8601.
+    """
+
+    def __init__(self, *, account: str, since: str, until: str, requests: Sequence[int] | None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.account = account
+        self.since = since
+        self.until = until
+        self.requests = None if requests is None else list(requests)
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return (
+            "dsar_airflow.triggers.CompletionTrigger",
+            {
+                "account": self.account,
+                "since": self.since,
+                "until": self.until,
+                "requests": self.requests,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        clock = asyncio.get_running_loop().time
+        soonest = clock() + SHORTEST
+        try:
+            event = await self._watch()
+        except Exception:  # fails the task, which is an event too
+            await asyncio.sleep(soonest - clock())
+            raise
+        await asyncio.sleep(soonest - clock())
+        yield TriggerEvent(event)  # type: ignore[no-untyped-call]
+
+    async def _watch(self) -> dict[str, Any]:
+        from dsar_airflow.connections import account_work
+        from include.dsar.errors import ConfigurationError
+        from include.dsar.stages.watch import watch
+
+        since, until = datetime.fromisoformat(self.since), datetime.fromisoformat(self.until)
+        try:
+            async with account_work(self.account, requests=self.requests) as work:
+                return {"status": ENDED, **asdict(await watch(work, since=since, until=until))}
+        except ConfigurationError as error:
+            return {"status": REFUSED, "message": str(error)}

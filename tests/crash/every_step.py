@@ -1,0 +1,33 @@
+"""The long form of `test_crash.py`: every step, and as many pairs as one likes. Run it with
+
+    make crash SEED=1 COUNT=500
+
+It is not collected by itself.
+"""
+
+from __future__ import annotations
+
+import os
+
+from tests.crash.search import Findings, Search, pairs_of_kills, single_kills
+
+SEED, COUNT = int(os.environ.get("SEED", "1")), int(os.environ.get("COUNT", "500"))
+
+
+def test_a_kill_beside_any_step_costs_nothing(search: Search) -> None:
+    """Before and after each step of a run, with both kinds of storage."""
+    for object_store in (False, True):
+        steps = search.undisturbed(object_store=object_store).steps
+        print(f"\n{steps.total()} steps of {len(steps)} kinds{', object store' if object_store else ''}")
+        _tell(search.try_all(single_kills(steps, max(steps.values()), object_store=object_store)))
+
+
+def test_two_kills_cost_nothing(search: Search) -> None:
+    """COUNT pairs, chosen by SEED."""
+    print(f"\n{COUNT} pairs, seed {SEED}")
+    _tell(search.try_all(pairs_of_kills(search.undisturbed().steps, SEED, COUNT)))
+
+
+def _tell(findings: Findings) -> None:
+    print(findings)
+    assert not findings.broken

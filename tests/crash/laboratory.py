@@ -1,0 +1,163 @@
+"""One case: a fresh ledger, source, sandbox and storage; runs that are killed; runs until all is done."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+from psycopg import sql
+
+from include.sandbox import Sandbox, SandboxSettings, run_in_thread
+from include.stack import postgres
+from include.stack.home import PROJECT, Home
+from tests.crash.scenario import ROWS
+from tests.crash.steps import Kill
+from tests.crash.worker import Job
+from tests.integration.conftest import put
+
+DAY = 24 * 60 * 60
+MOST_RUNS = 8
+KILLED = -9
+
+UNFINISHED = """
+SELECT (SELECT count(*) FROM public.dsar_requests WHERE status IN ('pending', 'in_progress'))
+     + (SELECT count(*) FROM dsar.request WHERE status = 'in_progress' OR NOT source_told)
+"""
+
+
+class Restart(StrEnum):
+    """What comes after a kill."""
+
+    RETRY = "the task is tried again"  # and those after it
+    RUN = "another run at once"
+    NEXT_DAY = "the next day's run"
+
+
+@dataclass(frozen=True)
+class Case:
+    """Kills of the first process, of the one after it, and so on."""
+
+    kills: Sequence[Kill] = ()
+    restart: Restart = Restart.RUN
+    object_store: bool = False
+
+    def __str__(self) -> str:
+        kills = ", then ".join(map(str, self.kills)) or "no kill"
+        return f"{kills}; {self.restart}{'; object store' if self.object_store else ''}"
+
+
+@dataclass
+class World:
+    """What a case leaves behind, to be judged."""
+
+    dsn: str
+    sandbox: Sandbox
+    storage: Path
+    temporary: Path
+    logs: Path
+    runs: list[list[str]] = field(default_factory=list)  # the steps of each
+    statuses: list[int] = field(default_factory=list)
+    finished: bool = False
+
+    def log(self) -> str:
+        """What the runs had to say."""
+        return "\n".join(
+            f"--- {file.name}\n{file.read_text()}"
+            for file in sorted(self.logs.glob("*.log"))
+            if file.stat().st_size
+        )
+
+
+class Laboratory:
+    """Runs cases, each in a world of its own. One for each thread."""
+
+    def __init__(self, server: Home, root: Path) -> None:
+        self._server, self._root = server, root
+
+    def __enter__(self) -> Laboratory:
+        self._worker = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", "tests.crash.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=PROJECT,
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._worker.communicate()
+
+    @contextmanager
+    def run(self, case: Case) -> Iterator[World]:
+        """The world after the case."""
+        settings = SandboxSettings(min_seconds=0.5, max_seconds=3)
+        with (
+            tempfile.TemporaryDirectory(dir=self._root) as folder,
+            copy_of_ledger(self._server) as dsn,
+            run_in_thread(settings) as sandbox,
+        ):
+            storage, temporary, logs = (Path(folder, name) for name in ("storage", "temporary", "logs"))
+            for each in (storage, temporary, logs):
+                each.mkdir()
+            world = World(dsn, sandbox, storage, temporary, logs)
+            put(dsn, *ROWS)
+            self._run_until_finished(world, case)
+            yield world
+
+    def _run_until_finished(self, world: World, case: Case) -> None:
+        kills = list(case.kills)
+        begin_at = None
+        while len(world.runs) < MOST_RUNS and not world.finished:
+            status = self._run_once(world, case, kills.pop(0) if kills else None, begin_at)
+            begin_at = None
+            if status != KILLED:
+                world.finished = not kills and _is_finished(world.dsn)
+                world.sandbox.advance(DAY)
+            elif case.restart is Restart.NEXT_DAY:
+                world.sandbox.advance(DAY)
+            elif case.restart is Restart.RETRY:
+                begin_at = world.runs[-1][-1].partition(":")[0]
+
+    def _run_once(self, world: World, case: Case, kill: Kill | None, begin_at: str | None) -> int:
+        steps = world.logs / f"run{len(world.runs)}"
+        job = Job(
+            world.dsn,
+            world.sandbox.url,
+            str(world.storage),
+            case.object_store,
+            str(world.temporary),
+            str(steps),
+            begin_at,
+            kill,
+        )
+        assert self._worker.stdin and self._worker.stdout
+        self._worker.stdin.write(job.line())
+        self._worker.stdin.flush()
+        status = int(self._worker.stdout.readline())
+        world.runs.append(steps.read_text().splitlines())
+        world.statuses.append(status)
+        return status
+
+
+@contextmanager
+def copy_of_ledger(server: Home) -> Iterator[str]:
+    """A database of its own, copied from the template."""
+    name = sql.Identifier(f"crash_{uuid4().hex}")
+    with psycopg.connect(postgres.url(server, "postgres"), autocommit=True) as db:
+        db.execute(sql.SQL("CREATE DATABASE {} TEMPLATE ledger").format(name))
+    yield postgres.url(server, name.as_string().strip('"'))
+    with psycopg.connect(postgres.url(server, "postgres"), autocommit=True) as db:
+        db.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+
+
+def _is_finished(dsn: str) -> bool:
+    with psycopg.connect(dsn) as db:
+        return db.execute(UNFINISHED).fetchone() == (0,)

@@ -1,0 +1,135 @@
+"""Which kills are tried, and what each has broken."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import cycle
+from pathlib import Path
+from queue import SimpleQueue
+
+from include.stack.home import Home
+from tests.crash.laboratory import KILLED, Case, Laboratory, Restart
+from tests.crash.steps import Kill
+from tests.crash.verdict import Ending, Outcomes
+
+AT_ONCE = 2
+STEPS_OF_A_SECOND_RUN = 120  # about as many are left to do after a first kill
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """A case without a kill: its steps are counted, and its ends are what others must come to."""
+
+    steps: Counter[str]
+    outcomes: Outcomes
+    members: dict[str, list[str]]
+
+
+@dataclass
+class Findings:
+    """What a search has seen."""
+
+    cases: int = 0
+    kills: int = 0
+    reached: int = 0  # cases all of whose kills hit
+    broken: list[tuple[Case, list[str]]] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        told = f"{self.cases} cases, {self.kills} kills, {self.reached} as planned; {len(self.broken)} broken"
+        return "\n".join([told, *(f"{case}:\n  " + "\n  ".join(what) for case, what in self.broken)])
+
+
+class Search:
+    """Runs cases, a few at once."""
+
+    def __init__(self, server: Home, root: Path) -> None:
+        self._server, self._root = server, root
+        self._free: SimpleQueue[Laboratory] = SimpleQueue()
+        self._undisturbed: dict[bool, Undisturbed] = {}
+
+    def __enter__(self) -> Search:
+        self._ending = ExitStack()
+        for _ in range(AT_ONCE):
+            self._free.put(self._ending.enter_context(Laboratory(self._server, self._root)))
+        for object_store in (False, True):
+            self._undisturbed[object_store] = self._watch(object_store)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.close()
+
+    def undisturbed(self, *, object_store: bool = False) -> Undisturbed:
+        return self._undisturbed[object_store]
+
+    def try_all(self, cases: Iterable[Case]) -> Findings:
+        findings = Findings()
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            for case, statuses, problems in pool.map(self._try, cases):
+                kills = statuses.count(KILLED)
+                findings.cases += 1
+                findings.kills += kills
+                findings.reached += kills == len(case.kills)
+                if problems:
+                    findings.broken.append((case, problems))
+                    print(f"{case}: {problems[0]}", flush=True)
+        return findings
+
+    def _watch(self, object_store: bool) -> Undisturbed:
+        laboratory = self._free.get()
+        with laboratory.run(Case(object_store=object_store)) as world:
+            ending = Ending(world)
+            problems = ending.problems()
+            assert not problems, [*problems, world.log()]
+            undisturbed = Undisturbed(Counter(world.runs[0]), ending.outcomes(), ending.members())
+        self._free.put(laboratory)
+        return undisturbed
+
+    def _try(self, case: Case) -> tuple[Case, list[int], list[str]]:
+        laboratory = self._free.get()
+        try:
+            with laboratory.run(case) as world:
+                ending = Ending(world)
+                problems = ending.problems() or self._differences(case, ending)
+                return case, world.statuses, [*problems, world.log()] if problems else []
+        finally:
+            self._free.put(laboratory)
+
+    def _differences(self, case: Case, ending: Ending) -> list[str]:
+        wanted, outcomes = self._undisturbed[case.object_store], ending.outcomes()
+        found = []
+        if outcomes != wanted.outcomes:
+            found.append(f"outcomes: {outcomes - wanted.outcomes} instead of {wanted.outcomes - outcomes}")
+        if ending.members() != wanted.members:
+            found.append("the packages hold something else than without a kill")
+        return found
+
+
+def single_kills(steps: Counter[str], picks: int, *, object_store: bool = False) -> Iterator[Case]:
+    """Before and after each kind of step, at up to `picks` occurrences, first and last among them."""
+    restarts = cycle(Restart)
+    for name, count in steps.items():
+        for n in _spread(count, picks):
+            for after in (False, True):
+                yield Case((Kill(name, n, after),), next(restarts), object_store)
+
+
+def pairs_of_kills(steps: Counter[str], seed: int, count: int) -> Iterator[Case]:
+    """One kill at a step of any kind, and one in the process that comes after."""
+    chance = random.Random(seed)
+    for _ in range(count):
+        name = chance.choice(list(steps))
+        first = Kill(name, chance.randint(1, steps[name]), chance.random() < 0.5)
+        second = Kill(None, chance.randint(1, STEPS_OF_A_SECOND_RUN), chance.random() < 0.5)
+        yield Case((first, second), chance.choice(list(Restart)), chance.random() < 0.25)
+
+
+def _spread(count: int, picks: int) -> Sequence[int]:
+    """Up to `picks` numbers from 1 to `count`, the ends among them."""
+    if count <= picks:
+        return range(1, count + 1)
+    return sorted({1 + round(i * (count - 1) / (picks - 1)) for i in range(picks)})

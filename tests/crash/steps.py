@@ -1,0 +1,197 @@
+"""Counts the durable and external steps of a process, and ends it with SIGKILL at one of them.
+
+The product has no hook for this: `watch_steps` puts itself around what the product calls. A step is
+
+* a statement that writes to the ledger, a COPY, the commit of a transaction, a worker's lock;
+* an HTTP call, and a piece of a download or of any other file as it is written;
+* the rename, upload, or removal of a file in storage, the making or removal of a folder;
+* an update of the source, and its commit.
+
+Its name says the stage, the account and what is done, so steps of one name are of one kind. Reads are
+none: a kill beside one is a kill beside the step before it or after it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import psycopg
+from fsspec.implementations.local import LocalFileSystem
+from sqlalchemy import Engine, event
+
+from include.dsar.client import Client
+from include.dsar.source import Source
+from include.dsar.storage import StorageWriter
+
+WRITES = re.compile(
+    r"(INSERT INTO|UPDATE|DELETE FROM|CREATE TEMP TABLE|ANALYZE|COPY) (?!OF\b)([\w.]+)|(pg_advisory_lock)"
+)
+PIECE = 4096  # bytes
+OURS = str(Path("include") / "dsar")
+
+
+@dataclass(frozen=True)
+class Kill:
+    """Where to end: right before or right after the n-th (from 1) step of a name, or of any name."""
+
+    name: str | None
+    n: int
+    after: bool
+
+    def __str__(self) -> str:
+        return f"{'after' if self.after else 'before'} {self.name or 'step'} #{self.n}"
+
+
+class Steps:
+    """The steps of one process. Each is a line in `log` before it begins, so a kill does not lose it."""
+
+    def __init__(self, log: Path, kill: Kill | None) -> None:
+        self._log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._kill = kill
+        self._counts: Counter[str | None] = Counter()
+        self._lock = Lock()
+        self.stage = ""
+
+    @contextmanager
+    def step(self, what: str) -> Iterator[None]:
+        name = f"{self.stage}: {what}"
+        with self._lock:
+            self._counts.update([name, None])
+            here = {(each, self._counts[each]) for each in (name, None)}
+            os.write(self._log, f"{name}\n".encode())
+        self._perhaps_die(here, after=False)
+        try:
+            yield
+        finally:
+            self._perhaps_die(here, after=True)
+
+    def _perhaps_die(self, here: set[tuple[str | None, int]], *, after: bool) -> None:
+        kill = self._kill
+        if kill and kill.after == after and (kill.name, kill.n) in here:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def watch_steps(steps: Steps, engine: Engine) -> None:
+    """Puts `steps` around everything of this process that is one, for good."""
+    _watch_ledger(steps)
+    _watch_vendors(steps)
+    _watch_storage(steps)
+    _around(steps, Source, "_update", lambda *_: "source update")
+    event.listen(engine, "commit", lambda _: _pass(steps, "source commit"))
+
+
+def _watch_ledger(steps: Steps) -> None:
+    execute, copy, transaction = (
+        psycopg.Connection.execute,
+        psycopg.Cursor.copy,
+        psycopg.Connection.transaction,
+    )
+
+    def execute_step(self: Any, query: Any, params: Any = None, **kwargs: Any) -> Any:
+        found = WRITES.search(str(query))
+        if not found:
+            return execute(self, query, params, **kwargs)
+        with steps.step(_statement(found, params)):
+            return execute(self, query, params, **kwargs)
+
+    @contextmanager
+    def copy_step(self: Any, statement: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        found = WRITES.search(statement)
+        assert found
+        with steps.step(_statement(found, None)), copy(self, statement, *args, **kwargs) as copying:
+            yield copying
+
+    @contextmanager
+    def transaction_step(self: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        with ExitStack() as commit, transaction(self, *args, **kwargs) as running:
+            yield running
+            commit.enter_context(steps.step(f"{_caller()} commit"))
+
+    psycopg.Connection.execute = execute_step
+    psycopg.Cursor.copy = copy_step
+    psycopg.Connection.transaction = transaction_step
+
+
+def _statement(found: re.Match[str], params: Any) -> str:
+    if isinstance(params, Mapping) and "leave" in params:
+        return f"move out of {params['leave']}"  # what goes together differs from run to run
+    verb, table, lock = found.groups()
+    return f"{_caller()} {lock or f'{verb} {table}'}"
+
+
+def _caller() -> str:
+    """The function of the product that is at work."""
+    frame = sys._getframe(1)
+    while OURS not in frame.f_code.co_filename:
+        assert frame.f_back
+        frame = frame.f_back
+    return frame.f_code.co_name
+
+
+def _watch_vendors(steps: Steps) -> None:
+    for method, name in (("_send", _call), ("download", lambda *_: "download")):
+        _around_async(steps, Client, method, name)
+
+
+def _call(_: Client, request: Any) -> str:
+    kind = (
+        "create" if request.method == "POST" else "list" if request.path.endswith("/requests") else "status"
+    )
+    return f"{request.method} {kind}"
+
+
+def _watch_storage(steps: Steps) -> None:
+    _around(steps, StorageWriter, "write", _piece)
+    _around(steps, os, "replace", lambda _, target: f"rename to {_kind(target)}")
+    _around(steps, os, "mkdir", lambda path, *_, **__: f"make {_kind(path)}/")
+    _around(steps, os, "rmdir", lambda path, *_, **__: "remove a folder")
+    _around(steps, os, "unlink", lambda path, *_, **__: f"remove {_kind(path)}")
+    _around(steps, os, "remove", lambda path, *_, **__: f"remove {_kind(path)}")
+    _around(steps, LocalFileSystem, "pipe_file", lambda _, path, *__: f"upload {_kind(path)}")
+
+
+def _piece(file: StorageWriter, data: bytes) -> str | None:
+    """A step is a file's first piece, and one every few kilobytes: a zip is written in hundreds of them."""
+    is_step = file.bytes == 0 or file.bytes // PIECE < (file.bytes + len(data)) // PIECE
+    return "write a piece of a file" if is_step else None
+
+
+def _kind(path: Any) -> str:
+    """A file's name without what is this request's own."""
+    return re.sub(r"^\d{4}-\d\d-\d\d|\w+_id_\d+|^[ae]-\d", "*", Path(os.fsdecode(path)).name)
+
+
+def _around(steps: Steps, owner: Any, name: str, called: Callable[..., str | None]) -> None:
+    original = getattr(owner, name)
+
+    def stepped(*args: Any, **kwargs: Any) -> Any:
+        what = called(*args, **kwargs)
+        with steps.step(what) if what else nullcontext():
+            return original(*args, **kwargs)
+
+    setattr(owner, name, stepped)
+
+
+def _around_async(steps: Steps, owner: Any, name: str, called: Callable[..., str]) -> None:
+    original = getattr(owner, name)
+
+    async def stepped(*args: Any, **kwargs: Any) -> Any:
+        with steps.step(called(*args, **kwargs)):
+            return await original(*args, **kwargs)
+
+    setattr(owner, name, stepped)
+
+
+def _pass(steps: Steps, what: str) -> None:
+    with steps.step(what):
+        pass

@@ -1,0 +1,179 @@
+"""A real PostgreSQL with a ledger and a source table in it, and a real sandbox."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from uuid import uuid4
+
+import psycopg
+import pytest
+from fsspec.implementations.local import LocalFileSystem
+from psycopg import sql
+from sqlalchemy import create_engine
+
+from include.accounts import ACCOUNTS
+from include.dsar.accounts import Account
+from include.dsar.client import client
+from include.dsar.ledger import database
+from include.dsar.ledger.database import Database
+from include.dsar.source import Source
+from include.dsar.stages.account import AccountWork
+from include.dsar.storage import Storage
+from include.dsar.vendors import settings, vendor
+from include.sandbox import Sandbox, SandboxSettings, run_in_thread
+from include.stack import postgres, source
+from include.stack.home import Home
+
+EXTRA = {
+    "besitos": {"partner_id": "demo"},
+    "batch": {"api_key": "demo-app"},
+    "id5": {"partner_id": "173"},
+    "attentive": {},
+}
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """The embedded PostgreSQL, with a database `ledger` that others are copied from."""
+    home = Home(tmp_path_factory.mktemp("server"))
+    with postgres.running(home):
+        with psycopg.connect(postgres.url(home, "postgres"), autocommit=True) as db:
+            db.execute("CREATE DATABASE ledger")
+        database.migrate(postgres.url(home, "ledger"))
+        source.create(postgres.url(home, "ledger"))
+        yield home
+
+
+@contextmanager
+def own_database(server: Home) -> Iterator[str]:
+    """A copy of `ledger` for as long as the block lasts."""
+    name = f"test_{uuid4().hex}"
+    with psycopg.connect(postgres.url(server, "postgres"), autocommit=True) as db:
+        db.execute(sql.SQL("CREATE DATABASE {} TEMPLATE ledger").format(sql.Identifier(name)))
+        yield postgres.url(server, name)
+        db.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def dsn(server: Home) -> Iterator[str]:
+    """A database of the test's own."""
+    with own_database(server) as url:
+        yield url
+
+
+@pytest.fixture
+def db(dsn: str) -> Iterator[Database]:
+    with database.connect(dsn) as connection:
+        yield connection
+
+
+@pytest.fixture
+def source_table(dsn: str) -> Iterator[Source]:
+    engine = create_engine(dsn.replace("postgresql://", "postgresql+psycopg://"))
+    yield Source(engine)
+    engine.dispose()
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return Storage(LocalFileSystem(), str(tmp_path / "storage"))
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    """The four vendors, with jobs that end at once."""
+    with run_in_thread(SandboxSettings(min_seconds=0.01, max_seconds=0.2)) as running:
+        yield running
+
+
+@pytest.fixture
+def accounts() -> dict[str, Account]:
+    return {account.name: account for account in ACCOUNTS}
+
+
+class OpenWork(Protocol):
+    def __call__(self, account: str, **extra: Any) -> AbstractAsyncContextManager[AccountWork]: ...
+
+
+@pytest.fixture
+def open_work(dsn: str, sandbox: Sandbox, accounts: dict[str, Account]) -> OpenWork:
+    """What a stage is given, with the account at the sandbox."""
+
+    @asynccontextmanager
+    async def opened(account: str, **extra: Any) -> AsyncIterator[AccountWork]:
+        base_url, secret = extra.pop("base_url", sandbox.url), extra.pop("secret", "sandbox-secret")
+        known = accounts[account]
+        resolved = settings(
+            known,
+            base_url=base_url,
+            secret=secret,
+            extra={
+                **EXTRA[known.vendor],
+                "requests_per_second": 500,
+                "poll_min_seconds": 0.1,
+                "poll_max_seconds": 0.5,
+                **extra,
+            },
+        )
+        with database.connect(dsn) as connection:
+            async with client(resolved) as http:
+                yield AccountWork(connection, vendor(known.vendor), resolved, http)
+
+    return opened
+
+
+@dataclass
+class Row:
+    """A row of the source table."""
+
+    request_id: str
+    request_type: str = "erasure"
+    regulation: str = "GDPR"
+    received_at: str = "2026-11-01T10:00:00+00:00"
+    email: Any = None
+    phone: Any = None
+    user_id: Any = None
+    advertising_id: Any = None
+    install_id: Any = None
+    id5_id: Any = None
+    accounts: Any = None
+    due_at: Any = None
+
+
+def put(dsn: str, *rows: Row) -> None:
+    """Rows into the source table; a single value becomes a list of one."""
+    with psycopg.connect(dsn) as db:
+        for row in rows:
+            given = {
+                name: [value] if isinstance(value, str) and name in LISTS else value
+                for name, value in vars(row).items()
+            }
+            db.execute(
+                sql.SQL("INSERT INTO public.dsar_requests ({}) VALUES ({})").format(
+                    sql.SQL(", ").join(map(sql.Identifier, given)),
+                    sql.SQL(", ").join(map(sql.Placeholder, given)),
+                ),
+                given,
+            )
+
+
+LISTS = {"email", "phone", "user_id", "advertising_id", "install_id", "id5_id", "accounts"}
+
+
+def source_rows(dsn: str) -> dict[str, dict[str, Any]]:
+    """The source table by request id."""
+    with database.connect(dsn) as db:
+        return {row["request_id"]: row for row in db.execute("SELECT * FROM public.dsar_requests").fetchall()}
+
+
+def submissions(db: Database) -> dict[tuple[str, str, str], str]:
+    """The state of each submission by (request, account, identity)."""
+    rows = db.execute(
+        "SELECT r.request_id, s.account, s.identity, s.state FROM dsar.submission s "
+        "JOIN dsar.request r ON r.id = s.request ORDER BY s.id"
+    )
+    return {(row["request_id"], row["account"], row["identity"]): row["state"] for row in rows}

@@ -1,0 +1,184 @@
+"""Every fault of a vendor and its one outcome for each call: the table of `docs/faults.md`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+from include.dsar.errors import ConfigurationError, VendorUnavailable
+
+VENDORS = ("besitos", "batch", "id5", "attentive")
+CALLS = {  # the call, and the vendors that it is made to
+    "create": VENDORS,
+    "status": VENDORS,
+    "result": ("besitos", "batch"),
+    "list": ("batch",),
+    "data": ("batch",),
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a fault means: how the stage ends, and in which state it leaves the submission."""
+
+    name: str
+    state: str
+    error: type[Exception] | None = None  # that the stage raises; None: it ends normally
+
+    @property
+    def told(self) -> str:
+        """As the document says it."""
+        end = f"raises `{self.error.__name__}`" if self.error else "normally"
+        return f"| {self.name} | `{self.state}` | {end} |"
+
+
+LATER = Outcome("sent later", "planned")
+TOMORROW = Outcome("sent tomorrow", "planned")
+TO_MEND = Outcome("connection to mend", "planned", ConfigurationError)
+IN_DOUBT = Outcome("in doubt", "uncertain")
+REJECTED = Outcome("rejected", "rejected")
+
+READ_AGAIN = Outcome("read again", "submitted")
+RUNS_ON = Outcome("runs on", "submitted")
+FORGOTTEN = Outcome("forgotten", "failed")
+STATUS_TO_MEND = Outcome("connection to mend", "submitted", ConfigurationError)
+
+FETCHED_AGAIN = Outcome("fetched again", "ready", VendorUnavailable)
+GONE = Outcome("gone", "failed")
+RESULT_TO_MEND = Outcome("connection to mend", "ready", ConfigurationError)
+
+ASKED_AGAIN = Outcome("asked again", "uncertain")
+LIST_TO_MEND = Outcome("connection to mend", "uncertain", ConfigurationError)
+
+AS_USUAL = Outcome("as usual", "")  # no fault at all for this call
+
+OUTCOMES = {
+    "create": (LATER, TOMORROW, TO_MEND, IN_DOUBT, REJECTED),
+    "status": (READ_AGAIN, RUNS_ON, FORGOTTEN, STATUS_TO_MEND),
+    "result": (FETCHED_AGAIN, GONE, RESULT_TO_MEND),
+    "list": (ASKED_AGAIN, LIST_TO_MEND),
+    "data": (FETCHED_AGAIN,),
+}
+
+Cell = Outcome | Mapping[str, Outcome] | None  # None: does not exist for this call
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A row of the table. `variants` are the sandbox's faults that stand for it, each tried."""
+
+    name: str
+    variants: tuple[Mapping[str, Any], ...]
+    cells: Mapping[str, Cell] = field(default_factory=dict)
+
+    def outcome(self, call: str, vendor: str) -> Outcome | None:
+        cell = self.cells[call]
+        return cell.get(vendor, cell.get("")) if isinstance(cell, Mapping) else cell
+
+
+def _row(
+    name: str,
+    *variants: Mapping[str, Any],
+    create: Cell = IN_DOUBT,
+    status: Cell = READ_AGAIN,
+    result: Cell = FETCHED_AGAIN,
+    listed: Cell = ASKED_AGAIN,
+    data: Cell = FETCHED_AGAIN,
+) -> Fault:
+    cells = {"create": create, "status": status, "result": result, "list": listed, "data": data}
+    return Fault(name, variants, cells)
+
+
+def _status(status: int, **fields: Any) -> Mapping[str, Any]:
+    return {"kind": "status", "status": status, **fields}
+
+
+def _body(body: str) -> Mapping[str, Any]:
+    return {"kind": "body", "body": body}
+
+
+def _id5_limit(whose: str) -> Mapping[str, Any]:
+    message = f"Limit of 1 request daily allowed per {whose} has been reached"
+    return _status(403, body=f'{{"error": {{"code": "api_rate_limit_error", "message": "{message}"}}}}')
+
+
+TO_MEND_CELLS: Mapping[str, Cell] = {
+    "create": TO_MEND, "status": STATUS_TO_MEND, "result": RESULT_TO_MEND, "listed": LIST_TO_MEND,
+}  # fmt: skip
+ONLY_ID5: Mapping[str, Cell] = {
+    "create": {"id5": TOMORROW}, "status": {"id5": READ_AGAIN}, "result": None, "listed": None, "data": None,
+}  # fmt: skip
+PAUSE = timedelta(minutes=10)  # that a vendor asks for with Retry-After
+IN_10_MINUTES = {"Retry-After": str(int(PAUSE.total_seconds()))}
+AT_A_TIME = {"Retry-After": format_datetime(datetime.now(UTC) + PAUSE, usegmt=True)}
+ELSEWHERE = "<elsewhere>"  # the address of a second server, which must see no call
+REFUSED = "<refused>"  # nobody listens at the vendor's address
+UNKNOWN_STATUS = {
+    "besitos": '{"success": true, "request": {"status": "paused"}, "data": null}',
+    "batch": '{"status": "paused"}',
+    "id5": '{"jobStatus": "PAUSED", "processingResult": "NONE"}',
+    "attentive": '{"processed": "perhaps"}',
+}
+
+HUGE: Mapping[str, Any] = {"kind": "oversize", "bytes": 200_000_000}
+
+FAULTS = (
+    _row("connection refused", {"kind": REFUSED}, create=LATER),
+    _row("reset before the call was taken", {"kind": "reset_before", "times": None}),
+    _row("reset after the call was taken", {"kind": "reset_after", "times": None}),
+    _row("no reply in time", {"kind": "hang", "taken": False}, {"kind": "hang", "taken": True}),
+    _row("a reply that drips for longer than we wait", {"kind": "slow_drip", "seconds": 4}),
+    _row("a reply that is cut off", {"kind": "truncated"}),
+    _row("200 with an empty body", {"kind": "empty"}),
+    _row("HTML instead of JSON", {"kind": "html"}, {"kind": "html", "taken": True}),
+    _row("truncated JSON", _body('{"request_id": "7d"')),
+    _row("JSON of another shape", *map(_body, ('{"of": "another"}', '[{"of": "another"}]'))),
+    _row(
+        "an unknown status",
+        {"kind": "body", "body": UNKNOWN_STATUS},
+        create=None,
+        status={"": READ_AGAIN, "besitos": RUNS_ON},
+        listed=None,
+        data=None,
+    ),
+    _row(
+        "a wrong content type",
+        {"kind": "mislabelled", "content_type": "text/html"},
+        create=AS_USUAL, status=AS_USUAL, result=AS_USUAL, listed=AS_USUAL, data=AS_USUAL,
+    ),
+    _row("a reply of 200 MB", HUGE, {**HUGE, "announced": False}),
+    _row("a redirect", *({"kind": "redirect", "location": ELSEWHERE, "status": s} for s in (302, 307))),
+    _row("400", _status(400), create=REJECTED),
+    _row("401", _status(401), **TO_MEND_CELLS),
+    _row("403", _status(403), **TO_MEND_CELLS),
+    _row("403, ID5: the identifier's limit of the day", _id5_limit("email"), **ONLY_ID5),
+    _row("403, ID5: the account's limit of the day", _id5_limit("partner"), **ONLY_ID5),
+    _row("404", _status(404), create=TO_MEND, status=FORGOTTEN, result=GONE, listed=LIST_TO_MEND),
+    _row("409", _status(409)),
+    _row("429", _status(429), create=LATER),
+    _row("429 with Retry-After in seconds", _status(429, headers=IN_10_MINUTES), create=LATER),
+    _row("429 with Retry-After as a date", _status(429, headers=AT_A_TIME), create=LATER),
+    _row("500, 502, 504", *map(_status, (500, 502))),
+    _row("503", _status(503), create={"": IN_DOUBT, "batch": LATER}),
+)  # fmt: skip
+
+
+def table() -> str:
+    """The table as the document holds it."""
+    lines = [f"| fault | {' | '.join(CALLS)} |", f"|---|{'---|' * len(CALLS)}"]
+    for fault in FAULTS:
+        cells = (_told(fault.cells[call], call) for call in CALLS)
+        lines.append(f"| {fault.name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _told(cell: Cell, call: str) -> str:
+    if cell is None:
+        return "–"
+    if isinstance(cell, Outcome):
+        return cell.name
+    parts = [cell[""].name] if "" in cell else []
+    return "; ".join(parts + [f"{vendor}: {cell[vendor].name}" for vendor in VENDORS if vendor in cell])

@@ -1,0 +1,107 @@
+"""Requests in the ledger, and a clock that can be moved: what the tests of the stages begin with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from include.accounts import ACCOUNTS
+from include.dsar.ledger import planning
+from include.dsar.ledger.database import Database
+from include.dsar.ledger.planning import Planned, PlannedRequest, PlannedSubmission
+from include.dsar.model import Action, IdentityKind, Regulation, State
+from include.dsar.stages.rows import Rules
+
+RULES = Rules(ACCOUNTS, None, b"key")
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+class Clock:
+    """The real time, moved ahead at will."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+    def advance(self, **units: float) -> None:
+        self.ahead += timedelta(**units)
+
+
+def submission(
+    value: str = "u1",
+    account: str = "besitos",
+    kind: IdentityKind = IdentityKind.USER_ID,
+    state: State = State.PLANNED,
+) -> PlannedSubmission:
+    given = state is State.PLANNED
+    return PlannedSubmission(
+        account=account,
+        vendor=account,
+        state=state,
+        reason=None if given else "takes no such requests",
+        identity=kind if given else "",
+        identity_hash=f"{kind}:{value}" if given else "",
+        identifiers={kind: value} if given else None,
+    )
+
+
+def request(
+    request_id: str = "r-1",
+    *submissions: PlannedSubmission,
+    action: Action = Action.ERASURE,
+    received_at: datetime = NOW - timedelta(days=1),
+    due_at: datetime = NOW + timedelta(days=29),
+    fingerprint: str = "as asked",
+) -> PlannedRequest:
+    return PlannedRequest(
+        request_id=request_id,
+        action=action,
+        regulation=Regulation.GDPR,
+        received_at=received_at,
+        due_at=due_at,
+        fingerprint=fingerprint,
+        submissions=submissions or (submission(),),
+    )
+
+
+def plan(db: Database, *requests: PlannedRequest, retry_failed: bool = False) -> Planned:
+    return planning.plan(db, requests, now=NOW, retry_failed=retry_failed)
+
+
+def row(db: Database, submission_id: int) -> dict[str, Any]:
+    """A submission as it stands in the ledger."""
+    found = db.execute("SELECT * FROM dsar.submission WHERE id = %s", [submission_id]).fetchone()
+    assert found is not None
+    return found
+
+
+def rows(db: Database) -> list[dict[str, Any]]:
+    """All submissions, with the request_id of each."""
+    return db.execute(
+        "SELECT s.*, r.request_id FROM dsar.submission s JOIN dsar.request r ON r.id = s.request"
+        " ORDER BY s.id"
+    ).fetchall()
+
+
+def states(db: Database) -> dict[str, str]:
+    """The state of each request's only submission."""
+    return {found["request_id"]: found["state"] for found in rows(db)}
+
+
+def put_into(db: psycopg.Connection[Any], submission_ids: Sequence[int], values: Mapping[str, Any]) -> None:
+    """Sets columns of submissions past all guards: for states that a test begins with."""
+    pairs = sql.SQL(", ").join(
+        sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in values
+    )
+    statement = sql.SQL("UPDATE dsar.submission SET {} WHERE id = ANY(%(ids)s)").format(pairs)
+    db.execute(statement, {**values, "ids": list(submission_ids)})
+
+
+def events(db: Database) -> list[dict[str, Any]]:
+    return db.execute("SELECT * FROM dsar.event ORDER BY id").fetchall()

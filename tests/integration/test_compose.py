@@ -1,0 +1,125 @@
+"""docker-compose.yaml is valid, keeps its secrets, and runs commands that this Airflow has."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+PROJECT = Path(__file__).parents[2]
+FILE = PROJECT / "docker-compose.yaml"
+SERVICES: dict[str, Any] = yaml.safe_load(FILE.read_text())["services"]
+PINNED = re.compile(r"[a-z/]+:(slim-)?\d+\.\d+[\w.-]*")
+SECRET = re.compile(r"PASSWORD|SECRET|FERNET|_KEY\b")
+
+
+def images() -> dict[str, str]:
+    """Image of each service; that of our own is the one that the Dockerfile begins with."""
+    base = re.findall(r"^FROM (\S+)", (PROJECT / "Dockerfile").read_text(), re.MULTILINE)
+    found = {name: service["image"] for name, service in SERVICES.items() if "build" not in service}
+    return found | dict.fromkeys(["Dockerfile"], *base)
+
+
+def airflow_commands() -> set[tuple[str, ...]]:
+    """What the services' containers and their health checks have Airflow do."""
+    commands = set()
+    for service in SERVICES.values():
+        if "build" not in service:
+            continue
+        if "entrypoint" not in service:
+            commands.add(tuple(service["command"].split()))
+        script = " ".join([*service.get("command", [])[-1:], *service.get("healthcheck", {}).get("test", [])])
+        commands |= {
+            tuple(found.split()) for found in re.findall(r"(?<![\w.-])airflow ([a-z-]+ [a-z]+)", script)
+        }
+    return commands
+
+
+def test_the_file_follows_the_compose_specification():
+    """Checked against the specification's own schema."""
+    check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(FILE)]
+    done = subprocess.run(check, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_schema_refuses_what_is_wrong(tmp_path):
+    """The check above can fail."""
+    broken = tmp_path / "docker-compose.yaml"
+    broken.write_text(FILE.read_text().replace("depends_on:", "dependson:"))
+    check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(broken)]
+    assert subprocess.run(check, capture_output=True).returncode == 1
+
+
+def test_all_parts_of_airflow_are_there():
+    """One service for each part of Airflow with the Celery executor, and the demo's two."""
+    parts = {"apiserver", "scheduler", "dag-processor", "triggerer", "worker", "init", "cli"}
+    assert {f"airflow-{part}" for part in parts} | {"postgres", "redis", "sandbox", "demo-data"} == set(
+        SERVICES
+    )
+    assert {name for name, service in SERVICES.items() if service.get("profiles") == ["demo"]} == {
+        "sandbox",
+        "demo-data",
+    }
+
+
+def test_every_image_is_pinned():
+    """No tag that means another image tomorrow."""
+    assert len(images()) == 3
+    assert [image for image in images().values() if not PINNED.fullmatch(image)] == []
+
+
+def test_airflow_is_the_locked_one():
+    """The image's Airflow and the lock file's are the same version."""
+    version = re.search(r"^apache-airflow==(\S+)", (PROJECT / "requirements.lock").read_text(), re.MULTILINE)
+    assert version
+    assert f":slim-{version[1]}-python" in images()["Dockerfile"]
+
+
+def test_every_secret_is_required():
+    """A secret comes from outside, and compose stops where it is missing."""
+    used = re.findall(r"\$\{([A-Z0-9_]+)([^}]*)", FILE.read_text())
+    secrets = {name: rest for name, rest in used if SECRET.search(name)}
+    assert len(secrets) == 6
+    assert [name for name, rest in secrets.items() if not rest.startswith(":?")] == []
+    # ... and none is written down: the sandbox's guards nothing.
+    assert re.findall(r"://[^:\s]*:(?!\$\{|sandbox-secret)[^@\s]+@", FILE.read_text()) == []
+
+
+def test_nothing_listens_outside():
+    """Every published port is one of 127.0.0.1."""
+    ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
+    assert ports == ["127.0.0.1:8080:8080"]
+
+
+def test_no_service_of_ours_runs_as_root():
+    """Only the one that gives the volumes their owner, once."""
+    users = {name: service.get("user", "") for name, service in SERVICES.items() if "build" in service}
+    assert [name for name, user in users.items() if user.startswith("0")] == ["airflow-init"]
+    assert (PROJECT / "Dockerfile").read_text().rstrip().endswith("USER airflow")
+
+
+@pytest.fixture(scope="module")
+def helped(tmp_path_factory) -> dict[tuple[str, ...], int]:
+    """Exit status of `bin/airflow … --help` for each command; two at a time, each takes seconds."""
+    environ = {**os.environ, "DSAR_HOME": str(tmp_path_factory.mktemp("home"))}
+
+    def run(command: tuple[str, ...]) -> int:
+        call = [str(PROJECT / "bin" / "airflow"), *command, "--help"]
+        return subprocess.run(call, env=environ, capture_output=True, cwd="/").returncode
+
+    commands = sorted(airflow_commands() | {("no-such-command",)})
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(commands, pool.map(run, commands), strict=True))
+
+
+def test_every_command_is_one_that_airflow_has(helped):
+    """As `bin/airflow` sees it, from any directory; a wrong one is told apart."""
+    assert {("api-server",), ("celery", "worker"), ("db", "migrate"), ("jobs", "check")} < set(helped)
+    assert {command for command, status in helped.items() if status != 0} == {("no-such-command",)}

@@ -1,0 +1,271 @@
+"""Airflow's connections and variables as accounts, ledger, source and storage."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import BaseHook
+from psycopg.conninfo import conninfo_to_dict
+
+from dsar_airflow import connections
+from dsar_airflow.connections import (
+    account_settings,
+    account_work,
+    hash_key,
+    held_accounts,
+    ledger,
+    ledger_conninfo,
+    source,
+    storage,
+)
+from include.dsar.accounts import Account, AccountSettings
+from include.dsar.errors import ConfigurationError, DsarError, LedgerUnavailable, VendorUnavailable
+from include.dsar.ledger.database import Database
+from include.dsar.vendors.vendor import OnUncertain
+from tests.integration.conftest import Row, put
+
+ACCOUNT = Account("besitos", vendor="besitos")
+
+
+def read(monkeypatch: pytest.MonkeyPatch, connection: str | dict[str, Any]) -> AccountSettings:
+    """The settings that come of a connection in the environment."""
+    text = connection if isinstance(connection, str) else json.dumps({"conn_type": "http"} | connection)
+    monkeypatch.setenv("AIRFLOW_CONN_BESITOS_DEFAULT", text)
+    return account_settings(ACCOUNT, BaseHook.get_connection("besitos_default"))
+
+
+PARTNER = {"partner_id": "demo"}
+ADDRESSES = {
+    "URI without a schema": ("http://:t@api.example.com/?partner_id=demo", "https://api.example.com"),
+    "URI with a schema": ("http://:t@api.example.com/http?partner_id=demo", "http://api.example.com"),
+    "URI with the schema as its type": (
+        "https://:t@api.example.com:8443/?partner_id=demo", "https://api.example.com:8443"),
+    "URI whose host has a schema": (
+        "http://:t@https%3A%2F%2Fapi.example.com/?partner_id=demo", "https://api.example.com"),
+    "URI with two schemas": (
+        "http://https://:t@api.example.com:8443/?partner_id=demo", "https://api.example.com:8443"),
+    "URI without a host": ("http://:t@/?partner_id=demo", "https://wall.besitos.ai"),
+    "URI with JSON in its extra": (
+        "http://:t@h.example/?__extra__=%7B%22partner_id%22%3A+%22demo%22%7D", "https://h.example"),
+    "JSON without a host": ({"password": "t", "extra": PARTNER}, "https://wall.besitos.ai"),
+    "JSON with a host": (
+        {"password": "t", "host": "api.example.com", "extra": PARTNER}, "https://api.example.com"),
+    "JSON with schema and port": (
+        {"password": "t", "host": "h.example", "schema": "http", "port": 81, "extra": PARTNER},
+        "http://h.example:81"),
+    "JSON with a path and a port": (
+        {"password": "t", "host": "https://h.example/besitos", "port": 8443, "extra": PARTNER},
+        "https://h.example:8443/besitos"),
+    "JSON with extra as text": (
+        {"password": "t", "host": "h.example", "extra": json.dumps(PARTNER)}, "https://h.example"),
+    "this machine": (
+        {"password": "t", "host": "127.0.0.1", "port": 8090, "extra": PARTNER}, "http://127.0.0.1:8090"),
+    "this machine by name, https": (
+        {"password": "t", "host": "localhost", "schema": "https", "extra": PARTNER}, "https://localhost"),
+    "IPv6": ({"password": "t", "host": "::1", "port": 80, "extra": PARTNER}, "http://[::1]:80"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("connection", "base_url"), ADDRESSES.values(), ids=ADDRESSES)
+def test_each_form_of_a_connection_gives_the_address(
+    monkeypatch: pytest.MonkeyPatch, connection: str | dict[str, Any], base_url: str
+) -> None:
+    """As Airflow's HttpHook reads it, but https where no schema is given and the host is another machine."""
+    resolved = read(monkeypatch, connection)
+    assert resolved.base_url == base_url
+    assert resolved.secret.get_secret_value() == "t"
+    assert resolved.partner_id == "demo"
+
+
+def test_numbers_in_a_uri_are_texts_and_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A URI can hold nothing else."""
+    resolved = read(
+        monkeypatch,
+        "http://:t%2Fo%40k@/?partner_id=173&requests_per_second=2.5&users_per_call=7&daily_quota=9&poll_min_seconds=",
+    )
+    assert resolved.secret.get_secret_value() == "t/o@k"
+    assert (resolved.partner_id, resolved.requests_per_second) == ("173", 2.5)
+    assert (resolved.users_per_call, resolved.daily_quota) == (7, 9)
+    assert resolved.poll_min_seconds > 1
+
+
+REFUSED = {
+    "no password": ({"extra": PARTNER}, "put the token into Password of the connection besitos_default"),
+    "no partner": ({"password": "t"}, "connection besitos_default: partner_id is missing in Extra"),
+    "an address of another kind": (
+        {"password": "t", "host": "ftp://h.example", "extra": PARTNER},
+        "connection besitos_default: Host is not an address"),
+    "a rate that is none": (
+        {"password": "t", "extra": PARTNER | {"requests_per_second": "fast"}},
+        "connection besitos_default: requests_per_second in Extra"),
+    "extra that is no JSON": (
+        {"password": "t", "extra": "partner_id=demo"},
+        "connection besitos_default: Extra is not a JSON object"),
+    "extra that is no object": (
+        {"password": "t", "extra": '["demo"]'}, "connection besitos_default: Extra is not a JSON object"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("connection", "sentence"), REFUSED.values(), ids=REFUSED)
+def test_what_is_wrong_is_said_in_a_sentence_without_the_value(
+    monkeypatch: pytest.MonkeyPatch, connection: dict[str, Any], sentence: str
+) -> None:
+    """It names the connection and the field to mend."""
+    with pytest.raises(ConfigurationError) as error:
+        read(monkeypatch, connection)
+    assert sentence in str(error.value)
+    assert "fast" not in str(error.value)
+
+
+@pytest.mark.asyncio
+async def test_a_connection_that_is_missing_or_unreadable_is_named(
+    deployment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sentence says where it can be set."""
+    for text in (None, "http://a://b://c", '{"conn_type"'):
+        if text is None:
+            monkeypatch.delenv("AIRFLOW_CONN_BATCH_DEFAULT")
+        else:
+            monkeypatch.setenv("AIRFLOW_CONN_BATCH_DEFAULT", text)
+        with pytest.raises(ConfigurationError) as error:
+            async with account_work("batch"):
+                pass
+        assert "connection batch_default does not exist, or cannot be read" in str(error.value)
+        assert "AIRFLOW_CONN_BATCH_DEFAULT" in str(error.value)
+
+
+@pytest.mark.asyncio
+async def test_an_unavailable_vendor_is_told_with_its_connection(deployment: Path) -> None:
+    """Whatever stage raises it: an outage and a wrong host look the same from here."""
+    with pytest.raises(VendorUnavailable, match=r"check Host, Port and Schema of connection batch_default"):
+        async with account_work("batch"):
+            raise VendorUnavailable("batch: no usable answer.")
+
+
+@pytest.mark.asyncio
+async def test_an_account_that_is_not_listed_is_refused(deployment: Path) -> None:
+    """The sentence names the file."""
+    with pytest.raises(ConfigurationError, match=r"include/accounts.py lists no account nosuch"):
+        async with account_work("nosuch"):
+            pass
+
+
+def test_held_accounts_are_those_whose_connection_says_so(
+    deployment: Path, set_connection: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is wrong in itself does not keep the report from its work."""
+    assert held_accounts() == []
+    set_connection("id5", extra={"on_uncertain": OnUncertain.HOLD})
+    monkeypatch.delenv("AIRFLOW_CONN_BATCH_DEFAULT")
+    assert held_accounts() == ["id5"]
+
+
+def test_the_ledgers_connection_takes_what_libpq_understands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Host, port, user, password, database; TLS and the like from Extra, and nothing else of it."""
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_DSAR_DB",
+        "postgresql://us%40er:p%2Fw@db.example:5433/ledger"
+        "?sslmode=verify-full&sslrootcert=/ca.pem&connect_timeout=3&cursor=realdictcursor&iam=false",
+    )
+    info = conninfo_to_dict(ledger_conninfo(BaseHook.get_connection("dsar_db")))
+    expected = {
+        "host": "db.example", "port": "5433", "user": "us@er", "password": "p/w", "dbname": "ledger",
+        "sslmode": "verify-full", "sslrootcert": "/ca.pem", "connect_timeout": "3",
+    }  # fmt: skip
+    assert {name: info[name] for name in expected} == expected
+    assert not {"cursor", "iam"} & info.keys()
+
+
+@pytest.mark.parametrize("dsn_of", ["postgresql://u:marker@127.0.0.1:1/none", "{server}/no_such_database"])
+def test_a_ledger_that_cannot_be_reached_is_named(
+    deployment: Path, dsn: str, monkeypatch: pytest.MonkeyPatch, dsn_of: str
+) -> None:
+    """Nobody there, or no such database: the text names dsar_db and holds no password."""
+    monkeypatch.setenv("AIRFLOW_CONN_DSAR_DB", dsn_of.format(server=dsn.rpartition("/")[0]))
+    with pytest.raises((LedgerUnavailable, ConfigurationError)) as error, ledger():
+        pass
+    assert "connection dsar_db" in str(error.value)
+    assert "marker" not in str(error.value)
+
+
+def test_a_new_database_becomes_a_ledger(server: Any, deployment: Path, db: Database) -> None:
+    """`migrate` is safe to run again."""
+    db.execute("DROP SCHEMA dsar CASCADE")
+    for _ in range(2):
+        with ledger(migrate=True) as own:
+            assert own.execute("SELECT count(*) AS n FROM dsar.request").fetchone() == {"n": 0}
+
+
+def test_the_source_is_in_the_ledgers_database_unless_it_has_its_own(
+    deployment: Path, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """dsar_source wins where it exists."""
+    put(dsn, Row("e-1", user_id="u1"))
+    with source() as table:
+        rows = [row for chunk in table.pending(retry_failed=False) for row in chunk]
+    assert [row["request_id"] for row in rows] == ["e-1"]
+    monkeypatch.setenv("AIRFLOW_CONN_DSAR_SOURCE", dsn.rpartition("/")[0] + "/postgres")
+    with source() as table, pytest.raises(DsarError, match="connection dsar_source"):
+        list(table.pending(retry_failed=False))  # there is no such table in that one
+
+
+@pytest.mark.parametrize("text", ["http://:t@h.example/", "nosuchdatabase://u@h/x", "postgres://a://b://c"])
+def test_a_source_that_is_no_database_is_told(
+    deployment: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """It is never replaced by the ledger's database in silence."""
+    monkeypatch.setenv("AIRFLOW_CONN_DSAR_SOURCE", text)
+    with pytest.raises(ConfigurationError, match="connection dsar_source"), source():
+        pass
+
+
+@pytest.mark.parametrize("uri", [None, "", "/var/lib/dsar", "file://relative/path", "storage"])
+def test_storage_without_a_uri_is_told_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, uri: str | None
+) -> None:
+    """A missing variable or a path that would be another one on each worker, with examples."""
+    if uri is None:
+        monkeypatch.delenv("AIRFLOW_VAR_DSAR_STORAGE_URI", raising=False)
+    else:
+        monkeypatch.setenv("AIRFLOW_VAR_DSAR_STORAGE_URI", uri)
+    with pytest.raises(ConfigurationError, match=r"set Variable dsar_storage_uri .*such as file:///"):
+        storage()
+
+
+@pytest.mark.parametrize("uri", ["nosuch://bucket/x", "file:///"])
+def test_storage_that_cannot_be_used_is_told(monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
+    """A scheme without a provider, or no folder."""
+    monkeypatch.setenv("AIRFLOW_VAR_DSAR_STORAGE_URI", uri)
+    with pytest.raises(ConfigurationError, match="Variable dsar_storage_uri cannot be used"):
+        storage()
+
+
+def test_storage_is_where_the_uri_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What is written is there under its name."""
+    monkeypatch.setenv("AIRFLOW_VAR_DSAR_STORAGE_URI", (tmp_path / "a b").as_uri().replace("%20", " "))
+    storage().write("requests/r-1/receipt.json", b"{}")
+    assert (tmp_path / "a b/requests/r-1/receipt.json").read_bytes() == b"{}"
+
+
+def test_the_hash_key_is_the_variables_or_the_ledgers_own(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger's own is always the same."""
+    monkeypatch.delenv("AIRFLOW_VAR_DSAR_HASH_KEY", raising=False)
+    own = hash_key(db)
+    assert len(own) >= 32
+    assert hash_key(db) == own
+    monkeypatch.setenv("AIRFLOW_VAR_DSAR_HASH_KEY", "a deployment's key")
+    assert hash_key(db) == b"a deployment's key"
+
+
+def test_secrets_in_extra_are_masked_in_logs(deployment: Path) -> None:
+    """Batch's api_key stands in Extra, and Airflow masks only Password by itself."""
+    from airflow.sdk.log import _secrets_masker
+
+    connections._get("batch_default")
+    assert "demo-app" not in str(_secrets_masker().redact("calling app demo-app"))

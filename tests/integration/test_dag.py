@@ -1,0 +1,244 @@
+"""The DAG file: its shape, its Params, and what parsing it costs."""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.exceptions import ParamValidationError
+from airflow.sdk import RetryAction, TriggerRule
+
+from dsar_airflow.params import RunParams
+from include.accounts import ACCOUNTS
+from include.dsar import errors
+from include.dsar.model import Action
+from include.dsar.vendors import VENDORS
+from tests.conftest import PROJECT
+
+if TYPE_CHECKING:
+    from airflow.sdk import DAG
+
+STEPS = {
+    "besitos": ["submit", "await_completion", "collect"],
+    "batch": ["submit", "await_completion", "collect"],
+    "id5": ["submit", "await_completion"],
+    "attentive": ["submit", "await_completion"],
+}
+
+
+def edges(dag: DAG) -> set[tuple[str, str]]:
+    return {(task.task_id, below) for task in dag.tasks for below in task.downstream_task_ids}
+
+
+def expected_edges(accounts: dict[str, list[str]]) -> set[tuple[str, str]]:
+    found = {("package", "report")}
+    for account, steps in accounts.items():
+        way = ["intake", *[f"{account}.{step}" for step in steps], "package"]
+        found |= set(pairwise(way))
+    return found
+
+
+def test_airflows_own_loader_imports_it_without_a_warning(daily: DAG) -> None:
+    """One file, one DAG."""
+    from airflow.dag_processing.dagbag import DagBag
+
+    bag = DagBag(PROJECT / "dags")
+    assert (bag.import_errors, bag.captured_warnings, list(bag.dags)) == ({}, {}, ["dsar_daily"])
+
+
+def test_each_account_is_a_group_between_intake_and_package(daily: DAG) -> None:
+    """The number of tasks depends on the number of accounts, and no account waits for another."""
+    assert set(STEPS) == {account.name for account in ACCOUNTS}
+    assert edges(daily) == expected_edges(STEPS)
+    groups = daily.task_group.get_task_group_dict()
+    assert {name for name in groups if name} == set(STEPS)
+    assert all(groups[account.name].tooltip for account in ACCOUNTS)
+
+
+def test_what_follows_a_red_task_runs_all_the_same(daily: DAG) -> None:
+    """So open jobs of earlier days do not wait for today's submissions, and packages for no account."""
+    rules = {task.task_id: task.trigger_rule for task in daily.tasks}
+    assert rules.pop("intake") == TriggerRule.ALL_SUCCESS
+    assert set(rules.values()) == {TriggerRule.ALL_DONE}
+
+
+def test_it_runs_daily_one_at_a_time_for_today_only(daily: DAG) -> None:
+    """No catch-up and no backfill: a run takes what is pending now, whatever its date."""
+    assert daily.timetable.expression == "0 0 * * *"
+    assert (daily.max_active_runs, daily.catchup) == (1, False)
+    assert daily.allowed_run_types == {"scheduled", "manual", "operator_triggered"}
+
+
+def test_only_what_may_mend_itself_is_retried(daily: DAG) -> None:
+    """An outage is tried again; what a person has to mend fails at once."""
+    mendable = errors.ConfigurationError, errors.CredentialsRefused, errors.PersonNeeded
+    passing = errors.LedgerUnavailable, errors.VendorUnavailable, errors.NotDelivered, OSError
+    for task in daily.tasks:
+        assert task.retries == 3
+        policy = task.retry_policy
+        assert {policy.evaluate(kind("x"), 1, 3).action for kind in mendable} == {RetryAction.FAIL}
+        assert {policy.evaluate(kind("x"), 1, 3).action for kind in passing} == {RetryAction.DEFAULT}
+
+
+def test_everything_explains_itself(daily: DAG) -> None:
+    """The DAG has a runbook, each task says what red means and what to do, each Param has its texts."""
+    assert daily.description
+    assert daily.doc_md is not None
+    assert "When a square is red" in daily.doc_md
+    for task in daily.tasks:
+        assert "**Red:**" in task.doc_md
+        assert "{" not in task.doc_md
+        assert f"**{task.task_id.rpartition('.')[2]}**" in daily.doc_md
+    for name in daily.params:
+        param = daily.params.get_param(name)
+        assert param.schema["title"]
+        assert param.description
+        assert param.description.endswith(".")
+
+
+def test_the_tasks_of_an_account_name_its_connection(daily: DAG) -> None:
+    """Where credentials may be refused, the doc says what to mend."""
+    for account in ACCOUNTS:
+        for step in ("submit", "await_completion"):
+            assert f"connection `{account.connection}`" in daily.get_task(f"{account.name}.{step}").doc_md
+
+
+def test_accounts_that_return_data_have_a_task_that_collects_it(daily: DAG) -> None:
+    """RETURN_DATA in the DAG file says what the vendors' own facts say."""
+    returning = {name for name, vendor in VENDORS.items() if Action.ACCESS in vendor.actions}
+    collecting = {account.vendor for account in ACCOUNTS if daily.has_task(f"{account.name}.collect")}
+    assert collecting == returning & {account.vendor for account in ACCOUNTS}
+    assert runpy.run_path(str(PROJECT / "dags/dsar_daily.py"))["RETURN_DATA"] == returning
+
+
+def test_the_params_defaults_are_those_of_a_scheduled_run(daily: DAG) -> None:
+    """Everything, for an hour, for real."""
+    assert RunParams.of({"params": daily.params.dump()}) == RunParams((), (), False, 60, False, ())
+
+
+GOOD: list[dict[str, Any]] = [
+    {"request_ids": ["r-1", "A.b_c-9", "x" * 128]},
+    {"request_ids": None, "accounts": None},
+    {"accounts": ["id5", "besitos"]},
+    {"await_minutes": 0},
+    {"decisions": ["r-1 id5 send_again", "r-2 batch_ios taken 4f2c-77"]},
+    {"decisions": ["r-1 besitos send_again", "r-2 batch_ios taken 7f-3"]},
+    {"await_minutes": 1380, "dry_run": True, "retry_failed": True},
+]
+NONSENSE: list[dict[str, Any]] = [
+    {"request_ids": "r-1"},
+    {"request_ids": ["../etc/passwd"]},
+    {"request_ids": [""]},
+    {"request_ids": ["a b"]},
+    {"request_ids": ["x" * 129]},
+    {"request_ids": [7]},
+    {"accounts": ["nosuch"]},
+    {"accounts": "id5"},
+    {"dry_run": "yes"},
+    {"dry_run": None},
+    {"await_minutes": -1},
+    {"await_minutes": 1381},
+    {"await_minutes": 1.5},
+    {"await_minutes": "60"},
+    {"retry_failed": 1},
+    {"decisions": ["r-1 id5"]},
+    {"decisions": ["r-1 id5 forget"]},
+    {"decisions": ["r-1 besitos"]},
+    {"decisions": ["r-1 besitos taken"]},
+    {"decisions": ["r-1 besitos perhaps"]},
+]
+
+
+@pytest.mark.parametrize("given", GOOD, ids=str)
+def test_what_makes_sense_is_taken(daily: DAG, given: dict[str, Any]) -> None:
+    """Lists may be null, which the trigger form sends for an empty field."""
+    assert RunParams.of({"params": with_params(daily, given).validate()})
+
+
+@pytest.mark.parametrize("given", NONSENSE, ids=lambda given: str(given)[:50])
+def test_nonsense_is_refused_before_the_run_begins(daily: DAG, given: dict[str, Any]) -> None:
+    """By the Params' own schemas, which the API server checks."""
+    with pytest.raises(ParamValidationError):
+        with_params(daily, given).validate()
+
+
+def with_params(daily: DAG, given: dict[str, Any]) -> Any:
+    """As the API server does it before it makes a run."""
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    known = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(daily))
+    return known.params.deep_merge(given)
+
+
+PARSE = """
+import json, runpy, sys
+import airflow.sdk, airflow.triggers.base
+before = set(sys.modules)
+runpy.run_path(sys.argv[1])
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+EXPENSIVE = (
+    "pandas",
+    "numpy",
+    "aiohttp",
+    "psycopg",
+    "sqlalchemy",
+    "alembic",
+    "jinja2",
+    "phonenumbers",
+    "fsspec",
+)
+
+
+def in_python(code: str, *arguments: str, **environ: str) -> str:
+    """What a new interpreter prints, with the project's import paths."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env={**os.environ, "PYTHONPATH": f"{PROJECT}:{PROJECT / 'plugins'}", **environ},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-1]
+
+
+def test_parsing_loads_nothing_expensive() -> None:
+    """Every task of every run parses this file, and so does the DAG processor every half minute."""
+    loaded = json.loads(in_python(PARSE, str(PROJECT / "dags/dsar_daily.py")))
+    assert "include.accounts" in loaded
+    assert [name for name in loaded if name.partition(".")[0] in EXPENSIVE] == []
+    assert [name for name in loaded if name.startswith(("include.dsar.vendors", "include.dsar.stages"))] == []
+
+
+RENAMED = """
+import json, runpy, sys
+import include.accounts
+from include.dsar.accounts import Account
+include.accounts.ACCOUNTS = (
+    Account("batch_ios", vendor="batch"), Account("batch_android", vendor="batch", connection="droid"),
+    Account("id5_eu", vendor="id5"),
+)
+dag = runpy.run_path(sys.argv[1])["dag"]
+print(json.dumps({
+    "edges": [[task.task_id, below] for task in dag.tasks for below in sorted(task.downstream_task_ids)],
+    "accounts": dag.params.get_param("accounts").schema["examples"],
+    "doc": dag.get_task("batch_android.submit").doc_md,
+}))
+"""
+
+
+def test_other_accounts_give_the_right_shape() -> None:
+    """Two apps of Batch are two groups, each with the steps of its vendor."""
+    told = json.loads(in_python(RENAMED, str(PROJECT / "dags/dsar_daily.py")))
+    accounts = {
+        "batch_ios": STEPS["batch"], "batch_android": STEPS["batch"], "id5_eu": STEPS["id5"]
+    }  # fmt: skip
+    assert {(above, below) for above, below in told["edges"]} == expected_edges(accounts)
+    assert told["accounts"] == list(accounts)
+    assert "connection `droid`" in told["doc"]

@@ -1,0 +1,81 @@
+"""A person's decision about what nobody else can know."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from include.accounts import ACCOUNTS
+from include.dsar.errors import ConfigurationError
+from include.dsar.ledger.database import Database
+from include.dsar.source import Source
+from include.dsar.stages.decide import Decision, decide
+from include.dsar.stages.intake import Intake
+from include.dsar.stages.report import Report
+from include.dsar.stages.rows import Rules
+from include.dsar.stages.submit import submit
+from include.dsar.stages.watch import watch
+from include.dsar.storage import Storage
+from include.sandbox import Sandbox
+from tests.integration.conftest import OpenWork, Row, put, submissions
+
+RULES = Rules(ACCOUNTS, None, b"key")
+
+
+async def hold_one(
+    dsn: str, db: Database, source_table: Source, open_work: OpenWork, sandbox: Sandbox
+) -> None:
+    """Besitos took a call whose reply was lost, and the account leaves that to a person."""
+    put(dsn, Row("r1", user_id="u1", accounts=["besitos"]))
+    Intake(db, source_table, RULES).run()
+    sandbox.inject("reset_after", vendor="besitos", route="create")
+    async with open_work("besitos", on_uncertain="hold") as work:
+        assert (await submit(work)).uncertain == 1
+        assert (await submit(work)).submitted == 0
+
+
+@pytest.mark.asyncio
+async def test_a_held_submission_is_sent_again_when_a_person_says_so(
+    dsn: str,
+    db: Database,
+    source_table: Source,
+    open_work: OpenWork,
+    sandbox: Sandbox,
+    storage: Storage,
+) -> None:
+    """The report asks, the decision and who made it are on record, and the next submit sends it."""
+    await hold_one(dsn, db, source_table, open_work, sandbox)
+    report = Report(db, storage, run_after=datetime.now(UTC), held=["besitos"])
+    (asked,) = report.run()
+    assert "r1 besitos send_again" in asked
+    assert decide(db, [Decision.parse("r1 besitos send_again")], by="run-7", now=datetime.now(UTC)) == 1
+    async with open_work("besitos", on_uncertain="hold") as work:
+        assert (await submit(work)).submitted == 1
+    events = db.execute("SELECT enters, reason FROM dsar.event ORDER BY id").fetchall()
+    assert events[-1] == {"enters": "planned", "reason": "decided by run-7: not taken, send again"}
+    assert len(sandbox.book()) == 2
+
+
+@pytest.mark.asyncio
+async def test_a_held_submission_goes_on_as_the_job_that_a_person_found(
+    dsn: str, db: Database, source_table: Source, open_work: OpenWork, sandbox: Sandbox
+) -> None:
+    """The vendor is not called again, and the job's outcome counts."""
+    await hold_one(dsn, db, source_table, open_work, sandbox)
+    (entry,) = sandbox.book()
+    decide(db, [Decision.parse(f"r1 besitos taken {entry.job_id}")], by="run-7", now=datetime.now(UTC))
+    async with open_work("besitos", on_uncertain="hold") as work:
+        now = datetime.now(UTC)
+        await watch(work, since=now, until=now + timedelta(seconds=5))
+    assert submissions(db) == {("r1", "besitos", "user_id"): "completed"}
+    assert len(sandbox.book()) == 1
+
+
+def test_a_decision_about_nothing_is_refused(db: Database) -> None:
+    """The sentence names the request and the account; a line of another form is refused too."""
+    with pytest.raises(ConfigurationError, match="r9 at besitos"):
+        decide(db, [Decision.parse("r9 besitos send_again")], by="run-7", now=datetime.now(UTC))
+    for text in ("", "r9 besitos", "r9 besitos taken", "r9 besitos send_again now", "r9 besitos maybe"):
+        with pytest.raises(ConfigurationError, match="has the form"):
+            Decision.parse(text)

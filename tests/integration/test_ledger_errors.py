@@ -1,0 +1,37 @@
+"""What the ledger's PostgreSQL says when it fails stays out of our errors: it quotes rows."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from include.dsar.errors import LedgerFault, LedgerUnavailable
+from include.dsar.ledger import database
+from include.dsar.ledger.database import Database
+
+
+def test_a_refused_statement_is_told_without_the_row(db: Database) -> None:
+    """The error names the SQLSTATE; the row that PostgreSQL quotes is nowhere in its chain."""
+    db.execute("CREATE TABLE person (email text CHECK (email = ''))")
+    with pytest.raises(psycopg.errors.CheckViolation, match=r"ada@example\.com"):
+        db.execute("INSERT INTO person VALUES ('ada@example.com')")
+    with pytest.raises(LedgerFault) as raised, database.without_rows():
+        db.execute("INSERT INTO person VALUES ('ada@example.com')")
+    assert str(raised.value) == "the ledger's PostgreSQL refused a statement (SQLSTATE 23514)"
+    assert raised.value.__cause__ is None
+    assert raised.value.__suppress_context__
+
+
+def test_a_broken_connection_is_worth_a_retry(db: Database) -> None:
+    """What the server broke off may succeed the next time."""
+    with pytest.raises(LedgerUnavailable, match="57P01"), database.without_rows():
+        db.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+
+def test_a_wrong_password_is_not_shown(dsn: str) -> None:
+    """The sentence names the connection to check."""
+    wrong = psycopg.conninfo.make_conninfo(dsn, password="hunter2", user="somebody")
+    with pytest.raises(LedgerUnavailable, match="check that it runs, and connection dsar_db") as raised:
+        database.connect(wrong)
+    assert "somebody" not in str(raised.value)
+    assert raised.value.__suppress_context__

@@ -1,0 +1,252 @@
+"""The operators by `dag.test()`, Airflow's own runner, with connections from the environment."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.accounts import ACCOUNTS
+from include.dsar.ledger.database import Database
+from include.sandbox import Sandbox
+from include.stack.home import free_port
+from tests.conftest import Ran
+from tests.integration.conftest import Row, put, source_rows, submissions
+
+RunDaily = Callable[..., Ran]
+SetConnection = Callable[..., None]
+
+PEOPLE = (
+    Row("a-1", "access", user_id="u1"),
+    Row("e-1", "erasure", user_id="u2", email="b@example.com", phone="+12025550123"),
+    Row("e-2", "erasure", "CCPA", user_id="u3", email="c@example.com"),
+)
+SENT = {"besitos": {"access": 1, "erasure": 2}, "batch": {"access": 1, "erasure": 2},
+        "id5": {"erasure": 2}, "attentive": {"erasure": 2}}  # fmt: skip
+
+
+def statuses(dsn: str) -> dict[str, str]:
+    return {name: row["status"] for name, row in source_rows(dsn).items()}
+
+
+def sent(sandbox: Sandbox) -> dict[str, set[str]]:
+    """The values that each vendor has got."""
+    got: dict[str, set[str]] = {}
+    for entry in sandbox.book():
+        got.setdefault(entry.vendor, set()).update(entry.values)
+    return got
+
+
+def test_a_run_delivers_what_the_vendors_gave(
+    dsn: str, db: Database, deployment: Path, sandbox: Sandbox, run_daily: RunDaily
+) -> None:
+    """All tasks are green, the source knows every outcome, receipts and packages are in storage."""
+    put(dsn, *PEOPLE)
+    ran = run_daily()
+    assert set(ran.states.values()) == {"success"}
+    assert statuses(dsn) == dict.fromkeys(("a-1", "e-1", "e-2"), "completed")
+    assert sent(sandbox)["besitos"] == {"u1", "u2", "u3"}
+    assert sent(sandbox)["attentive"] == {"b@example.com", "+12025550123", "c@example.com"}
+    assert sent(sandbox)["id5"] == {
+        hashlib.sha256(email).hexdigest() for email in (b"b@example.com", b"c@example.com")
+    }
+    row = source_rows(dsn)["a-1"]
+    package = deployment / "requests/a-1/package.zip"
+    assert row["export_uri"] == package.as_uri()
+    names = zipfile.ZipFile(package).namelist()
+    assert any(name.startswith("data/besitos/") for name in names)
+    receipt = json.loads((deployment / "requests/e-1/receipt.json").read_text())
+    assert {one["account"]: one["outcome"] for one in receipt["accounts"]} == dict.fromkeys(SENT, "completed")
+    assert len(list((deployment / "register").glob("*.csv"))) == 1
+    assert "Nothing to do for a person." in ran.log
+
+
+def test_a_second_run_sends_nothing_again(
+    dsn: str, deployment: Path, sandbox: Sandbox, run_daily: RunDaily
+) -> None:
+    """What is closed stays closed, and what is new is added."""
+    put(dsn, PEOPLE[0])
+    run_daily(only="intake|besitos.*|batch.*|package")
+    before = len(sandbox.book())
+    put(dsn, Row("a-2", "access", user_id="u9"))
+    ran = run_daily(only="intake|besitos.*|batch.*|package")
+    assert set(ran.states.values()) == {"success"}
+    assert [entry.values for entry in sandbox.book()[before:]] == [["u9"], ["u9"]]
+    assert statuses(dsn) == {"a-1": "completed", "a-2": "completed"}
+
+
+def test_a_dry_run_prints_counts_and_sends_nothing(
+    dsn: str, db: Database, deployment: Path, sandbox: Sandbox, run_daily: RunDaily
+) -> None:
+    """Its log says for each account how many would be sent; the source and the ledger stay as they are."""
+    put(dsn, *PEOPLE)
+    ran = run_daily(dry_run=True)
+    assert ran.states.pop("intake") == "success"
+    assert set(ran.states.values()) == {"skipped"}
+    assert "besitos would be sent: 1 access, 2 erasure" in ran.log
+    assert "id5 would be sent: 2 erasure" in ran.log
+    assert sandbox.book() == []
+    assert submissions(db) == {}
+    assert set(statuses(dsn).values()) == {"pending"}
+    assert not deployment.exists()
+
+
+def test_a_dry_run_speaks_of_the_accounts_and_requests_that_were_asked_for(
+    dsn: str, deployment: Path, run_daily: RunDaily
+) -> None:
+    """Limits hold for a dry run too."""
+    put(dsn, *PEOPLE)
+    ran = run_daily(only="intake", dry_run=True, accounts=["besitos"], request_ids=["e-1", "e-2"])
+    assert "besitos would be sent: 2 erasure" in ran.log
+    assert "batch would be sent" not in ran.log
+
+
+def test_a_run_limited_to_an_account_leaves_the_others_for_later(
+    dsn: str, db: Database, deployment: Path, sandbox: Sandbox, run_daily: RunDaily
+) -> None:
+    """Only that account's tasks work; the others are skipped and their submissions stay planned."""
+    put(dsn, *PEOPLE)
+    ran = run_daily(accounts=["id5"])
+    of_accounts = {name: state for name, state in ran.states.items() if "." in name}
+    assert {name for name, state in of_accounts.items() if state == "success"} == {
+        "id5.submit", "id5.await_completion"
+    }  # fmt: skip
+    assert set(of_accounts.values()) == {"success", "skipped"}
+    assert set(sent(sandbox)) == {"id5"}
+    assert {state for (_, account, _), state in submissions(db).items() if account == "besitos"} == {
+        "planned"
+    }
+    assert statuses(dsn)["e-1"] == "in_progress"
+
+
+def test_a_run_limited_to_requests_touches_no_other(
+    dsn: str, deployment: Path, sandbox: Sandbox, run_daily: RunDaily
+) -> None:
+    """Neither a new row nor an open request of another id is sent, watched or closed."""
+    put(dsn, PEOPLE[1])
+    run_daily(only="intake")
+    put(dsn, PEOPLE[0], PEOPLE[2])
+    run_daily(request_ids=["e-2"])
+    assert sent(sandbox)["besitos"] == {"u3"}
+    assert statuses(dsn) == {"a-1": "pending", "e-1": "in_progress", "e-2": "completed"}
+
+
+WRONG = {
+    "no connection": (
+        "delete", {}, "connection besitos_default does not exist, or cannot be read: create it in Admin"),
+    "no password": (
+        "set", {"password": None}, "put the token into Password of the connection besitos_default"),
+    "no partner_id": (
+        "set", {"extra": {"partner_id": ""}}, "connection besitos_default: partner_id is missing in Extra"),
+    "Extra that is no JSON": (
+        "set", {"extra_text": "partner_id=demo"}, "connection besitos_default: Extra is not a JSON object"),
+    "refused password": (
+        "set", {"password": "wrong"}, "Mend the secret in Password of connection besitos_default"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("how", "fields", "sentence"), WRONG.values(), ids=WRONG)
+def test_a_wrong_connection_fails_at_once_with_a_sentence(
+    how: str,
+    fields: dict[str, Any],
+    sentence: str,
+    dsn: str,
+    db: Database,
+    deployment: Path,
+    set_connection: SetConnection,
+    run_daily: RunDaily,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The task is red without a retry, its log names the connection and what to mend, nothing is tried."""
+    put(dsn, *PEOPLE)
+    if how == "delete":
+        monkeypatch.delenv("AIRFLOW_CONN_BESITOS_DEFAULT")
+    elif "extra_text" in fields:
+        monkeypatch.setenv(
+            "AIRFLOW_CONN_BESITOS_DEFAULT",
+            json.dumps({"conn_type": "http", "password": "x", "extra": fields["extra_text"]}),
+        )
+    else:
+        set_connection("besitos", **fields)
+    ran = run_daily(only="intake|besitos.submit|report", retries=3)
+    assert (ran.states["besitos.submit"], ran.tries["besitos.submit"]) == ("failed", 1)
+    assert sentence in ran.log
+    assert "besitos.submit is red" in ran.log
+    tried = db.execute("SELECT sum(attempts) AS n FROM dsar.submission").fetchone()
+    assert tried == {"n": 0}
+
+
+def test_a_host_that_does_not_answer_is_tried_again_and_named(
+    dsn: str,
+    deployment: Path,
+    set_connection: SetConnection,
+    run_daily: RunDaily,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An outage may be over in a minute, so the task is retried; its log says where to look."""
+    monkeypatch.setattr("include.dsar.stages.submit.BACKOFF", timedelta(seconds=0))
+    put(dsn, *[Row(f"e-{n}", user_id=f"u{n}") for n in range(30)])
+    set_connection("besitos", host=f"http://127.0.0.1:{free_port()}", extra={"users_per_call": 1})
+    ran = run_daily(only="intake|besitos.submit", retries=1)
+    assert (ran.states["besitos.submit"], ran.tries["besitos.submit"]) == ("failed", 2)
+    assert "no connection to the vendor" in ran.log
+    assert "check Host, Port and Schema of connection besitos_default" in ran.log
+
+
+def test_one_failed_account_stops_no_other_and_is_finished_later(
+    dsn: str,
+    deployment: Path,
+    sandbox: Sandbox,
+    set_connection: SetConnection,
+    run_daily: RunDaily,
+) -> None:
+    """The others' squares are green and their requests delivered; running the red one again does the rest."""
+    put(dsn, *PEOPLE, Row("only-id5", email="d@example.com", accounts=["id5"]))
+    set_connection("batch", password="wrong")
+    ran = run_daily()
+    assert {name for name, state in ran.states.items() if state == "failed"} == {"batch.submit", "report"}
+    assert statuses(dsn) == {
+        "a-1": "in_progress", "e-1": "in_progress", "e-2": "in_progress", "only-id5": "completed"
+    }  # fmt: skip
+    set_connection("batch")
+    ran = run_daily(only=r"batch\..*|package|report")
+    assert set(ran.states.values()) == {"success"}
+    assert set(statuses(dsn).values()) == {"completed"}
+    assert len([entry for entry in sandbox.book() if entry.vendor == "id5"]) == 3
+
+
+def test_intake_says_which_connection_the_ledger_needs(
+    dsn: str, deployment: Path, run_daily: RunDaily, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without dsar_db nothing works, and the first task's log says so."""
+    monkeypatch.delenv("AIRFLOW_CONN_DSAR_DB")
+    ran = run_daily(only="intake", retries=3)
+    assert (ran.states["intake"], ran.tries["intake"]) == ("failed", 1)
+    assert "connection dsar_db does not exist" in ran.log
+
+
+def test_a_person_is_told_what_to_do(dsn: str, deployment: Path, run_daily: RunDaily) -> None:
+    """The report is red, without a retry, with a sentence for each thing."""
+    put(
+        dsn,
+        Row("e-1", user_id="refused-1", accounts=["besitos"]),
+        Row("e-2", user_id="jobfails-2", accounts=["batch"]),
+        Row("x-1", "nonsense", user_id="u"),
+    )
+    ran = run_daily(only="intake|besitos.*|batch.*|package|report", retries=3)
+    assert {name: state for name, state in ran.states.items() if state != "success"} == {"report": "failed"}
+    assert ran.tries["report"] == 1
+    assert "besitos refused the identifiers of 1 request (e-1)" in ran.log
+    assert "batch failed 1 request (e-2)" in ran.log
+    assert "1 row of the source is invalid" in ran.log
+
+
+def test_every_account_has_its_tasks() -> None:
+    """The table above speaks of all accounts of this deployment."""
+    assert set(SENT) == {account.name for account in ACCOUNTS}

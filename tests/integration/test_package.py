@@ -1,0 +1,234 @@
+"""Package: requests are closed in an order that is safe to break off anywhere."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+
+from include.dsar.errors import ConfigurationError, NotDelivered
+from include.dsar.ledger import closing, planning
+from include.dsar.ledger.database import Database
+from include.dsar.source import Source
+from include.dsar.stages.intake import Intake
+from include.dsar.stages.package import Delivered, Package
+from include.dsar.storage import Storage
+from tests.integration.conftest import Row, put, source_rows
+from tests.integration.requests_given import NOW, RULES, put_into, rows
+from tests.integration.test_collect import full_for
+
+
+class Killed(BaseException):
+    """What a SIGKILL is to the code that it hits: nothing runs after it but what undoes nothing."""
+
+
+def ended(
+    db: Database, source: Source, storage: Storage, dsn: str, *request_ids: str, action: str = "access"
+) -> None:
+    """Requests whose submissions have all ended; those of an access with a collected file each."""
+    put(dsn, *(Row(name, action, user_id=f"user of {name}", accounts=["besitos"]) for name in request_ids))
+    Intake(db, source, RULES).run()
+    for row in rows(db):
+        if row["state"] == "planned":
+            finish(db, storage, row, with_file=action == "access")
+
+
+def finish(
+    db: Database, storage: Storage, row: dict[str, Any], *, with_file: bool = True, **state: Any
+) -> None:
+    columns = {"state": "completed", "attempts": 1, "submitted_at": NOW, "finished_at": NOW, "job_id": "j"}
+    if with_file:
+        name = f"user_id_{row['id']}.json"
+        path = f"work/{row['request_id']}/{row['account']}/{name}"
+        written = storage.write(path, json.dumps({"of": row["request_id"], "row": row["id"]}).encode())
+        columns |= {
+            "file_path": path, "file_name": name,
+            "file_sha256": written.sha256, "file_bytes": written.bytes,
+        }  # fmt: skip
+    put_into(db, [row["id"]], columns | state)
+
+
+def package(storage: Storage, request_id: str) -> dict[str, bytes]:
+    with storage.open(f"requests/{request_id}/package.zip") as stream:
+        archive = zipfile.ZipFile(io.BytesIO(stream.read()))
+    assert archive.testzip() is None
+    return {name: archive.read(name) for name in archive.namelist()}
+
+
+def receipt(storage: Storage, request_id: str) -> dict[str, Any]:
+    with storage.open(f"requests/{request_id}/receipt.json") as stream:
+        found: dict[str, Any] = json.loads(stream.read())
+    return found
+
+
+def test_a_request_is_closed_with_its_files_and_the_source_is_told(
+    dsn: str, db: Database, source_table: Source, storage: Storage
+) -> None:
+    """Receipt, package, ledger and source agree; nothing is left in the work folder."""
+    ended(db, source_table, storage, dsn, "r-1")
+    done = Package(db, source_table, storage).run()
+    assert done == Delivered(completed=1, source_told=1)
+    told = source_rows(dsn)["r-1"]
+    assert (told["status"], told["status_reason"]) == ("completed", None)
+    assert told["export_uri"] == storage.uri("requests/r-1/package.zip")
+    assert receipt(storage, "r-1")["closed_at"] == f"{told['closed_at']:%Y-%m-%dT%H:%M:%SZ}"
+    assert [name for name in package(storage, "r-1") if name.startswith("data/")] == [
+        f"data/besitos/user_id_{rows(db)[0]['id']}.json"
+    ]
+    assert not storage.exists("work/r-1")
+    assert all(row["identifiers"] is None for row in rows(db))
+
+
+def test_an_erasure_gets_a_receipt_and_no_package(
+    dsn: str, db: Database, source_table: Source, storage: Storage
+) -> None:
+    """The receipt's address is what the source is told."""
+    ended(db, source_table, storage, dsn, "r-1", action="erasure")
+    Package(db, source_table, storage).run()
+    assert source_rows(dsn)["r-1"]["export_uri"] == storage.uri("requests/r-1/receipt.json")
+    assert not storage.exists("requests/r-1/package.zip")
+
+
+STEPS: list[tuple[type[Any], str]] = [
+    (Storage, "write"), (Storage, "remove_tree"), (Storage, "uri"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(("owner", "step"), STEPS, ids=[step for _, step in STEPS])
+def test_it_is_safe_to_break_off_at_each_step(
+    dsn: str, db: Database, source_table: Source, storage: Storage, monkeypatch: pytest.MonkeyPatch,
+    owner: type[Any], step: str, when: str,
+) -> None:  # fmt: skip
+    """The next run closes the request with the same data, also where the work files have gone."""
+    broken_off(dsn, db, source_table, storage, monkeypatch, owner, step, when)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("step", ["close", "news", "told"])
+def test_it_is_safe_to_break_off_between_ledger_and_source(
+    dsn: str, db: Database, source_table: Source, storage: Storage, monkeypatch: pytest.MonkeyPatch,
+    step: str, when: str,
+) -> None:  # fmt: skip
+    """What the source could not be told is told the next time."""
+    broken_off(dsn, db, source_table, storage, monkeypatch, closing, step, when)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_it_is_safe_to_break_off_at_the_write_back(
+    dsn: str, db: Database, source_table: Source, storage: Storage, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Telling the source twice does no harm."""
+    broken_off(dsn, db, source_table, storage, monkeypatch, Source, "update", when)
+
+
+def broken_off(
+    dsn: str, db: Database, source: Source, storage: Storage, monkeypatch: pytest.MonkeyPatch,
+    owner: Any, step: str, when: str,
+) -> None:  # fmt: skip
+    ended(db, source, storage, dsn, "r-1", "r-2")
+    real: Callable[..., Any] = getattr(owner, step)
+
+    def killed(*args: Any, **options: Any) -> None:
+        if when == "after":
+            real(*args, **options)
+        raise Killed
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(owner, step, killed)
+        Package(db, source, storage).run()
+    Package(db, source, storage).run()
+    assert {row["status"] for row in source_rows(dsn).values()} == {"completed"}
+    for name, row in zip(("r-1", "r-2"), rows(db), strict=True):
+        held = package(storage, name)
+        assert json.loads(held[f"data/besitos/user_id_{row['id']}.json"]) == {"of": name, "row": row["id"]}
+        assert receipt(storage, name)["accounts"][0]["files"][0]["sha256"] == row["file_sha256"]
+    assert not storage.exists("work/r-1")
+    assert closing.news(db, limit=9) == []
+
+
+def test_a_storage_that_refuses_one_request_stops_no_other(
+    dsn: str, db: Database, source_table: Source, storage: Storage, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It stays open, is named in the log, and is delivered once the storage is mended."""
+    ended(db, source_table, storage, dsn, "r-1", "r-2", "r-3")
+    with pytest.raises(NotDelivered, match="1 requests could not be delivered"):
+        Package(db, source_table, full_for(storage, "r-2")).run()
+    told = {name: row["status"] for name, row in source_rows(dsn).items()}
+    assert told == {"r-1": "completed", "r-2": "in_progress", "r-3": "completed"}
+    assert "request r-2 could not be delivered: QuotaExceeded" in caplog.text
+    assert "shown" not in caplog.text
+    assert Package(db, source_table, storage).run().completed == 1
+
+
+def test_a_file_that_is_not_as_it_was_collected_is_not_delivered(
+    dsn: str, db: Database, source_table: Source, storage: Storage
+) -> None:
+    """No package holds what the vendor did not send."""
+    ended(db, source_table, storage, dsn, "r-1", "r-2")
+    storage.write(rows(db)[0]["file_path"], b"something else")
+    with pytest.raises(NotDelivered):
+        Package(db, source_table, storage).run()
+    assert {name: row["status"] for name, row in source_rows(dsn).items()} == {
+        "r-1": "in_progress", "r-2": "completed",
+    }  # fmt: skip
+    assert not storage.exists("requests/r-1/package.zip")
+
+
+def test_a_reopened_request_keeps_its_earlier_results_in_the_new_package(
+    dsn: str, db: Database, source_table: Source, storage: Storage
+) -> None:
+    """What one account failed is added to what the other had delivered."""
+    put(dsn, Row("r-1", "access", user_id=["a", "b"], accounts=["besitos"]))
+    Intake(db, source_table, RULES).run()
+    one, two = rows(db)
+    finish(db, storage, one)
+    finish(db, storage, two, with_file=False, state="failed", reason="the job failed")
+    assert Package(db, source_table, storage).run().partial == 1
+    told = source_rows(dsn)["r-1"]
+    assert (told["status"], told["status_reason"]) == ("partial", "besitos: partial")
+    first = {name: data for name, data in package(storage, "r-1").items() if name.startswith("data/")}
+    Intake(db, source_table, RULES, retry_failed=True).run()
+    assert source_rows(dsn)["r-1"]["status"] == "in_progress"
+    (again,) = (row for row in rows(db) if row["state"] == "planned")
+    finish(db, storage, again)
+    assert Package(db, source_table, storage).run().completed == 1
+    second = {name: data for name, data in package(storage, "r-1").items() if name.startswith("data/")}
+    assert len(second) == 2
+    assert second.items() > first.items()
+    assert source_rows(dsn)["r-1"]["status"] == "completed"
+
+
+def test_what_the_source_refuses_stops_no_other_and_is_tried_again(
+    dsn: str, db: Database, source_table: Source, storage: Storage
+) -> None:
+    """The requests are closed all the same; the task says that the source was not told."""
+    ended(db, source_table, storage, dsn, "r-1", "r-2", "r-3")
+    with psycopg.connect(dsn) as other:
+        other.execute(
+            "ALTER TABLE public.dsar_requests ADD CONSTRAINT narrow"
+            " CHECK (request_id <> 'r-2' OR closed_at IS NULL)"
+        )
+    with pytest.raises(ConfigurationError, match="refused the status of 1 requests"):
+        Package(db, source_table, storage).run()
+    assert [row["status"] for row in source_rows(dsn).values()].count("completed") == 2
+    assert [n.request_id for n in closing.news(db, limit=9)] == ["r-2"]
+    with psycopg.connect(dsn) as other:
+        other.execute("ALTER TABLE public.dsar_requests DROP CONSTRAINT narrow")
+    assert Package(db, source_table, storage).run() == Delivered(source_told=1)
+    assert source_rows(dsn)["r-2"]["status"] == "completed"
+
+
+def test_a_run_limited_to_some_requests_closes_no_other(
+    dsn: str, db: Database, source_table: Source, storage: Storage
+) -> None:
+    """The others wait for their run."""
+    ended(db, source_table, storage, dsn, "r-1", "r-2")
+    only = planning.refs(db, ["r-2"])
+    assert Package(db, source_table, storage, only).run().completed == 1
+    assert source_rows(dsn)["r-1"]["status"] == "in_progress"

@@ -1,0 +1,69 @@
+"""The way of a request through all stages, without Airflow."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from include.accounts import ACCOUNTS
+from include.dsar.ledger.database import Database
+from include.dsar.source import Source
+from include.dsar.stages.collect import collect
+from include.dsar.stages.intake import Intake
+from include.dsar.stages.package import Package
+from include.dsar.stages.report import Report
+from include.dsar.stages.rows import Rules
+from include.dsar.stages.submit import submit
+from include.dsar.stages.watch import watch
+from include.dsar.storage import Storage
+from tests.integration.conftest import OpenWork, Row, put, source_rows, submissions
+
+RULES = Rules(ACCOUNTS, None, b"key")
+
+
+@pytest.mark.asyncio
+async def test_every_kind_of_request_ends_as_the_vendors_decided(
+    dsn: str, db: Database, source_table: Source, storage: Storage, open_work: OpenWork
+) -> None:
+    """From the source table through four vendors to receipts, packages and the status in the source."""
+    put(
+        dsn,
+        Row("a-1", "access", user_id="u1"),
+        Row("a-2", "export", user_id=["u2", "unknown-2"], email="a@example.com"),
+        Row("e-1", "erasure", user_id="u3", email=["b@example.com", "c@example.com"], phone="+12025550123"),
+        Row("e-2", "delete", "ccpa", user_id="refused-4", email="d@example.com"),
+        Row("e-3", "deletion", user_id="jobfails-batch", accounts=["batch"]),
+        Row("x-1", "nonsense", user_id="u5"),
+    )
+    intake = Intake(db, source_table, RULES).run()
+    assert (intake.new, intake.invalid) == (5, 1)
+    assert source_rows(dsn)["x-1"]["status"] == "invalid"
+    for account in ("besitos", "batch", "id5", "attentive"):
+        async with open_work(account) as work:
+            done = await submit(work)
+            assert done.left == 0
+            now = datetime.now(UTC)
+            await watch(work, since=now, until=now + timedelta(seconds=5))
+            if account in ("besitos", "batch"):
+                await collect(work, storage)
+    assert submissions(db)["a-2", "besitos", "user_id"] in {"completed", "no_data"}
+    delivered = Package(db, source_table, storage).run()
+    rows = source_rows(dsn)
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "a-1": "completed", "a-2": "completed", "e-1": "completed", "e-2": "partial", "e-3": "failed",
+        "x-1": "invalid",
+    }  # fmt: skip
+    assert (delivered.completed, delivered.partial, delivered.failed) == (3, 1, 1)
+    receipt = json.loads(storage.open("requests/e-1/receipt.json").read())
+    assert [a["outcome"] for a in receipt["accounts"]] == ["completed"] * 4
+    package = zipfile.ZipFile(io.BytesIO(storage.open("requests/a-1/package.zip").read()))
+    assert "index.html" in package.namelist()
+    assert not storage.exists("work/a-1")
+    kept = db.execute("SELECT count(*) AS n FROM dsar.submission WHERE identifiers IS NOT NULL").fetchone()
+    assert kept == {"n": 0}
+    todo = Report(db, storage, run_after=datetime.now(UTC) - timedelta(minutes=5)).run()
+    assert len(todo) == 3

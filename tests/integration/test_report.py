@@ -1,0 +1,123 @@
+"""Report: the register, the summary, and a sentence for each thing that a person has to do."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from include.dsar.ledger import closing, planning
+from include.dsar.ledger.closing import Closed
+from include.dsar.ledger.database import Database
+from include.dsar.model import Status
+from include.dsar.stages.report import Report
+from include.dsar.storage import Storage
+from tests.integration.requests_given import plan, put_into, request, rows, submission
+
+RUN = datetime(2026, 11, 20, 3, tzinfo=UTC)
+MARKER = "jane-marker"
+
+
+def report(db: Database, storage: Storage, **options: object) -> list[str]:
+    clock = lambda: RUN + timedelta(hours=1)  # noqa: E731 - it is one
+    return Report(db, storage, run_after=RUN, clock=clock, **options).run()  # type: ignore[arg-type]
+
+
+def register(storage: Storage) -> list[dict[str, str]]:
+    with storage.open("register/2026-11-20.csv") as stream:
+        return list(csv.DictReader(io.StringIO(stream.read().decode())))
+
+
+def ended(
+    db: Database, request_id: str, state: str, *, finished_at: datetime = RUN, **columns: object
+) -> None:
+    ids = [row["id"] for row in rows(db) if row["request_id"] == request_id]
+    put_into(db, ids, {"state": state, "finished_at": finished_at, "attempts": 1, **columns})
+
+
+def close(db: Database, request_id: str, status: Status, at: datetime) -> None:
+    closing.close(db, [Closed(n, status, None, "file:///x") for n in planning.refs(db, [request_id])], now=at)
+
+
+def test_the_register_has_a_line_for_each_request_and_account_of_the_day(
+    db: Database, storage: Storage
+) -> None:
+    """Open ones, and those closed since the UTC day began; it names no person."""
+    plan(
+        db,
+        request("open", submission(MARKER), submission(MARKER, "batch")),
+        request("today"),
+        request("yesterday", submission("u9")),
+    )
+    for name, at in (("today", RUN.replace(hour=0)), ("yesterday", RUN - timedelta(hours=4))):
+        ended(db, name, "completed", submitted_at=RUN)
+        close(db, name, Status.COMPLETED, at)
+    report(db, storage)
+    lines = register(storage)
+    assert [(line["request_id"], line["account"], line["outcome"], line["status"]) for line in lines] == [
+        ("open", "batch", "planned", "in_progress"),
+        ("open", "besitos", "planned", "in_progress"),
+        ("today", "besitos", "completed", "completed"),
+    ]
+    assert lines[2]["closed_at"] == "2026-11-20T00:00:00+00:00"
+    assert MARKER not in repr(lines)
+
+
+def test_a_later_run_of_the_day_writes_the_register_anew(db: Database, storage: Storage) -> None:
+    """The file is the whole day's."""
+    report(db, storage)
+    assert register(storage) == []
+    plan(db, request("r-1"))
+    report(db, storage)
+    assert len(register(storage)) == 1
+
+
+def test_nothing_to_do_is_no_sentence(
+    db: Database, storage: Storage, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The summary is in the log all the same, and names no person."""
+    caplog.set_level(logging.INFO)
+    plan(db, request("r-1", submission(MARKER)), request("r-2"))
+    ended(db, "r-2", "completed")
+    assert report(db, storage) == []
+    assert "besitos" in caplog.text
+    assert "completed 1" in caplog.text
+    assert "planned 1" in caplog.text
+    assert MARKER not in caplog.text
+
+
+def test_each_thing_that_a_person_has_to_do_is_one_sentence(db: Database, storage: Storage) -> None:
+    """Overdue, failed, refused, and held; each with the account, and the requests by their ids."""
+    late = RUN + timedelta(minutes=30)
+    plan(
+        db,
+        request("late", submission("a"), due_at=late),
+        request("failed", submission("b", "batch")),
+        request("failed-before", submission("c", "batch")),
+        request("refused", submission("d", "attentive")),
+        request("held", submission("e", "id5")),
+        request("asked", submission("f", "batch")),
+    )
+    ended(db, "failed", "failed")
+    ended(db, "failed-before", "failed", finished_at=RUN - timedelta(days=1))
+    ended(db, "refused", "rejected")
+    for name in ("held", "asked"):
+        ended(db, name, "uncertain", finished_at=None)  # type: ignore[arg-type]
+    overdue, failed, refused, held = report(db, storage, held=["id5"])
+    assert overdue.startswith("past their legal due date: 1 request (late)")
+    assert failed.startswith("batch failed 1 request (failed)")
+    assert "retry_failed" in failed
+    assert refused.startswith("attentive refused the identifiers of 1 request (refused)")
+    assert held.startswith("id5 may or may not have taken 1 request (held)")
+
+
+def test_a_long_list_of_requests_is_cut_in_the_sentence(db: Database, storage: Storage) -> None:
+    """The register has them all."""
+    plan(db, *(request(f"r-{n:02}", due_at=RUN - timedelta(days=1)) for n in range(14)))
+    (sentence,) = report(db, storage)
+    assert "14 requests (r-00, " in sentence
+    assert "r-09 and 4 more)" in sentence
+    assert len(register(storage)) == 14

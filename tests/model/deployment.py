@@ -1,0 +1,138 @@
+"""A deployment in one process: the real ledger, source and storage, the real stages, a virtual clock."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack, suppress
+from datetime import timedelta
+from typing import Any
+
+from fsspec.implementations.memory import MemoryFileSystem
+from sqlalchemy import Engine
+
+from include.accounts import ACCOUNTS
+from include.dsar.accounts import AccountSettings
+from include.dsar.errors import CredentialsRefused, VendorUnavailable
+from include.dsar.ledger import planning
+from include.dsar.stages.account import AccountWork
+from include.dsar.stages.collect import collect
+from include.dsar.stages.intake import Intake, TakenIn
+from include.dsar.stages.package import Package
+from include.dsar.stages.rows import Rules
+from include.dsar.stages.submit import submit
+from include.dsar.stages.watch import watch
+from include.dsar.storage import Storage
+from include.dsar.vendors import settings, vendor
+from tests.model.line import Life, Line, LivedSource, LivedStorage, WorkerDied
+from tests.model.sessions import Sessions
+from tests.model.vendor_world import World
+from tests.model.virtual_time import Clock, VirtualLoop
+
+RULES = Rules(ACCOUNTS, None, b"key")
+NAMES = tuple(account.name for account in ACCOUNTS)
+QUOTA = 3  # of the account at ID5, in a day
+PACE = {"requests_per_second": 20, "max_concurrency": 3, "poll_min_seconds": 120, "poll_max_seconds": 7200}
+EXTRA: dict[str, dict[str, Any]] = {
+    "besitos": {"partner_id": "demo", "users_per_call": 3, "give_up_after_days": 2},
+    "batch": {"api_key": "demo-app", "give_up_after_days": 3},
+    "id5": {"partner_id": "173", "daily_quota": QUOTA, "give_up_after_days": 3},
+    "attentive": {"give_up_after_days": 3},
+}
+
+ILL = (VendorUnavailable, CredentialsRefused)  # a vendor's illness, not a bug
+
+Stage = Callable[[AccountWork], Awaitable[Any]]
+
+
+class Deployment:
+    """Runs stages. What they raise because a vendor is ill is theirs to say; anything else is a bug."""
+
+    def __init__(self, sessions: Sessions, engine: Engine, clock: Clock) -> None:
+        clock.seconds = 0
+        self.sessions, self._engine, self.clock = sessions, engine, clock
+        self.world = World(clock)
+        self.settings: dict[str, AccountSettings] = {
+            account.name: settings(
+                account, base_url="https://vendor.test", secret="s", extra={**PACE, **EXTRA[account.name]}
+            )
+            for account in ACCOUNTS
+        }
+        self.files = MemoryFileSystem()
+        self.storage = Storage(self.files, "memory://storage")
+        self.begin()
+
+    def begin(self) -> None:
+        """Empties ledger, source and storage; cheaper than a database for each example."""
+        if self.files.exists("/storage"):
+            self.files.rm("/storage", recursive=True)
+        with self.sessions.open() as db:
+            db.execute("SET session_replication_role = replica")  # the event log refuses to be emptied
+            db.execute("DELETE FROM dsar.event; DELETE FROM dsar.submission; DELETE FROM dsar.request")
+            db.execute("DELETE FROM public.dsar_requests")
+            db.execute("RESET session_replication_role")
+            for table in ("request", "submission", "event"):
+                db.execute(f"ALTER TABLE dsar.{table} ALTER COLUMN id RESTART")
+
+    def intake(self, *, retry_failed: bool = False, only: str | None = None) -> TakenIn:
+        with self.sessions.open() as db:
+            source = LivedSource(self._engine, Life())
+            requests = [only] if only else []
+            intake = Intake(db, source, RULES, requests, retry_failed=retry_failed, clock=self.clock)
+            return intake.run()
+
+    def package(self, *, dies_at: int | None = None, only: str | None = None) -> None:
+        life = Life(dies_at)
+        with self.sessions.open() as db:
+            requests = planning.refs(db, [only]) if only else None
+            life.on_death.append(db.close)
+            storage = LivedStorage(self.files, "memory://storage", life)
+            with suppress(WorkerDied):
+                Package(db, LivedSource(self._engine, life), storage, requests, clock=self.clock).run()
+
+    def submit(self, *accounts: str, dies_at: int | None = None, only: str | None = None) -> None:
+        self._run(accounts, submit, dies_at, only)
+
+    def watch(
+        self, *accounts: str, hours: float, dies_at: int | None = None, only: str | None = None
+    ) -> None:
+        since = self.clock()
+        until = since + timedelta(hours=hours)
+        self._run(accounts, lambda work: watch(work, since=since, until=until), dies_at, only)
+
+    def collect(self, *accounts: str, dies_at: int | None = None, only: str | None = None) -> None:
+        self._run(accounts, lambda work: collect(work, self.storage), dies_at, only)
+
+    def day(self, *, only: str | None = None) -> None:
+        """What the DAG does, for all requests or for one."""
+        self.intake(only=only)
+        self.submit(*NAMES, only=only)
+        self.watch(*NAMES, hours=1, only=only)
+        self.collect("besitos", "batch", only=only)
+        self.package(only=only)
+
+    def _run(self, accounts: Sequence[str], stage: Stage, dies_at: int | None, only: str | None) -> None:
+        """A worker for each name, all at once. One that dies takes its session with the ledger along."""
+        life = Life(dies_at)
+        with ExitStack() as stack:
+            works = []
+            for name in accounts:
+                db = stack.enter_context(self.sessions.open())
+                life.on_death.append(db.close)
+                account = self.settings[name]
+                line = Line(account, self.world, life)
+                requests = planning.refs(db, [only]) if only else None
+                works.append(
+                    AccountWork(db, vendor(account.vendor), account, line, requests, clock=self.clock)
+                )
+            loop = lambda: VirtualLoop(self.clock, life.step)  # noqa: E731
+            with asyncio.Runner(loop_factory=loop) as runner:
+                ended = runner.run(_all(stage, works))
+            if not life.dead:
+                for result in ended:
+                    if isinstance(result, BaseException) and not isinstance(result, ILL):
+                        raise result
+
+
+async def _all(stage: Stage, works: list[AccountWork]) -> list[Any]:
+    return await asyncio.gather(*(stage(work) for work in works), return_exceptions=True)

@@ -1,0 +1,219 @@
+"""What holds after every step, whatever has happened: the ledger against the vendors' own books."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import zipfile
+from collections import Counter, defaultdict
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any
+
+from include.dsar.errors import InvalidRow
+from tests.model.deployment import QUOTA, RULES, Deployment
+from tests.model.vendor_world import Job, wire_key
+
+ENDED = {"completed", "no_data", "not_applicable", "rejected", "failed"}
+OPEN = {"planned", "submitting", "uncertain", "submitted", "ready"}
+TERMINAL = {"completed", "partial", "failed"}
+# The ordinary way, of which the log says nothing: states that may be left next.
+LEADS_TO = {
+    "planned": {"planned", "submitting", "submitted", "ready"},
+    "submitted": {"submitted", "ready"},
+    "uncertain": {"uncertain"},
+    "failed": {"failed"},
+    "rejected": set(),
+}
+STUMBLED = re.compile(r"\([A-Z]\w+\)")  # over an error of ours that no reply of this world should bring
+# After these the vendor may take a submission once more, and each has its reason in the event log.
+# (ID5's 403 meets a call that a proxy has repeated: the first of the two was taken.)
+AGAIN = """
+SELECT submission, count(*) AS n FROM dsar.event
+ WHERE enters = 'planned' AND reason IS NOT NULL
+   AND (leaves IN ('uncertain', 'submitted', 'failed') OR leaves = 'submitting' AND reason LIKE 'HTTP 403%')
+ GROUP BY submission
+"""
+
+
+class Invariants:
+    """Compares; remembers what was true before, and what each submission looks like to its vendor."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self.deployment, self.world = deployment, deployment.world
+        self.keys: dict[tuple[str, str, str], str] = {}  # request id, account, hash: the vendor's key
+        self.arrived: set[str] = set()  # since the last intake
+        self.contended: set[str] = set()  # days on which two workers shared the quota
+        self._before: tuple[dict[str, str], dict[int, str]] = ({}, {})
+        self._delivered: set[str] = set()
+
+    def expect(self, row: dict[str, Any], now: datetime) -> None:
+        """A row has arrived: how its submissions will look to the vendors."""
+        self.arrived.add(row["request_id"])
+        with suppress(InvalidRow):
+            for planned in RULES.read(row, now).submissions:
+                if planned.identifiers is not None:
+                    key = wire_key(planned.account, dict(planned.identifiers))
+                    self.keys[row["request_id"], planned.account, planned.identity_hash] = key
+
+    def check(self, *, retried: bool) -> None:
+        with self.deployment.sessions.open() as db:
+            requests = {row["request_id"]: row for row in db.execute("SELECT * FROM dsar.request").fetchall()}
+            rows = db.execute(
+                "SELECT s.*, r.request_id, r.action FROM dsar.submission s"
+                " JOIN dsar.request r ON r.id = s.request ORDER BY s.id"
+            ).fetchall()
+            again = {row["submission"]: row["n"] for row in db.execute(AGAIN).fetchall()}
+            events = db.execute("SELECT * FROM dsar.event ORDER BY id").fetchall()
+            source = db.execute("SELECT * FROM public.dsar_requests").fetchall()
+        self._nothing_is_lost(source, requests)
+        self._nothing_is_accepted_twice_without_a_reason(rows, again)
+        self._events_follow_each_other(events)
+        for row in rows:
+            assert not STUMBLED.search(row["reason"] or ""), row["reason"]
+            self._outcome_is_the_vendors(row)
+            if row["state"] in ("submitted", "ready"):
+                self._job_of(row)
+        self._closed_is_closed(requests, rows)
+        self._terminal_is_terminal(requests, rows, retried)
+        self._quota_is_kept(rows)
+
+    def key_of(self, row: dict[str, Any]) -> str:
+        return self.keys[row["request_id"], row["account"], row["identity_hash"]]
+
+    def _nothing_is_lost(self, source: list[dict[str, Any]], requests: dict[str, Any]) -> None:
+        """Every request in the source is in the ledger, or refused with a reason."""
+        for row in source:
+            if row["status"] == "invalid":
+                assert row["status_reason"] and row["request_id"] not in requests
+            elif row["request_id"] not in self.arrived:
+                assert row["request_id"] in requests, "a request is lost"
+
+    def _nothing_is_accepted_twice_without_a_reason(
+        self, rows: list[dict[str, Any]], again: dict[int, int]
+    ) -> None:
+        allowed: Counter[tuple[str, str, str]] = Counter()
+        for row in rows:
+            if row["attempts"]:
+                allowed[row["account"], row["action"], self.key_of(row)] += 1 + again.get(row["id"], 0)
+        taken = {(job.account, job.action, key) for job in self.world.jobs.values() for key in job.keys}
+        for account, action, key in taken:
+            jobs = self.world.accepted(account, action, key)
+            assert len(jobs) <= allowed[account, action, key], (
+                f"{account} has taken the {action} of {key} {len(jobs)} times: {jobs}"
+            )
+
+    def _events_follow_each_other(self, events: list[dict[str, Any]]) -> None:
+        """Between two events of a submission there is nothing but its ordinary way."""
+        last: dict[int, str] = {}
+        for event in events:
+            entered = last.get(event["submission"], "planned")
+            assert event["leaves"] in LEADS_TO[entered], f"it was {entered}: {event}"
+            last[event["submission"]] = event["enters"]
+
+    def _job_of(self, row: dict[str, Any]) -> Job:
+        """The vendor's job of a submission: one that it knows, or has forgotten, and of this person."""
+        job = self.world.jobs.get(row["job_id"])
+        assert job is not None, f"the vendor never had the job of {row['id']}"
+        assert (job.account, job.action) == (row["account"], row["action"])
+        assert self.key_of(row) in job.keys, "the job is another person's"
+        return job
+
+    def _outcome_is_the_vendors(self, row: dict[str, Any]) -> None:
+        match row["state"]:
+            case "ready":
+                job = self._job_of(row)
+                assert "completed" in (self.world.outcome(job, key) for key in job.keys) or (
+                    {self.world.outcome(job, key) for key in job.keys} == {"no_data"}
+                )
+            case "completed" | "no_data":
+                job = self._job_of(row)
+                assert self.world.outcome(job, self.key_of(row)) == row["state"]
+                assert job.ends_at <= row["finished_at"]
+                if row["action"] == "access" and row["state"] == "completed":
+                    data = self.world.data(row["account"], self.key_of(row))
+                    assert row["file_sha256"] == hashlib.sha256(data).hexdigest()
+            case "rejected":
+                assert (row["account"], self.key_of(row)) in self.world.refused
+            case "failed":
+                self._failure_is_true(row)
+
+    def _failure_is_true(self, row: dict[str, Any]) -> None:
+        job, reason = self._job_of(row), row["reason"]
+        limit = timedelta(days=self.deployment.settings[row["account"]].give_up_after_days)
+        if reason.startswith("no end after"):  # it is the job that is too old: a later request may share it
+            assert row["finished_at"] - job.taken_at > limit
+        elif reason.startswith("the vendor does not know the job"):
+            assert job.forgotten
+        elif reason.startswith("its result could not be fetched"):
+            assert row["finished_at"] - row["submitted_at"] > limit
+        else:
+            assert job.failed and job.ends_at <= row["finished_at"], reason
+
+    def _closed_is_closed(self, requests: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+        of_request = defaultdict(list)
+        for row in rows:
+            of_request[row["request_id"]].append(row)
+        for request_id, request in requests.items():
+            submissions = of_request[request_id]
+            assert submissions, "a request without submissions"
+            if request["status"] == "in_progress":
+                self._delivered.discard(request_id)
+                continue
+            assert all(row["state"] in ENDED for row in submissions)
+            assert all(row["identifiers"] is None for row in submissions), "identifiers outlive the request"
+            if request_id not in self._delivered:
+                self._is_delivered(request, submissions)
+                self._delivered.add(request_id)
+
+    def _is_delivered(self, request: dict[str, Any], submissions: list[dict[str, Any]]) -> None:
+        """The person's files say what the ledger says, and hold what the vendors gave."""
+        storage, folder = self.deployment.storage, f"requests/{request['request_id']}"
+        receipt = json.loads(storage.open(f"{folder}/receipt.json").read())
+        assert receipt["status"] == request["status"]
+        told = Counter(
+            (account["account"], submission["outcome"], submission["job_id"])
+            for account in receipt["accounts"]
+            for submission in account["submissions"]
+        )
+        sent = [row for row in submissions if row["state"] != "not_applicable"]
+        assert told == Counter((row["account"], row["state"], row["job_id"]) for row in sent)
+        assert storage.exists(f"{folder}/package.zip") == (request["action"] == "access")
+        if request["action"] == "access":
+            with zipfile.ZipFile(io.BytesIO(storage.open(f"{folder}/package.zip").read())) as package:
+                names = [name for name in package.namelist() if name.startswith("data/")]
+                given = Counter((name.split("/")[1], package.read(name)) for name in names)
+            assert given == Counter(
+                (row["account"], self.world.data(row["account"], self.key_of(row)))
+                for row in sent
+                if row["state"] == "completed"
+            )
+
+    def _terminal_is_terminal(
+        self, requests: dict[str, Any], rows: list[dict[str, Any]], retried: bool
+    ) -> None:
+        """Only a person's wish brings a closed request, or a failed submission, back."""
+        statuses = {request_id: request["status"] for request_id, request in requests.items()}
+        states = {row["id"]: row["state"] for row in rows}
+        before_statuses, before_states = self._before
+        for request_id, status in before_statuses.items():
+            if status in TERMINAL and statuses[request_id] != status:
+                assert retried and status in ("failed", "partial"), f"{request_id} was {status}"
+        for submission, state in before_states.items():
+            if state in ENDED and states[submission] != state:
+                assert retried and (state, states[submission]) == ("failed", "planned")
+        self._before = (statuses, states)
+
+    def _quota_is_kept(self, rows: list[dict[str, Any]]) -> None:
+        """By one worker alone exactly; two at once are held by the vendor's own count."""
+        days: Counter[str] = Counter(
+            _day(row["attempted_at"]) for row in rows if row["account"] == "id5" and row["attempts"]
+        )
+        for day, count in days.items():
+            assert count <= QUOTA or day in self.contended, f"{count} calls on {day}"
+
+
+def _day(at: datetime) -> str:
+    return f"{at:%Y-%m-%d}"

@@ -1,0 +1,137 @@
+"""The line to a vendor: the real client, whose session ends in the simulated world.
+
+`Life` is a worker's: it ends at a chosen step, and nothing of the worker happens after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import aiohttp
+from fsspec import AbstractFileSystem
+from sqlalchemy import Engine
+
+from include.dsar.accounts import AccountSettings
+from include.dsar.client import Client, Sink
+from include.dsar.errors import ReplyLost
+from include.dsar.source import Row, Source
+from include.dsar.storage import Storage, StorageWriter
+from tests.model.vendor_world import Answer, Lost, World
+
+TRAVEL = 0.05  # seconds, each way
+SLOW = 40.0
+TIMED_OUT = 60.0
+
+
+class WorkerDied(BaseException):
+    """No handler of the project's catches it, as none catches SIGKILL."""
+
+
+@dataclass
+class Life:
+    """How many steps (statements, calls, files) a worker has left; None: it outlives its work."""
+
+    steps: int | None = None
+    on_death: list[Callable[[], None]] = field(default_factory=list)
+    dead: bool = False
+
+    def step(self) -> None:
+        if self.steps is not None and not self.dead:
+            self.steps -= 1
+            if self.steps < 0:
+                self.dead = True
+                for end in self.on_death:
+                    end()
+        if self.dead:
+            raise WorkerDied
+
+
+class Line(Client):
+    """The real client; only where its connections lead is simulated."""
+
+    def __init__(self, settings: AccountSettings, world: World, life: Life) -> None:
+        super().__init__(settings, cast(aiohttp.ClientSession, _Session(settings.account, world, life)))
+        self._world, self._life = world, life
+
+    async def download(self, url: str, target: Sink) -> None:
+        async with self._pacer.slot():
+            self.calls += 1
+            self._life.step()
+            data = self._world.data("batch", url.rpartition("/")[2])
+            if self._world.fault("batch") is not None:
+                target.write(data[:3])
+                raise ReplyLost("half of it")
+            target.write(data)
+            self._life.step()
+
+
+class _Session:
+    def __init__(self, account: str, world: World, life: Life) -> None:
+        self._account, self._world, self._life = account, world, life
+
+    @asynccontextmanager
+    async def request(self, method: str, url: str, *, json: Any, **_: Any) -> AsyncIterator[_Reply]:
+        await asyncio.sleep(TRAVEL)
+        self._life.step()
+        fault = self._world.fault(self._account)
+        try:
+            answer = self._world.call(self._account, method, url, json, fault)
+        except Lost as lost:
+            await asyncio.sleep(TIMED_OUT if lost.kind in ("timeout", "late") else TRAVEL)
+            self._life.step()
+            if lost.kind == "no_connection":
+                raise aiohttp.ClientConnectorError(cast(Any, None), OSError(111, "refused")) from None
+            raise (
+                TimeoutError if lost.kind in ("timeout", "late") else aiohttp.ServerDisconnectedError
+            ) from None
+        await asyncio.sleep(SLOW if fault == "slow" else TRAVEL)
+        self._life.step()
+        yield _Reply(answer)
+
+
+class _Reply:
+    def __init__(self, answer: Answer) -> None:
+        self.status, self.headers, self._body = answer.status, answer.headers, answer.body
+        self.content, self.content_length = self, len(self._body)
+
+    async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
+        for start in range(0, len(self._body), size):
+            yield self._body[start : start + size]
+
+
+class LivedStorage(Storage):
+    """The real storage, in which each file is a step of the worker's life."""
+
+    def __init__(self, fs: AbstractFileSystem, root: str, life: Life) -> None:
+        super().__init__(fs, root)
+        self._life = life
+
+    @contextmanager
+    def writer(self, path: str) -> Iterator[StorageWriter]:
+        self._life.step()
+        with super().writer(path) as target:
+            yield target
+        self._life.step()
+
+    def remove_tree(self, prefix: str) -> None:
+        self._life.step()
+        super().remove_tree(prefix)
+        self._life.step()
+
+
+class LivedSource(Source):
+    """The real source, in which each telling is a step of the worker's life."""
+
+    def __init__(self, engine: Engine, life: Life) -> None:
+        super().__init__(engine)
+        self._life = life
+
+    def update(self, rows: Sequence[Row]) -> set[object]:
+        self._life.step()
+        refused = super().update(rows)
+        self._life.step()
+        return refused

@@ -1,0 +1,241 @@
+"""A model of all that may happen to a deployment, step by step, with the rules that always hold.
+
+The ledger (a real PostgreSQL), the source, the storage and the stages are the real ones; time is
+virtual, and the vendors are simulated in process (`vendor_world.py`), so that a step takes milliseconds.
+
+`make test` runs a fixed choice of EXAMPLES. To search further, with another choice at every run:
+
+    DSAR_MODEL_EXAMPLES=2000 .venv/bin/python -m pytest tests/model
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from psycopg import sql
+from sqlalchemy import create_engine
+
+from tests.model.deployment import NAMES, Deployment
+from tests.model.invariants import Invariants
+from tests.model.sessions import Sessions
+from tests.model.vendor_world import FAULTS, PERSONS, email, phone
+from tests.model.virtual_time import Clock
+
+EXAMPLES = 70
+STEPS = 25
+MOST_DAYS = 20  # in which everything is closed, once the vendors are well
+
+STAGES = ("submit", "watch", "collect", "package")
+accounts = st.sampled_from(NAMES)
+returning = st.sampled_from(["besitos", "batch"])  # accounts whose vendor returns data
+deaths = st.integers(0, 25)
+
+
+FORMS = {"user_id": str, "email": email, "phone": phone}
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What a row asks for; an access request names the user, without whom no vendor takes it."""
+
+    action: str
+    persons: list[str]
+    kinds: set[str]
+
+
+asks = st.builds(
+    lambda action, persons, kinds: Ask(
+        action, persons, kinds | ({"user_id"} if action == "access" else set())
+    ),
+    st.sampled_from(["erasure", "access"]),
+    st.lists(st.sampled_from(PERSONS), min_size=1, max_size=2, unique=True),
+    st.sets(st.sampled_from(["user_id", "email", "phone"]), min_size=1),
+)
+
+
+class DeploymentMachine(RuleBasedStateMachine):
+    """One example is one life of a deployment."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        super().__init__()
+        self.deployment = deployment
+        self.world, self.clock = deployment.world, deployment.clock
+        self.held = Invariants(deployment)
+        self.retried = False
+        self.count = 0
+
+    @initialize(asked=st.lists(asks, min_size=2, max_size=5))
+    def there_are_requests(self, asked: list[Ask]) -> None:
+        for ask in asked:
+            self.a_request_arrives(ask)
+
+    @rule(ask=asks)
+    def a_request_arrives(self, ask: Ask) -> None:
+        """Of one person, or of two who share an account; some were here before."""
+        row = {kind: [FORMS[kind](person) for person in ask.persons] for kind in sorted(ask.kinds)}
+        self._put(request_type=ask.action, **row)
+
+    @rule(row=st.sampled_from([{"request_type": "nonsense"}, {"request_type": "erasure", "email": ["@"]}]))
+    def a_bad_row_arrives(self, row: dict[str, object]) -> None:
+        self._put(**row)
+
+    @rule(minutes=st.sampled_from([1, 10, 60, 6 * 60, 24 * 60, 3 * 24 * 60]))
+    def time_passes(self, minutes: int) -> None:
+        self.clock.advance(minutes * 60)
+
+    @rule()
+    def intake_runs(self) -> None:
+        self.deployment.intake()
+        self.held.arrived.clear()
+
+    @rule()
+    def a_person_asks_for_another_try(self) -> None:
+        self.deployment.intake(retry_failed=True)
+        self.held.arrived.clear()
+        self.retried = True
+
+    @rule(account=accounts)
+    def submit_runs(self, account: str) -> None:
+        self.deployment.submit(account)
+
+    @rule(account=accounts, hours=st.sampled_from([0.1, 1, 12]))
+    def the_vendor_is_watched(self, account: str, hours: float) -> None:
+        self.deployment.watch(account, hours=hours)
+
+    @rule(account=returning)
+    def collect_runs(self, account: str) -> None:
+        self.deployment.collect(account)
+
+    @rule()
+    def package_runs(self) -> None:
+        self.deployment.package()
+
+    @rule()
+    def a_whole_run(self) -> None:
+        self.deployment.day()
+        self.held.arrived.clear()
+
+    @rule(data=st.data())
+    def a_run_for_one_request(self, data: st.DataObject) -> None:
+        """Which may share its jobs with others."""
+        request_id = data.draw(st.sampled_from([f"r-{n}" for n in range(1, self.count + 1)]))
+        self.deployment.day(only=request_id)
+        self.held.arrived.discard(request_id)
+
+    @rule(account=accounts)
+    def two_workers_at_once(self, account: str) -> None:
+        """Of a manual run and a scheduled one, side by side."""
+        self.held.contended |= {f"{self.clock():%Y-%m-%d}"}
+        self.deployment.submit(account, account)
+        self.deployment.watch(account, account, hours=2)
+        if account in ("besitos", "batch"):
+            self.deployment.collect(account, account)
+
+    @rule(account=accounts, stage=st.sampled_from(STAGES), at=deaths)
+    def a_worker_dies(self, account: str, stage: str, at: int) -> None:
+        """Before its statement, call or file number `at`, or between a call's arrival and its reply."""
+        match stage:
+            case "submit":
+                self.deployment.submit(account, dies_at=at)
+            case "watch":
+                self.deployment.watch(account, hours=1, dies_at=at)
+            case "collect" if account in ("besitos", "batch"):
+                self.deployment.collect(account, dies_at=at)
+            case "package":
+                self.deployment.package(dies_at=at)
+
+    @rule(account=accounts, faults=st.lists(st.sampled_from(FAULTS), min_size=1, max_size=4))
+    def a_vendor_misbehaves(self, account: str, faults: list[str]) -> None:
+        self.world.faults[account].extend(faults)
+
+    @rule(account=accounts, kind=st.sampled_from(["503", "429", "reset_before", "reset_after", "401"]))
+    def a_vendor_has_a_bad_hour(self, account: str, kind: str) -> None:
+        self.world.bad(account, kind, hours=1)
+
+    @rule(account=accounts, hours=st.sampled_from([0.01, 1, 30]))
+    def a_vendor_takes_its_time(self, account: str, hours: float) -> None:
+        self.world.minutes[account] = hours * 60
+
+    @precondition(lambda self: self.world.open_jobs())
+    @rule(data=st.data())
+    def a_vendor_forgets_a_job(self, data: st.DataObject) -> None:
+        data.draw(st.sampled_from(self.world.open_jobs())).forgotten = True
+
+    @invariant()
+    def the_rules_hold(self) -> None:
+        self.held.check(retried=self.retried)
+        self.retried = False
+
+    def teardown(self) -> None:
+        """With the vendors well again and time enough, everything is closed, and the source knows it."""
+        self.world.get_well()
+        self.held.contended.add(f"{self.clock():%Y-%m-%d}")
+        for _ in range(MOST_DAYS):
+            self.deployment.day()
+            self.held.arrived.clear()
+            self.held.check(retried=False)
+            if not self._open():
+                break
+            self.clock.advance(23 * 3600)
+        assert not self._open(), "not closed in the end"
+        assert not self.deployment.files.find("/storage/work"), "a collected file is orphaned"
+
+    def _open(self) -> list[dict[str, str]]:
+        with self.deployment.sessions.open() as db:
+            return db.execute(
+                "SELECT request_id, status FROM public.dsar_requests"
+                " WHERE status IN ('pending', 'in_progress')"
+            ).fetchall()
+
+    def _put(self, **given: object) -> None:
+        self.count += 1
+        request_id = f"r-{self.count}"
+        row = {"request_id": request_id, "regulation": "GDPR", "received_at": self.clock(), **given}
+        with self.deployment.sessions.open() as db:
+            db.execute(
+                sql.SQL("INSERT INTO public.dsar_requests ({}) VALUES ({})").format(
+                    sql.SQL(", ").join(map(sql.Identifier, row)),
+                    sql.SQL(", ").join(map(sql.Placeholder, row)),
+                ),
+                row,
+            )
+        self.held.expect(row, self.clock())
+
+
+def test_the_rules_hold_whatever_happens(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests, faults, deaths and time in any order: no rule is broken, and all ends closed."""
+    info = f"{dsn}?options=-c%20synchronous_commit%3Doff"
+    engine = create_engine(info.replace("postgresql://", "postgresql+psycopg://"))
+    # The one place where real clocks are replaced, besides the loop of `Deployment`.
+    clock = Clock()
+    monkeypatch.setattr("include.dsar.pacing.time", clock)
+    monkeypatch.setattr("include.dsar.stages.account.time", clock)
+    more = int(os.environ.get("DSAR_MODEL_EXAMPLES", "0"))
+    sessions = Sessions(info)
+    try:
+        run_state_machine_as_test(
+            lambda: DeploymentMachine(Deployment(sessions, engine, clock)),
+            settings=settings(
+                max_examples=more or EXAMPLES,
+                stateful_step_count=2 * STEPS if more else STEPS,
+                derandomize=not more,
+                database=None,
+                deadline=None,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+    finally:
+        sessions.close()
+        engine.dispose()

@@ -1,0 +1,326 @@
+"""The four vendors in process: what they take, work on and answer, and all that may go wrong with it.
+
+A person's fate stands in their identifiers, so that every vendor decides the same at every time. What
+is read here is what the wire holds: nothing is shared with the modules under test.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections import defaultdict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from tests.model.virtual_time import Clock
+
+FATES = ("ok", "unknown", "fails", "fails_once", "refused", "ok")
+PERSONS = [f"{fate}-{number}" for number, fate in enumerate(FATES)]
+ID5_LIMIT = 5  # a day, which is more than the account's own setting
+
+FAULTS = (
+    "no_connection",  # surely not taken
+    "reset_before",  # not taken, and the client cannot know
+    "reset_after",  # taken
+    "late",  # the client gives up; the call arrives when it believes that it has not
+    "twice",  # a proxy repeats the call and passes the second reply on
+    "slow",  # replies overtake each other
+    "timeout",  # taken, after which the client gives up
+    "empty",  # taken, 200 without a body
+    "html",  # 200 of a proxy that passed nothing on
+    "other_shape",  # taken, JSON that no page documents
+    "429",
+    "429_long",
+    "503",
+    "500_before",
+    "500_after",
+    "401",
+)
+TAKEN = {"reset_after", "timeout", "empty", "other_shape", "500_after", "slow"}
+STATUSES = {"429": 429, "429_long": 429, "503": 503, "500_before": 500, "500_after": 500, "401": 401}
+
+
+class Lost(Exception):
+    """The connection, or the reply on it, is lost: `taken` is what the client cannot see."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
+        self.kind = kind
+
+
+@dataclass
+class Answer:
+    status: int
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Job:
+    """What a vendor took, with the keys of its persons as the vendor sees them."""
+
+    id: str
+    account: str
+    action: str
+    keys: tuple[str, ...]
+    taken_at: datetime
+    ends_at: datetime
+    failed: bool
+    echo: bool = False  # taken by a proxy's repetition of a call that was taken
+    forgotten: bool = False
+
+
+def wire_key(account: str, identifiers: dict[str, str]) -> str:
+    """How the account's vendor sees a submission with these identifiers."""
+    if account == "id5":
+        ((kind, value),) = identifiers.items()
+        assert kind == "email"
+        return hashlib.sha256(value.encode()).hexdigest()
+    return "|".join(value for _, value in sorted(identifiers.items()))
+
+
+def email(person: str) -> str:
+    return f"{person}@example.com"
+
+
+def phone(person: str) -> str:
+    return f"+1202555010{person[-1]}"
+
+
+def fate(key: str) -> str:
+    for person in PERSONS:
+        forms = (person, email(person), phone(person), hashlib.sha256(email(person).encode()).hexdigest())
+        if any(part in forms for part in key.split("|")):
+            return person.rpartition("-")[0]
+    raise AssertionError("a vendor was sent what no request holds")
+
+
+class World:
+    """All vendors. `faults` are used up by the next calls to an account."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.jobs: dict[str, Job] = {}
+        self.refused: set[tuple[str, str]] = set()  # account, key: alone in its call
+        self.faults: dict[str, deque[str]] = defaultdict(deque)
+        self.bad_hours: dict[str, tuple[str, datetime]] = {}
+        self.minutes: dict[str, float] = {"besitos": 5, "batch": 10, "id5": 60, "attentive": 24 * 60}
+        self._late: list[tuple[datetime, Callable[[], Any]]] = []
+
+    def fault(self, account: str) -> str | None:
+        """What goes wrong with this call."""
+        self._let_late_calls_in()
+        if self.faults[account]:
+            return self.faults[account].popleft()
+        kind, until = self.bad_hours.get(account, ("", self.clock()))
+        return kind if self.clock() < until else None
+
+    def call(self, account: str, method: str, url: str, body: Any, fault: str | None) -> Answer:
+        """The answer to a call that may be struck by a fault. Raises Lost."""
+
+        def arrive(*, echo: bool = False) -> Answer:
+            return self._answer(account, method, url, body, echo=echo)
+
+        if fault in (None, "slow"):
+            return arrive()
+        if fault == "twice":
+            arrive()
+            return arrive(echo=True)
+        if fault == "late":
+            self._late.append((self.clock() + timedelta(seconds=90), arrive))
+        if fault in TAKEN:
+            arrive()
+        if fault in STATUSES:
+            wait = {"429": {"Retry-After": "7"}, "429_long": {"Retry-After": "7200"}}.get(fault, {})
+            return Answer(STATUSES[fault], b"{}", wait)
+        bodies = {"empty": b"", "html": b"<html>One moment</html>", "other_shape": b'{"state": ["done"]}'}
+        if fault in bodies:
+            return Answer(200, bodies[fault])
+        raise Lost(str(fault))
+
+    def bad(self, account: str, kind: str, *, hours: float) -> None:
+        """Every call to the account meets this fault until then."""
+        self.bad_hours[account] = (kind, self.clock() + timedelta(hours=hours))
+
+    def get_well(self) -> None:
+        self.faults.clear()
+        self.bad_hours.clear()
+
+    def open_jobs(self) -> list[Job]:
+        return [job for job in self.jobs.values() if not job.forgotten]
+
+    def outcome(self, job: Job, key: str) -> str | None:
+        """What the vendor has said, or would say now, of one person in the job."""
+        if job.ends_at > self.clock():
+            return None
+        if job.failed:
+            return "failed"
+        knows_nobody = fate(key) == "unknown" and job.account != "attentive"  # which cannot say so
+        return "no_data" if knows_nobody else "completed"
+
+    def data(self, account: str, key: str) -> bytes:
+        """What the account gives out about a person."""
+        if account == "besitos":
+            return f'{{"partner_user_id": {json.dumps(key)}, "balance": 0.10, "a": 1, "a": 2}}'.encode()
+        target = io.BytesIO()
+        with zipfile.ZipFile(target, "w") as archive:
+            archive.writestr(zipfile.ZipInfo("profile.json"), json.dumps([{"id": key}]))
+        return target.getvalue()
+
+    def accepted(self, account: str, action: str, key: str) -> list[Job]:
+        """Jobs that came of calls of ours, not of a proxy's repetitions."""
+        return [
+            job
+            for job in self.jobs.values()
+            if (job.account, job.action) == (account, action) and key in job.keys and not job.echo
+        ]
+
+    def _let_late_calls_in(self) -> None:
+        due = [arrive for at, arrive in self._late if at <= self.clock()]
+        self._late = [(at, arrive) for at, arrive in self._late if at > self.clock()]
+        for arrive in due:
+            arrive()
+
+    def _answer(self, account: str, method: str, url: str, body: Any, *, echo: bool) -> Answer:
+        path = [unquote(part) for part in urlsplit(url).path.split("/")]
+        if method == "POST":
+            return getattr(self, f"_{account}_create")(path, body, echo)
+        if account == "batch" and path[-1] == "requests":
+            return _json(200, [self._batch_entry(job) for job in self._jobs_of("batch")])
+        job = self.jobs.get(path[-1])
+        if job is None or job.account != account or job.forgotten:
+            return _json(404, {})
+        return getattr(self, f"_{account}_status")(job)
+
+    def _take(self, account: str, action: str, keys: list[str], echo: bool) -> Job:
+        taken_at = self.clock()
+        earlier = {key for job in self.jobs.values() if job.failed for key in job.keys}
+        failed = any(fate(k) == "fails" or (fate(k) == "fails_once" and k not in earlier) for k in keys)
+        job = Job(
+            f"{account}-{len(self.jobs)}",
+            account,
+            action,
+            tuple(keys),
+            taken_at,
+            taken_at + timedelta(minutes=self.minutes[account]),
+            failed,
+            echo,
+        )
+        self.jobs[job.id] = job
+        return job
+
+    def _jobs_of(self, account: str) -> list[Job]:
+        return [job for job in self.open_jobs() if job.account == account]
+
+    def _refuses(self, account: str, keys: list[str]) -> bool:
+        refused = any(fate(key) == "refused" for key in keys)
+        if refused and len(keys) == 1:
+            self.refused.add((account, keys[0]))
+        return refused
+
+    def _besitos_create(self, path: list[str], body: Any, echo: bool) -> Answer:
+        keys = body["user_ids"]
+        assert 0 < len(keys) == len(set(keys)) <= 3
+        if self._refuses("besitos", keys):
+            return _json(400, {"success": False})
+        action = {"export": "access", "delete": "erasure"}[path[3]]
+        job = self._take("besitos", action, keys, echo)
+        return _json(200, {"success": True, "request_id": job.id, "status": "pending"})
+
+    def _besitos_status(self, job: Job) -> Answer:
+        request: dict[str, Any] = {"id": job.id, "status": "pending", "error_message": None}
+        if job.ends_at > self.clock():
+            return _json(200, {"success": True, "request": request, "data": None})
+        request["status"] = "completed"
+        if job.failed:
+            request |= {"status": "failed", "error_message": "one of them could not be processed"}
+            return _json(200, {"success": True, "request": request, "data": None})
+        found = [key for key in job.keys if fate(key) != "unknown"]
+        missing = [key for key in job.keys if fate(key) == "unknown"]
+        head = json.dumps({"success": True, "request": request})[:-1]
+        if job.action == "access":  # in another order than asked, and with holes
+            records = [self.data("besitos", key) for key in reversed(found)] + [b"null"] * len(missing)
+            return Answer(200, head.encode() + b', "data": {"data": [' + b", ".join(records) + b"]}}")
+        summary = {"found_partner_user_ids": found, "not_found_partner_user_ids": missing}
+        return Answer(200, f'{head}, "data": {json.dumps({"data": {"summary": summary}})}}}'.encode())
+
+    def _batch_create(self, path: list[str], body: Any, echo: bool) -> Answer:
+        key = body["id"]["value"]
+        action = {"review": "access", "remove": "erasure"}[body["request_type"]]
+        if self._refuses("batch", [key]):
+            return _json(400, {"code": 31})
+        if any(
+            job.keys == (key,) and job.action == action and job.ends_at > self.clock()
+            for job in self._jobs_of("batch")
+        ):
+            return _json(409, {})
+        return _json(202, {"token": self._take("batch", action, [key], echo).id})
+
+    def _batch_status(self, job: Job) -> Answer:
+        return _json(200, self._batch_entry(job))
+
+    def _batch_entry(self, job: Job) -> dict[str, Any]:
+        return {
+            "request_id": job.id,
+            "request_date": job.taken_at.replace(tzinfo=None).isoformat(),
+            "request_type": {"access": "review", "erasure": "remove"}[job.action],
+            "id": {"type": "custom_id", "value": job.keys[0]},
+            **self._batch_end(job),
+        }
+
+    def _batch_end(self, job: Job) -> dict[str, Any]:
+        match self.outcome(job, job.keys[0]):
+            case None:
+                return {"status": "pending"}
+            case "failed":
+                return {"status": "done", "error": "internal"}
+            case "no_data":
+                return {"status": "done", "error": "user not found"}
+        url = {"data_url": f"https://results.example.com/{job.keys[0]}"} if job.action == "access" else {}
+        return {"status": "done", **url}
+
+    def _id5_create(self, path: list[str], body: Any, echo: bool) -> Answer:
+        key = body["email"]
+        today = [job for job in self.jobs.values() if job.account == "id5"]
+        today = [job for job in today if job.taken_at.date() == self.clock().date()]
+        error = {"code": "api_rate_limit_error"}
+        if any(key in job.keys for job in today):
+            error["message"] = "Limit of 1 request daily allowed per email has been reached"
+            return _json(403, {"error": error})
+        if len(today) >= ID5_LIMIT:
+            error["message"] = "Limit of 3000 request daily allowed per partner has been reached"
+            return _json(403, {"error": error})
+        if self._refuses("id5", [key]):
+            return _json(400, {"error": {"code": "user_object_invalid"}})
+        return _json(200, {"id": self._take("id5", "erasure", [key], echo).id})
+
+    def _id5_status(self, job: Job) -> Answer:
+        match self.outcome(job, job.keys[0]):
+            case None:
+                return _json(200, {"jobStatus": "STARTED", "processingResult": "NONE"})
+            case "failed":
+                return _json(200, {"jobStatus": "FAILED", "processingResult": "NONE"})
+            case "no_data":
+                return _json(200, {"jobStatus": "SENT", "processingResult": "DELETE_NO_DATA"})
+        return _json(200, {"jobStatus": "SEND_FAILED", "processingResult": "DELETE_DELETED"})
+
+    def _attentive_create(self, path: list[str], body: Any, echo: bool) -> Answer:
+        key = "|".join(body[name] for name in ("subjectEmail", "subjectPhone") if name in body)
+        if self._refuses("attentive", [key]):
+            return _json(400, {})
+        job = self._take("attentive", "erasure", [key], echo)
+        if job.failed:  # it knows no failure: such a job never ends
+            job.ends_at = datetime.max.replace(tzinfo=job.taken_at.tzinfo)
+        return _json(200, {"id": job.id})
+
+    def _attentive_status(self, job: Job) -> Answer:
+        return _json(200, {"id": job.id, "processed": job.ends_at <= self.clock()})
+
+
+def _json(status: int, document: Any) -> Answer:
+    return Answer(status, json.dumps(document).encode())

@@ -1,0 +1,171 @@
+"""The rules of the layout: imports point down, plugins are imported and never executed by file name."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+MOST_LINES = 300
+
+# What each floor may not import.
+ABOVE = {
+    "include": ("airflow", "dsar_airflow", "plugins", "dags", "tests"),
+    "plugins": ("dags", "tests", "include.stack", "include.sandbox"),
+    "dags": ("tests", "include.stack", "include.sandbox"),
+}
+
+
+def imported(file: Path) -> set[str]:
+    """Every module that a file names in an import, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file} imports relatively"
+            found |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def wrong_imports(floor: str, file: Path) -> list[str]:
+    return [
+        name
+        for name in sorted(imported(file))
+        if any(name == above or name.startswith(f"{above}.") for above in ABOVE[floor])
+    ]
+
+
+@pytest.mark.parametrize("floor", ABOVE)
+def test_imports_point_down(floor: str) -> None:
+    """dags, then plugins, then include; and the product needs neither Airflow nor the local stack."""
+    files = list((PROJECT / floor).rglob("*.py"))
+    assert files
+    assert {str(file): wrong for file in files if (wrong := wrong_imports(floor, file))} == {}
+
+
+def test_the_product_does_not_need_its_sandbox_or_the_stack() -> None:
+    """They stand for the outside world, and are not deployed."""
+    for file in (PROJECT / "include/dsar").rglob("*.py"):
+        assert not {name for name in imported(file) if name.startswith(("include.stack", "include.sandbox"))}
+    for file in (PROJECT / "include/sandbox").rglob("*.py"):
+        assert not {name for name in imported(file) if name.startswith(("include.dsar", "include.stack"))}
+
+
+@pytest.mark.parametrize(
+    "line", ["import airflow", "from airflow.sdk import DAG", "import dsar_airflow.params", "import dags.x"]
+)
+def test_the_linter_refuses_what_points_up(tmp_path: Path, line: str) -> None:
+    """A planted import below include/ is found, with the reason."""
+    shutil.copy(PROJECT / "pyproject.toml", tmp_path)
+    planted = tmp_path / "include/dsar/planted.py"
+    planted.parent.mkdir(parents=True)
+    planted.write_text(f"{line}  # noqa: F401\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "--select", "TID251", "--no-cache", str(planted)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "TID251" in done.stdout
+    assert re.search(r"is banned: (include/ is the product|Imports point down)", done.stdout)
+
+
+LOAD = """
+import http, json, sys
+from airflow import plugins_manager
+standard = http.__file__
+plugins_manager._get_plugins()
+print(json.dumps({
+    "bare": sorted({"connections", "operators", "params", "sensors", "triggers"} & set(sys.modules)),
+    "http": sys.modules["http"].__file__ == standard,
+    "errors": plugins_manager.get_import_errors(),
+}))
+"""
+
+
+def load_plugins(folder: Path, home: Path) -> dict[str, object]:
+    """What Airflow's own loader leaves behind in an interpreter of its own."""
+    keep = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTHON"))}
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD],
+        env=keep | {
+            "AIRFLOW_HOME": str(home),
+            "AIRFLOW__CORE__PLUGINS_FOLDER": str(folder),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "PYTHONPATH": str(PROJECT),
+        },
+        capture_output=True,
+        text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+    return told
+
+
+def test_airflow_does_not_execute_the_package_by_its_files_names(tmp_path: Path) -> None:
+    """plugins/.airflowignore keeps it out of the scan, so no file of it can replace a module of that name."""
+    assert load_plugins(PROJECT / "plugins", tmp_path) == {"bare": [], "http": True, "errors": {}}
+
+
+def test_without_the_ignore_file_a_module_would_be_replaced(tmp_path: Path) -> None:
+    """The rule is needed: Airflow's loader really does that."""
+    (tmp_path / "plugins/package").mkdir(parents=True)
+    (tmp_path / "plugins/package/http.py").write_text("")
+    told = load_plugins(tmp_path / "plugins", tmp_path / "home")
+    assert told["http"] is False
+    (tmp_path / "plugins/.airflowignore").write_text((PROJECT / "plugins/.airflowignore").read_text())
+    (tmp_path / "plugins/package").rename(tmp_path / "plugins/dsar_airflow")
+    assert load_plugins(tmp_path / "plugins", tmp_path / "home")["http"] is True
+
+
+def test_every_file_below_plugins_is_kept_from_that_scan() -> None:
+    """A module outside the ignored package must be a plugin in Airflow's sense."""
+    for file in (PROJECT / "plugins").rglob("*.py"):
+        assert file.is_relative_to(PROJECT / "plugins/dsar_airflow") or "AirflowPlugin" in file.read_text()
+
+
+@pytest.mark.parametrize("folder", ["include", "plugins", "dags"])
+def test_a_file_has_one_subject(folder: str) -> None:
+    """Past 300 lines two subjects live in it; and no name says nothing."""
+    files = list((PROJECT / folder).rglob("*.py"))
+    long = {str(file): n for file in files if (n := file.read_text().count("\n")) > MOST_LINES}
+    assert long == {}
+    assert not {file.stem for file in files} & {"utils", "helpers", "common", "manager", "misc"}
+
+
+def tracked() -> list[Path]:
+    """The files that are, or would be, in the repository."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=PROJECT,
+        capture_output=True,
+        check=True,
+    )
+    return [
+        file for name in listed.stdout.decode().split("\0") if name and (file := PROJECT / name).is_file()
+    ]
+
+
+MACHINE = re.compile(r"(?<![\w.])/(?:home|Users|work|root|shared)/[\w.-]+|\.\./shared")
+ELSEWHERE = {"Dockerfile", "docker-compose.yaml"}  # paths inside an image
+
+
+def test_no_path_of_a_machine_is_in_the_repository() -> None:
+    """A clone works anywhere."""
+    found = {}
+    for file in tracked():
+        if file.suffix in {".png", ".ico"} or file.name in ELSEWHERE or file == Path(__file__):
+            continue
+        if hits := MACHINE.findall(file.read_text(errors="replace")):
+            found[str(file.relative_to(PROJECT))] = hits
+    assert found == {}

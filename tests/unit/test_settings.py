@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from include.dsar.accounts import Account, AccountSettings
+from include.dsar.errors import ConfigurationError
+from include.dsar.model import IdentityKind
+from include.dsar.vendors import VENDORS, settings, vendor
+
+BESITOS = Account("besitos", "besitos")
+PARTNER: dict[str, object] = {"partner_id": "CwI606dZ"}
+
+
+def besitos(
+    extra: dict[str, object], secret: str | None = "s3cr3t", host: str | None = None
+) -> AccountSettings:
+    return settings(BESITOS, base_url=host, secret=secret, extra=PARTNER | extra)
+
+
+def test_vendor_facts() -> None:
+    """A connection that says only what it must has the vendor's own values."""
+    own = besitos({})
+    assert own.account == "besitos" and own.vendor == "besitos" and own.connection == "besitos_default"
+    assert own.base_url == "https://wall.besitos.ai"
+    assert own.secret.get_secret_value() == "s3cr3t"
+    assert own.partner_id == "CwI606dZ" and own.api_key is None and own.reply_to_email is None
+    assert (own.users_per_call, own.daily_quota) == (100, None)
+    assert (own.poll_min_seconds, own.poll_max_seconds, own.give_up_after_days) == (300, 3600, 7)
+    assert own.on_uncertain == "repeat"
+
+
+@pytest.mark.parametrize(
+    ("name", "on_uncertain", "quota", "days"),
+    [("batch", "ask", None, 20), ("id5", "next_day", 3000, 30), ("attentive", "repeat", None, 37)],
+)
+def test_other_vendors(name: str, on_uncertain: str, quota: int | None, days: float) -> None:
+    """Each vendor's own values are its facts."""
+    extra: dict[str, object] = {"api_key": "key", "partner_id": 173}
+    own = settings(Account(name, name), base_url=None, secret="s3cr3t", extra=extra)
+    assert (own.on_uncertain, own.daily_quota, own.give_up_after_days) == (on_uncertain, quota, days)
+    assert own.partner_id == "173"
+
+
+@pytest.mark.parametrize(
+    ("field", "given_value", "value"),
+    [
+        ("requests_per_second", "2.5", 2.5),
+        ("max_concurrency", "4", 4),
+        ("users_per_call", 10, 10),
+        ("daily_quota", "500", 500),
+        ("poll_min_seconds", "0.5", 0.5),
+        ("poll_max_seconds", 7200, 7200.0),
+        ("give_up_after_days", "14", 14.0),
+        ("on_uncertain", "HOLD", "hold"),
+        ("on_uncertain", "repeat", "repeat"),
+        ("on_uncertain", "", "repeat"),
+        ("users_per_call", "", 100),
+        ("users_per_call", None, 100),
+        ("reply_to_email", " DPO@example.com", "dpo@example.com"),
+        ("unknown_field", object(), None),
+    ],
+)
+def test_extra(field: str, given_value: object, value: object) -> None:
+    """What Extra says replaces the vendor's own value, numbers in strings too; a blank says nothing."""
+    assert getattr(besitos({field: given_value}), field, None) == value
+
+
+@pytest.mark.parametrize(
+    ("host", "base_url"),
+    [
+        (None, "https://wall.besitos.ai"),
+        ("", "https://wall.besitos.ai"),
+        ("http://127.0.0.1:8800/besitos/", "http://127.0.0.1:8800/besitos"),
+    ],
+)
+def test_base_url(host: str | None, base_url: str) -> None:
+    """A connection's host replaces the vendor's, without its last slash."""
+    assert besitos({}, host=host).base_url == base_url
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("requests_per_second", "leakme"),
+        ("requests_per_second", 0),
+        ("requests_per_second", True),
+        ("requests_per_second", "nan"),
+        ("requests_per_second", "inf"),
+        ("max_concurrency", "1.5"),
+        ("max_concurrency", 0),
+        ("users_per_call", [1]),
+        ("users_per_call", -1),
+        ("daily_quota", "leakme"),
+        ("poll_min_seconds", "inf"),
+        ("poll_max_seconds", {"leakme": 1}),
+        ("poll_max_seconds", 1),
+        ("poll_min_seconds", 1e12),
+        ("give_up_after_days", "1e300"),
+        ("on_uncertain", "leakme"),
+        ("on_uncertain", "ask"),
+        ("on_uncertain", 1),
+        ("partner_id", "leak\nme"),
+        ("partner_id", ".."),
+        ("partner_id", ["leakme"]),
+        ("reply_to_email", "leakme"),
+        ("reply_to_email", 1),
+    ],
+)
+def test_wrong_extra(field: str, value: object) -> None:
+    """A value that cannot be is told by the connection's and the field's name, and not shown."""
+    with pytest.raises(ConfigurationError) as caught:
+        besitos({field: value})
+    assert "besitos_default" in str(caught.value) and field in str(caught.value)
+    assert "leak" not in str(caught.value)
+
+
+@pytest.mark.parametrize("secret", [None, "", "  "])
+def test_missing_secret(secret: str | None) -> None:
+    """A missing secret says where to put it."""
+    with pytest.raises(
+        ConfigurationError, match="put the token into Password of the connection besitos_default"
+    ):
+        besitos({}, secret=secret)
+
+
+@pytest.mark.parametrize("secret", ["leak\nme", "leak\x00me", "leakmé"])
+def test_unusable_secret(secret: str) -> None:
+    """A secret that no header can carry is refused without being shown."""
+    with pytest.raises(ConfigurationError, match="Password") as caught:
+        besitos({}, secret=secret)
+    assert "leak" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "host", ["leakme.example", "ftp://leakme", "https://", "https://leakme?x", "http://[leakme"]
+)
+def test_unusable_host(host: str) -> None:
+    """A host that is no address is refused without being shown."""
+    with pytest.raises(ConfigurationError, match="Host") as caught:
+        besitos({}, host=host)
+    assert "leak" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "field"), [("besitos", "partner_id"), ("id5", "partner_id"), ("batch", "api_key")]
+)
+@pytest.mark.parametrize("extra", [{}, {"partner_id": "", "api_key": ""}])
+def test_missing_need(name: str, field: str, extra: dict[str, object]) -> None:
+    """What a vendor needs in Extra is named where it is missing."""
+    with pytest.raises(ConfigurationError, match=f"connection {name}_default: {field} is missing"):
+        settings(Account(name, name), base_url=None, secret="s3cr3t", extra=extra)
+
+
+def test_one_user_per_call() -> None:
+    """A vendor that takes one user in a call cannot be told to take more."""
+    with pytest.raises(ConfigurationError, match="users_per_call"):
+        settings(
+            Account("attentive", "attentive"), base_url=None, secret="s3cr3t", extra={"users_per_call": 2}
+        )
+
+
+def test_nothing_shown() -> None:
+    """Settings show no secret, no key and no partner."""
+    extra: dict[str, object] = {"partner_id": "leakme", "api_key": "leakme"}
+    shown = settings(BESITOS, base_url="https://leakme", secret="leakme", extra=extra)
+    assert "leakme" not in f"{shown} {shown!r}"
+
+
+def test_unknown_vendor() -> None:
+    """An unknown vendor is told with the known ones."""
+    with pytest.raises(ConfigurationError, match="besitos, batch, id5, attentive"):
+        vendor("besito")
+
+
+def test_identities() -> None:
+    """An account can hold what its vendor takes, and nothing else."""
+    partner_ids = Account("id5", "id5", identities=(IdentityKind.USER_ID,))
+    assert settings(partner_ids, base_url=None, secret="s3cr3t", extra=PARTNER).vendor == "id5"
+    phones = Account("besitos", "besitos", identities=(IdentityKind.PHONE,))
+    with pytest.raises(ConfigurationError, match="account besitos: Besitos takes no phone"):
+        settings(phones, base_url=None, secret="s3cr3t", extra=PARTNER)
+
+
+@given(
+    name=st.sampled_from(list(VENDORS)),
+    field=st.sampled_from(list(AccountSettings.model_fields)),
+    value=st.text() | st.integers() | st.floats() | st.booleans() | st.lists(st.text()),
+)
+def test_any_extra(name: str, field: str, value: object) -> None:
+    """Whatever Extra holds gives settings, or a ConfigurationError."""
+    extra: dict[str, object] = {"partner_id": "p", "api_key": "k"} | {field: value}
+    try:
+        settings(Account(name, name), base_url=None, secret="s3cr3t", extra=extra)
+    except ConfigurationError as error:
+        assert f"{name}_default" in str(error)
