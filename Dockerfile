@@ -9,6 +9,10 @@ RUN uv pip install --no-cache --require-hashes -r /opt/airflow/requirements.lock
 COPY --chown=airflow:0 include /opt/airflow/include
 COPY --chown=airflow:0 plugins /opt/airflow/plugins
 COPY --chown=airflow:0 dags /opt/airflow/dags
+COPY --chown=airflow:0 pyproject.toml LICENSE /opt/airflow/
+
+# As a distribution too, in place: so Airflow finds the vendors' connection types.
+RUN uv pip install --no-cache --no-deps --editable /opt/airflow
 
 # The project's root, so that DAGs and plugins can `from include.dsar import …`.
 ENV PYTHONPATH=/opt/airflow

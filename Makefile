@@ -49,8 +49,9 @@ clean: ## remove the environment and all local state: .venv, .dsar, caches
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last, so an interrupted installation is done again.
-$(ENVIRONMENT): requirements-dev.lock $(BIN)/uv
+$(ENVIRONMENT): requirements-dev.lock pyproject.toml $(BIN)/uv
 	$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python requirements-dev.lock
+	$(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python --editable .
 	@touch $@
 
 $(BIN)/uv:

@@ -103,6 +103,8 @@ def _defaults(home: Home, environ: Mapping[str, str]) -> dict[str, str]:
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
         "AIRFLOW__CORE__FERNET_KEY": home.secret("fernet_key"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        # The Test button of a connection; whoever reaches this UI may edit connections anyway.
+        "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
         # Each task process takes about 150 MB.
         "AIRFLOW__CORE__PARALLELISM": "8",
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),

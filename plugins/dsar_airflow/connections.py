@@ -25,7 +25,7 @@ from include.dsar.ledger.database import Database
 from include.dsar.source import Source
 from include.dsar.stages.account import AccountWork
 from include.dsar.storage import Storage
-from include.dsar.vendors import settings, vendor
+from include.dsar.vendors import VENDORS, settings, vendor
 from include.dsar.vendors.vendor import OnUncertain
 
 LEDGER = "dsar_db"
@@ -95,7 +95,15 @@ def held_accounts() -> list[str]:
 
 
 def account_settings(account: Account, connection: Connection) -> AccountSettings:
-    """The settings that a connection of type http gives an account. Raises ConfigurationError."""
+    """The settings that a connection, of the vendor's own type or of type http, gives an account.
+
+    Raises ConfigurationError.
+    """
+    if connection.conn_type in VENDORS and connection.conn_type != account.vendor:
+        raise ConfigurationError(
+            f"connection {account.connection} is of type {connection.conn_type}, "
+            f"and account {account.name} is one of {account.vendor}"
+        )
     return settings(
         account,
         base_url=_base_url(connection),

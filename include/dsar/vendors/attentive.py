@@ -10,7 +10,7 @@ from datetime import timedelta
 from urllib.parse import quote
 
 from include.dsar.accounts import AccountSettings
-from include.dsar.errors import ProtocolError
+from include.dsar.errors import JobUnknown, ProtocolError
 from include.dsar.model import Action, IdentityKind, State, Subject, Verdict
 from include.dsar.vendors.replies import answered, created, created_id
 from include.dsar.vendors.vendor import RUNNING, HttpReply, HttpRequest, JobStatus, OnUncertain, Vendor
@@ -46,6 +46,15 @@ class Attentive(Vendor):
     def read_created(self, reply: HttpReply) -> str:
         """The reply is the whole record, or on a newer page only its `id`."""
         return created_id(created(reply).get("id"))
+
+    def probe(self, settings: AccountSettings) -> HttpRequest:
+        return HttpRequest("GET", "/v1/me", _headers(settings))
+
+    def read_probe(self, reply: HttpReply) -> None:
+        try:
+            answered(reply).object()
+        except JobUnknown:
+            raise ProtocolError("HTTP 404") from None
 
     def status(self, settings: AccountSettings, job_id: str) -> HttpRequest:
         return HttpRequest("GET", f"{ROUTE}/{quote(job_id, safe='')}", _headers(settings))

@@ -88,6 +88,12 @@ class Batch(Vendor):
             return {}
         return {identifiers[0]: Result("data.zip", url=reply.object()["data_url"])}
 
+    def probe(self, settings: AccountSettings) -> HttpRequest:
+        return self.listing(settings)
+
+    def read_probe(self, reply: HttpReply) -> None:
+        self.read_listing(reply)
+
     def listing(self, settings: AccountSettings) -> HttpRequest:
         return HttpRequest("GET", _route(settings, "requests"), _headers(settings))
 

@@ -15,8 +15,10 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from include.dsar.accounts import AccountSettings
-from include.dsar.errors import ProtocolError
+from include.dsar.errors import JobUnknown, ProtocolError
 from include.dsar.model import Action, IdentityKind, Subject, Verdict
+
+NOBODYS_JOB = "00000000-0000-0000-0000-000000000000"  # RFC 9562's nil UUID
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,17 @@ class Vendor(ABC):
         Raises ConfigurationError and CredentialsRefused, VendorBusy, JobUnknown, ReplyLost or
         ProtocolError. An unknown status or shape raises: it is never taken for success.
         """
+
+    def probe(self, settings: AccountSettings) -> HttpRequest:
+        """A GET that changes nothing, and that only our credentials open: the status of nobody's job."""
+        return self.status(settings, NOBODYS_JOB)
+
+    def read_probe(self, reply: HttpReply) -> None:
+        """Returns where the vendor took our credentials; the same errors as `read_status` where not."""
+        try:
+            self.read_status(min(self.actions), reply)
+        except JobUnknown:
+            reply.object()  # any web server answers 404, but not in JSON
 
     def identifier_of(self, identifiers: Mapping[IdentityKind, str]) -> str:
         """The identifier by which a reply names the subject of a submission."""

@@ -133,13 +133,23 @@ def test_garbage_after_a_post(vendor: Vendor, reply: HttpReply) -> None:
 
 
 @every_vendor
+def test_probe(vendor: Vendor) -> None:
+    """It is a GET; a web server's own 404 is no answer of the vendor's, and a 401 is about credentials."""
+    assert vendor.probe(account_of(vendor)).method == "GET"
+    with pytest.raises((ProtocolError, ConfigurationError)):
+        vendor.read_probe(HttpReply(404, b"<html>Not Found</html>"))
+    with pytest.raises(CredentialsRefused):
+        vendor.read_probe(HttpReply(401, b""))
+
+
+@every_vendor
 @given(action=st.sampled_from(Action), reply=replies)
 @example(
     action=Action.ACCESS, reply=HttpReply(200, b'{"success":true,"request":{"status":"completed"},"data":1}')
 )
 def test_garbage_after_a_get(vendor: Vendor, action: Action, reply: HttpReply) -> None:
     """Whatever comes back from a GET is a standing, results, or one of the project's errors."""
-    readers: list[Any] = [lambda: vendor.read_status(action, reply)]
+    readers: list[Any] = [lambda: vendor.read_status(action, reply), lambda: vendor.read_probe(reply)]
     if Action.ACCESS in vendor.actions:
         readers.append(lambda: vendor.read_results(reply, ["a", "b"]))
     if vendor.on_uncertain is OnUncertain.ASK:

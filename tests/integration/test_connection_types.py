@@ -1,0 +1,163 @@
+"""The vendors' own connection types: the form that Airflow shows, and its Test button."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.models.connection import Connection
+from airflow.sdk import BaseHook
+from airflow.sdk.providers_manager_runtime import ProvidersManagerTaskRuntime
+
+from dsar_airflow.connections import account_settings
+from dsar_airflow.provider import get_provider_info
+from include.dsar.accounts import Account, AccountSettings
+from include.dsar.errors import ConfigurationError
+from include.dsar.vendors import NUMBERS, VENDORS, settings
+from include.dsar.vendors.vendor import Vendor
+from include.sandbox import Sandbox
+from include.sandbox.call import WRONG_ACCOUNT
+from tests.conftest import EXTRA
+
+TYPES = {each["connection-type"]: each for each in get_provider_info()["connection-types"]}
+# Airflow's own Test button takes the way that Airflow itself calls deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:ProvidersManager.hooks is deprecated")
+
+every_vendor = pytest.mark.parametrize("vendor", VENDORS.values(), ids=VENDORS)
+
+
+def pressed(
+    monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox, vendor: str, extra: dict[str, Any] | None = None,
+    **fields: Any,
+) -> tuple[bool, str]:  # fmt: skip
+    """What the Test button answers."""
+    given = {"conn_type": vendor, "host": sandbox.url, "password": "sandbox-secret"} | fields
+    given["extra"] = json.dumps({**EXTRA[vendor]} if extra is None else extra)
+    connection = Connection(conn_id="transient", **given)
+    monkeypatch.setenv("AIRFLOW_CONN_TRANSIENT", connection.get_uri())  # as the API server does
+    status, message = connection.test_connection()
+    return status, message
+
+
+@every_vendor
+def test_a_connection_that_works(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, vendor: Vendor) -> None:
+    """One call that changes nothing, and a sentence."""
+    assert pressed(monkeypatch, sandbox, vendor.name) == (True, f"{vendor.title} takes our credentials.")
+    assert sandbox.book() == []
+    assert sum(sandbox.calls()[vendor.name].values()) == 1
+
+
+@every_vendor
+def test_a_wrong_secret(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, vendor: Vendor) -> None:
+    """The sentence names Password and not the secret."""
+    works, sentence = pressed(monkeypatch, sandbox, vendor.name, password="wrong-secret")
+    assert not works
+    assert sentence.startswith(f"{vendor.title} refused our credentials (HTTP 40")
+    assert sentence.endswith("put a secret that is valid there into Password.")
+    assert "wrong-secret" not in sentence
+
+
+@every_vendor
+def test_nobody_at_the_host(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, vendor: Vendor) -> None:
+    """The sentence names Host, Port and Schema."""
+    works, sentence = pressed(monkeypatch, sandbox, vendor.name, host="http://127.0.0.1:1")
+    assert not works
+    assert sentence.startswith("No connection to the vendor")
+    assert sentence.endswith("check Host, Port and Schema.")
+
+
+@every_vendor
+@pytest.mark.parametrize("status", [200, 404, 405])
+def test_somebody_else_at_the_host(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, vendor: Vendor, status: int
+) -> None:
+    """A web page is not the vendor's API, whatever its status."""
+    body = "<html>Welcome to nginx</html>"
+    sandbox.inject("status", vendor=vendor.name, status=status, body=body, content_type="text/html")
+    works, sentence = pressed(monkeypatch, sandbox, vendor.name)
+    assert not works
+    assert "host" in sentence.lower()
+    assert "nginx" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("vendor", "field"), [("besitos", "partner_id"), ("batch", "api_key"), ("id5", "partner_id")]
+)
+def test_a_missing_field(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, vendor: str, field: str) -> None:
+    """It is named, and no call is made."""
+    works, sentence = pressed(monkeypatch, sandbox, vendor, extra={})
+    assert (works, sentence) == (False, f"Connection under test: {field} is missing in Extra.")
+    assert not any(sandbox.calls().values())
+
+
+def test_a_wrong_partner_id(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ID5 tells it from a wrong token."""
+    works, sentence = pressed(monkeypatch, sandbox, "id5", extra={"partner_id": WRONG_ACCOUNT})
+    assert (works, sentence[:24]) == (False, "ID5 does not know us so:")
+    assert sentence.endswith("look at partner_id.")
+
+
+def test_airflow_finds_the_types() -> None:
+    """Installed as a distribution, the project adds them to Airflow's own."""
+    hooks = ProvidersManagerTaskRuntime().hooks
+    for vendor in VENDORS.values():
+        hook = hooks[vendor.name]
+        assert hook is not None
+        assert (hook.hook_name, hook.connection_testable) == (vendor.title, True)
+
+
+@every_vendor
+def test_the_form_has_the_fields_of_the_account(vendor: Vendor) -> None:
+    """Each setting that fits the vendor; what is needed says so, what is left empty says what it means."""
+    fields = TYPES[vendor.name]["conn-fields"]
+    own = settings(
+        Account(vendor.name, vendor.name),
+        base_url=None,
+        secret="s",
+        extra={name: "1" for name in vendor.needs},
+    )
+    assert vendor.needs == {
+        name for name, field in fields.items() if field["description"].startswith("Needed.")
+    }
+    assert set(fields) <= set(AccountSettings.model_fields)
+    offered = {name for name in NUMBERS if getattr(own, name) is not None}
+    if vendor.users_per_call == 1:
+        offered.remove("users_per_call")
+    assert offered == fields.keys() & set(NUMBERS)
+    for name in offered:
+        assert fields[name]["description"].endswith(f"Empty: {getattr(own, name):g}.")
+    assert TYPES[vendor.name]["ui-field-behaviour"]["placeholders"]["host"].startswith(vendor.base_url)
+
+
+def test_a_connection_of_another_vendor_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its secret is never shown to the wrong vendor."""
+    monkeypatch.setenv("AIRFLOW_CONN_BESITOS_DEFAULT", json.dumps({"conn_type": "batch", "password": "t"}))
+    with pytest.raises(ConfigurationError, match="is of type batch, and account besitos is one of besitos"):
+        account_settings(Account("besitos", "besitos"), BaseHook.get_connection("besitos_default"))
+
+
+def test_a_secrets_backend(sandbox: Sandbox, tmp_path: Path, metadata_db: None) -> None:
+    """A connection that stands in a backend alone is found, with its type and Extra, and works."""
+    secrets = tmp_path / "connections.json"
+    given = {"conn_type": "id5", "host": sandbox.url, "password": "sandbox-secret", "extra": EXTRA["id5"]}
+    secrets.write_text(json.dumps({"id5_default": given}))
+    backend = "airflow.secrets.local_filesystem.LocalFilesystemBackend"
+    done = subprocess.run(
+        [sys.executable, "-m", "airflow", "connections", "test", "id5_default"],
+        env={
+            **os.environ,
+            "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
+            "AIRFLOW__SECRETS__BACKEND": backend,
+            "AIRFLOW__SECRETS__BACKEND_KWARGS": json.dumps({"connections_file_path": str(secrets)}),
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert "Connection success!" in done.stdout, done.stdout + done.stderr
+    assert sum(sandbox.calls()["id5"].values()) == 1
