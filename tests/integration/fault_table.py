@@ -73,6 +73,7 @@ class Fault:
     name: str
     variants: tuple[Mapping[str, Any], ...]
     cells: Mapping[str, Cell] = field(default_factory=dict)
+    on_repeat: bool = False  # it meets the second call: the reply to the first was lost
 
     def outcome(self, call: str, vendor: str) -> Outcome | None:
         cell = self.cells[call]
@@ -87,9 +88,10 @@ def _row(
     result: Cell = FETCHED_AGAIN,
     listed: Cell = ASKED_AGAIN,
     data: Cell = FETCHED_AGAIN,
+    on_repeat: bool = False,
 ) -> Fault:
     cells = {"create": create, "status": status, "result": result, "list": listed, "data": data}
-    return Fault(name, variants, cells)
+    return Fault(name, variants, cells, on_repeat)
 
 
 def _status(status: int, **fields: Any) -> Mapping[str, Any]:
@@ -155,6 +157,12 @@ FAULTS = (
     _row("401", _status(401), **TO_MEND_CELLS),
     _row("403", _status(403), **TO_MEND_CELLS),
     _row("403, ID5: the identifier's limit of the day", _id5_limit("email"), **ONLY_ID5),
+    _row(
+        "403, ID5: the identifier's limit of the day, once a reply was lost",
+        _id5_limit("email"),
+        on_repeat=True,
+        **{**ONLY_ID5, "create": {"id5": IN_DOUBT}, "status": None},
+    ),
     _row("403, ID5: the account's limit of the day", _id5_limit("partner"), **ONLY_ID5),
     _row("404", _status(404), create=TO_MEND, status=FORGOTTEN, result=GONE, listed=LIST_TO_MEND),
     _row("409", _status(409)),

@@ -265,7 +265,7 @@ async def test_a_batch_that_loses_every_reply(run: Run) -> None:
         run.advance(minutes=2)
     assert [len(entry.subjects) for entry in run.sandbox.book()] == [5]
     assert {row["batch_limit"] for row in rows(run.db)} == {10}
-    assert len(events(run.db)) == 5 * 4  # in doubt and planned again, twice
+    assert len(events(run.db)) == 5 * 5  # in doubt and planned again, twice, and then submitted
 
 
 @pytest.mark.asyncio

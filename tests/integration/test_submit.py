@@ -17,7 +17,8 @@ import pytest
 from include.dsar.errors import ConfigurationError, CredentialsRefused, VendorUnavailable
 from include.dsar.ledger import database, submitting
 from include.dsar.ledger.database import Database
-from include.dsar.model import Action, IdentityKind
+from include.dsar.ledger.transitions import Move, move
+from include.dsar.model import Action, IdentityKind, State
 from include.dsar.stages import settle
 from include.dsar.stages import submit as submit_module
 from include.dsar.stages.submit import Submitted, submit
@@ -169,7 +170,7 @@ async def test_a_lost_reply_is_uncertain_until_batch_was_asked(
         assert states(db) == {"slow-1": "uncertain"}
         clock.advance(seconds=61)
         await run("batch", clock)
-        assert reasons(db)[1:] == [("uncertain", "planned", settle.NOT_FOUND)]
+        assert reasons(db)[1:2] == [("uncertain", "planned", settle.NOT_FOUND)]
     assert states(db) == {"slow-1": "submitted"}
     (job,) = taken(sandbox, "batch")
     assert rows(db)[0]["job_id"] == job.job_id
@@ -210,8 +211,12 @@ async def test_besitos_and_attentive_are_sent_again_after_a_pause(
     clock.advance(seconds=31)
     await run(account, clock)
     assert (states(db), len(taken(sandbox, account))) == ({"u1": "submitted"}, 2)
-    assert reasons(db)[1:] == [("uncertain", "planned", settle.REPEATED)]
-    assert rows(db)[0]["attempts"] == 2
+    sent_again = f"{submit_module.AFTER_DOUBT}: {reasons(db)[0][2]}"
+    assert reasons(db)[1:] == [
+        ("uncertain", "planned", settle.REPEATED),
+        ("submitting", "submitted", sent_again),
+    ]
+    assert (rows(db)[0]["attempts"], rows(db)[0]["reason"]) == (2, sent_again)
 
 
 async def test_id5_is_asked_again_on_the_next_utc_day(db: Database, sandbox: Sandbox, run: Run) -> None:
@@ -226,7 +231,58 @@ async def test_id5_is_asked_again_on_the_next_utc_day(db: Database, sandbox: San
     forward(sandbox, clock, hours=2)
     await run("id5", clock)
     assert set(states(db).values()) == {"submitted"}
-    assert reasons(db)[1:] == [("uncertain", "planned", settle.NEXT_DAY)]
+    assert reasons(db)[1:] == [
+        ("uncertain", "planned", settle.NEXT_DAY),
+        ("submitting", "submitted", f"{submit_module.AFTER_DOUBT}: {reasons(db)[0][2]}"),
+    ]
+
+
+async def test_id5s_limit_on_a_repeat_says_that_the_lost_call_was_taken(
+    db: Database, sandbox: Sandbox, run: Run
+) -> None:
+    """It stays in doubt until a later day's job confirms it; the events and the final reason say so."""
+    one_each(db, "id5", "a@example.com", kind=IdentityKind.EMAIL)
+    sandbox.inject("empty", vendor="id5", route="create")
+    clock = at_noon(sandbox)
+    await run("id5", clock)
+    clock.advance(hours=13)  # our next day begins before the vendor's
+    for _ in range(2):
+        done = await run("id5", clock)
+        assert set(states(db).values()) == {"uncertain"}
+    assert (done.uncertain, sandbox.calls()["id5"]["create"]) == (0, 2)
+    taken_today = f"HTTP 403, code api_rate_limit_error: {submit_module.PROBABLY_TAKEN}"
+    forward(sandbox, clock, days=1)
+    sandbox.inject("status", vendor="id5", route="create", status=429)
+    await run("id5", clock)
+    assert set(states(db).values()) == {"planned"}
+    forward(sandbox, clock, minutes=5)
+    await run("id5", clock)
+    (found,) = rows(db)
+    confirmed = f"{submit_module.AFTER_DOUBT}: {taken_today}"
+    assert (found["state"], found["attempts"], found["reason"]) == ("submitted", 4, confirmed)
+    assert found["job_id"] == sandbox.book()[-1].job_id
+    assert reasons(db)[1:] == [
+        ("uncertain", "planned", settle.NEXT_DAY),
+        ("submitting", "uncertain", taken_today),
+        ("uncertain", "planned", settle.NEXT_DAY),
+        ("submitting", "planned", "HTTP 429, code internal_id5_error"),
+        ("submitting", "submitted", confirmed),
+    ]
+
+
+async def test_a_doubt_ends_with_its_job(db: Database, sandbox: Sandbox, run: Run) -> None:
+    """Tried again after it failed, ID5's limit of the day speaks of the job that we know."""
+    one_each(db, "id5", "a@example.com", kind=IdentityKind.EMAIL)
+    sandbox.inject("empty", vendor="id5", route="create")
+    clock = at_noon(sandbox)
+    await run("id5", clock)
+    forward(sandbox, clock, hours=13)
+    await run("id5", clock)
+    (found,) = rows(db)
+    for leave, to in ((State.SUBMITTED, State.FAILED), (State.FAILED, State.PLANNED)):
+        assert move(db, [Move(found["id"], to, "no")], leave=leave, now=clock())
+    await run("id5", clock)
+    assert reasons(db)[-1] == ("submitting", "planned", "HTTP 403, code api_rate_limit_error")
 
 
 @pytest.mark.parametrize("account", ["besitos", "batch", "id5", "attentive"])

@@ -97,6 +97,15 @@ def goes_on_at(case: Case, outcome: Outcome, fault: Fault) -> timedelta:
     return told.PAUSE if "Retry-After" in fault.name else timedelta(seconds=6)
 
 
+async def lose_a_reply(case: Case) -> None:
+    """The submission is in doubt, and the time has come to send it again."""
+    case.inject("create", {"kind": "reset_after"})
+    await case.submit()
+    assert (case.state, case.taken) == ("uncertain", 1)
+    case.recover()
+    case.advance(goes_on_at(case, told.IN_DOUBT, FAULTS[0]))
+
+
 @pytest.mark.asyncio
 @pytest.mark.parametrize(("fault", "vendor", "variant", "outcome"), rows("create"))
 async def test_create(
@@ -104,6 +113,8 @@ async def test_create(
 ) -> None:
     """A call that fails is sent again only when it surely was not taken, or with a reason on record."""
     case = new_case(vendor, Action.ERASURE)
+    if fault.on_repeat:
+        await lose_a_reply(case)
     address = case.inject("create", variant)
     error = await case.submit(address)
     was_taken = case.taken

@@ -23,6 +23,7 @@ class Claim:
     action: Action
     batch_limit: int | None
     subject: Subject
+    doubt: str | None = None  # why an earlier call may have been taken, where one may have been
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def claim(
         _CLAIM, {"account": account, "worker": worker, "limit": limit, "now": now, "requests": requests}
     ).fetchall()
     rows.sort(key=lambda row: (row["due_at"], row["id"]))
-    return [Claim(Action(row["action"]), row["batch_limit"], _subject(row)) for row in rows]
+    return [Claim(Action(row["action"]), row["batch_limit"], _subject(row), row["doubt"]) for row in rows]
 
 
 def share_jobs(db: Database, account: str, *, now: datetime, requests: Sequence[int] | None) -> int:
@@ -140,6 +141,8 @@ WITH me AS MATERIALIZED (SELECT (random() * 2147483646)::int AS worker)
 SELECT worker FROM me WHERE pg_advisory_lock(%(lock)s, worker) IS NOT NULL
 """
 
+# A doubt ends with the job that was found or made for it, whatever became of that. Calls that were
+# surely not taken leave it as it is.
 # Of several requests that ask the same for the same person, one is sent at a time; the others share
 # its job (_SHARED), or are sent once it has ended. OFFSET 0 and the scalar sub-selects keep PostgreSQL
 # from joining all that is planned before it takes the first `limit`: with 100,000 planned a claim would
@@ -169,7 +172,12 @@ UPDATE dsar.submission s
        changed_at = %(now)s, reason = NULL
   FROM chosen, dsar.request r
  WHERE s.id = chosen.id AND r.id = s.request AND s.state = 'planned'
-RETURNING s.id, s.due_at, s.identifiers, s.batch_limit, r.action, r.regulation, r.request_id
+RETURNING s.id, s.due_at, s.identifiers, s.batch_limit, r.action, r.regulation, r.request_id,
+          CASE WHEN s.attempts > 1 THEN (
+              SELECT CASE e.enters WHEN 'uncertain' THEN e.reason END FROM dsar.event e
+               WHERE e.request = s.request AND e.submission = s.id
+                 AND (e.enters = 'uncertain' OR e.leaves IN ('submitted', 'failed', 'completed'))
+               ORDER BY e.id DESC LIMIT 1) END AS doubt
 """
 
 _SHARED = """

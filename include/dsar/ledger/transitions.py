@@ -14,8 +14,8 @@
     failed ──► planned                                                a person asked for it
     completed ──► planned                                             likewise, its result being sealed
 
-Every move is guarded by the state that it leaves. What departs from the ordinary way also leaves
-a row in `dsar.event`, in the same statement.
+Every move is guarded by the state that it leaves. What departs from the ordinary way, or has a
+reason, also leaves a row in `dsar.event`, in the same statement.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ TRANSITIONS = {
     State.COMPLETED: {State.PLANNED},
 }
 
-ORDINARY = {  # tells no more than the times in the row itself
+ORDINARY = {  # without a reason it tells no more than the times in the row itself
     (State.PLANNED, State.SUBMITTING),
     (State.SUBMITTING, State.SUBMITTED),
     (State.SUBMITTED, State.READY),
@@ -100,7 +100,7 @@ def move(
             "file_name": [m.file and m.file.name for m in moves],
             "file_sha256": [m.file and m.file.sha256 for m in moves],
             "file_bytes": [m.file and m.file.bytes for m in moves],
-            "noteworthy": [(leave, m.to) not in ORDINARY for m in moves],
+            "noteworthy": [m.reason is not None or (leave, m.to) not in ORDINARY for m in moves],
         },
     ).fetchall()
     return {row["id"] for row in rows}

@@ -20,7 +20,11 @@ CLAIM_SECONDS = 2  # of calls at the account's full rate
 @dataclass(frozen=True)
 class Call:
     action: Action
-    subjects: tuple[Subject, ...]
+    claims: tuple[Claim, ...]
+
+    @property
+    def subjects(self) -> tuple[Subject, ...]:
+        return tuple(claim.subject for claim in self.claims)
 
 
 class Calls:
@@ -29,7 +33,7 @@ class Calls:
     def __init__(self, work: AccountWork, worker: int) -> None:
         self._work, self._worker = work, worker
         self._ready: deque[Call] = deque()
-        self._partial: dict[tuple[Action, int], list[Subject]] = defaultdict(list)
+        self._partial: dict[tuple[Action, int], list[Claim]] = defaultdict(list)
         self._claiming = asyncio.Lock()
         self._closed = False
         self.quota_used = False
@@ -50,7 +54,7 @@ class Calls:
     def close(self) -> list[Subject]:
         """Hands out no further call. Returns what was claimed and will not be sent."""
         unsent = [subject for call in self._ready for subject in call.subjects]
-        unsent += [subject for subjects in self._partial.values() for subject in subjects]
+        unsent += [claim.subject for claims in self._partial.values() for claim in claims]
         self._ready.clear()
         self._partial.clear()
         self._closed = True
@@ -70,9 +74,9 @@ class Calls:
         for claim in claims:
             self._add(claim)
         if len(claims) < limit or limit == 0:
-            for (action, _), subjects in self._partial.items():
-                if subjects:
-                    self._ready.append(Call(action, tuple(subjects)))
+            for (action, _), waiting in self._partial.items():
+                if waiting:
+                    self._ready.append(Call(action, tuple(waiting)))
             self._partial.clear()
             self._closed = True
 
@@ -81,7 +85,7 @@ class Calls:
         most = self._work.settings.users_per_call
         size = min(most, claim.batch_limit or most)
         waiting = self._partial[claim.action, size]
-        waiting.append(claim.subject)
+        waiting.append(claim)
         if len(waiting) >= size:
             self._ready.append(Call(claim.action, tuple(waiting)))
             waiting.clear()

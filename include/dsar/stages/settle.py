@@ -1,7 +1,8 @@
 """Settling what is uncertain: did the vendor take the call whose reply was lost?
 
 ask        the vendor lists what it has: found there, or (once a pause is over) sent again
-next_day   sent again on the next UTC day, when the vendor's limit for the identifier is over
+next_day   sent again on the next UTC day, when the vendor's limit for the identifier is over; also where
+           that limit told that the lost call was probably taken: only a job that we know is asked and ends
 repeat     sent again after a pause: repeating the call does no harm
 hold       a person decides
 """
@@ -31,7 +32,7 @@ CLOCK_SKEW = timedelta(minutes=2)  # between the vendor's clock and ours
 FOUND = "found in the vendor's list"
 NOT_FOUND = "its reply was lost and the vendor's list does not hold it: sent again"
 REPEATED = "its reply was lost: sent again after a pause, which does no harm here"
-NEXT_DAY = "its reply was lost: sent again on the next UTC day"
+NEXT_DAY = "in doubt: sent again on the next UTC day, where a job of its own confirms it"
 
 
 async def settle(work: AccountWork) -> datetime | None:

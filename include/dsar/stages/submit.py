@@ -37,6 +37,8 @@ BACKOFF = timedelta(seconds=5)  # after a call that was not taken, where the ven
 BATCH_SHRINKS_BY = 10  # what a refused batch held is sent again in batches of a tenth
 
 QUOTA_USED = "the quota of the day is used up"
+PROBABLY_TAKEN = "the vendor has had this identifier today, probably by the call whose reply was lost"
+AFTER_DOUBT = "sent again, since an earlier call was in doubt"
 
 
 @dataclass(frozen=True)
@@ -155,9 +157,12 @@ class _Submit:
         except Refused as error:
             self._strikes = 0
             return _refused(call, error)
-        except (AccountQuota, IdentifierQuota) as error:
+        except IdentifierQuota as error:
             self._strikes = 0
-            self._quota_used = self._quota_used or isinstance(error, AccountQuota)
+            return _had_today(call, error, tomorrow=next_utc_day(work.clock()))
+        except AccountQuota as error:
+            self._strikes = 0
+            self._quota_used = True
             return _moves(call, State.PLANNED, str(error), not_before=next_utc_day(work.clock()))
         except NotTaken as error:
             if isinstance(error, VendorBusy):
@@ -175,7 +180,11 @@ class _Submit:
             return _moves(call, State.UNCERTAIN, f"its reply could not be read ({type(error).__name__})")
         self._strikes = 0
         self._refusals.answered()
-        return _moves(call, State.SUBMITTED, job_id=job_id)
+        reasons = (claim.doubt and f"{AFTER_DOUBT}: {claim.doubt}" for claim in call.claims)
+        return [
+            Move(subject.submission, State.SUBMITTED, reason, job_id=job_id)
+            for subject, reason in zip(call.subjects, reasons, strict=True)
+        ]
 
     def _strike(self, error: DsarError, strikes: int) -> None:
         self._strikes += strikes
@@ -252,6 +261,17 @@ def _moves(
             untried=untried,
         )
         for s in call.subjects
+    ]
+
+
+def _had_today(call: Call, error: IdentifierQuota, *, tomorrow: datetime) -> list[Move]:
+    """The vendor has had a call for this identifier today. Where an earlier one of ours is in doubt, it
+    probably was that one, and stays in doubt: only a job of its own confirms it."""
+    return [
+        Move(c.subject.submission, State.UNCERTAIN, f"{error}: {PROBABLY_TAKEN}")
+        if c.doubt
+        else Move(c.subject.submission, State.PLANNED, str(error), not_before=tomorrow)
+        for c in call.claims
     ]
 
 
