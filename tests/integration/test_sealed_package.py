@@ -236,6 +236,42 @@ async def test_a_try_that_broke_off_after_sealing_is_finished(
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("later", [SEAL, None], ids=["sealing", "no_longer_sealing"])
+async def test_another_try_after_sealing_broke_off_asks_again_for_what_is_sealed(
+    dsn: str,
+    db: Database,
+    sandbox: Sandbox,
+    bring_to_package: BringToPackage,
+    package: Stage,
+    tmp_path: Path,
+    broken_off: Callable[[], Any],
+    later: Seal | None,
+) -> None:
+    """The rest is there, the sealed part nowhere else: its vendor is asked once more, on record, and
+    the next run closes the request with both."""
+    sandbox.inject("body", vendor="batch", route="status", body=REFUSED_AT_BATCH)
+    await bring_to_package()
+    with broken_off(), pytest.raises(psycopg.errors.RaiseException):
+        package(SEAL).run()
+    await bring_to_package(retry_failed=True)
+    done = package(later).run()
+    assert (done.asked_again, done.not_delivered, source_rows(dsn)["a-1"]["status"]) == (1, 0, "in_progress")
+    await bring_to_package()
+    package(later).run()
+    assert source_rows(dsn)["a-1"]["status"] == "completed"
+    folder = tmp_path / "storage"
+    assert stored(folder) == {SEALED if later else PLAIN, RECEIPT}
+    if later:
+        assert data_of(sealed_members(folder)) == {"besitos", "batch"}
+    assert [entry.vendor for entry in sandbox.book()] == ["besitos", "batch", "batch", "besitos"]
+    events = db.execute("SELECT leaves, reason FROM dsar.event WHERE enters = 'planned' ORDER BY id")
+    assert [(row["leaves"], row["reason"]) for row in events] == [
+        ("failed", "a person asked for another try"),
+        ("completed", closing.SEALED),
+    ]
+
+
+@pytest.mark.asyncio
 async def test_a_lost_result_is_not_taken_for_a_sealed_one(
     db: Database,
     sandbox: Sandbox,
@@ -244,16 +280,34 @@ async def test_a_lost_result_is_not_taken_for_a_sealed_one(
     package: Stage,
     tmp_path: Path,
 ) -> None:
-    """The sealed package of an earlier closing does not stand for a result that came in since."""
+    """The sealed package of an earlier closing does not stand for results that came in since: they are
+    asked for once more."""
     sandbox.inject("body", vendor="batch", route="status", body=REFUSED_AT_BATCH)
     await bring_to_package()
     package(SEAL).run()
     await bring_to_package(retry_failed=True)
     storage.remove_tree("work/a-1")
+    assert package(SEAL).run().asked_again == 1
+    assert data_of(sealed_members(tmp_path / "storage")) == {"besitos"}
+    assert set(submissions(db).values()) == {"planned", "not_applicable"}
+    await bring_to_package()
+    package(SEAL).run()
+    assert data_of(sealed_members(tmp_path / "storage")) == {"besitos", "batch"}
+
+
+@pytest.mark.asyncio
+async def test_a_result_that_nobody_sealed_is_not_asked_for_again(
+    sandbox: Sandbox, bring_to_package: BringToPackage, package: Stage, tmp_path: Path
+) -> None:
+    """Where results are missing and nothing says why, as after a wrong dsar_storage_uri, the task is
+    red: mended, it delivers them."""
+    await bring_to_package()
+    elsewhere = (tmp_path / "storage" / "work").rename(tmp_path / "elsewhere")
     with pytest.raises(NotDelivered):
         package(SEAL).run()
-    assert data_of(sealed_members(tmp_path / "storage")) == {"besitos"}
-    assert set(submissions(db).values()) == {"completed", "not_applicable"}
+    elsewhere.rename(tmp_path / "storage" / "work")
+    assert package(SEAL).run().completed == 1
+    assert [entry.vendor for entry in sandbox.book()] == ["besitos", "batch"]
 
 
 @pytest.mark.asyncio

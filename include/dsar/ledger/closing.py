@@ -10,6 +10,7 @@ from typing import Any
 
 from include.dsar.errors import TransitionLost
 from include.dsar.ledger.database import Database
+from include.dsar.ledger.transitions import Move, move
 from include.dsar.model import (
     AccountRecord,
     Action,
@@ -20,6 +21,8 @@ from include.dsar.model import (
     Status,
     SubmissionRecord,
 )
+
+SEALED = "its result was sealed before the request could be closed, and nobody here can open that"
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,19 @@ def close(db: Database, closed: Sequence[Closed], *, now: datetime) -> None:
         if db.execute(_CLOSE, parameters).rowcount != len(closed):
             raise TransitionLost("a request that was to be closed is not open any more")
         db.execute(_ERASE, {"ids": parameters["id"]})
+
+
+def ask_again(db: Database, request: int, file_paths: Sequence[str], *, now: datetime) -> None:
+    """Plans the submissions once more whose results lay at these paths.
+
+    Raises TransitionLost where the request was closed in the meantime.
+    """
+    with db.transaction():
+        rows = db.execute(_WITH_RESULT, {"request": request, "paths": list(file_paths)}).fetchall()
+        moves = [Move(row["id"], State.PLANNED, SEALED) for row in rows]
+        moved = move(db, moves, leave=State.COMPLETED, now=now)
+        if len(moved) != len(file_paths):
+            raise TransitionLost("a request whose result was to be collected once more is not open any more")
 
 
 def news(db: Database, *, limit: int, after: int = 0) -> list[News]:
@@ -193,6 +209,12 @@ UPDATE dsar.request r
 
 _ERASE = """
 UPDATE dsar.submission SET identifiers = NULL WHERE request = ANY(%(ids)s) AND identifiers IS NOT NULL
+"""
+
+_WITH_RESULT = """
+SELECT s.id FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
+ WHERE r.id = %(request)s AND r.status = 'in_progress'
+   AND s.state = 'completed' AND s.file_path = ANY(%(paths)s)
 """
 
 _NEWS = """

@@ -12,7 +12,7 @@
        └──► not_applicable
     ready ──► no_data | failed                                        the result says nothing, or is lost
     failed ──► planned                                                a person asked for it
-    completed ──► planned                                             likewise, its result being sealed
+    completed ──► planned                                             its result, needed again, is sealed
 
 Every move is guarded by the state that it leaves. What departs from the ordinary way, or has a
 reason, also leaves a row in `dsar.event`, in the same statement.

@@ -36,6 +36,7 @@ class Delivered:
     completed: int = 0
     partial: int = 0
     failed: int = 0
+    asked_again: int = 0  # a result is in a sealed package that nobody here can open
     not_delivered: int = 0
     source_told: int = 0
 
@@ -83,9 +84,16 @@ class Package:
             told = str(error) if isinstance(error, DsarError) else type(error).__name__
             log.error("request %s could not be delivered: %s", record.request_id, told)
             return None
+        if uri is None:
+            result.asked_again += 1
+            log.warning(
+                "request %s: a result is sealed already: its vendor is asked again", record.request_id
+            )
+            return None
         return Closed(record.id, record.status, record.status_reason, uri)
 
-    def _write(self, record: RequestRecord, closed_at: datetime) -> str:
+    def _write(self, record: RequestRecord, closed_at: datetime) -> str | None:
+        """Where it was written; None where a vendor has to be asked again first."""
         folder = f"requests/{record.request_id}"
         plain, written = f"{folder}/package.zip", f"{folder}/receipt.json"
         sealed = plain + SUFFIX
@@ -96,8 +104,11 @@ class Package:
                     write_package(out, record, closed_at, lambda file: self._open(file, record, plain))
             self.storage.write(written, receipt(record, closed_at))
         except FileNotFoundError:
-            if not self._is_sealed(record, sealed, written):
+            if not self.storage.exists(sealed):
                 raise
+            if not self._is_sealed(record, written):
+                self._ask_again(record)
+                return None
             package, other = sealed, plain
         if record.action is Action.ACCESS:
             self.storage.remove(other)
@@ -107,17 +118,24 @@ class Package:
     def _sealing(self, target: StorageWriter) -> AbstractContextManager[Target]:
         return self.seal.sealing(target) if self.seal else nullcontext(target)
 
-    def _is_sealed(self, record: RequestRecord, sealed: str, written: str) -> bool:
+    def _is_sealed(self, record: RequestRecord, written: str) -> bool:
         """Whether an earlier try sealed all of this, and broke off before the ledger knew.
 
         We cannot open what it sealed. But its receipt, written next, says what that is; what was
         collected went only then.
         """
-        if not (self.storage.exists(sealed) and self.storage.exists(written)):
+        if not self.storage.exists(written):
             return False
         with self.storage.open(written) as file:
             earlier = file.read()
         return earlier == receipt(record, datetime.fromisoformat(json.loads(earlier)["closed_at"]))
+
+    def _ask_again(self, record: RequestRecord) -> None:
+        """An earlier try sealed what had been collected by then, broke off, and a person asked for
+        another try of the rest: the two can only come together if the first is collected once more."""
+        files = [one.file for one in packaged_files(record)]
+        lost = [file.path for file in files if not self.storage.exists(file.path)]
+        closing.ask_again(self.db, record.id, lost, now=self.clock())
 
     def _open(self, file: CollectedFile, record: RequestRecord, package: str) -> BinaryIO:
         """A collected file, or its copy in the plain package of an earlier try."""
