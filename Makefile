@@ -5,10 +5,13 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 SEED := 1
 COUNT := 500
+CASES :=
+SCALE := 1
+DOCS :=
 ENVIRONMENT := .venv/.synced
 
 .DEFAULT_GOAL := help
-.PHONY: help environment demo up test crash faults fuzz lint lock clean
+.PHONY: help environment demo up test bench crash faults fuzz lint lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -23,6 +26,9 @@ up: $(ENVIRONMENT) ## the stack in the foreground, UI on 127.0.0.1:8080; Ctrl-C 
 
 test: lint ## lint and all tests
 	$(BIN)/python -m pytest
+
+bench: $(ENVIRONMENT) ## CASES= SCALE=1: performance beside the best that can be had; half an hour
+	$(BIN)/python -m tests.bench --scale $(SCALE) $(if $(DOCS),--docs) $(CASES)
 
 crash: $(ENVIRONMENT) ## SEED=1 COUNT=500: kill a run beside every step, then COUNT pairs of steps; an hour
 	SEED=$(SEED) COUNT=$(COUNT) $(BIN)/python -m pytest -s tests/crash/every_step.py

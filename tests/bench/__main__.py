@@ -1,0 +1,105 @@
+"""`make bench`: runs the cases, one after another, and tells their figures as a table and as JSON.
+
+    make bench                              all of them, 25 minutes on two quiet cores
+    make bench CASES="package intake"       some
+    make bench SCALE=0.1                    small, to try a change: no figures to quote
+    make bench DOCS=1                       also writes tables and plots into docs/performance.md
+
+The JSON keeps the latest figures of every case, whichever were run now.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import platform
+import shutil
+import tempfile
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from include.stack.home import PROJECT, Home
+from tests.bench import page
+from tests.bench.case import Case, Outcome
+from tests.bench.cases import ALL
+from tests.bench.stand import Stand, standing
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make bench", description="Measures, side by side with the best.")
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"some of: {', '.join(ALL)}")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="of the cases' sizes; 1 for figures to quote"
+    )
+    parser.add_argument("--repeats", type=int, default=3, help="pairs of runs, of which the median is told")
+    parser.add_argument("--json", type=Path, default=PROJECT / ".dsar/bench.json")
+    parser.add_argument("--docs", action="store_true", help="write the figures into docs/performance.md")
+    given = parser.parse_args()
+    unknown = set(given.cases) - set(ALL)
+    if unknown:
+        parser.error(f"no such case: {', '.join(sorted(unknown))}; there are {', '.join(ALL)}")
+    if given.docs and given.scale != 1:
+        parser.error("only figures of scale 1 go into the page")
+    results = json.loads(given.json.read_text()) if given.json.exists() else {}
+    scratch = Path(tempfile.mkdtemp(prefix="dsar-bench-"))
+    try:
+        with standing(Home(scratch / "home"), given.scale, given.repeats) as stand:
+            for name in given.cases or ALL:
+                results[name] = run(importlib.import_module(f"tests.bench.cases.{name}"), stand)
+                given.json.parent.mkdir(parents=True, exist_ok=True)
+                given.json.write_text(json.dumps(results, indent=1) + "\n")
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    print("\n" + page.table({name: results[name] for name in ALL if name in results}))
+    if given.docs:
+        page.write(results)
+
+
+def run(case: Case, stand: Stand) -> dict[str, Any]:
+    print(f"\n{case.NAME}: {case.SENTENCE}\n    compared with {case.COMPARED_WITH}", flush=True)
+    began = time.monotonic()
+    outcome = case.run(stand)
+    took = time.monotonic() - began
+    for figure in outcome.figures:
+        print(f"    {page.figure_line(asdict(figure) | {'met': figure.met})}")
+    print(f"    took {took:.0f} s", flush=True)
+    return _as_json(case, outcome, stand, took)
+
+
+def _as_json(case: Case, outcome: Outcome, stand: Stand, took: float) -> dict[str, Any]:
+    return {
+        "sentence": case.SENTENCE,
+        "compared_with": case.COMPARED_WITH,
+        "figures": [asdict(figure) | {"met": figure.met} for figure in outcome.figures],
+        "detail": outcome.detail,
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(took),
+        "scale": stand.scale,
+        "repeats": stand.repeats,
+        "machine": machine(),
+    }
+
+
+def machine() -> str:
+    """What the figures were measured on, in a line."""
+    model = "unknown processor"
+    if (info := Path("/proc/cpuinfo")).exists():
+        names = [
+            line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line
+        ]
+        model = names[0] if names else model
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    return (
+        f"{cores} cores ({model}), {memory:.0f} GB, {platform.system()} {platform.release().partition('-')[0]}, "
+        f"Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}"
+    )
+
+
+if __name__ == "__main__":
+    main()

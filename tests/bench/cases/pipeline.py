@@ -1,0 +1,104 @@
+"""Submit, await and collect beside a bare script that makes the same calls."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from tests.bench import bare_script, deployment, people
+from tests.bench.bare_script import Script
+from tests.bench.case import Figure, Outcome, say
+from tests.bench.deployment import Deployment
+from tests.bench.meter import Measured, measure
+from tests.bench.stand import Stand, VendorServer
+
+NAME = "pipeline"
+SENTENCE = (
+    "submit, await and collect 10,000 requests, half access and half erasure, at four accounts; "
+    "vendor latency 50 ms, no rate limit"
+)
+COMPARED_WITH = "a bare asyncio script with the same calls and concurrency, no ledger, no checks, plain files"
+
+REQUESTS = 10_000
+LATENCY = 0.05
+JOB_SECONDS = 0.5
+CONCURRENCY = 32
+EXTRA = {
+    "requests_per_second": deployment.NO_LIMIT,
+    "max_concurrency": CONCURRENCY,
+    "poll_min_seconds": 0.5,
+    "poll_max_seconds": 5,
+}
+
+
+def run(stand: Stand) -> Outcome:
+    count = stand.count(REQUESTS)
+    runs: list[dict[str, Any]] = []
+    with stand.template(lambda url: plan(url, count)) as planned:
+        with stand.vendors(latency=LATENCY, job_seconds=JOB_SECONDS) as vendors:
+            for _ in range(stand.repeats):
+                runs.append(
+                    {"ours": _ours(stand, planned, vendors), "script": _script(stand, count, vendors)}
+                )
+    return Outcome(
+        [
+            Figure("wall time", _ratio(runs, "wall"), target=1.25),
+            Figure("processor time", _ratio(runs, "processor"), target=2),
+            Figure("wall time of ours", median(r["ours"]["wall"] for r in runs), "s"),
+            Figure("processor time of ours", median(r["ours"]["processor"] for r in runs), "s"),
+            Figure("processor time of the script", median(r["script"]["processor"] for r in runs), "s"),
+            Figure("vendor server busy", 100 * max(r["ours"]["counted"]["busy"] for r in runs), "%"),
+        ],
+        {"requests": count, "runs": runs},
+    )
+
+
+def plan(url: str, count: int) -> None:
+    people.insert(url, people.half_access(count))
+    deployment.take_in(url)
+
+
+def _ours(stand: Stand, planned: str, vendors: VendorServer) -> dict[str, Any]:
+    with stand.ledger(planned) as ledger, stand.folder() as folder:
+        vendors.reset()
+        done = measure(deployment.pass_on, Deployment(ledger, vendors.url, folder, EXTRA))
+        return _told("ours", done, vendors.told())
+
+
+def _script(stand: Stand, count: int, vendors: VendorServer) -> dict[str, Any]:
+    with stand.folder() as folder:
+        vendors.reset()
+        listed = _listed(folder / "people.json", count)
+        done = measure(bare_script.pass_on, Script(vendors.url, listed, folder, CONCURRENCY))
+        return _told("script", done, vendors.told())
+
+
+def _listed(path: Path, count: int) -> Path:
+    """The same people, for the script."""
+    listed = [
+        {
+            "access": kind == "access",
+            "id": ids[0],
+            "email": email and email[0],
+            "phone": phone and phone[0],
+        }
+        for _, kind, _, _, email, phone, ids, *_ in people.half_access(count)
+    ]
+    path.write_text(json.dumps(listed))
+    return path
+
+
+def _told(who: str, done: Measured, counted: Mapping[str, Any]) -> dict[str, Any]:
+    say(
+        f"{who}: {done.wall:.1f} s, processor {done.processor:.1f} s; vendor server busy "
+        f"{counted['busy']:.0%}, its replies {counted['late_ms']:.1f} ms late on average"
+    )
+    say(f"    calls: {counted['calls']}")
+    return {"wall": done.wall, "processor": done.processor, "stages": done.result, "counted": counted}
+
+
+def _ratio(runs: list[dict[str, Any]], what: str) -> float:
+    return median(pair["ours"][what] / pair["script"][what] for pair in runs)

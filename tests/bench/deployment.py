@@ -1,0 +1,118 @@
+"""The project's own stages as a run of the DAG calls them, without Airflow: our side of a comparison."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from fsspec.implementations.local import LocalFileSystem
+from sqlalchemy import create_engine
+
+from include.accounts import ACCOUNTS
+from include.dsar.accounts import Account
+from include.dsar.client import client
+from include.dsar.ledger import database
+from include.dsar.source import Source
+from include.dsar.stages.account import AccountWork
+from include.dsar.stages.collect import collect
+from include.dsar.stages.intake import Intake, TakenIn
+from include.dsar.stages.package import Delivered, Package
+from include.dsar.stages.rows import Rules
+from include.dsar.stages.submit import submit
+from include.dsar.stages.watch import watch
+from include.dsar.storage import Storage
+from include.dsar.vendors import settings, vendor
+
+RULES = Rules(ACCOUNTS, None, b"key")
+NEEDS = {"besitos": {"partner_id": "bench"}, "batch": {"api_key": "bench"}, "id5": {"partner_id": "173"}}
+RETURN_DATA = ("besitos", "batch")
+AWAIT = timedelta(minutes=30)
+NO_LIMIT = 1000.0  # calls a second: the most that a connection can say
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A ledger, the vendors' address, a folder for storage, and what the connections' Extra says."""
+
+    ledger: str
+    vendors: str
+    folder: Path
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra_of: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by account
+
+    @property
+    def storage(self) -> Storage:
+        return Storage(LocalFileSystem(), str(self.folder / "storage"))
+
+    def settings_of(self, account: Account) -> Any:
+        quota = {"daily_quota": 10**9} if account.vendor == "id5" else {}
+        extra = {
+            **NEEDS.get(account.vendor, {}),
+            **quota,
+            **self.extra,
+            **self.extra_of.get(account.name, {}),
+        }
+        return settings(account, base_url=self.vendors, secret="secret", extra=extra)
+
+    @asynccontextmanager
+    async def work(self, account: Account) -> AsyncIterator[AccountWork]:
+        resolved = self.settings_of(account)
+        with database.connect(self.ledger) as db:
+            async with client(resolved) as http:
+                yield AccountWork(db, vendor(account.vendor), resolved, http)
+
+
+def take_in(url: str) -> TakenIn:
+    """Intake of all that is pending in that database's source table."""
+    with database.connect(url) as db, _source(url) as table:
+        return Intake(db, table, RULES).run()
+
+
+def pass_on(deployment: Deployment) -> dict[str, dict[str, float]]:
+    """Submit, await and collect, all accounts at the same time; the seconds of each stage by account."""
+
+    async def run() -> dict[str, dict[str, float]]:
+        seconds = await asyncio.gather(*(_pass_on(deployment, account) for account in ACCOUNTS))
+        return {account.name: one for account, one in zip(ACCOUNTS, seconds, strict=True)}
+
+    return asyncio.run(run())
+
+
+async def _pass_on(deployment: Deployment, account: Account) -> dict[str, float]:
+    seconds: dict[str, float] = {}
+
+    async def timed(name: str, stage: Callable[[AccountWork], Awaitable[object]]) -> None:
+        began = time.perf_counter()
+        async with deployment.work(account) as work:
+            await stage(work)
+        seconds[name] = time.perf_counter() - began
+
+    async def awaited(work: AccountWork) -> None:
+        now = datetime.now(UTC)
+        seconds["watched_since"] = now.timestamp()
+        await watch(work, since=now, until=now + AWAIT)
+
+    await timed("submit", submit)
+    await timed("await", awaited)
+    if account.vendor in RETURN_DATA:
+        await timed("collect", lambda work: collect(work, deployment.storage))
+    return seconds
+
+
+def deliver(deployment: Deployment) -> Delivered:
+    """Package."""
+    with database.connect(deployment.ledger) as db, _source(deployment.ledger) as table:
+        return Package(db, table, deployment.storage).run()
+
+
+@contextmanager
+def _source(url: str) -> Iterator[Source]:
+    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    yield Source(engine)
+    engine.dispose()

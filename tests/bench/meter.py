@@ -1,0 +1,47 @@
+"""Wall time, processor time and memory of one run, in a process of its own.
+
+What is imported for the run is imported before the clock starts, on both sides of a comparison.
+Processor time is that of the process with all its threads and of the processes that it started and
+waited for; neither PostgreSQL nor the vendor server is among these.
+"""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import resource
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run: seconds, seconds, megabytes, and what the function returned."""
+
+    wall: float
+    processor: float
+    memory: float
+    result: Any = None
+
+
+def measure(function: Callable[..., Any], *args: Any) -> Measured:
+    """Runs the function in a fresh interpreter, so that no run inherits another's memory."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as child:
+        return child.submit(_measured, function, args).result()
+
+
+def _measured(function: Callable[..., Any], args: tuple[Any, ...]) -> Measured:
+    gc.collect()
+    began, used = time.perf_counter(), _processor()
+    result = function(*args)
+    wall, processor = time.perf_counter() - began, _processor() - used
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return Measured(wall, processor, memory, result)
+
+
+def _processor() -> float:
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)

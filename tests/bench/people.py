@@ -1,0 +1,64 @@
+"""Rows of the source about people who do not exist, in the numbers that a case asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from uuid import UUID
+
+import psycopg
+
+COLUMNS = "request_id, request_type, regulation, received_at, email, phone, user_id, advertising_id, id5_id, accounts"
+Row = tuple[object, ...]
+
+
+def half_access(count: int) -> Iterator[Row]:
+    """Access by user id, then erasure by user id, e-mail and phone, in turn: two and four submissions."""
+    for n in range(count):
+        asks = ("access", None, None) if n % 2 == 0 else ("erasure", [_email(n)], [_phone(n)])
+        yield _row(n, *asks)
+
+
+def all_kinds(count: int) -> Iterator[Row]:
+    """Access and erasure in turn, each by five kinds of identifiers: six rows of submissions on average."""
+    for n in range(count):
+        device, id5 = str(UUID(int=n + (4 << 76) + (8 << 60) + (1 << 100))), f"ID5*{n:048x}"
+        yield _row(n, "erasure" if n % 2 else "access", [_email(n)], [_phone(n)], device, id5)
+
+
+def one_account_each(count: int) -> Iterator[Row]:
+    """Erasure and access in turn where the account knows both; each row for one of the four accounts."""
+    for n in range(count):
+        account = ("besitos", "batch", "id5", "attentive")[n % 4]
+        kind = "access" if n % 8 < 2 else "erasure"
+        yield _row(n, kind, [_email(n)], [_phone(n)], account=account)
+
+
+def insert(url: str, rows: Iterator[Row]) -> None:
+    """Into the source table of that database, all pending."""
+    with psycopg.connect(url) as db, db.cursor() as cursor:
+        with cursor.copy(f"COPY public.dsar_requests ({COLUMNS}) FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)
+        cursor.execute("ANALYZE public.dsar_requests")
+
+
+def _row(
+    n: int,
+    kind: str,
+    email: list[str] | None,
+    phone: list[str] | None,
+    device: str | None = None,
+    id5: str | None = None,
+    account: str | None = None,
+) -> Row:
+    received = f"2026-{1 + n % 10:02}-{1 + n % 28:02}T10:00:00+00:00"
+    lists = ([value] if value else None for value in (f"u-{n:08}", device, id5, account))
+    return (f"bench-{n:08}", kind, "GDPR" if n % 3 else "CCPA", received, email, phone, *lists)
+
+
+def _email(n: int) -> str:
+    return f"ada.lovelace.{n}@example.com"
+
+
+def _phone(n: int) -> str:
+    return f"+1 {202 + n // 10_000 % 600} 555 {n % 10_000:04}"

@@ -1,0 +1,135 @@
+"""What the cases stand on: a scratch PostgreSQL with ledgers in it, and the vendor server."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+from psycopg import sql
+
+from include.dsar.ledger import database
+from include.stack import postgres, source
+from include.stack.home import PROJECT, Home
+
+BUSIEST = 0.75  # of a processor: a vendor server that is busier may be what is measured
+
+
+@dataclass(frozen=True)
+class VendorServer:
+    """The running vendor server: its address, and what it has counted since `reset`."""
+
+    url: str
+
+    def reset(self) -> None:
+        self._ask("reset")
+
+    def counted(self) -> dict[str, Any]:
+        """`calls` by kind, `busy` (share of a processor), `late_ms` (of a reply, on average)."""
+        return self._ask("counted")
+
+    def told(self) -> dict[str, Any]:
+        """As `counted`, but raises where the server was too busy to be out of the way."""
+        counted = self.counted()
+        if counted["busy"] > BUSIEST:
+            raise RuntimeError(
+                f"the vendor server was busy {counted['busy']:.0%} of the time: it is measured"
+            )
+        return counted
+
+    def _ask(self, what: str) -> dict[str, Any]:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(f"{self.url}/_bench/{what}") as reply:
+            answer: dict[str, Any] = json.loads(reply.read())
+        return answer
+
+
+@dataclass
+class Stand:
+    """Given to each case. `scale` shrinks the cases for trying, `repeats` is how often a pair is run."""
+
+    home: Home
+    scale: float = 1.0
+    repeats: int = 3
+
+    def count(self, full: int) -> int:
+        """A case's size at this scale."""
+        return max(int(full * self.scale), 1)
+
+    @contextmanager
+    def folder(self) -> Iterator[Path]:
+        """An empty folder for files, on the disk of the stand."""
+        import shutil
+
+        path = self.home.directory("files") / uuid4().hex
+        path.mkdir()
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path)
+
+    @contextmanager
+    def ledger(self, template: str = "ledger") -> Iterator[str]:
+        """The URL of a database of one's own, a copy of `template`; dropped in the end."""
+        name = f"bench_{uuid4().hex}"
+        with self._admin() as db:
+            # From the template's files, as they are: a run's writes do not wait for a copy in the log.
+            db.execute(
+                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                    sql.Identifier(name), sql.Identifier(template)
+                )
+            )
+            db.execute("CHECKPOINT")
+        try:
+            yield self.url(name)
+        finally:
+            with self._admin() as db:
+                db.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    @contextmanager
+    def template(self, fill: Callable[[str], object]) -> Iterator[str]:
+        """The name of a database that `fill(url)` has filled, for `ledger` to copy again and again."""
+        with self.ledger() as url:
+            fill(url)
+            yield url.rpartition("/")[2]
+
+    def url(self, name: str) -> str:
+        return postgres.url(self.home, name)
+
+    @contextmanager
+    def vendors(
+        self, *, latency: float = 0.0, job_seconds: float = 0.0, record_bytes: int = 500
+    ) -> Iterator[VendorServer]:
+        """The vendor server in a process of its own. Seconds; a job ends `job_seconds` after its POST."""
+        settings = {"latency": latency, "job_seconds": job_seconds, "record_bytes": record_bytes}
+        command = [sys.executable, "-m", "tests.bench.vendor_server", json.dumps(settings)]
+        with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None
+                yield VendorServer(process.stdout.readline().strip())
+            finally:
+                process.terminate()
+
+    def _admin(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(self.url("postgres"), autocommit=True)
+
+
+@contextmanager
+def standing(home: Home, scale: float, repeats: int) -> Iterator[Stand]:
+    """The embedded PostgreSQL, with its default durability, and an empty ledger to copy."""
+    with postgres.running(home):
+        stand = Stand(home, scale, repeats)
+        with psycopg.connect(stand.url("postgres"), autocommit=True) as db:
+            db.execute("DROP DATABASE IF EXISTS ledger WITH (FORCE)")
+            db.execute("CREATE DATABASE ledger")
+        database.migrate(stand.url("ledger"))
+        source.create(stand.url("ledger"))
+        yield stand
