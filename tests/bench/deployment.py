@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -74,34 +74,37 @@ def take_in(url: str) -> TakenIn:
         return Intake(db, table, RULES).run()
 
 
-def pass_on(deployment: Deployment) -> dict[str, dict[str, float]]:
-    """Submit, await and collect, all accounts at the same time; the seconds of each stage by account."""
+STAGES = ("submit", "await", "collect")
 
-    async def run() -> dict[str, dict[str, float]]:
-        seconds = await asyncio.gather(*(_pass_on(deployment, account) for account in ACCOUNTS))
+Seconds = dict[str, dict[str, float]]  # by account and stage; `watched_since` is a time
+
+
+def pass_on(deployment: Deployment, stages: Sequence[str] = STAGES) -> Seconds:
+    """These stages in their order, all accounts at the same time."""
+
+    async def run() -> Seconds:
+        seconds = await asyncio.gather(*(_pass_on(deployment, account, stages) for account in ACCOUNTS))
         return {account.name: one for account, one in zip(ACCOUNTS, seconds, strict=True)}
 
     return asyncio.run(run())
 
 
-async def _pass_on(deployment: Deployment, account: Account) -> dict[str, float]:
+async def _pass_on(deployment: Deployment, account: Account, stages: Sequence[str]) -> dict[str, float]:
     seconds: dict[str, float] = {}
-
-    async def timed(name: str, stage: Callable[[AccountWork], Awaitable[object]]) -> None:
-        began = time.perf_counter()
+    for stage in stages:
+        if stage == "collect" and account.vendor not in RETURN_DATA:
+            continue
         async with deployment.work(account) as work:
-            await stage(work)
-        seconds[name] = time.perf_counter() - began
-
-    async def awaited(work: AccountWork) -> None:
-        now = datetime.now(UTC)
-        seconds["watched_since"] = now.timestamp()
-        await watch(work, since=now, until=now + AWAIT)
-
-    await timed("submit", submit)
-    await timed("await", awaited)
-    if account.vendor in RETURN_DATA:
-        await timed("collect", lambda work: collect(work, deployment.storage))
+            now, began = datetime.now(UTC), time.perf_counter()
+            match stage:
+                case "submit":
+                    await submit(work)
+                case "await":
+                    seconds["watched_since"] = now.timestamp()
+                    await watch(work, since=now, until=now + AWAIT)
+                case "collect":
+                    await collect(work, deployment.storage)
+            seconds[stage] = time.perf_counter() - began
     return seconds
 
 
@@ -109,6 +112,20 @@ def deliver(deployment: Deployment) -> Delivered:
     """Package."""
     with database.connect(deployment.ledger) as db, _source(deployment.ledger) as table:
         return Package(db, table, deployment.storage).run()
+
+
+def whole_run(deployment: Deployment) -> dict[str, float]:
+    """From the source table to closed requests; the seconds of each part."""
+    seconds = {}
+    for name, part in (
+        ("intake", lambda: take_in(deployment.ledger)),
+        ("submit, await, collect", lambda: pass_on(deployment)),
+        ("package", lambda: deliver(deployment)),
+    ):
+        began = time.perf_counter()
+        part()
+        seconds[name] = time.perf_counter() - began
+    return seconds
 
 
 @contextmanager

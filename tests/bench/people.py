@@ -7,7 +7,10 @@ from uuid import UUID
 
 import psycopg
 
-COLUMNS = "request_id, request_type, regulation, received_at, email, phone, user_id, advertising_id, id5_id, accounts"
+COLUMNS = (
+    "request_id, request_type, regulation, received_at, email, phone, user_id, advertising_id, "
+    "id5_id, accounts"
+)
 Row = tuple[object, ...]
 
 
@@ -31,6 +34,12 @@ def one_account_each(count: int) -> Iterator[Row]:
         account = ("besitos", "batch", "id5", "attentive")[n % 4]
         kind = "access" if n % 8 < 2 else "erasure"
         yield _row(n, kind, [_email(n)], [_phone(n)], account=account)
+
+
+def access_at_two(count: int) -> Iterator[Row]:
+    """Access by user id, at the two accounts that return data."""
+    for n in range(count):
+        yield _row(n, "access", None, None)
 
 
 def insert(url: str, rows: Iterator[Row]) -> None:

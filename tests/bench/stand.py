@@ -32,13 +32,16 @@ class VendorServer:
     def reset(self) -> None:
         self._ask("reset")
 
-    def counted(self) -> dict[str, Any]:
-        """`calls` by kind, `busy` (share of a processor), `late_ms` (of a reply, on average)."""
-        return self._ask("counted")
+    def ends(self) -> dict[str, float]:
+        """When each job ends, as seconds since the epoch, by its id."""
+        return self._ask("ends")
 
-    def told(self) -> dict[str, Any]:
-        """As `counted`, but raises where the server was too busy to be out of the way."""
-        counted = self.counted()
+    def counted(self) -> dict[str, Any]:
+        """`calls` by kind, `busy` (share of a processor), `late_ms` (of a reply, on average).
+
+        Raises RuntimeError where the server was too busy to be out of the way.
+        """
+        counted = self._ask("counted")
         if counted["busy"] > BUSIEST:
             raise RuntimeError(
                 f"the vendor server was busy {counted['busy']:.0%} of the time: it is measured"

@@ -62,19 +62,32 @@ class Vendors:
         self._replies: dict[str, bytes] = {}
         self._record = "x" * self.record_bytes
         self._archive = reply(archive(self.record_bytes))
+        self._late = self._replied = 0.0
         self.reset()
 
     def reset(self) -> None:
         self.calls.clear()
+        self._jobs.clear()
+        self._replies.clear()
         self._began, self._used = time.monotonic(), time.process_time()
-        self.late = self.replies = 0.0
+        self._late = self._replied = 0.0
 
-    def counted(self) -> dict[str, Any]:
+    def asked(self, what: str) -> dict[str, Any]:
+        """What the benchmark wants to know: `counted`, `ends` (when each job ends), or `reset` all."""
+        if what == "reset":
+            self.reset()
+        if what == "ends":
+            ahead = time.time() - time.monotonic()
+            return {job: ends_at + ahead for job, (_, _, ends_at) in self._jobs.items()}
         return {
             "calls": dict(self.calls),
             "busy": (time.process_time() - self._used) / (time.monotonic() - self._began),
-            "late_ms": 1000 * self.late / max(self.replies, 1),
+            "late_ms": 1000 * self._late / max(self._replied, 1),
         }
+
+    def replied(self, late: float) -> None:
+        self._late += late
+        self._replied += 1
 
     def answer(self, method: str, path: str, body: bytes) -> bytes:
         parts = path.partition("?")[0].split("/")
@@ -159,9 +172,7 @@ class Connection(asyncio.Protocol):
         self._buffer += data
         for method, path, body in self._requests():
             if path.startswith("/_bench/"):
-                if path.endswith("reset"):
-                    self._vendors.reset()
-                self._transport.write(as_json(self._vendors.counted()))
+                self._transport.write(as_json(self._vendors.asked(path.rpartition("/")[2])))
                 continue
             answer = self._vendors.answer(method, path, body)
             due = self._loop.time() + self._vendors.latency
@@ -179,15 +190,14 @@ class Connection(asyncio.Protocol):
             yield method, path, body
 
     def _send(self, answer: bytes, due: float) -> None:
-        self._vendors.late += self._loop.time() - due
-        self._vendors.replies += 1
+        self._vendors.replied(self._loop.time() - due)
         self._transport.write(answer)
 
 
 async def serve(vendors: Vendors) -> None:
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Connection(vendors, loop), "127.0.0.1", 0)
-    vendors.address = "http://127.0.0.1:{}".format(server.sockets[0].getsockname()[1])
+    vendors.address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     print(vendors.address, flush=True)
     await server.serve_forever()
 

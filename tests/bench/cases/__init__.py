@@ -3,4 +3,4 @@
 A module has NAME, SENTENCE, COMPARED_WITH and `run(stand) -> Outcome`, as `case.Case` says.
 """
 
-ALL = ("pipeline",)
+ALL = ("pipeline", "rate", "calls", "writes", "package", "intake", "size")

@@ -65,7 +65,7 @@ def _ours(stand: Stand, planned: str, vendors: VendorServer) -> dict[str, Any]:
     with stand.ledger(planned) as ledger, stand.folder() as folder:
         vendors.reset()
         done = measure(deployment.pass_on, Deployment(ledger, vendors.url, folder, EXTRA))
-        return _told("ours", done, vendors.told())
+        return _told("ours", done, vendors.counted())
 
 
 def _script(stand: Stand, count: int, vendors: VendorServer) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def _script(stand: Stand, count: int, vendors: VendorServer) -> dict[str, Any]:
         vendors.reset()
         listed = _listed(folder / "people.json", count)
         done = measure(bare_script.pass_on, Script(vendors.url, listed, folder, CONCURRENCY))
-        return _told("script", done, vendors.told())
+        return _told("script", done, vendors.counted())
 
 
 def _listed(path: Path, count: int) -> Path:

@@ -1,0 +1,88 @@
+"""HTTP calls beside the fewest that would do."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from include.dsar.ledger import database
+from include.dsar.polling import PollSchedule
+from tests.bench import deployment
+from tests.bench.case import Figure, Outcome, say
+from tests.bench.cases.pipeline import LATENCY, plan
+from tests.bench.deployment import NO_LIMIT, Deployment
+from tests.bench.meter import measure
+from tests.bench.stand import Stand
+
+NAME = "calls"
+SENTENCE = "HTTP calls for 2,000 requests, half access and half erasure, whose jobs take 6 seconds"
+COMPARED_WITH = (
+    "the least possible: one POST per job or full batch, the polling rule's count, one GET per result "
+    "(at Batch two: the fresh address, and the download)"
+)
+
+REQUESTS = 2_000
+JOB_SECONDS = 6.0
+USERS_PER_CALL = 100
+POLL_MIN, POLL_MAX = 1.0, 5.0
+POLLS = ("besitos status", "batch status", "id5 status", "attentive status")
+
+
+def run(stand: Stand) -> Outcome:
+    count = stand.count(REQUESTS)
+    extra = {
+        "requests_per_second": NO_LIMIT,
+        "max_concurrency": 64,
+        "users_per_call": 1,
+        "poll_min_seconds": POLL_MIN,
+        "poll_max_seconds": POLL_MAX,
+    }
+    of_besitos = {"besitos": {"users_per_call": USERS_PER_CALL}}
+    with (
+        stand.template(lambda url: plan(url, count)) as planned,
+        stand.ledger(planned) as ledger,
+        stand.folder() as folder,
+        stand.vendors(latency=LATENCY, job_seconds=JOB_SECONDS) as vendors,
+    ):
+        since = measure(deployment.pass_on, Deployment(ledger, vendors.url, folder, extra, of_besitos)).result
+        calls, ends = vendors.counted()["calls"], vendors.ends()
+        least = _least(ledger, count, ends, {name: one["watched_since"] for name, one in since.items()})
+    made = {
+        "POSTs": sum(n for kind, n in calls.items() if kind.endswith("create")),
+        "polls and results": sum(n for kind, n in calls.items() if not kind.endswith("create")),
+    }
+    say(f"made: {made}, least: {least}")
+    made_in_all, least_in_all = sum(made.values()), sum(least.values())
+    with_addresses_kept = least_in_all - calls["batch download"]
+    return Outcome(
+        [
+            Figure("calls", made_in_all / least_in_all, target=1.02),
+            Figure("calls, were Batch's addresses kept in the ledger", made_in_all / with_addresses_kept),
+        ],
+        {"calls": calls, "made": made, "least": least},
+    )
+
+
+def _least(ledger: str, count: int, ends: dict[str, float], since: dict[str, float]) -> dict[str, int]:
+    """What the ledger's jobs would take at least, by when each began and ended."""
+    access, erasure = count - count // 2, count // 2
+    with database.connect(ledger) as db:
+        jobs = db.execute(
+            "SELECT account, job_id, min(extract(epoch FROM submitted_at))::float AS submitted_at"
+            "  FROM dsar.submission WHERE job_id IS NOT NULL GROUP BY account, job_id"
+        ).fetchall()
+    full_batches = math.ceil(access / USERS_PER_CALL) + math.ceil(erasure / USERS_PER_CALL)
+    results = math.ceil(access / USERS_PER_CALL) + 2 * access
+    polls = sum(_polls(job, ends[job["job_id"]], since[job["account"]]) for job in jobs)
+    return {"POSTs": full_batches + count + 2 * erasure, "polls and results": polls + results}
+
+
+def _polls(job: dict[str, Any], ends_at: float, since: float) -> int:
+    """How often the rule has this job looked at until its end is seen."""
+    schedule = PollSchedule(POLL_MIN, POLL_MAX, since)
+    at = schedule.first(job["job_id"], job["submitted_at"], since)
+    polls = 1
+    while at < ends_at:
+        at = schedule.next(job["job_id"], job["submitted_at"], at + LATENCY)
+        polls += 1
+    return polls

@@ -1,0 +1,76 @@
+"""Packages beside `zipfile` writing the same bytes."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from itertools import cycle, islice
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from tests.bench import collected, deployment
+from tests.bench.case import Figure, Outcome, say
+from tests.bench.deployment import Deployment
+from tests.bench.meter import measure
+from tests.bench.stand import Stand
+
+NAME = "package"
+SENTENCE = "package 5,000 access requests, 20 kB of vendor data each in two answers, and close them"
+COMPARED_WITH = "Python's zipfile writing archives of the same bytes, ready in memory"
+
+REQUESTS = 5_000
+READ = 100  # packages whose members the comparison writes again and again
+
+
+def run(stand: Stand) -> Outcome:
+    count = stand.count(REQUESTS)
+    runs: list[dict[str, Any]] = []
+    for _ in range(stand.repeats):
+        with stand.ledger() as ledger, stand.folder() as folder:
+            collected.fill(ledger, folder, count)
+            ours = measure(deployment.deliver, Deployment(ledger, "", folder))
+            if ours.result.completed != count:
+                raise RuntimeError(f"only {ours.result.completed} of {count} were packaged")
+            packages = sorted((folder / "storage/requests").glob("*/package.zip"))
+            members = [_members(package) for package in packages[:READ]]
+            size = sum(package.stat().st_size for package in packages) / count
+        with stand.folder() as folder:
+            theirs = measure(write_archives, folder, members, count)
+        say(
+            f"ours: {ours.wall:.1f} s, processor {ours.processor:.1f} s; zipfile: {theirs.wall:.1f} s, "
+            f"processor {theirs.processor:.1f} s; {size / 1000:.0f} kB a package"
+        )
+        runs.append(
+            {
+                "processor": ours.processor,
+                "wall": ours.wall,
+                "zipfile": theirs.processor,
+                "zipfile_wall": theirs.wall,
+            }
+        )
+    return Outcome(
+        [
+            Figure("processor time", median(run["processor"] / run["zipfile"] for run in runs), target=2.5),
+            Figure("cores used", median(run["processor"] / run["wall"] for run in runs), ""),
+            Figure("wall time", median(run["wall"] / run["zipfile_wall"] for run in runs)),
+            Figure("processor time a package", 1000 * median(run["processor"] for run in runs) / count, "ms"),
+            Figure(
+                "of which zipfile would take", 1000 * median(run["zipfile"] for run in runs) / count, "ms"
+            ),
+        ],
+        {"requests": count, "package_bytes": size, "runs": runs},
+    )
+
+
+def _members(package: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(package) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def write_archives(folder: Path, contents: Sequence[dict[str, bytes]], count: int) -> None:
+    """That many archives, the contents in turn."""
+    for number, members in enumerate(islice(cycle(contents), count)):
+        with zipfile.ZipFile(folder / f"{number}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in members.items():
+                archive.writestr(name, content)
