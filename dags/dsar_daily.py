@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from airflow.sdk import (
     DAG,
+    BaseOperator,
     ExceptionRetryPolicy,
     Param,
     RetryAction,
@@ -25,6 +27,7 @@ from dsar_airflow.operators import (
 )
 from dsar_airflow.sensors import CompletionSensor
 from include.accounts import ACCOUNTS
+from include.dsar.accounts import Account
 
 # Vendors that return no data have nothing to collect. (A constant, since importing the vendors'
 # modules would cost every parse of this file; a test holds the two together.)
@@ -108,6 +111,25 @@ connection `{connection}`, then clear this task with what is downstream.""",
 **Red:** a person has to act. The log has a sentence for each thing to do; nothing has to be cleared.""",
 }
 
+
+def task(operator: type[BaseOperator], account: Account, stage: str) -> Any:
+    """One task; where the account has shards, an instance of it for each."""
+    arguments: dict[str, Any] = {
+        "task_id": stage,
+        "account": account.name,
+        # Each goes on whatever became of the one before: open jobs of earlier days do not wait for
+        # today's submissions, and none of them waits for another account.
+        "trigger_rule": TriggerRule.ALL_DONE,
+        "doc_md": DOCS[stage].format(
+            account=account.name, vendor=account.vendor, connection=account.connection
+        ),
+    }
+    if account.shards == 1:
+        return operator(**arguments)
+    shards = [[number, account.shards] for number in range(1, account.shards + 1)]
+    return operator.partial(map_index_template="{{ task.shard }}", **arguments).expand(shard=shards)
+
+
 with DAG(
     "dsar_daily",
     description="Passes privacy requests (access, erasure) on to every vendor, and delivers what comes back",
@@ -141,22 +163,13 @@ with DAG(
     package = PackageOperator(task_id="package", trigger_rule=TriggerRule.ALL_DONE, doc_md=DOCS["package"])
     report = ReportOperator(task_id="report", trigger_rule=TriggerRule.ALL_DONE, doc_md=DOCS["report"])
     for account in ACCOUNTS:
-        # Each goes on whatever became of the one before: open jobs of earlier days do not wait for
-        # today's submissions, and none of them waits for another account.
-        stages = {"submit": SubmitOperator, "await_completion": CompletionSensor}
+        stages: dict[str, type[BaseOperator]] = {
+            "submit": SubmitOperator,
+            "await_completion": CompletionSensor,
+        }
         if account.vendor in RETURN_DATA:
             stages["collect"] = CollectOperator
         with TaskGroup(account.name, tooltip=f"{account.vendor}, connection {account.connection}"):
-            steps = [
-                operator(
-                    task_id=stage,
-                    account=account.name,
-                    trigger_rule=TriggerRule.ALL_DONE,
-                    doc_md=DOCS[stage].format(
-                        account=account.name, vendor=account.vendor, connection=account.connection
-                    ),
-                )
-                for stage, operator in stages.items()
-            ]
+            steps = [task(operator, account, stage) for stage, operator in stages.items()]
         chain(intake, *steps, package)
     chain(package, report)

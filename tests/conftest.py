@@ -99,11 +99,16 @@ def deployment(
 
 @dataclass(frozen=True)
 class Ran:
-    """A run of the DAG in this process: the state of each task, and what it logged."""
+    """A run of the DAG in this process: the state of each task (`id[n]` where mapped), and what it logged."""
 
     states: Mapping[str, str]
     tries: Mapping[str, int]
     log: str
+
+
+def square(instance: Any) -> str:
+    """How a task instance is called: as in Airflow's UI."""
+    return instance.task_id if instance.map_index < 0 else f"{instance.task_id}[{instance.map_index}]"
 
 
 @pytest.fixture
@@ -135,8 +140,8 @@ def run_daily(
         instances = ran.get_task_instances()
         out, err = capfd.readouterr()
         return Ran(
-            {instance.task_id: str(instance.state) for instance in instances},
-            {instance.task_id: instance.try_number for instance in instances},
+            {square(instance): str(instance.state) for instance in instances},
+            {square(instance): instance.try_number for instance in instances},
             out + err,
         )
 

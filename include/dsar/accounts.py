@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from include.dsar.model import IdentityKind
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
+MOST_SHARDS = 64
+
+
+class Shard(NamedTuple):
+    """One of the task instances over which the work of an account is spread. They share its rate."""
+
+    number: int  # from 1
+    of: int
+
+    def __str__(self) -> str:
+        return f"shard {self.number} of {self.of}"
+
+
+WHOLE = Shard(1, 1)
 
 
 @dataclass(frozen=True)
@@ -19,17 +33,22 @@ class Account:
 
     `name` stands in the DAG, in receipts and in the ledger: do not rename an account that has open
     requests. `identities` are the kinds of identifiers that this account holds; by default the
-    vendor's own. Raises ValueError where a name does not fit.
+    vendor's own. `shards` is the number of task instances over which each of its stages is spread;
+    they share the account's rate, so more of them make no account faster than its vendor allows.
+    Raises ValueError where a name or a number does not fit.
     """
 
     name: str
     vendor: str
     connection: str = ""
     identities: tuple[IdentityKind, ...] | None = None
+    shards: int = 1
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
             raise ValueError(f"account name {self.name!r}: lower-case letters, digits and _ only")
+        if not 1 <= self.shards <= MOST_SHARDS:
+            raise ValueError(f"account {self.name}: shards must be from 1 to {MOST_SHARDS}")
         if not self.connection:
             object.__setattr__(self, "connection", f"{self.name}_default")
 
@@ -61,3 +80,17 @@ class AccountSettings(BaseModel):
     poll_max_seconds: Seconds
     give_up_after_days: Annotated[float, Field(gt=0, le=3650)]
     on_uncertain: str
+
+    def share(self, shard: Shard) -> AccountSettings:
+        """What one shard may do, so that all together keep the account's rate and concurrency.
+
+        At least one call at a time each. What a vendor asks for (429, Retry-After) slows down the shard
+        that it was told; the others are told with their own next calls.
+        """
+        each, left = divmod(self.max_concurrency, shard.of)
+        return self.model_copy(
+            update={
+                "requests_per_second": self.requests_per_second / shard.of,
+                "max_concurrency": max(each + (shard.number <= left), 1),
+            }
+        )

@@ -63,9 +63,13 @@ class AirflowApi:
         return str(self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"])
 
     def task_states(self, dag_id: str, run_id: str) -> dict[str, str]:
-        """State of each task of the run; `none` where it has not been scheduled."""
+        """State of each task of the run (`<id>[<n>]` where mapped); `none`: not scheduled yet."""
         reply = self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances?limit=1000")
-        return {task["task_id"]: task["state"] or "none" for task in reply["task_instances"]}
+        return {
+            task["task_id"] + (f"[{task['map_index']}]" if task["map_index"] >= 0 else ""): task["state"]
+            or "none"
+            for task in reply["task_instances"]
+        }
 
     def wait(
         self, dag_id: str, run_id: str, timeout: float, each: Callable[[], None], pause: float = 1

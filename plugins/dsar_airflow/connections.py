@@ -16,7 +16,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException, A
 from airflow.sdk.log import amask_secret, mask_secret
 
 from include.accounts import ACCOUNTS
-from include.dsar.accounts import Account, AccountSettings
+from include.dsar.accounts import WHOLE, Account, AccountSettings, Shard
 from include.dsar.client import client
 from include.dsar.delivery.seal import Seal
 from include.dsar.errors import ConfigurationError, VendorUnavailable
@@ -55,21 +55,25 @@ def account_of(name: str) -> Account:
 
 @asynccontextmanager
 async def account_work(
-    name: str, *, request_ids: Sequence[str] = (), requests: Sequence[int] | None = None
+    name: str,
+    *,
+    shard: Shard = WHOLE,
+    request_ids: Sequence[str] = (),
+    requests: Sequence[int] | None = None,
 ) -> AsyncIterator[AccountWork]:
-    """All that a stage needs to work on an account, each connection looked up once.
+    """All that a stage needs to work on an account or a shard of it, each connection looked up once.
 
     A run that is limited to some requests names them by their ids, or by the ledger's.
     """
     account = account_of(name)
-    resolved = account_settings(account, await _aget(account.connection))
+    resolved = account_settings(account, await _aget(account.connection)).share(shard)
     db = await asyncio.to_thread(database.connect, ledger_conninfo(await _aget(LEDGER)))
     try:
         with database.without_rows():
             if request_ids:
                 requests = await asyncio.to_thread(planning.refs, db, request_ids)
             async with client(resolved) as http:
-                yield AccountWork(db, vendor(account.vendor), resolved, http, requests)
+                yield AccountWork(db, vendor(account.vendor), resolved, http, requests, shard)
     except VendorUnavailable as error:
         raise VendorUnavailable(
             f"{error} If it goes on, check Host, Port and Schema of connection {account.connection}, "

@@ -6,7 +6,7 @@ The stages are imported where they run, so that parsing a DAG loads neither pand
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseAsyncOperator, BaseOperator
 
 from dsar_airflow.params import RunParams
+from include.dsar.accounts import WHOLE, Shard
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -64,13 +65,13 @@ def _person(context: Context) -> str:
 
 
 class SubmitOperator(BaseAsyncOperator):
-    """Submits what is planned for one account."""
+    """Submits what is planned for one account, or a shard's share of it."""
 
     ui_color = "#e6f4ea"
 
-    def __init__(self, *, account: str, **kwargs: Any) -> None:
+    def __init__(self, *, account: str, shard: Sequence[int] = WHOLE, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.account = account
+        self.account, self.shard = account, Shard(*shard)
 
     async def aexecute(self, context: Context) -> Counts:
         from dsar_airflow.connections import account_work
@@ -78,18 +79,18 @@ class SubmitOperator(BaseAsyncOperator):
 
         params = RunParams.of(context)
         params.skip_unless_wanted(self.account)
-        async with account_work(self.account, request_ids=params.request_ids) as work:
+        async with account_work(self.account, shard=self.shard, request_ids=params.request_ids) as work:
             return asdict(await submit(work))
 
 
 class CollectOperator(BaseAsyncOperator):
-    """Fetches one account's results that are ready into storage."""
+    """Fetches one account's results that are ready, or a shard's share of them, into storage."""
 
     ui_color = "#e6f4ea"
 
-    def __init__(self, *, account: str, **kwargs: Any) -> None:
+    def __init__(self, *, account: str, shard: Sequence[int] = WHOLE, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.account = account
+        self.account, self.shard = account, Shard(*shard)
 
     async def aexecute(self, context: Context) -> Counts:
         from dsar_airflow.connections import account_work, storage
@@ -97,7 +98,7 @@ class CollectOperator(BaseAsyncOperator):
 
         params = RunParams.of(context)
         params.skip_unless_wanted(self.account)
-        async with account_work(self.account, request_ids=params.request_ids) as work:
+        async with account_work(self.account, shard=self.shard, request_ids=params.request_ids) as work:
             return asdict(await collect(work, await asyncio.to_thread(storage)))
 
 
@@ -141,8 +142,19 @@ def _red_tasks(context: Context) -> Sequence[str]:
     """Squares of this run that failed."""
     ti = context["ti"]
     states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id])[ti.run_id]
-    red = [task_id for task_id, state in states.items() if state == "failed" and task_id != ti.task_id]
-    return [f"{task_id} is red: its log says what to mend; then clear it." for task_id in sorted(red)]
+    red = [square for square, state in states.items() if state == "failed" and square != ti.task_id]
+    return [
+        f"{_square(name, context['dag'].task_dict)} is red: its log says what to mend; then clear it."
+        for name in sorted(red)
+    ]
+
+
+def _square(name: str, tasks: Mapping[str, object]) -> str:
+    """A task's id, with the number of its shard where it is mapped: Airflow calls the first `<task>_0`."""
+    if name in tasks:
+        return name
+    task, _, index = name.rpartition("_")
+    return f"{task} (shard {int(index) + 1})"
 
 
 def _bad_rows(context: Context) -> Sequence[str]:

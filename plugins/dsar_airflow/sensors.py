@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from airflow.sdk import BaseSensorOperator
 
 from dsar_airflow.params import RunParams
 from dsar_airflow.triggers import CompletionTrigger
+from include.dsar.accounts import WHOLE, Shard
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -19,7 +20,7 @@ GRACE = timedelta(minutes=15)  # for a triggerer to come back, before the deferr
 
 
 class CompletionSensor(BaseSensorOperator):
-    """Waits until no open job of an account is due for a poll within the window of the run.
+    """Waits until no open job of an account (or a shard of it) is due for a poll in the run's window.
 
     It looks at the ledger once on the worker and defers only where there is something to wait for.
     Ending with jobs still open is normal: they are carried over to the next run.
@@ -27,9 +28,9 @@ class CompletionSensor(BaseSensorOperator):
 
     ui_color = "#e6f4ea"
 
-    def __init__(self, *, account: str, **kwargs: Any) -> None:
+    def __init__(self, *, account: str, shard: Sequence[int] = WHOLE, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.account = account
+        self.account, self.shard = account, Shard(*shard)
 
     def execute(self, context: Context) -> dict[str, Any]:  # noqa: RET503 - defer() raises
         params = RunParams.of(context)
@@ -53,7 +54,11 @@ class CompletionSensor(BaseSensorOperator):
         )  # fmt: skip
         self.defer(
             trigger=CompletionTrigger(
-                account=self.account, since=since.isoformat(), until=until.isoformat(), requests=requests
+                account=self.account,
+                shard=self.shard,
+                since=since.isoformat(),
+                until=until.isoformat(),
+                requests=requests,
             ),
             method_name="resume",
             timeout=params.window + GRACE,
@@ -81,7 +86,7 @@ class CompletionSensor(BaseSensorOperator):
         from dsar_airflow.connections import account_work
         from include.dsar.stages.watch import next_poll
 
-        async with account_work(self.account, request_ids=params.request_ids) as work:
+        async with account_work(self.account, shard=self.shard, request_ids=params.request_ids) as work:
             requests = None if work.requests is None else list(work.requests)
             return await next_poll(work, since), requests
 

@@ -1,4 +1,4 @@
-"""The trigger that watches the open jobs of one account."""
+"""The trigger that watches the open jobs of one account, or of a shard of it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from include.dsar.accounts import WHOLE, Shard
+
 ENDED, REFUSED = "ended", "refused"
 
 # An event within seconds of the deferral can meet a task that is not deferred yet, and fail it.
@@ -17,18 +19,27 @@ SHORTEST = 10.0  # seconds
 
 
 class CompletionTrigger(BaseTrigger):
-    """Polls all open jobs of an account; fires when none is due any more before `until`.
+    """Polls all open jobs of an account or a shard of it; fires when none is due any more before `until`.
 
     Its state is the ledger: it may be broken off anywhere and started again, even run twice.
     `requests` are ledger ids; times are ISO 8601.
     """
 
-    def __init__(self, *, account: str, since: str, until: str, requests: Sequence[int] | None) -> None:
+    def __init__(
+        self,
+        *,
+        account: str,
+        since: str,
+        until: str,
+        requests: Sequence[int] | None,
+        shard: Sequence[int] = WHOLE,
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.account = account
         self.since = since
         self.until = until
         self.requests = None if requests is None else list(requests)
+        self.shard = Shard(*shard)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return (
@@ -38,6 +49,7 @@ class CompletionTrigger(BaseTrigger):
                 "since": self.since,
                 "until": self.until,
                 "requests": self.requests,
+                "shard": list(self.shard),
             },
         )
 
@@ -59,7 +71,7 @@ class CompletionTrigger(BaseTrigger):
 
         since, until = datetime.fromisoformat(self.since), datetime.fromisoformat(self.until)
         try:
-            async with account_work(self.account, requests=self.requests) as work:
+            async with account_work(self.account, shard=self.shard, requests=self.requests) as work:
                 return {"status": ENDED, **asdict(await watch(work, since=since, until=until))}
         except ConfigurationError as error:
             return {"status": REFUSED, "message": str(error)}

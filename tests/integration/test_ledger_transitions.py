@@ -350,6 +350,17 @@ def test_what_is_not_to_be_sent_yet_is_not_claimed(db: Database) -> None:
     assert submitting.next_planned_at(db, "besitos", now=NOW, requests=None) == LATER
 
 
+def test_a_doubt_that_another_worker_has_settled_meanwhile_is_left_alone(db: Database) -> None:
+    """Though it is in doubt again: what was read about it before says nothing about the new try."""
+    plan(db, request("r-1"))
+    (one,) = rows(db)
+    put_into(db, [one["id"]], {"state": "uncertain", "changed_at": LATER, "attempted_at": LATER})
+    (doubt,) = submitting.doubts(db, "besitos", requests=None)
+    for since, moved in ((NOW, set()), (doubt.since, {one["id"]})):
+        again = Move(one["id"], State.PLANNED, "sent again", since=since)
+        assert move(db, [again], leave=State.UNCERTAIN, now=LATER) == moved
+
+
 def test_only_a_dead_workers_claims_become_uncertain(dsn: str, db: Database) -> None:
     """A worker lives as long as its session; its claims are nobody else's until then."""
     plan(db, request("r-1"), request("r-2", submission("u2")))

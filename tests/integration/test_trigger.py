@@ -74,6 +74,7 @@ def test_serialize_is_exactly_what_the_constructor_takes() -> None:
         "since": "2026-11-01T10:00:00+00:00",
         "until": "2026-11-01T11:00:00+00:00",
         "requests": [1, 2],
+        "shard": [2, 4],
     }
     assert CompletionTrigger(**given).serialize() == ("dsar_airflow.triggers.CompletionTrigger", given)
     assert json.loads(json.dumps(given)) == given
@@ -94,7 +95,7 @@ def test_a_trigger_comes_back_the_same_from_the_metadata_database() -> None:
 def test_its_arguments_hold_account_times_and_ledger_ids_only() -> None:
     """They are stored in clear text: a request's own id, or a person's, is refused by their types."""
     _, arguments = trigger(requests=[1]).serialize()
-    assert set(arguments) == {"account", "since", "until", "requests"}
+    assert set(arguments) == {"account", "since", "until", "requests", "shard"}
     assert all(isinstance(one, int) for one in arguments["requests"])
     assert arguments["account"] in {account.name for account in ACCOUNTS}
     assert all(datetime.fromisoformat(arguments[name]).tzinfo for name in ("since", "until"))

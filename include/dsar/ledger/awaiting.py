@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from include.dsar.accounts import WHOLE, Shard
 from include.dsar.ledger.database import Database
 from include.dsar.model import Action, IdentityKind
 
@@ -31,9 +32,11 @@ class Member:
     identifiers: dict[IdentityKind, str] = field(repr=False)
 
 
-def open_jobs(db: Database, account: str, *, requests: Sequence[int] | None) -> list[OpenJob]:
-    """All jobs of the account that have not ended, oldest first."""
-    rows = db.execute(_OPEN_JOBS, {"account": account, "requests": requests}).fetchall()
+def open_jobs(
+    db: Database, account: str, *, requests: Sequence[int] | None, shard: Shard = WHOLE
+) -> list[OpenJob]:
+    """The shard's jobs of the account that have not ended, oldest first."""
+    rows = db.execute(_OPEN_JOBS, {"account": account, "requests": requests, **shard._asdict()}).fetchall()
     return [
         OpenJob(row["job_id"], Action(row["action"]), row["submitted_at"], tuple(row["ids"]), row["persons"])
         for row in rows
@@ -62,12 +65,15 @@ class ReadyJob:
     since: datetime
 
 
-def ready_jobs(db: Database, account: str, *, requests: Sequence[int] | None) -> list[ReadyJob]:
-    """Jobs whose result waits to be collected, the oldest first since results expire."""
-    rows = db.execute(_READY_JOBS, {"account": account, "requests": requests}).fetchall()
+def ready_jobs(
+    db: Database, account: str, *, requests: Sequence[int] | None, shard: Shard = WHOLE
+) -> list[ReadyJob]:
+    """The shard's jobs whose result waits to be collected, the oldest first since results expire."""
+    rows = db.execute(_READY_JOBS, {"account": account, "requests": requests, **shard._asdict()}).fetchall()
     return [ReadyJob(row["job_id"], row["since"]) for row in rows]
 
 
+# Each job belongs to one shard, by a hash of its id: no claim has to be kept, or given back by the dead.
 _OPEN_JOBS = """
 SELECT s.job_id, min(r.action) AS action, min(s.submitted_at) AS submitted_at,
        count(DISTINCT s.identity_hash) AS persons,
@@ -75,6 +81,7 @@ SELECT s.job_id, min(r.action) AS action, min(s.submitted_at) AS submitted_at,
            WHERE %(requests)s::bigint[] IS NULL OR s.request = ANY(%(requests)s)) AS ids
   FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
  WHERE s.account = %(account)s AND s.state = 'submitted'
+   AND (hashtext(s.job_id) & 2147483647) %% %(of)s = %(number)s - 1
  GROUP BY s.job_id
 HAVING %(requests)s::bigint[] IS NULL OR bool_or(s.request = ANY(%(requests)s))
  ORDER BY submitted_at
@@ -90,6 +97,7 @@ SELECT s.id, s.request, r.request_id, s.identifiers
 _READY_JOBS = """
 SELECT job_id, min(changed_at) AS since FROM dsar.submission
  WHERE account = %(account)s AND state = 'ready'
+   AND (hashtext(job_id) & 2147483647) %% %(of)s = %(number)s - 1
    AND (%(requests)s::bigint[] IS NULL OR request = ANY(%(requests)s))
  GROUP BY job_id
  ORDER BY min(submitted_at)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,6 +12,7 @@ from include.dsar.ledger.transitions import Move, move
 from include.dsar.model import Action, IdentityKind, Regulation, State, Subject
 
 WORKER_LOCK = 0x64736172  # first half of the advisory lock that a living worker holds
+CLAIM_LOCK = 0x64736163  # first half of the one that is held while an account's submissions are claimed
 
 SHARED = "shares the job of another open request of the same person"
 WORKER_DIED = "the worker died between claim and record"
@@ -42,6 +44,18 @@ def register(db: Database) -> int:
     row = db.execute(_REGISTER, {"lock": WORKER_LOCK}).fetchone()
     assert row is not None
     return int(row["worker"])
+
+
+@contextmanager
+def one_at_a_time(db: Database, account: str) -> Iterator[None]:
+    """A transaction in which nobody else claims for this account.
+
+    Two claims at the same moment would not see each other: both might use up the rest of the day's
+    quota, or take two requests of one person, of which one shall share the other's job.
+    """
+    with db.transaction():
+        db.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [CLAIM_LOCK, account])
+        yield
 
 
 def claim(

@@ -62,6 +62,7 @@ class Move:
     file: CollectedFile | None = None
     untried: bool = False  # nothing was sent after all: the attempt does not count
     of_job: str | None = None  # moves only while it is in this job
+    since: datetime | None = None  # moves only where nobody has moved it since
 
 
 def move(
@@ -96,6 +97,7 @@ def move(
             "batch_limit": [m.batch_limit for m in moves],
             "untried": [m.untried for m in moves],
             "of_job": [m.of_job for m in moves],
+            "since": [m.since for m in moves],
             "file_path": [m.file and m.file.path for m in moves],
             "file_name": [m.file and m.file.name for m in moves],
             "file_sha256": [m.file and m.file.sha256 for m in moves],
@@ -120,9 +122,9 @@ WITH move AS (
     SELECT * FROM unnest(
         %(id)s::bigint[], %(enters)s::text[], %(reason)s::text[], %(job_id)s::text[],
         %(not_before)s::timestamptz[], %(batch_limit)s::int[], %(untried)s::boolean[], %(of_job)s::text[],
-        %(file_path)s::text[], %(file_name)s::text[], %(file_sha256)s::text[], %(file_bytes)s::bigint[],
-        %(noteworthy)s::boolean[]
-    ) AS m (id, enters, reason, job_id, not_before, batch_limit, untried, of_job,
+        %(since)s::timestamptz[], %(file_path)s::text[], %(file_name)s::text[], %(file_sha256)s::text[],
+        %(file_bytes)s::bigint[], %(noteworthy)s::boolean[]
+    ) AS m (id, enters, reason, job_id, not_before, batch_limit, untried, of_job, since,
             file_path, file_name, file_sha256, file_bytes, noteworthy)
 ),
 before AS (  -- locked in the order of their ids, so that two who move the same rows never deadlock
@@ -153,6 +155,7 @@ moved AS (
        AND s.state = %(leave)s
        AND (%(worker)s::int IS NULL OR s.worker = %(worker)s)
        AND (m.of_job IS NULL OR s.job_id = m.of_job)
+       AND (m.since IS NULL OR s.changed_at = m.since)
     RETURNING s.id, s.request, m.enters, m.reason, m.noteworthy, m.job_id, m.untried
 ),
 noted AS (

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import ParamSpec, TypeVar
 
-from include.dsar.accounts import AccountSettings
+from include.dsar.accounts import WHOLE, AccountSettings, Shard
 from include.dsar.client import Client
 from include.dsar.errors import ConfigurationError, CredentialsRefused
 from include.dsar.ledger.database import Database
@@ -28,13 +28,15 @@ PROGRESS_EVERY = 10.0  # seconds between two lines of a task's log
 
 @dataclass(frozen=True)
 class AccountWork:
-    """One account, the ledger, and which requests this run is limited to (ledger ids; None: all)."""
+    """One account or a shard of it, the ledger, and which requests this run is limited to (ledger ids;
+    None: all). `settings` are the shard's share."""
 
     db: Database
     vendor: Vendor
     settings: AccountSettings
     client: Client
     requests: Sequence[int] | None = None
+    shard: Shard = WHOLE
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
 
     @property

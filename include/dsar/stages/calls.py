@@ -61,16 +61,7 @@ class Calls:
         return unsent
 
     async def _claim(self) -> None:
-        work, limit = self._work, await self._allowed()
-        claims = await work.ledger(
-            submitting.claim,
-            work.db,
-            work.account,
-            worker=self._worker,
-            limit=limit,
-            now=work.clock(),
-            requests=work.requests,
-        )
+        claims, limit = await self._work.ledger(self._take)
         for claim in claims:
             self._add(claim)
         if len(claims) < limit or limit == 0:
@@ -90,14 +81,29 @@ class Calls:
             self._ready.append(Call(claim.action, tuple(waiting)))
             waiting.clear()
 
-    async def _allowed(self) -> int:
+    def _take(self) -> tuple[list[Claim], int]:
+        """What was claimed, and how much could have been."""
+        work = self._work
+        with submitting.one_at_a_time(work.db, work.account):
+            limit = self._allowed()
+            claims = submitting.claim(
+                work.db,
+                work.account,
+                worker=self._worker,
+                limit=limit,
+                now=work.clock(),
+                requests=work.requests,
+            )
+        return claims, limit
+
+    def _allowed(self) -> int:
         """How many submissions may be claimed now, by the account's quota of the (UTC) day."""
         quota = self._work.settings.daily_quota
         if quota is None:
             return self._claim_size
         work = self._work
         today = start_of_utc_day(work.clock())
-        used = await work.ledger(submitting.attempted_since, work.db, work.account, today)
+        used = submitting.attempted_since(work.db, work.account, today)
         left = max(quota - used, 0)
         self.quota_used = left == 0
         return min(self._claim_size, left)

@@ -64,7 +64,9 @@ class _Collect:
 
     async def run(self) -> Collected:
         work = self._work
-        jobs = await work.ledger(awaiting.ready_jobs, work.db, work.account, requests=work.requests)
+        jobs = await work.ledger(
+            awaiting.ready_jobs, work.db, work.account, requests=work.requests, shard=work.shard
+        )
         log.info("%s: %s results to collect", work.account, f"{len(jobs):,}")
         self._progress = Progress(work.account, "collected", len(jobs))
         waiting = iter(jobs)

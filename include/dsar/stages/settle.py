@@ -80,7 +80,9 @@ async def _ask(work: AccountWork, doubts: Sequence[Doubt], now: datetime) -> lis
     moves = []
     for doubt in doubts:
         if job := _find(doubt, jobs):
-            moves.append(Move(doubt.subject.submission, State.SUBMITTED, FOUND, job_id=job.job_id))
+            moves.append(
+                Move(doubt.subject.submission, State.SUBMITTED, FOUND, job_id=job.job_id, since=doubt.since)
+            )
         elif doubt.since + PAUSE <= now:
             moves.append(_again(doubt, NOT_FOUND))
     return moves
@@ -103,7 +105,7 @@ def _find(doubt: Doubt, jobs: Sequence[ListedJob]) -> ListedJob | None:
 
 
 def _again(doubt: Doubt, reason: str) -> Move:
-    return Move(doubt.subject.submission, State.PLANNED, reason)
+    return Move(doubt.subject.submission, State.PLANNED, reason, since=doubt.since)
 
 
 def _repeat(doubt: Doubt, users_per_call: int) -> Move:

@@ -112,15 +112,16 @@ class _Submit:
         if not planned:
             return
         log.info(
-            "%s: to send: %s; at most %g calls a second, %d at a time",
+            "%s: to send%s: %s; at most %g calls a second, %d at a time",
             work.account,
+            "" if work.shard.of == 1 else f" ({work.shard}, which take from the same)",
             ", ".join(f"{n:,} {action}" for action, n in sorted(planned.items())),
             work.settings.requests_per_second,
             work.settings.max_concurrency,
         )
         self._calls = Calls(work, self._worker)
         self._recorder = Recorder(self._record)
-        self._progress = Progress(work.account, "sent", sum(planned.values()))
+        self._progress = Progress(work.account, "sent", sum(planned.values()) // work.shard.of)
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(work.settings.max_concurrency):

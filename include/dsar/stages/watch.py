@@ -50,11 +50,17 @@ class Watched:
 
 async def next_poll(work: AccountWork, since: datetime) -> datetime | None:
     """When the next open job is due for a poll; None where no job is open."""
-    jobs = await work.ledger(awaiting.open_jobs, work.db, work.account, requests=work.requests)
+    jobs = await _open_jobs(work)
     schedule = _schedule(work, since)
     now = work.clock().timestamp()
     first = min((schedule.first(j.job_id, j.submitted_at.timestamp(), now) for j in jobs), default=None)
     return None if first is None else datetime.fromtimestamp(first, UTC)
+
+
+async def _open_jobs(work: AccountWork) -> list[OpenJob]:
+    return await work.ledger(
+        awaiting.open_jobs, work.db, work.account, requests=work.requests, shard=work.shard
+    )
 
 
 async def watch(work: AccountWork, *, since: datetime, until: datetime) -> Watched:
@@ -81,7 +87,7 @@ class _Watch:
 
     async def run(self) -> Watched:
         work = self._work
-        jobs = await work.ledger(awaiting.open_jobs, work.db, work.account, requests=work.requests)
+        jobs = await _open_jobs(work)
         now = work.clock().timestamp()
         self._due = await asyncio.to_thread(
             lambda: [

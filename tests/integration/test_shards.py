@@ -1,0 +1,241 @@
+"""An account spread over several task instances: nothing twice, and no more than the account may."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.sdk import TriggerRule
+
+from dsar_airflow import triggers
+from dsar_airflow.triggers import CompletionTrigger
+from include.accounts import ACCOUNTS
+from include.dsar.accounts import WHOLE, Account, Shard
+from include.dsar.ledger import awaiting, database, submitting
+from include.dsar.ledger.database import Database
+from include.dsar.source import Source
+from include.dsar.stages.intake import Intake
+from include.dsar.stages.rows import Rules
+from include.dsar.stages.submit import Submitted, submit
+from include.dsar.vendors import settings
+from include.sandbox import Sandbox
+from tests.conftest import PROJECT, Ran
+from tests.integration.conftest import OpenWork, Row, put, source_rows, submissions
+from tests.integration.requests_given import NOW, plan, put_into, request, rows, submission
+
+if TYPE_CHECKING:
+    from airflow.sdk import DAG
+
+SHARDS = [Shard(number, 3) for number in (1, 2, 3)]
+
+
+WAITING = "SELECT FROM pg_locks WHERE NOT granted"
+
+
+def wait_for_sessions(db: Database, count: int) -> None:
+    """Until so many sessions wait for others."""
+    deadline = time.monotonic() + 30
+    while len(db.execute(WAITING).fetchall()) < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def submit_at_once(db: Database, open_work: OpenWork) -> Callable[..., list[Submitted]]:
+    """Runs the submit stage of all shards, each in a thread with a session of its own.
+
+    None can write before each has come to its first claim.
+    """
+
+    def run(account: str, **extra: Any) -> list[Submitted]:
+        async def run_shard(shard: Shard) -> Submitted:
+            async with open_work(account, **extra) as work:
+                return await submit(replace(work, settings=work.settings.share(shard), shard=shard))
+
+        with ThreadPoolExecutor(len(SHARDS)) as pool:
+            with db.transaction():
+                db.execute("LOCK TABLE dsar.submission IN EXCLUSIVE MODE")
+                running = [pool.submit(asyncio.run, run_shard(shard)) for shard in SHARDS]
+                wait_for_sessions(db, len(SHARDS))
+            return [one.result() for one in running]
+
+    return run
+
+
+def test_shards_share_the_rate_and_the_concurrency_of_their_account(accounts: dict[str, Account]) -> None:
+    """Together they keep both, and each may make a call."""
+    extra = {"api_key": "x", "requests_per_second": 10, "max_concurrency": 8}
+    whole = settings(accounts["batch"], base_url="http://localhost", secret="s", extra=extra)
+    parts = [whole.share(shard) for shard in SHARDS]
+    assert [part.max_concurrency for part in parts] == [3, 3, 2]
+    assert sum(part.requests_per_second for part in parts) == pytest.approx(10)
+    assert {whole.share(Shard(number, 64)).max_concurrency for number in (1, 64)} == {1}
+    assert whole.share(WHOLE) == whole
+
+
+@pytest.mark.parametrize("shards", [0, -1, 65])
+def test_a_number_of_shards_that_makes_no_sense_is_refused(shards: int) -> None:
+    """Where the DAG is parsed, so that nobody waits for a run to learn it."""
+    with pytest.raises(ValueError, match="account a: shards must be from 1 to 64"):
+        Account("a", vendor="batch", shards=shards)
+
+
+def test_nothing_is_sent_twice(
+    db: Database, sandbox: Sandbox, submit_at_once: Callable[..., list[Submitted]]
+) -> None:
+    """All that is planned is sent, once, and a person's second request shares the job of the first."""
+    persons = [f"u{n}" for n in range(120)]
+    plan(db, *(request(f"{again}-{user}", submission(user, "batch")) for again in "ab" for user in persons))
+    done = submit_at_once("batch", max_concurrency=6)
+    assert Counter(value for entry in sandbox.book() for value in entry.values) == Counter(persons)
+    assert sum(one.submitted for one in done) == 120
+    assert {row["state"] for row in rows(db)} == {"submitted"}
+
+
+def test_the_quota_of_the_day_is_exact(
+    db: Database, sandbox: Sandbox, submit_at_once: Callable[..., list[Submitted]]
+) -> None:
+    """However many claim at the same moment, no more is sent than the account may send."""
+    plan(db, *(request(f"r-{n}", submission(f"u{n}", "batch")) for n in range(90)))
+    for quota in (20, 55):  # a day whose quota has grown: what was sent before counts
+        done = submit_at_once("batch", daily_quota=quota)
+        assert any(one.quota_used for one in done)
+        assert len(sandbox.book()) == quota
+
+
+def test_two_claims_at_once_do_not_take_two_requests_of_one_person(dsn: str, db: Database) -> None:
+    """The second waits for the first to be over, and then leaves the person to it."""
+    plan(db, request("early", submission("u1")), request("late", submission("u1")))
+    _, late = rows(db)
+    claimed: list[Any] = []
+
+    def claim_all() -> None:
+        with database.connect(dsn) as other, submitting.one_at_a_time(other, "besitos"):
+            claimed.extend(submitting.claim(other, "besitos", worker=2, limit=9, now=NOW, requests=None))
+
+    second = threading.Thread(target=claim_all)
+    with submitting.one_at_a_time(db, "besitos"):
+        only = [late["request"]]  # a run that is limited to the later of the two
+        assert len(submitting.claim(db, "besitos", worker=1, limit=9, now=NOW, requests=only)) == 1
+        second.start()
+        wait_for_sessions(db, 1)
+    second.join()
+    assert claimed == []
+
+
+def test_each_job_belongs_to_one_shard(db: Database) -> None:
+    """Whether it is open or ready; and each shard gets a fair part."""
+    plan(db, *(request(f"r-{n}", submission(f"u{n}")) for n in range(300)))
+    for one in rows(db):
+        state = "ready" if one["id"] % 2 else "submitted"
+        put_into(db, [one["id"]], {"state": state, "job_id": f"job-{one['id'] // 4}", "submitted_at": NOW})
+    for jobs in (awaiting.open_jobs, awaiting.ready_jobs):
+        every = [job.job_id for job in jobs(db, "besitos", requests=None)]
+        parts = [[j.job_id for j in jobs(db, "besitos", requests=None, shard=s)] for s in SHARDS]
+        assert sorted(job for part in parts for job in part) == sorted(every)
+        assert min(map(len, parts)) > len(every) / 6
+
+
+@pytest.mark.asyncio
+async def test_the_triggers_of_all_shards_end_every_job_once(
+    dsn: str,
+    db: Database,
+    source_table: Source,
+    open_work: OpenWork,
+    deployment: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each polls its own, and tells of its own."""
+    monkeypatch.setattr(triggers, "SHORTEST", 0.0)
+    put(dsn, *[Row(f"e-{n}", user_id=f"u{n}") for n in range(30)])
+    Intake(db, source_table, Rules(ACCOUNTS, None, b"key")).run()
+    async with open_work("batch") as work:
+        await submit(work)
+    now = datetime.now(UTC)
+    until = (now + timedelta(seconds=20)).isoformat()
+
+    async def fire(shard: Shard) -> dict[str, Any]:
+        one = CompletionTrigger(
+            account="batch", since=now.isoformat(), until=until, requests=None, shard=shard
+        )
+        (event,) = [event.payload async for event in one.run()]
+        return event
+
+    events = await asyncio.gather(*map(fire, SHARDS))
+    assert sum(event["ended"] for event in events) == 30
+    assert all(event["ended"] for event in events)
+
+
+@pytest.fixture
+def daily(metadata_db: None, monkeypatch: pytest.MonkeyPatch) -> DAG:
+    """The DAG where each account but ID5 has three shards."""
+    from airflow.dag_processing.dagbag import DagBag
+
+    sharded = tuple(a if a.name == "id5" else replace(a, shards=3) for a in ACCOUNTS)
+    monkeypatch.setattr("include.accounts.ACCOUNTS", sharded)
+    return DagBag(PROJECT / "dags").dags["dsar_daily"]
+
+
+def test_the_dag_has_an_instance_for_each_shard(daily: DAG) -> None:
+    """The number is known when the file is parsed, and every stage goes on whatever became of others."""
+    mapped = {task.task_id: task for task in daily.tasks if task.is_mapped}
+    assert set(mapped) == {
+        task.task_id for task in daily.tasks if "." in task.task_id and not task.task_id.startswith("id5.")
+    }
+    for task in mapped.values():
+        assert task.expand_input.value == {"shard": [[1, 3], [2, 3], [3, 3]]}
+        assert task.trigger_rule == TriggerRule.ALL_DONE
+        assert task.retries == 3
+        assert "**Red:**" in task.doc_md
+    assert mapped["batch.submit"].downstream_task_ids == {"batch.await_completion"}
+
+
+def test_a_run_with_shards_delivers_everything_once(
+    dsn: str, deployment: Path, sandbox: Sandbox, run_daily: Callable[..., Ran]
+) -> None:
+    """Its squares are called by their shards, and every request is closed."""
+    people = [Row(f"a-{n}", "access", user_id=f"u{n}", email=f"a{n}@example.com") for n in range(9)]
+    put(dsn, *people, *[Row(f"e-{n}", user_id=f"v{n}", email=f"e{n}@example.com") for n in range(9)])
+    ran = run_daily()
+    assert set(ran.states.values()) == {"success"}
+    assert {
+        f"batch.{stage}[{n}]" for stage in ("submit", "await_completion", "collect") for n in range(3)
+    } < set(ran.states)
+    assert {row["status"] for row in source_rows(dsn).values()} == {"completed"}
+    sent = Counter((entry.vendor, value) for entry in sandbox.book() for value in entry.values)
+    assert set(sent.values()) == {1}
+    assert len(list(deployment.glob("requests/a-*/package.zip"))) == 9
+
+
+def test_a_dry_run_counts_once(
+    dsn: str, db: Database, deployment: Path, sandbox: Sandbox, run_daily: Callable[..., Ran]
+) -> None:
+    """However many shards an account has; and none of them works."""
+    put(dsn, Row("e-1", user_id="u1"), Row("e-2", user_id="u2"))
+    ran = run_daily(dry_run=True)
+    assert ran.log.count("batch would be sent: 2 erasure") == 1
+    assert ran.states.pop("intake") == "success"
+    assert set(ran.states.values()) == {"skipped"}
+    assert (sandbox.book(), submissions(db)) == ([], {})
+
+
+def test_the_report_names_the_shards_that_are_red(
+    dsn: str, deployment: Path, set_connection: Callable[..., None], run_daily: Callable[..., Ran]
+) -> None:
+    """And a run that is limited to other accounts skips them all."""
+    put(dsn, Row("e-1", user_id="u1"))
+    set_connection("batch", host=None, extra={"api_key": None})
+    ran = run_daily(only="intake|batch.*|report")
+    assert [ran.states[f"batch.submit[{n}]"] for n in range(3)] == ["failed"] * 3
+    assert "batch.submit (shard 2) is red: its log says what to mend" in ran.log
+    ran = run_daily(only="intake|batch.*", accounts=["id5"])
+    assert [ran.states[f"batch.submit[{n}]"] for n in range(3)] == ["skipped"] * 3
