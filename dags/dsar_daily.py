@@ -8,6 +8,7 @@ from typing import Any
 
 from airflow.sdk import (
     DAG,
+    Asset,
     BaseOperator,
     ExceptionRetryPolicy,
     Param,
@@ -32,6 +33,10 @@ from include.dsar.accounts import Account
 # Vendors that return no data have nothing to collect. (A constant, since importing the vendors'
 # modules would cost every parse of this file; a test holds the two together.)
 RETURN_DATA = {"besitos", "batch"}
+
+# For lineage, and for DAGs that shall run after this one: `schedule=Asset("dsar_storage")`.
+SOURCE = Asset("dsar_source", group="privacy")  # the table of pending requests
+STORAGE = Asset("dsar_storage", group="privacy")  # receipts, packages, the register
 
 ACCOUNT_NAMES = [account.name for account in ACCOUNTS]
 
@@ -159,8 +164,13 @@ with DAG(
         ),
     },
 ) as dag:
-    intake = IntakeOperator(task_id="intake", doc_md=DOCS["intake"])
-    package = PackageOperator(task_id="package", trigger_rule=TriggerRule.ALL_DONE, doc_md=DOCS["package"])
+    intake = IntakeOperator(task_id="intake", inlets=[SOURCE], doc_md=DOCS["intake"])
+    package = PackageOperator(
+        task_id="package",
+        trigger_rule=TriggerRule.ALL_DONE,
+        outlets=[STORAGE],
+        doc_md=DOCS["package"],
+    )
     report = ReportOperator(task_id="report", trigger_rule=TriggerRule.ALL_DONE, doc_md=DOCS["report"])
     for account in ACCOUNTS:
         stages: dict[str, type[BaseOperator]] = {
