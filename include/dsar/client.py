@@ -28,6 +28,7 @@ LARGE_REPLY_BYTES = 1024 * 1024  # only one that is larger is read at a time
 DOWNLOAD_TIMEOUT = aiohttp.ClientTimeout(total=600, sock_connect=10, sock_read=60)
 MAX_DOWNLOAD_BYTES = 512 * 1024 * 1024
 OVERLOADED = frozenset({429, 503})
+REFUSED = frozenset({401, 403, 429})
 CHUNK = 256 * 1024
 # Not public, though Python calls them global: before 3.12.4, and (RFC 3879's site-local ones) still.
 SPECIAL = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "64:ff9b:1::/48", "fec0::/10")))
@@ -50,7 +51,7 @@ class Client:
         self._session = session
         self._pacer = Pacer(settings.requests_per_second, settings.max_concurrency)
         self._large = asyncio.Lock()
-        self.calls = 0
+        self.calls = self.refused = 0
 
     async def send(self, request: HttpRequest) -> HttpReply:
         """One call, one reply.
@@ -61,6 +62,7 @@ class Client:
         async with self._pacer.slot():
             self.calls += 1
             reply = await self._send(request)
+        self.refused += reply.status in REFUSED
         if reply.status in OVERLOADED:
             self._pacer.slow_down(None)
         return reply

@@ -36,6 +36,7 @@ class IntakeOperator(BaseOperator):
 
         params = RunParams.of(context)
         decisions = [Decision.parse(line) for line in params.decisions]
+        self.log.info("intake: reading the source with include/sql/pending_requests.sql")
         with ledger(migrate=True) as db, source() as table:
             intake = Intake(
                 db,
@@ -75,12 +76,14 @@ class SubmitOperator(BaseAsyncOperator):
 
     async def aexecute(self, context: Context) -> Counts:
         from dsar_airflow.connections import account_work
+        from dsar_airflow.metrics import counting_calls
         from include.dsar.stages.submit import submit
 
         params = RunParams.of(context)
         params.skip_unless_wanted(self.account)
         async with account_work(self.account, shard=self.shard, request_ids=params.request_ids) as work:
-            return asdict(await submit(work))
+            with counting_calls(work):
+                return asdict(await submit(work))
 
 
 class CollectOperator(BaseAsyncOperator):
@@ -94,12 +97,14 @@ class CollectOperator(BaseAsyncOperator):
 
     async def aexecute(self, context: Context) -> Counts:
         from dsar_airflow.connections import account_work, storage
+        from dsar_airflow.metrics import counting_calls
         from include.dsar.stages.collect import collect
 
         params = RunParams.of(context)
         params.skip_unless_wanted(self.account)
         async with account_work(self.account, shard=self.shard, request_ids=params.request_ids) as work:
-            return asdict(await collect(work, await asyncio.to_thread(storage)))
+            with counting_calls(work):
+                return asdict(await collect(work, await asyncio.to_thread(storage)))
 
 
 class PackageOperator(BaseOperator):
@@ -114,8 +119,12 @@ class PackageOperator(BaseOperator):
         params = RunParams.of(context)
         params.skip_unless_real()
         with ledger() as db, source() as table:
-            package = Package(db, table, storage(), only(db, params.request_ids), seal())
-            return asdict(package.run())
+            place = storage()
+            self.log.info("package: closing what has ended, into %s", place.uri("requests"))
+            counts = asdict(Package(db, table, place, only(db, params.request_ids), seal()).run())
+        for asset in self.outlets:
+            context["outlet_events"][asset].extra = {"uri": place.uri("requests"), **counts}
+        return counts
 
 
 class ReportOperator(BaseOperator):
@@ -125,12 +134,16 @@ class ReportOperator(BaseOperator):
 
     def execute(self, context: Context) -> Counts:
         from dsar_airflow.connections import held_accounts, ledger, storage
+        from dsar_airflow.metrics import gauge_run
+        from include.accounts import ACCOUNTS
         from include.dsar.errors import PersonNeeded
         from include.dsar.stages.report import Report
 
         RunParams.of(context).skip_unless_real()
+        since = context["dag_run"].run_after
         with ledger() as db:
-            report = Report(db, storage(), run_after=context["dag_run"].run_after, held=held_accounts())
+            gauge_run(db, [account.name for account in ACCOUNTS], since=since)
+            report = Report(db, storage(), run_after=since, held=held_accounts())
             todo = [*_red_tasks(context), *_bad_rows(context), *report.run()]
         if todo:
             raise PersonNeeded("A person has to act:\n" + "\n".join(f"- {sentence}" for sentence in todo))

@@ -48,10 +48,13 @@ class CompletionSensor(BaseSensorOperator):
                 self.account, f"{until:%H:%M:%S} UTC", f"{due:%Y-%m-%d %H:%M:%S} UTC",
             )  # fmt: skip
             return {"next_poll_at": due.isoformat(timespec="seconds")}
-        self.log.info(
-            "%s: open jobs are watched from the triggerer until %s at the latest; the first poll is at %s",
-            self.account, f"{until:%H:%M:%S} UTC", f"{due:%H:%M:%S} UTC",
-        )  # fmt: skip
+        waiting = (
+            f"{self.account}: open jobs are watched from the triggerer until {until:%H:%M:%S} UTC at the "
+            f"latest; the first poll is at {due:%H:%M:%S} UTC"
+        )
+        self.log.info(waiting)
+        # Airflow keeps no reason with a deferral; the task's XCom tab shows this one while it waits.
+        context["ti"].xcom_push(key="waiting_for", value=waiting)
         self.defer(
             trigger=CompletionTrigger(
                 account=self.account,
@@ -66,8 +69,10 @@ class CompletionSensor(BaseSensorOperator):
 
     def resume(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """What the trigger found. Raises ConfigurationError, or VendorUnavailable where no poll succeeded."""
+        from dsar_airflow.metrics import count_calls
         from include.dsar.errors import ConfigurationError, ProtocolError, VendorUnavailable
 
+        count_calls(self.account, event.get("calls", 0), event.get("refused_calls", 0))
         match event:
             case {"status": "refused", "message": message}:
                 raise ConfigurationError(message)

@@ -72,6 +72,14 @@ class CompletionTrigger(BaseTrigger):
         since, until = datetime.fromisoformat(self.since), datetime.fromisoformat(self.until)
         try:
             async with account_work(self.account, shard=self.shard, requests=self.requests) as work:
-                return {"status": ENDED, **asdict(await watch(work, since=since, until=until))}
-        except ConfigurationError as error:
-            return {"status": REFUSED, "message": str(error)}
+                try:
+                    event = {"status": ENDED, **asdict(await watch(work, since=since, until=until))}
+                except ConfigurationError as error:
+                    event = _refused(error)
+                return event | {"calls": work.client.calls, "refused_calls": work.client.refused}
+        except ConfigurationError as error:  # no call was made
+            return _refused(error)
+
+
+def _refused(error: Exception) -> dict[str, Any]:
+    return {"status": REFUSED, "message": str(error)}

@@ -32,12 +32,22 @@ ENDED = {
 }  # fmt: skip
 
 
+class Pushed:
+    """Of the running task instance, what the sensor calls."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {}
+
+    def xcom_push(self, key: str, value: str) -> None:
+        self.values[key] = value
+
+
 def context(**given: Any) -> Context:
     params = {
         "request_ids": [], "accounts": [], "dry_run": False, "await_minutes": 60, "retry_failed": False,
         "decisions": [],
     }  # fmt: skip
-    return cast("Context", {"params": params | given})
+    return cast("Context", {"params": params | given, "ti": Pushed()})
 
 
 @pytest.fixture
@@ -84,11 +94,13 @@ def test_it_returns_where_no_poll_is_due_within_the_window(
 def test_it_defers_to_the_trigger_with_an_absolute_deadline(
     sensor: CompletionSensor, submitted: Callable[..., None]
 ) -> None:
-    """The trigger gets account, times and ledger ids; Airflow's own timeout is a little longer."""
+    """The trigger gets account, times and ledger ids; Airflow's own timeout is a little longer; a sentence
+    tells what is waited for."""
     submitted(Row("e-1", user_id="u1"))
     before = datetime.now(UTC)
+    given = context(await_minutes=7)
     with pytest.raises(TaskDeferred) as deferred:
-        sensor.execute(context(await_minutes=7))
+        sensor.execute(given)
     after = datetime.now(UTC)
     trigger = deferred.value.trigger
     assert isinstance(trigger, CompletionTrigger)
@@ -99,6 +111,9 @@ def test_it_defers_to_the_trigger_with_an_absolute_deadline(
     assert until - since == timedelta(minutes=7)
     assert deferred.value.timeout == timedelta(minutes=7) + GRACE
     assert deferred.value.method_name == "resume"
+    (waiting,) = cast("Any", given)["ti"].values.items()
+    assert waiting[0] == "waiting_for"
+    assert f"batch: open jobs are watched from the triggerer until {until:%H:%M:%S} UTC" in waiting[1]
 
 
 def test_a_limited_run_hands_on_the_ledgers_ids(

@@ -27,7 +27,7 @@ from tests.integration.conftest import OpenWork, Row, put, submissions
 
 PAYLOAD = {
     "status", "ended", "ready", "planned_again", "open_jobs", "oldest_submitted_at", "next_poll_at", "polls",
-    "failed_polls",
+    "failed_polls", "calls", "refused_calls",
 }  # fmt: skip
 
 Submit = Callable[..., Any]
@@ -181,7 +181,8 @@ async def test_refused_credentials_are_an_event_that_names_the_connection(
     await submitted("batch", Row("e-1", user_id="u1"))
     set_connection("batch", password="wrong")
     (event,) = await fire(trigger())
-    assert set(event) == {"status", "message"}
+    assert set(event) == {"status", "message", "calls", "refused_calls"}
+    assert event["calls"] == event["refused_calls"] == 1
     assert event["status"] == "refused"
     assert "Mend the secret in Password of connection batch_default" in event["message"]
 

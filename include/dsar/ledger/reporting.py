@@ -30,6 +30,34 @@ class Attention:
     held: dict[str, list[str]]
 
 
+@dataclass(frozen=True)
+class OpenJobs:
+    """One account's jobs at the vendor."""
+
+    count: int
+    oldest_submitted_at: datetime
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What is open now; `jobs` by account."""
+
+    open_requests: int
+    overdue_requests: int
+    due_soonest: datetime | None
+    jobs: dict[str, OpenJobs]
+
+
+def standing(db: Database, *, now: datetime) -> Standing:
+    """Open requests, and the jobs that vendors work on."""
+    rows = db.execute(_OPEN_JOBS).fetchall()
+    requests = db.execute(_OPEN_REQUESTS, {"now": now}).fetchone()
+    assert requests is not None
+    return Standing(
+        **requests, jobs={row["account"]: OpenJobs(row["n"], row["oldest_submitted_at"]) for row in rows}
+    )
+
+
 def account_days(db: Database, since: datetime) -> list[AccountDay]:
     """Every account that has open work, or has ended some since then."""
     days: dict[str, AccountDay] = {}
@@ -78,6 +106,17 @@ SELECT account, state, count(*) AS n,
     OR (finished_at >= %(since)s)
  GROUP BY account, state
  ORDER BY account, state
+"""
+
+_OPEN_REQUESTS = """
+SELECT count(*) AS open_requests, count(*) FILTER (WHERE due_at <= %(now)s) AS overdue_requests,
+       min(due_at) AS due_soonest
+  FROM dsar.request WHERE status = 'in_progress'
+"""
+
+_OPEN_JOBS = """
+SELECT account, count(DISTINCT job_id) AS n, min(submitted_at) AS oldest_submitted_at
+  FROM dsar.submission WHERE state = 'submitted' GROUP BY account
 """
 
 _OVERDUE = """

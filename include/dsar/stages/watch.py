@@ -19,7 +19,7 @@ from include.dsar.ledger.awaiting import OpenJob
 from include.dsar.ledger.transitions import Move, move
 from include.dsar.model import State, Verdict
 from include.dsar.polling import PollSchedule
-from include.dsar.stages.account import AccountWork, Recorder, Refusals
+from include.dsar.stages.account import AccountWork, Progress, Recorder, Refusals
 from include.dsar.vendors.vendor import HttpReply, JobStatus
 
 log = logging.getLogger(__name__)
@@ -96,6 +96,7 @@ class _Watch:
         )
         heapq.heapify(self._due)
         log.info("%s: watching %s open jobs", work.account, f"{len(jobs):,}")
+        self._progress = Progress(work.account, "ended", len(jobs))
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(work.settings.max_concurrency, len(jobs))):
@@ -123,6 +124,7 @@ class _Watch:
                 continue
             if moves is not None:
                 await self._recorder.add(moves)
+                self._progress.advance(1)
             else:
                 now = self._work.clock().timestamp()
                 due = self._schedule.next(job_id, job.submitted_at.timestamp(), now)

@@ -1,0 +1,56 @@
+"""What this project tells Airflow's own metrics (StatsD or OpenTelemetry): docs/metrics.md lists it.
+
+A name holds the account, since plain StatsD has no tags. Gauges are set anew by each run's report, zeros
+included, so that none keeps the value of an earlier run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+from airflow.sdk.observability import stats
+
+from include.dsar.ledger import reporting
+from include.dsar.ledger.database import Database
+from include.dsar.stages.account import AccountWork
+
+OUTCOMES = ("completed", "no_data", "rejected", "failed")
+
+
+@contextmanager
+def counting_calls(work: AccountWork) -> Iterator[None]:
+    """Counts what is called within the block, however it ends."""
+    try:
+        yield
+    finally:
+        count_calls(work.account, work.client.calls, work.client.refused)
+
+
+def count_calls(account: str, calls: int, refused: int) -> None:
+    """Calls that a task made to an account; those of them that were answered 401, 403 or 429."""
+    stats.incr(f"dsar.calls.{account}", calls)
+    stats.incr(f"dsar.refused_calls.{account}", refused)
+
+
+def gauge_run(db: Database, accounts: Sequence[str], *, since: datetime) -> None:
+    """What has ended since the run began, and what is open now."""
+    now = datetime.now(UTC)
+    ended = {day.account: day.ended for day in reporting.account_days(db, since)}
+    standing = reporting.standing(db, now=now)
+    for account in accounts:
+        for outcome in OUTCOMES:
+            stats.gauge(f"dsar.submissions.{account}.{outcome}", ended.get(account, {}).get(outcome, 0))
+        jobs = standing.jobs.get(account)
+        stats.gauge(f"dsar.open_jobs.{account}", jobs.count if jobs else 0)
+        stats.gauge(f"dsar.oldest_job_days.{account}", _days(now - jobs.oldest_submitted_at) if jobs else 0)
+    stats.gauge("dsar.open_requests", standing.open_requests)
+    stats.gauge("dsar.overdue_requests", standing.overdue_requests)
+    if standing.due_soonest:
+        stats.gauge("dsar.days_left", _days(standing.due_soonest - now))
+    stats.incr("dsar.reports")
+
+
+def _days(time: timedelta) -> float:
+    return time / timedelta(days=1)

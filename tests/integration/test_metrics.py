@@ -1,0 +1,104 @@
+"""What a run tells Airflow's own metrics, as a real StatsD server would receive it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from airflow.sdk.observability import stats
+from airflow.sdk.observability.metrics import stats_utils
+
+from include.sandbox import Sandbox
+from tests.conftest import Ran
+from tests.integration.conftest import Row, put
+
+
+# Airflow leaves its client's socket to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+
+
+@pytest.fixture
+def statsd(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], dict[str, float]]]:
+    """A socket where StatsD listens; returns the last value of each gauge, and the sum of each counter."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.setblocking(False)
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        monkeypatch.setenv("AIRFLOW__METRICS__STATSD_ON", "True")
+        monkeypatch.setenv("AIRFLOW__METRICS__STATSD_PORT", str(server.getsockname()[1]))
+        # What each task's process does when it starts; `dag.test()` leaves it out.
+        stats.initialize(factory=stats_utils.get_stats_factory(), export_legacy_names=False)
+        yield lambda: _received(server)
+    stats.initialize(factory=stats_utils.NoStatsLogger, export_legacy_names=False)
+
+
+def _received(server: socket.socket) -> dict[str, float]:
+    found: dict[str, float] = {}
+    with suppress(BlockingIOError):
+        while packet := server.recv(65_536).decode():
+            for line in packet.splitlines():
+                name, _, value = line.rpartition(":")
+                number, kind = value.split("|")[:2]
+                name = name.removeprefix("airflow.")
+                if name.startswith("dsar."):
+                    found[name] = float(number) + (found.get(name, 0) if kind == "c" else 0)
+    return found
+
+
+def test_a_run_says_what_it_did_and_what_is_open(
+    statsd: Callable[[], dict[str, float]],
+    deployment: Path,
+    run_daily: Callable[..., Ran],
+    sandbox: Sandbox,
+    dsn: str,
+    set_connection: Callable[..., None],
+) -> None:
+    """Outcomes by account, zeros included; open jobs and their age; days left; calls and refusals."""
+    put(
+        dsn,
+        Row("e-1", user_id="u1", accounts=["besitos", "batch"]),
+        Row("e-2", user_id="unknown-2", accounts=["besitos"]),
+        Row("e-3", email="a@example.com", accounts=["attentive"], due_at="2020-01-01T00:00:00+00:00"),
+    )
+    set_connection("attentive", extra={"poll_min_seconds": 3600, "poll_max_seconds": 3600})
+    set_connection("id5", password="wrong")  # no submission: never called
+    sandbox.inject("status", vendor="batch", status=429)
+    run_daily()
+    told = statsd()
+    outcomes = {
+        name.removeprefix("dsar.submissions."): value
+        for name, value in told.items()
+        if name.startswith("dsar.submissions.") and value
+    }
+    assert outcomes == {"besitos.completed": 1, "besitos.no_data": 1, "batch.completed": 1}
+    assert told["dsar.submissions.besitos.failed"] == 0
+    assert (told["dsar.open_jobs.attentive"], told["dsar.open_jobs.besitos"]) == (1, 0)
+    assert 0 < told["dsar.oldest_job_days.attentive"] < 0.1
+    assert (told["dsar.open_requests"], told["dsar.overdue_requests"], told["dsar.reports"]) == (1, 1, 1)
+    assert told["dsar.days_left"] < -2000
+    made = {name: sum(calls.values()) for name, calls in sandbox.calls().items() if calls}
+    assert {name: told[f"dsar.calls.{name}"] for name in made} == made
+    assert told["dsar.refused_calls.batch"] == 1
+    assert told.get("dsar.refused_calls.id5", 0) == 0
+
+
+def test_refused_credentials_count(
+    statsd: Callable[[], dict[str, float]],
+    deployment: Path,
+    run_daily: Callable[..., Ran],
+    sandbox: Sandbox,
+    dsn: str,
+    set_connection: Callable[..., None],
+) -> None:
+    """Also where the task fails because of them: in submit, and from the triggerer."""
+    put(dsn, Row("e-1", user_id="u1", accounts=["besitos"]))
+    put(dsn, Row("e-2", user_id="u2", accounts=["batch"]))
+    set_connection("batch", password="wrong")
+    sandbox.inject("status", vendor="besitos", route="status", status=401, times=None)
+    assert run_daily().states["batch.submit"] == "failed"
+    told = statsd()
+    assert told["dsar.refused_calls.batch"] >= 1
+    assert told["dsar.refused_calls.besitos"] >= 1
