@@ -34,7 +34,7 @@ crash: $(ENVIRONMENT) ## SEED=1 COUNT=500: kill a run beside every step, then CO
 	SEED=$(SEED) COUNT=$(COUNT) $(BIN)/python -m pytest -s tests/crash/every_step.py
 
 faults: $(ENVIRONMENT) ## the stack's own parts killed in the middle of a run; ten minutes
-	$(BIN)/python -m pytest tests/e2e/stack_faults.py
+	$(BIN)/python -m pytest tests/e2e/test_stack_faults.py tests/e2e/stack_faults.py
 
 fuzz: $(ENVIRONMENT) ## the property tests with new random examples, many of them; half an hour
 	HYPOTHESIS_PROFILE=fuzz DSAR_MODEL_EXAMPLES=$(COUNT) $(BIN)/python -m pytest tests/model $$(grep -lr hypothesis tests/unit)

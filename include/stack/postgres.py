@@ -61,6 +61,11 @@ def running(home: Home) -> Iterator[None]:
                 _stop_if_last(home, users.fileno())
 
 
+def restart(home: Home) -> None:
+    """As after a crash: every session is broken off, and nothing is written out first."""
+    _run(home, "pg_ctl", "restart", "-w", "-t", "60", "-m", "immediate", "-D", str(_data(home)))
+
+
 def _answers(home: Home) -> bool:
     if not _data(home).joinpath("postmaster.pid").exists():
         return False

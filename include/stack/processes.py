@@ -49,6 +49,8 @@ def interruptible() -> Iterator[None]:
 @dataclass(frozen=True)
 class Running:
     name: str
+    command: list[str]
+    env: Mapping[str, str]
     popen: subprocess.Popen[bytes]
     log: Path
 
@@ -79,7 +81,7 @@ class Processes:
                 # keeps the terminal's Ctrl-C from it: the stack ends it in order.
                 start_new_session=True,
             )
-        self._running.append(Running(name, popen, log))
+        self._running.append(Running(name, command, env, popen, log))
         self._write_record()
 
     def check(self) -> None:
@@ -90,6 +92,29 @@ class Processes:
                 raise StackError(
                     f"{each.name} ended with status {status}. The end of {each.log}:\n{tail(each.log)}"
                 )
+
+    def kill(self, name: str) -> None:
+        """SIGKILL for one of them, with everything that it started."""
+        (one,) = [each for each in self._running if each.name == name]
+        for process in _family([one.popen.pid]):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        one.popen.wait()
+
+    def restart_ended(self) -> None:
+        """What a supervisor does: start again what has ended, with a log of its own."""
+        for each in [each for each in self._running if each.popen.poll() is not None]:
+            self._running.remove(each)
+            log = each.log.with_name(f"{each.name}-{time.time_ns()}.log")
+            self.start(each.name, each.command, each.env, log)
+
+    def pid_of(self, title: str) -> int | None:
+        """The process whose title or arguments hold this text, among all that they have started."""
+        for process in _family([each.popen.pid for each in self._running]):
+            with suppress(psutil.Error):
+                if title in " ".join(process.cmdline()):
+                    return process.pid
+        return None
 
     def stop(self) -> None:
         """End them all with everything that they started: SIGTERM, and SIGKILL for what stays."""

@@ -10,20 +10,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import signal
-import sys
 import time
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import psycopg
 import pytest
 from psycopg import sql
@@ -32,7 +28,6 @@ from psycopg.rows import dict_row
 from include.sandbox import Entry, SandboxSettings, Subject, decide
 from include.stack import postgres
 from include.stack.environment import METADATA_DATABASE
-from include.stack.stack import COMPONENTS
 from tests.e2e.conftest import RunningStack
 
 SECRET = "sandbox-secret"
@@ -170,20 +165,6 @@ def look(stack: RunningStack, run_id: str, state: str) -> Day:
     return Day(run_id, state, stack.task_states(run_id), source, submissions, book, now)
 
 
-def kill_the_triggerer(stack: RunningStack) -> None:
-    """SIGKILL for the triggerer with all that it has started, and a new one in its place."""
-    processes = stack.stack.processes
-    (old,) = [one for one in processes._running if one.name == "triggerer"]
-    family = [psutil.Process(old.popen.pid), *psutil.Process(old.popen.pid).children(recursive=True)]
-    for process in family:
-        with suppress(psutil.NoSuchProcess):
-            process.send_signal(signal.SIGKILL)
-    old.popen.wait()
-    processes._running.remove(old)
-    command = [sys.executable, "-m", "airflow", *COMPONENTS["triggerer"]]
-    processes.start("triggerer", command, stack.stack.variables, stack.logs / "triggerer-2.log")
-
-
 def wait_for(what: str, seconds: float, there: Any) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := there()):
@@ -225,7 +206,8 @@ def first(stack: RunningStack, seen_triggers: list[dict[str, Any]]) -> Day:
         return deferred >= slow and all(one["triggerer_id"] for one in triggers(stack))
 
     wait_for("two deferred tasks", 120, taken_up)
-    kill_the_triggerer(stack)
+    stack.stack.processes.kill("triggerer")
+    stack.stack.processes.restart_ended()
     return look(stack, run_id, stack.wait(run_id, 200))
 
 

@@ -50,12 +50,6 @@ def taken(sandbox: Sandbox) -> list[str]:
     return sorted(value for entry in sandbox.book() for value in entry.values)
 
 
-def restart_at_once(home: Home) -> None:
-    """As after a crash: every session is broken off, nothing is written out."""
-    data = str(home.root / "postgres")
-    postgres._run(home, "pg_ctl", "restart", "-w", "-t", "60", "-m", "immediate", "-D", data)
-
-
 @pytest.fixture(scope="module")
 def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     """A server that may be restarted, with its own template `ledger`."""
@@ -100,7 +94,7 @@ async def test_a_restart_of_the_ledger_in_the_middle_of_submit_loses_and_doubles
     """The stage fails; its retry asks Batch what it has taken, and sends the rest."""
     with database.connect(dsn) as db:
         one_each(db, "batch", 40)
-    restart = when(lambda: len(sandbox.book()) >= 10, lambda: restart_at_once(own_server))
+    restart = when(lambda: len(sandbox.book()) >= 10, lambda: postgres.restart(own_server))
     with pytest.raises((psycopg.Error, ExceptionGroup)):
         await run_submit(open_work, "batch", Clock(), **SLOW)
     restart.join()
@@ -124,7 +118,7 @@ async def test_a_restart_of_the_ledger_in_the_middle_of_await_loses_nothing(
         one_each(db, "batch", 40)
     await run_submit(open_work, "batch", Clock())
     restart = when(
-        lambda: sandbox.calls()["batch"].get("status", 0) >= 5, lambda: restart_at_once(own_server)
+        lambda: sandbox.calls()["batch"].get("status", 0) >= 5, lambda: postgres.restart(own_server)
     )
     now = datetime.now(UTC)
     with pytest.raises((psycopg.Error, ExceptionGroup)):
