@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 
+from tests.crash.laboratory import Place
 from tests.crash.search import Findings, Search, pairs_of_kills, single_kills
 
 SEED, COUNT = int(os.environ.get("SEED", "1")), int(os.environ.get("COUNT", "500"))
@@ -16,10 +17,10 @@ SEED, COUNT = int(os.environ.get("SEED", "1")), int(os.environ.get("COUNT", "500
 
 def test_a_kill_beside_any_step_costs_nothing(search: Search) -> None:
     """Before and after each step of a run, with both kinds of storage."""
-    for object_store in (False, True):
-        steps = search.undisturbed(object_store=object_store).steps
-        print(f"\n{steps.total()} steps of {len(steps)} kinds{', object store' if object_store else ''}")
-        _tell(search.try_all(single_kills(steps, max(steps.values()), object_store=object_store)))
+    for place in Place:
+        steps = search.undisturbed(place).steps
+        print(f"\n{steps.total()} steps of {len(steps)} kinds; {place}")
+        _tell(search.try_all(single_kills(steps, max(steps.values()), place)))
 
 
 def test_two_kills_cost_nothing(search: Search) -> None:

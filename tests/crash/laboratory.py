@@ -13,6 +13,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import psycopg
+import pyrage
 from psycopg import sql
 
 from include.sandbox import Sandbox, SandboxSettings, run_in_thread
@@ -39,6 +40,14 @@ class Restart(StrEnum):
     RETRY = "the task is tried again"  # and those after it
     RUN = "another run at once"
     NEXT_DAY = "the next day's run"
+    RETRY_FAILED = "a person's run with retry_failed"
+
+
+class Place(StrEnum):
+    """What a deployment delivers to."""
+
+    DISK = "a local disk"
+    BUCKET = "an object store, packages sealed"
 
 
 @dataclass(frozen=True)
@@ -47,11 +56,11 @@ class Case:
 
     kills: Sequence[Kill] = ()
     restart: Restart = Restart.RUN
-    object_store: bool = False
+    place: Place = Place.DISK
 
     def __str__(self) -> str:
         kills = ", then ".join(map(str, self.kills)) or "no kill"
-        return f"{kills}; {self.restart}{'; object store' if self.object_store else ''}"
+        return f"{kills}; {self.restart}; {self.place}"
 
 
 @dataclass
@@ -63,6 +72,7 @@ class World:
     storage: Path
     temporary: Path
     logs: Path
+    key: pyrage.x25519.Identity | None  # what opens the packages
     runs: list[list[str]] = field(default_factory=list)  # the steps of each
     statuses: list[int] = field(default_factory=list)
     finished: bool = False
@@ -107,17 +117,19 @@ class Laboratory:
             storage, temporary, logs = (Path(folder, name) for name in ("storage", "temporary", "logs"))
             for each in (storage, temporary, logs):
                 each.mkdir()
-            world = World(dsn, sandbox, storage, temporary, logs)
+            key = pyrage.x25519.Identity.generate() if case.place is Place.BUCKET else None
+            world = World(dsn, sandbox, storage, temporary, logs, key)
             put(dsn, *ROWS)
             self._run_until_finished(world, case)
             yield world
 
     def _run_until_finished(self, world: World, case: Case) -> None:
         kills = list(case.kills)
-        begin_at = None
+        begin_at, retry_failed = None, False
         while len(world.runs) < MOST_RUNS and not world.finished:
-            status = self._run_once(world, case, kills.pop(0) if kills else None, begin_at)
-            begin_at = None
+            kill = kills.pop(0) if kills else None
+            status = self._run_once(world, kill, begin_at, retry_failed=retry_failed)
+            begin_at, retry_failed = None, status == KILLED and case.restart is Restart.RETRY_FAILED
             if status != KILLED:
                 world.finished = not kills and _is_finished(world.dsn)
                 world.sandbox.advance(DAY)
@@ -126,16 +138,17 @@ class Laboratory:
             elif case.restart is Restart.RETRY:
                 begin_at = world.runs[-1][-1].partition(":")[0]
 
-    def _run_once(self, world: World, case: Case, kill: Kill | None, begin_at: str | None) -> int:
+    def _run_once(self, world: World, kill: Kill | None, begin_at: str | None, *, retry_failed: bool) -> int:
         steps = world.logs / f"run{len(world.runs)}"
         job = Job(
             world.dsn,
             world.sandbox.url,
             str(world.storage),
-            case.object_store,
+            world.key and str(world.key.to_public()),
             str(world.temporary),
             str(steps),
             begin_at,
+            retry_failed,
             kill,
         )
         assert self._worker.stdin and self._worker.stdout

@@ -23,6 +23,7 @@ ROWS = (
     Row("a-2", "export", user_id=["u2", "unknown-2"], email="a@example.com"),
     Row("a-3", "access", user_id="refused-3"),
     Row("a-4", "access", "ccpa", user_id="u4", advertising_id=DEVICE, install_id=OTHER_DEVICE),
+    Row("a-5", "access", user_id=["u12", "jobfails-13"], accounts=["batch"]),
     Row("e-1", "erasure", user_id="u5", email=["b@example.com", "c@example.com"], phone="+12025550123"),
     Row("e-2", "delete", "ccpa", user_id="refused-6", email="d@example.com"),
     Row("e-3", "deletion", user_id="jobfails-7", accounts=["besitos", "batch"]),

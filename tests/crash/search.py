@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import cycle
+from itertools import cycle, product
 from pathlib import Path
 from queue import SimpleQueue
 
 from include.stack.home import Home
-from tests.crash.laboratory import KILLED, Case, Laboratory, Restart
+from tests.crash.laboratory import KILLED, Case, Laboratory, Place, Restart
 from tests.crash.steps import Kill
 from tests.crash.verdict import Ending, Outcomes
 
@@ -50,21 +50,21 @@ class Search:
     def __init__(self, server: Home, root: Path) -> None:
         self._server, self._root = server, root
         self._free: SimpleQueue[Laboratory] = SimpleQueue()
-        self._undisturbed: dict[bool, Undisturbed] = {}
+        self._undisturbed: dict[Place, Undisturbed] = {}
 
     def __enter__(self) -> Search:
         self._ending = ExitStack()
         for _ in range(AT_ONCE):
             self._free.put(self._ending.enter_context(Laboratory(self._server, self._root)))
-        for object_store in (False, True):
-            self._undisturbed[object_store] = self._watch(object_store)
+        for place in Place:
+            self._undisturbed[place] = self._watch(place)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ending.close()
 
-    def undisturbed(self, *, object_store: bool = False) -> Undisturbed:
-        return self._undisturbed[object_store]
+    def undisturbed(self, place: Place = Place.DISK) -> Undisturbed:
+        return self._undisturbed[place]
 
     def try_all(self, cases: Iterable[Case]) -> Findings:
         findings = Findings()
@@ -79,9 +79,9 @@ class Search:
                     print(f"{case}: {problems[0]}", flush=True)
         return findings
 
-    def _watch(self, object_store: bool) -> Undisturbed:
+    def _watch(self, place: Place) -> Undisturbed:
         laboratory = self._free.get()
-        with laboratory.run(Case(object_store=object_store)) as world:
+        with laboratory.run(Case(place=place)) as world:
             ending = Ending(world)
             problems = ending.problems()
             assert not problems, [*problems, world.log()]
@@ -100,7 +100,7 @@ class Search:
             self._free.put(laboratory)
 
     def _differences(self, case: Case, ending: Ending) -> list[str]:
-        wanted, outcomes = self._undisturbed[case.object_store], ending.outcomes()
+        wanted, outcomes = self._undisturbed[case.place], ending.outcomes()
         found = []
         if outcomes != wanted.outcomes:
             found.append(f"outcomes: {outcomes - wanted.outcomes} instead of {wanted.outcomes - outcomes}")
@@ -109,13 +109,26 @@ class Search:
         return found
 
 
-def single_kills(steps: Counter[str], picks: int, *, object_store: bool = False) -> Iterator[Case]:
+def single_kills(steps: Counter[str], picks: int, place: Place = Place.DISK) -> Iterator[Case]:
     """Before and after each kind of step, at up to `picks` occurrences, first and last among them."""
     restarts = cycle(Restart)
     for name, count in steps.items():
         for n in _spread(count, picks):
             for after in (False, True):
-                yield Case((Kill(name, n, after),), next(restarts), object_store)
+                yield Case((Kill(name, n, after),), next(restarts), place)
+
+
+def kills_in_turn(steps: Counter[str]) -> Iterator[Case]:
+    """Before and after the first and the last step of each kind; what several accounts do in the same
+    way is shared out among them."""
+    restarts, turns = cycle(Restart), Counter[str]()
+    for name, count in steps.items():
+        alike = name.partition(" ")[2]  # without the account, or the stage that is there once
+        shared = sum(alike == other.partition(" ")[2] for other in steps) > 1
+        turns[alike] += 1
+        for n, after in product(sorted({1, count}), (False, True)):
+            if not shared or after == ((n > 1) ^ (turns[alike] % 2 == 0)):
+                yield Case((Kill(name, n, after),), next(restarts))
 
 
 def pairs_of_kills(steps: Counter[str], seed: int, count: int) -> Iterator[Case]:
@@ -125,7 +138,7 @@ def pairs_of_kills(steps: Counter[str], seed: int, count: int) -> Iterator[Case]
         name = chance.choice(list(steps))
         first = Kill(name, chance.randint(1, steps[name]), chance.random() < 0.5)
         second = Kill(None, chance.randint(1, STEPS_OF_A_SECOND_RUN), chance.random() < 0.5)
-        yield Case((first, second), chance.choice(list(Restart)), chance.random() < 0.25)
+        yield Case((first, second), chance.choice(list(Restart)), chance.choice(list(Place)))
 
 
 def _spread(count: int, picks: int) -> Sequence[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from collections import Counter, defaultdict
@@ -9,6 +10,8 @@ from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+
+import pyrage
 
 from include.dsar.ledger import database
 from include.sandbox import Entry, decide
@@ -19,8 +22,8 @@ SUBMISSIONS = """
 SELECT s.id, r.request_id, r.action, s.account, s.identity_hash, s.state, s.job_id, s.attempts,
        s.identifiers IS NOT NULL AS named,
        (SELECT count(*) FROM dsar.event e
-         WHERE e.submission = s.id AND e.enters = 'planned' AND e.leaves IN ('uncertain', 'submitted')
-           AND e.reason IS NOT NULL) AS repeats
+         WHERE e.submission = s.id AND e.enters = 'planned' AND e.reason IS NOT NULL
+           AND e.leaves IN ('uncertain', 'submitted', 'failed', 'completed')) AS repeats
   FROM dsar.submission s JOIN dsar.request r ON r.id = s.request ORDER BY s.id
 """
 REQUESTS = "SELECT * FROM dsar.request ORDER BY id"
@@ -58,10 +61,20 @@ class Ending:
         """What each package holds, numbers left out: the same whatever was killed."""
         return {
             package.parent.name: sorted(
-                "".join(c for c in name if not c.isdigit()) for name in zipfile.ZipFile(package).namelist()
+                "".join(c for c in name if not c.isdigit()) for name in self._opened(package).namelist()
             )
-            for package in self.world.storage.glob("bucket/requests/*/package.zip")
+            for package in self.world.storage.glob(f"bucket/requests/*/{self._package_name}")
         }
+
+    @property
+    def _package_name(self) -> str:
+        return "package.zip.age" if self.world.key else "package.zip"
+
+    def _opened(self, package: Path) -> zipfile.ZipFile:
+        content = package.read_bytes()
+        return zipfile.ZipFile(
+            io.BytesIO(pyrage.decrypt(content, [self.world.key]) if self.world.key else content)
+        )
 
     def problems(self) -> list[str]:
         """All that is wrong; nothing, as it should be."""
@@ -149,10 +162,8 @@ class Ending:
         wanted = set()
         for request in self.requests:
             name, access = request["request_id"], request["action"] == "access"
-            wanted |= {f"requests/{name}/receipt.json"} | (
-                {f"requests/{name}/package.zip"} if access else set()
-            )
-            last = "package.zip" if access else "receipt.json"
+            last = self._package_name if access else "receipt.json"
+            wanted |= {f"requests/{name}/receipt.json", f"requests/{name}/{last}"}
             if not str(request["export_uri"]).endswith(f"/requests/{name}/{last}"):
                 yield f"{name} points at {request['export_uri']}"
         if missing := wanted - there:
@@ -184,7 +195,7 @@ class Ending:
             yield f"{folder.name}: its receipt says {dict(told)}, the ledger {dict(known)}"
         files = [file for account in receipt["accounts"] for file in account["files"]]
         if request["action"] == "access":
-            with zipfile.ZipFile(folder / "package.zip") as package:
+            with self._opened(folder / self._package_name) as package:
                 for file in files:
                     if sha256(package.read(file["path"])).hexdigest() != file["sha256"]:
                         yield f"{folder.name}: {file['path']} is not what the receipt says"

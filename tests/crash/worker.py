@@ -31,6 +31,7 @@ from sqlalchemy import create_engine
 from include.accounts import ACCOUNTS
 from include.dsar.accounts import Account
 from include.dsar.client import client
+from include.dsar.delivery.seal import Seal
 from include.dsar.errors import DsarError
 from include.dsar.ledger import database
 from include.dsar.source import Source
@@ -59,10 +60,11 @@ class Job:
     dsn: str
     sandbox_url: str
     storage: str
-    object_store: bool  # upload whole files, as object stores take them, instead of renaming
+    recipient: str | None  # with one: an object store, which takes whole files, and sealed packages
     temporary: str  # where temporary files go
     steps: str  # where the names of the steps are written
     begin_at: str | None
+    retry_failed: bool
     kill: Kill | None
 
     def line(self) -> str:
@@ -106,6 +108,7 @@ class _Run:
         watch_steps(self._steps, self._engine)
         self._source = Source(self._engine)
         self._storage = Storage(*_storage(job))
+        self._seal = Seal(job.recipient) if job.recipient else None
         self._began = self._clock()
         Recorder.DELAY = 0.02
         submitting.asyncio = watching.asyncio = VirtualTime(self._clock)
@@ -133,7 +136,8 @@ class _Run:
 
     def _intake(self) -> None:
         with database.connect(self._job.dsn) as db:
-            Intake(db, self._source, RULES, clock=self._clock).run()
+            retry_failed = self._job.retry_failed
+            Intake(db, self._source, RULES, retry_failed=retry_failed, clock=self._clock).run()
 
     def _with_account(self, account: Account, stage: Callable[[AccountWork], Any]) -> None:
         async def work() -> None:
@@ -156,7 +160,7 @@ class _Run:
 
     def _package(self) -> None:
         with database.connect(self._job.dsn) as db:
-            Package(db, self._source, self._storage, clock=self._clock).run()
+            Package(db, self._source, self._storage, seal=self._seal, clock=self._clock).run()
 
     def _report(self) -> None:
         with database.connect(self._job.dsn) as db:
@@ -168,7 +172,7 @@ def _bound(function: Callable[..., None], *args: Any) -> Callable[[], None]:
 
 
 def _storage(job: Job) -> tuple[Any, str]:
-    if job.object_store:  # not a local file system in name: so files are uploaded whole
+    if job.recipient:  # not a local file system in name: so files are uploaded whole
         return DirFileSystem(job.storage, LocalFileSystem()), "bucket"
     return LocalFileSystem(), f"{job.storage}/bucket"
 
