@@ -81,11 +81,12 @@ PARAMS = {
         type=["array", "null"],
         items={
             "type": "string",
-            "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,127} [a-z][a-z0-9_]* (send_again|taken \\S{1,200})$",
+            "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,127} [a-z][a-z0-9_]* "
+            "(send_again|taken \\S{1,200})( [a-z][a-z0-9_+]*)?$",
         },
         title="Decisions on uncertain submissions",
         description="One a line, once you have asked the vendor: <request_id> <account> send_again, or "
-        "<request_id> <account> taken <job id>.",
+        "<request_id> <account> taken <job id>. Add the kind of identity, such as email, to mean only one.",
     ),
 }
 

@@ -128,7 +128,7 @@ GOOD: list[dict[str, Any]] = [
     {"accounts": ["id5", "besitos"]},
     {"await_minutes": 0},
     {"decisions": ["r-1 id5 send_again", "r-2 batch_ios taken 4f2c-77"]},
-    {"decisions": ["r-1 besitos send_again", "r-2 batch_ios taken 7f-3"]},
+    {"decisions": ["r-1 id5 taken 4711 email", "r-1 attentive send_again email+phone"]},
     {"await_minutes": 1380, "dry_run": True, "retry_failed": True},
 ]
 NONSENSE: list[dict[str, Any]] = [
@@ -152,6 +152,7 @@ NONSENSE: list[dict[str, Any]] = [
     {"decisions": ["r-1 besitos"]},
     {"decisions": ["r-1 besitos taken"]},
     {"decisions": ["r-1 besitos perhaps"]},
+    {"decisions": ["r-1 id5 taken 4711 email phone"]},
 ]
 
 

@@ -53,7 +53,7 @@ async def test_a_held_submission_is_sent_again_when_a_person_says_so(
     async with open_work("besitos", on_uncertain="hold") as work:
         assert (await submit(work)).submitted == 1
     events = db.execute("SELECT enters, reason FROM dsar.event ORDER BY id").fetchall()
-    assert events[-1] == {"enters": "planned", "reason": "decided by run-7: not taken, send again"}
+    assert events[-2] == {"enters": "planned", "reason": "decided by run-7: not taken, send again"}
     assert len(sandbox.book()) == 2
 
 
@@ -72,10 +72,31 @@ async def test_a_held_submission_goes_on_as_the_job_that_a_person_found(
     assert len(sandbox.book()) == 1
 
 
+@pytest.mark.asyncio
+async def test_one_job_is_not_taken_for_that_of_several_identifiers(
+    dsn: str, db: Database, source_table: Source, open_work: OpenWork, sandbox: Sandbox
+) -> None:
+    """ID5 works on one identifier in a job: the other's deletion must not be claimed with it."""
+    row = Row("r1", email="a@example.com", id5_id="ID5*abc", accounts=["id5"])
+    put(dsn, row)
+    Intake(db, source_table, RULES).run()
+    sandbox.inject("reset_after", vendor="id5", route="create", times=2)
+    async with open_work("id5", on_uncertain="hold") as work:
+        await submit(work)
+    job = next(entry for entry in sandbox.book() if entry.subjects[0].kind == "email").job_id
+    taken, now = f"r1 id5 taken {job}", datetime.now(UTC)
+    with pytest.raises(ConfigurationError, match="2 are uncertain, of email, id5_id"):
+        decide(db, [Decision.parse(taken)], by="run-7", now=now)
+    assert set(submissions(db).values()) == {"uncertain"}
+    assert decide(db, [Decision.parse(f"{taken} email")], by="run-7", now=now) == 1
+    assert submissions(db) == {("r1", "id5", "email"): "submitted", ("r1", "id5", "id5_id"): "uncertain"}
+    assert decide(db, [Decision.parse("r1 id5 send_again id5_id")], by="run-7", now=now) == 1
+
+
 def test_a_decision_about_nothing_is_refused(db: Database) -> None:
     """The sentence names the request and the account; a line of another form is refused too."""
-    with pytest.raises(ConfigurationError, match="r9 at besitos"):
+    with pytest.raises(ConfigurationError, match=r"r9 at besitos \(nothing is uncertain"):
         decide(db, [Decision.parse("r9 besitos send_again")], by="run-7", now=datetime.now(UTC))
-    for text in ("", "r9 besitos", "r9 besitos taken", "r9 besitos send_again now", "r9 besitos maybe"):
+    for text in ("", "r9 besitos", "r9 besitos taken", "r9 besitos send_again email now", "r9 besitos maybe"):
         with pytest.raises(ConfigurationError, match="has the form"):
             Decision.parse(text)

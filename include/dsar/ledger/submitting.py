@@ -39,6 +39,15 @@ class Doubt:
     subject: Subject
 
 
+@dataclass(frozen=True)
+class Uncertain:
+    """A submission that a person may decide about."""
+
+    submission: int
+    vendor: str
+    identity: str
+
+
 def register(db: Database) -> int:
     """A number for this worker, alive as long as the session of `db` is."""
     row = db.execute(_REGISTER, {"lock": WORKER_LOCK}).fetchone()
@@ -96,10 +105,11 @@ def doubts(db: Database, account: str, *, requests: Sequence[int] | None) -> lis
     ]
 
 
-def uncertain(db: Database, request_id: str, account: str) -> list[int]:
-    """The uncertain submissions of one request at one account."""
-    rows = db.execute(_UNCERTAIN, {"request_id": request_id, "account": account}).fetchall()
-    return [row["id"] for row in rows]
+def uncertain(db: Database, request_id: str, account: str, identity: str | None) -> list[Uncertain]:
+    """The uncertain submissions of one request at one account, of one kind of identity or of all."""
+    parameters = {"request_id": request_id, "account": account, "identity": identity}
+    rows = db.execute(_UNCERTAIN, parameters).fetchall()
+    return [Uncertain(row["id"], row["vendor"], row["identity"]) for row in rows]
 
 
 def next_planned_at(
@@ -221,8 +231,9 @@ SELECT s.id, s.changed_at, s.attempted_at, s.attempts, s.identifiers, r.action, 
 """
 
 _UNCERTAIN = """
-SELECT s.id FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
+SELECT s.id, s.vendor, s.identity FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
  WHERE r.request_id = %(request_id)s AND s.account = %(account)s AND s.state = 'uncertain'
+   AND (%(identity)s::text IS NULL OR s.identity = %(identity)s)
  ORDER BY s.id
 """
 

@@ -1,7 +1,9 @@
 """What a person decides about submissions of which nobody knows whether the vendor took them.
 
-<request_id> <account> send_again         the vendor did not take it
-<request_id> <account> taken <job_id>     the vendor took it, as this job
+<request_id> <account> send_again [<identity>]         the vendor did not take it
+<request_id> <account> taken <job_id> [<identity>]     the vendor took it, as this job
+
+`identity` is the kind, such as `email`, where only one of several submissions is meant.
 """
 
 from __future__ import annotations
@@ -13,8 +15,10 @@ from datetime import datetime
 from include.dsar.errors import ConfigurationError
 from include.dsar.ledger import submitting
 from include.dsar.ledger.database import Database
+from include.dsar.ledger.submitting import Uncertain
 from include.dsar.ledger.transitions import Move, move
 from include.dsar.model import State
+from include.dsar.vendors import vendor
 
 
 @dataclass(frozen=True)
@@ -24,40 +28,53 @@ class Decision:
     request_id: str
     account: str
     job_id: str | None
+    identity: str | None = None  # None: all that are uncertain
 
     @classmethod
     def parse(cls, text: str) -> Decision:
         """Raises ConfigurationError for a line of another form."""
         match text.split():
-            case [request_id, account, "send_again"]:
-                return cls(request_id, account, None)
-            case [request_id, account, "taken", job_id]:
-                return cls(request_id, account, job_id)
+            case [request_id, account, "send_again", *identity] if len(identity) < 2:
+                return cls(request_id, account, None, *identity)
+            case [request_id, account, "taken", job_id, *identity] if len(identity) < 2:
+                return cls(request_id, account, job_id, *identity)
         raise ConfigurationError(
             "a decision has the form `<request_id> <account> send_again` "
-            "or `<request_id> <account> taken <job_id>`"
+            "or `<request_id> <account> taken <job_id>`, and may end with a kind of identity"
         )
 
 
 def decide(db: Database, decisions: Sequence[Decision], *, by: str, now: datetime) -> int:
     """Carries the decisions out, each with `by` on record. Returns how many submissions they settled.
 
-    Raises ConfigurationError where nothing is uncertain at that request and account; the others are
-    carried out all the same.
+    Raises ConfigurationError where nothing is uncertain at that request and account, or where one job
+    is said to be that of several submissions; the others are carried out all the same.
     """
     settled = 0
     vain = []
     for decision in decisions:
-        ids = submitting.uncertain(db, decision.request_id, decision.account)
-        moved = move(db, [_move(decision, one, by) for one in ids], leave=State.UNCERTAIN, now=now)
+        held = submitting.uncertain(db, decision.request_id, decision.account, decision.identity)
+        where = f"{decision.request_id} at {decision.account}"
+        if decision.job_id is not None and _is_one_of_several(held):
+            vain.append(f"{where} ({len(held)} are uncertain, of {_kinds(held)}: one job is one of them)")
+            continue
+        moves = [_move(decision, one.submission, by) for one in held]
+        moved = move(db, moves, leave=State.UNCERTAIN, now=now)
         settled += len(moved)
         if not moved:
-            vain.append(f"{decision.request_id} at {decision.account}")
+            vain.append(f"{where} (nothing is uncertain)")
     if vain:
-        raise ConfigurationError(
-            f"nothing is uncertain, so there is nothing to decide, for {', '.join(vain)}"
-        )
+        raise ConfigurationError(f"these decisions could not be carried out: {', '.join(vain)}")
     return settled
+
+
+def _is_one_of_several(held: Sequence[Uncertain]) -> bool:
+    """Where a vendor takes one submission in a call, a job of one must not end the others."""
+    return len(held) > 1 and vendor(held[0].vendor).users_per_call == 1
+
+
+def _kinds(held: Sequence[Uncertain]) -> str:
+    return ", ".join(sorted({one.identity for one in held}))
 
 
 def _move(decision: Decision, submission: int, by: str) -> Move:
