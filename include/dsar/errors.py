@@ -4,6 +4,7 @@
     ├── InvalidRow                a row of the source that cannot be accepted, with the reason
     ├── ConfigurationError        a connection, account or setting to mend; a retry does not help
     │   └── CredentialsRefused    the vendor refused our secret, or our right to the route
+    ├── ConnectionMissing         Airflow gives us no such connection; a retry may help
     ├── NotTaken                  the vendor surely took nothing: safe to send again
     │   ├── VendorBusy            429, or the vendor's own maintenance answer
     │   ├── IdentifierQuota       this identifier has used its share of the day
@@ -44,6 +45,10 @@ class ConfigurationError(DsarError):
 
 class CredentialsRefused(ConfigurationError):
     """The vendor refused our secret, or says that it has no right to this route."""
+
+
+class ConnectionMissing(DsarError):
+    """Airflow gives us no such connection. It says the same where a secrets backend does not answer."""
 
 
 class NotTaken(DsarError):

@@ -19,7 +19,7 @@ from include.accounts import ACCOUNTS
 from include.dsar.accounts import WHOLE, Account, AccountSettings, Shard
 from include.dsar.client import client
 from include.dsar.delivery.seal import Seal
-from include.dsar.errors import ConfigurationError, VendorUnavailable
+from include.dsar.errors import ConfigurationError, ConnectionMissing, VendorUnavailable
 from include.dsar.ledger import database, planning
 from include.dsar.ledger.database import Database
 from include.dsar.source import Source
@@ -92,7 +92,7 @@ def held_accounts() -> list[str]:
     """Accounts whose uncertain submissions wait for a person."""
     held = []
     for account in ACCOUNTS:
-        with suppress(ConfigurationError):  # its own tasks say what is wrong with it
+        with suppress(ConfigurationError, ConnectionMissing):  # its own tasks say what is wrong with it
             if account_settings(account, _get(account.connection)).on_uncertain == OnUncertain.HOLD:
                 held.append(account.name)
     return held
@@ -266,8 +266,8 @@ async def _aget(name: str) -> Connection:
     return connection
 
 
-def _absent(name: str) -> ConfigurationError:
-    return ConfigurationError(
+def _absent(name: str) -> ConnectionMissing:
+    return ConnectionMissing(
         f"connection {name} does not exist, or cannot be read: create it in Admin > Connections, "
         f"or set AIRFLOW_CONN_{name.upper()}"
     )

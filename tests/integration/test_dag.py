@@ -78,7 +78,13 @@ def test_it_runs_daily_one_at_a_time_for_today_only(daily: DAG) -> None:
 def test_only_what_may_mend_itself_is_retried(daily: DAG) -> None:
     """An outage is tried again; what a person has to mend fails at once."""
     mendable = errors.ConfigurationError, errors.CredentialsRefused, errors.PersonNeeded
-    passing = errors.LedgerUnavailable, errors.VendorUnavailable, errors.NotDelivered, OSError
+    passing = (
+        errors.LedgerUnavailable,
+        errors.VendorUnavailable,
+        errors.NotDelivered,
+        errors.ConnectionMissing,
+        OSError,
+    )
     for task in daily.tasks:
         assert task.retries == 3
         policy = task.retry_policy

@@ -15,7 +15,6 @@ from include.sandbox import Sandbox
 from tests.conftest import Ran
 from tests.integration.conftest import Row, put
 
-
 # Airflow leaves its client's socket to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 

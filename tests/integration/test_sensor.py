@@ -14,7 +14,7 @@ from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 from dsar_airflow.sensors import GRACE, CompletionSensor
 from dsar_airflow.triggers import CompletionTrigger
 from include.accounts import ACCOUNTS
-from include.dsar.errors import ConfigurationError, ProtocolError, VendorUnavailable
+from include.dsar.errors import ConfigurationError, ConnectionMissing, ProtocolError, VendorUnavailable
 from include.dsar.ledger.database import Database
 from include.dsar.source import Source
 from include.dsar.stages.intake import Intake
@@ -145,7 +145,7 @@ def test_a_missing_connection_is_told_before_any_deferral(
 ) -> None:
     """The sentence names it."""
     monkeypatch.delenv("AIRFLOW_CONN_BATCH_DEFAULT")
-    with pytest.raises(ConfigurationError, match="connection batch_default does not exist"):
+    with pytest.raises(ConnectionMissing, match="connection batch_default does not exist"):
         sensor.execute(context())
 
 
