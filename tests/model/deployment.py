@@ -6,31 +6,35 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack, suppress
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 from fsspec.implementations.memory import MemoryFileSystem
 from sqlalchemy import Engine
 
 from include.accounts import ACCOUNTS
-from include.dsar.accounts import AccountSettings
+from include.dsar.accounts import Account, AccountSettings
 from include.dsar.errors import CredentialsRefused, VendorUnavailable
 from include.dsar.ledger import planning
+from include.dsar.ledger.database import Database
 from include.dsar.stages.account import AccountWork
 from include.dsar.stages.collect import collect
-from include.dsar.stages.intake import Intake, TakenIn
+from include.dsar.stages.decide import Decision, decide
+from include.dsar.stages.intake import Intake
 from include.dsar.stages.package import Package
 from include.dsar.stages.rows import Rules
 from include.dsar.stages.submit import submit
 from include.dsar.stages.watch import watch
 from include.dsar.storage import Storage
 from include.dsar.vendors import settings, vendor
-from tests.model.line import Life, Line, LivedSource, LivedStorage, WorkerDied
+from tests.model.line import Life, Line, LivedLedger, LivedSource, LivedStorage, WorkerDied
 from tests.model.sessions import Sessions
 from tests.model.vendor_world import World
 from tests.model.virtual_time import Clock, VirtualLoop
 
-RULES = Rules(ACCOUNTS, None, b"key")
-NAMES = tuple(account.name for account in ACCOUNTS)
+ALL = (*ACCOUNTS, Account("batch_android", vendor="batch"))  # two apps of one company
+RULES = Rules(ALL, None, b"key")
+NAMES = tuple(account.name for account in ALL)
+RETURNING = tuple(account.name for account in ALL if account.vendor in ("besitos", "batch"))
 QUOTA = 3  # of the account at ID5, in a day
 PACE = {"requests_per_second": 20, "max_concurrency": 3, "poll_min_seconds": 120, "poll_max_seconds": 7200}
 EXTRA: dict[str, dict[str, Any]] = {
@@ -54,9 +58,9 @@ class Deployment:
         self.world = World(clock)
         self.settings: dict[str, AccountSettings] = {
             account.name: settings(
-                account, base_url="https://vendor.test", secret="s", extra={**PACE, **EXTRA[account.name]}
+                account, base_url="https://vendor.test", secret="s", extra={**PACE, **EXTRA[account.vendor]}
             )
-            for account in ACCOUNTS
+            for account in ALL
         }
         self.files = MemoryFileSystem()
         self.storage = Storage(self.files, "memory://storage")
@@ -74,12 +78,26 @@ class Deployment:
             for table in ("request", "submission", "event"):
                 db.execute(f"ALTER TABLE dsar.{table} ALTER COLUMN id RESTART")
 
-    def intake(self, *, retry_failed: bool = False, only: str | None = None) -> TakenIn:
+    def hold(self, account: str, *, held: bool) -> None:
+        """The account leaves its doubts to a person, or to its vendor's own way."""
+        settled = self.settings[account]
+        policy = "hold" if held else vendor(settled.vendor).on_uncertain.value
+        self.settings[account] = settled.model_copy(update={"on_uncertain": policy})
+
+    def decide(self, line: str) -> int:
         with self.sessions.open() as db:
-            source = LivedSource(self._engine, Life())
+            return decide(db, [Decision.parse(line)], by="a person", now=self.clock())
+
+    def intake(
+        self, *, retry_failed: bool = False, only: str | None = None, dies_at: int | None = None
+    ) -> None:
+        life = Life(dies_at)
+        with self.sessions.open() as db:
+            life.on_death.append(db.close)
+            source, ledger = LivedSource(self._engine, life), cast(Database, LivedLedger(db, life))
             requests = [only] if only else []
-            intake = Intake(db, source, RULES, requests, retry_failed=retry_failed, clock=self.clock)
-            return intake.run()
+            with suppress(WorkerDied):
+                Intake(ledger, source, RULES, requests, retry_failed=retry_failed, clock=self.clock).run()
 
     def package(self, *, dies_at: int | None = None, only: str | None = None) -> None:
         life = Life(dies_at)
@@ -108,7 +126,7 @@ class Deployment:
         self.intake(only=only)
         self.submit(*NAMES, only=only)
         self.watch(*NAMES, hours=1, only=only)
-        self.collect("besitos", "batch", only=only)
+        self.collect(*RETURNING, only=only)
         self.package(only=only)
 
     def _run(self, accounts: Sequence[str], stage: Stage, dies_at: int | None, only: str | None) -> None:

@@ -36,6 +36,10 @@ SELECT submission, count(*) AS n FROM dsar.event
    AND (leaves IN ('uncertain', 'submitted', 'failed') OR leaves = 'submitting' AND reason LIKE 'HTTP 403%')
  GROUP BY submission
 """
+UNCERTAIN = """
+SELECT s.*, r.request_id, r.action FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
+ WHERE s.state = 'uncertain' ORDER BY s.id
+"""
 
 
 class Invariants:
@@ -79,6 +83,26 @@ class Invariants:
         self._closed_is_closed(requests, rows)
         self._terminal_is_terminal(requests, rows, retried)
         self._quota_is_kept(rows)
+
+    def uncertain(self) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
+        """The submissions of each (request id, account, identity) that a person may decide about."""
+        found = defaultdict(list)
+        with self.deployment.sessions.open() as db:
+            for row in db.execute(UNCERTAIN).fetchall():
+                found[row["request_id"], row["account"], row["identity"]].append(row)
+        return dict(found)
+
+    def job_that_took(self, rows: list[dict[str, Any]]) -> str | None:
+        """What the vendor tells a person who asks: the job of all these calls, if it has one."""
+        keys, since = {self.key_of(row) for row in rows}, max(row["attempted_at"] for row in rows)
+        jobs = [
+            job.id
+            for job in self.world.open_jobs()
+            if (job.account, job.action) == (rows[0]["account"], rows[0]["action"])
+            and keys <= set(job.keys)
+            and job.taken_at >= since
+        ]
+        return jobs[-1] if jobs else None
 
     def key_of(self, row: dict[str, Any]) -> str:
         return self.keys[row["request_id"], row["account"], row["identity_hash"]]

@@ -18,6 +18,7 @@ from sqlalchemy import Engine
 from include.dsar.accounts import AccountSettings
 from include.dsar.client import Client, Sink
 from include.dsar.errors import ReplyLost
+from include.dsar.ledger.database import Database
 from include.dsar.source import Row, Source
 from include.dsar.storage import Storage, StorageWriter
 from tests.model.vendor_world import Answer, Lost, World
@@ -61,8 +62,9 @@ class Line(Client):
         async with self._pacer.slot():
             self.calls += 1
             self._life.step()
-            data = self._world.data("batch", url.rpartition("/")[2])
-            if self._world.fault("batch") is not None:
+            account = self._settings.account
+            data = self._world.data(account, url.rpartition("/")[2])
+            if self._world.fault(account) is not None:
                 target.write(data[:3])
                 raise ReplyLost("half of it")
             target.write(data)
@@ -101,6 +103,17 @@ class _Reply:
     async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
         for start in range(0, len(self._body), size):
             yield self._body[start : start + size]
+
+
+class LivedLedger:
+    """A session with the ledger, in which each use is a step of the worker's life."""
+
+    def __init__(self, db: Database, life: Life) -> None:
+        self._db, self._life = db, life
+
+    def __getattr__(self, name: str) -> Any:
+        self._life.step()
+        return getattr(self._db, name)
 
 
 class LivedStorage(Storage):

@@ -27,19 +27,19 @@ from hypothesis.stateful import (
 from psycopg import sql
 from sqlalchemy import create_engine
 
-from tests.model.deployment import NAMES, Deployment
+from tests.model.deployment import NAMES, RETURNING, Deployment
 from tests.model.invariants import Invariants
 from tests.model.sessions import Sessions
 from tests.model.vendor_world import FAULTS, PERSONS, email, phone
 from tests.model.virtual_time import Clock
 
-EXAMPLES = 70
+EXAMPLES = 50
 STEPS = 25
 MOST_DAYS = 20  # in which everything is closed, once the vendors are well
 
-STAGES = ("submit", "watch", "collect", "package")
+STAGES = ("intake", "submit", "watch", "collect", "package")
 accounts = st.sampled_from(NAMES)
-returning = st.sampled_from(["besitos", "batch"])  # accounts whose vendor returns data
+returning = st.sampled_from(RETURNING)  # accounts whose vendor returns data
 deaths = st.integers(0, 25)
 
 
@@ -140,21 +140,37 @@ class DeploymentMachine(RuleBasedStateMachine):
         self.held.contended |= {f"{self.clock():%Y-%m-%d}"}
         self.deployment.submit(account, account)
         self.deployment.watch(account, account, hours=2)
-        if account in ("besitos", "batch"):
+        if account in RETURNING:
             self.deployment.collect(account, account)
 
     @rule(account=accounts, stage=st.sampled_from(STAGES), at=deaths)
     def a_worker_dies(self, account: str, stage: str, at: int) -> None:
         """Before its statement, call or file number `at`, or between a call's arrival and its reply."""
         match stage:
+            case "intake":
+                self.deployment.intake(dies_at=at)
             case "submit":
                 self.deployment.submit(account, dies_at=at)
             case "watch":
                 self.deployment.watch(account, hours=1, dies_at=at)
-            case "collect" if account in ("besitos", "batch"):
+            case "collect" if account in RETURNING:
                 self.deployment.collect(account, dies_at=at)
             case "package":
                 self.deployment.package(dies_at=at)
+
+    @rule(account=accounts, held=st.booleans())
+    def doubts_are_left_to_a_person(self, account: str, held: bool) -> None:
+        self.deployment.hold(account, held=held)
+
+    @rule(data=st.data())
+    def a_person_decides(self, data: st.DataObject) -> None:
+        """What is uncertain, once the vendor has told whether it took it."""
+        uncertain = self.held.uncertain()
+        if uncertain:
+            request_id, account, identity = data.draw(st.sampled_from(sorted(uncertain)))
+            job_id = self.held.job_that_took(uncertain[request_id, account, identity])
+            decision = f"taken {job_id}" if job_id else "send_again"
+            assert self.deployment.decide(f"{request_id} {account} {decision} {identity}")
 
     @rule(account=accounts, faults=st.lists(st.sampled_from(FAULTS), min_size=1, max_size=4))
     def a_vendor_misbehaves(self, account: str, faults: list[str]) -> None:
@@ -181,6 +197,8 @@ class DeploymentMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """With the vendors well again and time enough, everything is closed, and the source knows it."""
         self.world.get_well()
+        for account in NAMES:
+            self.deployment.hold(account, held=False)
         self.held.contended.add(f"{self.clock():%Y-%m-%d}")
         for _ in range(MOST_DAYS):
             self.deployment.day()

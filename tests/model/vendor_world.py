@@ -109,7 +109,9 @@ class World:
         self.refused: set[tuple[str, str]] = set()  # account, key: alone in its call
         self.faults: dict[str, deque[str]] = defaultdict(deque)
         self.bad_hours: dict[str, tuple[str, datetime]] = {}
-        self.minutes: dict[str, float] = {"besitos": 5, "batch": 10, "id5": 60, "attentive": 24 * 60}
+        self.minutes: dict[str, float] = {
+            "besitos": 5, "batch": 10, "batch_android": 10, "id5": 60, "attentive": 24 * 60,
+        }  # fmt: skip
         self._late: list[tuple[datetime, Callable[[], Any]]] = []
 
     def fault(self, account: str) -> str | None:
@@ -188,14 +190,15 @@ class World:
 
     def _answer(self, account: str, method: str, url: str, body: Any, *, echo: bool) -> Answer:
         path = [unquote(part) for part in urlsplit(url).path.split("/")]
+        vendor = account.partition("_")[0]
         if method == "POST":
-            return getattr(self, f"_{account}_create")(path, body, echo)
-        if account == "batch" and path[-1] == "requests":
-            return _json(200, [self._batch_entry(job) for job in self._jobs_of("batch")])
+            return getattr(self, f"_{vendor}_create")(account, path, body, echo)
+        if vendor == "batch" and path[-1] == "requests":
+            return _json(200, [self._batch_entry(job) for job in self._jobs_of(account)])
         job = self.jobs.get(path[-1])
         if job is None or job.account != account or job.forgotten:
             return _json(404, {})
-        return getattr(self, f"_{account}_status")(job)
+        return getattr(self, f"_{vendor}_status")(job)
 
     def _take(self, account: str, action: str, keys: list[str], echo: bool) -> Job:
         taken_at = self.clock()
@@ -223,13 +226,13 @@ class World:
             self.refused.add((account, keys[0]))
         return refused
 
-    def _besitos_create(self, path: list[str], body: Any, echo: bool) -> Answer:
+    def _besitos_create(self, account: str, path: list[str], body: Any, echo: bool) -> Answer:
         keys = body["user_ids"]
         assert 0 < len(keys) == len(set(keys)) <= 3
-        if self._refuses("besitos", keys):
+        if self._refuses(account, keys):
             return _json(400, {"success": False})
         action = {"export": "access", "delete": "erasure"}[path[3]]
-        job = self._take("besitos", action, keys, echo)
+        job = self._take(account, action, keys, echo)
         return _json(200, {"success": True, "request_id": job.id, "status": "pending"})
 
     def _besitos_status(self, job: Job) -> Answer:
@@ -249,17 +252,17 @@ class World:
         summary = {"found_partner_user_ids": found, "not_found_partner_user_ids": missing}
         return Answer(200, f'{head}, "data": {json.dumps({"data": {"summary": summary}})}}}'.encode())
 
-    def _batch_create(self, path: list[str], body: Any, echo: bool) -> Answer:
+    def _batch_create(self, account: str, path: list[str], body: Any, echo: bool) -> Answer:
         key = body["id"]["value"]
         action = {"review": "access", "remove": "erasure"}[body["request_type"]]
-        if self._refuses("batch", [key]):
+        if self._refuses(account, [key]):
             return _json(400, {"code": 31})
         if any(
             job.keys == (key,) and job.action == action and job.ends_at > self.clock()
-            for job in self._jobs_of("batch")
+            for job in self._jobs_of(account)
         ):
             return _json(409, {})
-        return _json(202, {"token": self._take("batch", action, [key], echo).id})
+        return _json(202, {"token": self._take(account, action, [key], echo).id})
 
     def _batch_status(self, job: Job) -> Answer:
         return _json(200, self._batch_entry(job))
@@ -284,9 +287,9 @@ class World:
         url = {"data_url": f"https://results.example.com/{job.keys[0]}"} if job.action == "access" else {}
         return {"status": "done", **url}
 
-    def _id5_create(self, path: list[str], body: Any, echo: bool) -> Answer:
+    def _id5_create(self, account: str, path: list[str], body: Any, echo: bool) -> Answer:
         key = body["email"]
-        today = [job for job in self.jobs.values() if job.account == "id5"]
+        today = [job for job in self.jobs.values() if job.account == account]
         today = [job for job in today if job.taken_at.date() == self.clock().date()]
         error = {"code": "api_rate_limit_error"}
         if any(key in job.keys for job in today):
@@ -295,9 +298,9 @@ class World:
         if len(today) >= ID5_LIMIT:
             error["message"] = "Limit of 3000 request daily allowed per partner has been reached"
             return _json(403, {"error": error})
-        if self._refuses("id5", [key]):
+        if self._refuses(account, [key]):
             return _json(400, {"error": {"code": "user_object_invalid"}})
-        return _json(200, {"id": self._take("id5", "erasure", [key], echo).id})
+        return _json(200, {"id": self._take(account, "erasure", [key], echo).id})
 
     def _id5_status(self, job: Job) -> Answer:
         match self.outcome(job, job.keys[0]):
@@ -309,11 +312,11 @@ class World:
                 return _json(200, {"jobStatus": "SENT", "processingResult": "DELETE_NO_DATA"})
         return _json(200, {"jobStatus": "SEND_FAILED", "processingResult": "DELETE_DELETED"})
 
-    def _attentive_create(self, path: list[str], body: Any, echo: bool) -> Answer:
+    def _attentive_create(self, account: str, path: list[str], body: Any, echo: bool) -> Answer:
         key = "|".join(body[name] for name in ("subjectEmail", "subjectPhone") if name in body)
-        if self._refuses("attentive", [key]):
+        if self._refuses(account, [key]):
             return _json(400, {})
-        job = self._take("attentive", "erasure", [key], echo)
+        job = self._take(account, "erasure", [key], echo)
         if job.failed:  # it knows no failure: such a job never ends
             job.ends_at = datetime.max.replace(tzinfo=job.taken_at.tzinfo)
         return _json(200, {"id": job.id})
