@@ -18,6 +18,7 @@ from tests.crash.steps import Kill
 from tests.crash.verdict import Ending, Outcomes
 
 AT_ONCE = 2
+TOLD_EVERY = 50  # cases, for who waits for the long form
 STEPS_OF_A_SECOND_RUN = 120  # about as many are left to do after a first kill
 
 
@@ -77,6 +78,8 @@ class Search:
                 if problems:
                     findings.broken.append((case, problems))
                     print(f"{case}: {problems[0]}", flush=True)
+                if findings.cases % TOLD_EVERY == 0:
+                    print(f"{findings.cases} cases so far, {len(findings.broken)} broken", flush=True)
         return findings
 
     def _watch(self, place: Place) -> Undisturbed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import zipfile
@@ -61,6 +62,20 @@ def content(storage: Storage, row: dict[str, Any]) -> bytes:
         return stream.read()
 
 
+async def test_two_that_collect_the_same_do_not_spoil_each_others_file(
+    db: Database, open_work: OpenWork, storage: Storage, sandbox: Sandbox, run: Run
+) -> None:
+    """A vendor may write its answer anew each time: the ledger speaks of the file that it was told of."""
+    await ready(db, open_work, "besitos", ["u1"])
+    body = '{"success": true, "request": {"status": "completed"}, "data": {"data": [%s]}}'
+    for times in (1, 2):
+        record = json.dumps({"partner_user_id": "u1", "asked": times})
+        sandbox.inject("body", vendor="besitos", route="status", body=body % record)
+    await asyncio.gather(run("besitos"), run("besitos"))
+    (row,) = rows(db)
+    assert sha256(content(storage, row)).hexdigest() == row["file_sha256"]
+
+
 async def test_each_persons_record_is_cut_out_whole_and_unaltered(
     db: Database, open_work: OpenWork, storage: Storage, sandbox: Sandbox, run: Run
 ) -> None:
@@ -81,7 +96,9 @@ async def test_each_persons_record_is_cut_out_whole_and_unaltered(
             assert json.loads(own)["partner_user_id"] == row["request_id"]
             assert not [v for v in values if v != row["request_id"] and f'"{v}"'.encode() in own]
             assert (row["file_sha256"], row["file_bytes"]) == (sha256(own).hexdigest(), len(own))
-            assert row["file_path"] == f"work/{row['request_id']}/besitos/user_id_{row['id']}.json"
+            assert row["file_name"] == f"user_id_{row['id']}.json"
+            assert row["file_path"].startswith(f"work/{row['request_id']}/besitos/")
+            assert row["file_path"].endswith(row["file_name"])
 
 
 async def test_batchs_zip_is_fetched_as_it_is(

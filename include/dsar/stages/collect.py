@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import PurePosixPath
+from uuid import uuid4
 
 from include.dsar.client import Sink
 from include.dsar.errors import (
@@ -150,7 +151,9 @@ class _Collect:
             raise ProtocolError(result.unreadable)
         kind = next(iter(member.identifiers))
         name = f"{kind}_{member.submission}{PurePosixPath(result.file_name).suffix}"
-        path = f"{FOLDER}/{member.request_id}/{self._work.account}/{name}"
+        # A file of its own: another worker may collect the same, and the vendor need not repeat itself
+        # byte for byte. What the ledger does not speak of goes with the folder, once it is packaged.
+        path = f"{FOLDER}/{member.request_id}/{self._work.account}/{uuid4().hex}_{name}"
         if result.content is not None:
             written = await asyncio.to_thread(self._write, path, result.content)
         else:
