@@ -48,11 +48,11 @@ class PageRoom:
             return None
         self.tables -= 1
         rows = [row[:MAX_COLUMNS_SHOWN] for row in table.rows[:MAX_ROWS_SHOWN]]
-        lengths = [len(cell) for row in rows for cell in row]
+        lengths = list(map(len, chain.from_iterable(rows)))
         cut = max(lengths, default=0) > MAX_CELL_SHOWN
         if cut or not "".join(chain.from_iterable(rows)).isprintable():
             rows = [[readable(cell) for cell in row] for row in rows]
-            lengths = [len(cell) for row in rows for cell in row]
+            lengths = list(map(len, chain.from_iterable(rows)))
         while sum(lengths) > self.characters and rows:
             del lengths[-len(rows.pop()) :]
         self.characters -= sum(lengths)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import chain, repeat
 from typing import Any
 
 from include.dsar.delivery import table as limits
@@ -112,7 +113,7 @@ def _add_list(tables: list[Table], name: str, parent: str | None, items: Items) 
 
 def _list_table(name: str, rows: list[dict[str, str]], *, numbered: bool) -> Table:
     own = name.rpartition(".")[2] or "value"  # the column of a list of scalars
-    columns = list(dict.fromkeys(column for row in rows for column in row))
+    columns = list(dict.fromkeys(chain.from_iterable(rows)))
     if not limits.fits(len(columns), len(rows), sum(map(len, rows))):
         return Table(  # rows that share hardly a column: one line for each value
             name,
@@ -124,7 +125,9 @@ def _list_table(name: str, rows: list[dict[str, str]], *, numbered: bool) -> Tab
             ],
         )
     table = Table(
-        name, [column or own for column in columns], [[row.get(key, "") for key in columns] for row in rows]
+        name,
+        [column or own for column in columns],
+        [list(map(row.get, columns, repeat(""))) for row in rows],
     )
     if numbered:
         table.columns.insert(0, "row")
@@ -135,13 +138,14 @@ def _list_table(name: str, rows: list[dict[str, str]], *, numbered: bool) -> Tab
 
 def _flatten(value: Any, path: str, row: dict[str, str], lists: Lists, *, in_row: bool) -> None:
     """Scalars into `row` by their dotted path, lists into `lists`; in a row, a list of scalars is a cell."""
-    if isinstance(value, str) and value[:1] not in _OPENERS:
-        _put(row, path, value)
-        return
     value = _opened(value)
     if isinstance(value, dict) and value:
         for key, inner in value.items():
-            _flatten(inner, _joined(path, key), row, lists, in_row=in_row)
+            name = _joined(path, key)
+            if isinstance(inner, str) and inner[:1] not in _OPENERS:  # most are, and need no closer look
+                _put(row, name, inner)
+            else:
+                _flatten(inner, name, row, lists, in_row=in_row)
     elif isinstance(value, list) and value:
         if in_row and not any(isinstance(_opened(item), (dict, list)) for item in value):
             _put(row, path, "; ".join(map(_text, value)))

@@ -119,7 +119,7 @@ def _template() -> Template:
 
 def _rows(table: Excerpt) -> Markup:
     """The rows of a table, escaped in one go: cell by cell, this would be most of what a page costs."""
-    lines = (_CELL.join([text or "–" for text in row]) for row in table.rows)
+    lines = (_CELL.join(row if all(row) else [text or "–" for text in row]) for row in table.rows)
     text = escape(_ROW.join(lines))
     if table.is_record:
         text = text.replace(_CELL, '</th><td dir="auto">').replace(_ROW, '</td></tr>\n<tr><th scope="row">')

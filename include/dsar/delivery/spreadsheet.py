@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from itertools import chain
 from typing import IO
@@ -18,21 +19,16 @@ from include.dsar.delivery.table import Table
 _BLANKS = "[ \"'`\xa0\xad\u180e\u2000-\u200f\u2028-\u202f\u205f-\u2064\u3000\ufeff]*"
 _NUMBER = r" *[+-]?[0-9]+(?:[.,][0-9]+)*(?:[eE][+-]?[0-9]+)? *(?:[;\t\r\n]|\Z)"
 _FORMULA = re.compile(rf"(\A(?=[\t\r\n])|(?:\A|[;\t\r\n])(?={_BLANKS}[=+\-@＝＋－＠])(?!{_NUMBER}))")
-_PLAIN = re.compile(r"[0-9A-Za-z][ -:<-~]*")  # most cells: no need to look closer
+# Most cells need no closer look: they begin like a word or a number, and no other cell begins in them.
+_PLAIN = re.compile("[0-9A-Za-z][^;\x00-\x1f\ud800-\udfff]*")
 _PLAIN_LINES = re.compile(rf"(?:(?:{_PLAIN.pattern})?\n)*(?:{_PLAIN.pattern})?")
 _UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
 
 
 def write_csv(table: Table, target: IO[str]) -> None:
     """Writes the table; `target` takes text as it comes (UTF-8, no translation of line ends)."""
-    import numpy as np
-    import pandas as pd
-
-    columns, *rows = _harmless_rows([table.columns, *table.rows])
-    cells = np.array(rows, dtype=object).reshape(len(rows), len(columns))
-    frame = pd.DataFrame(cells, columns=pd.Index(columns, dtype=object), dtype=object, copy=False)
     target.write("\ufeff")  # without it, Excel takes UTF-8 for the local code page
-    frame.to_csv(target, index=False, lineterminator="\r\n")
+    csv.writer(target, lineterminator="\r\n").writerows(_harmless_rows([table.columns, *table.rows]))
 
 
 def _harmless_rows(rows: list[list[str]]) -> list[list[str]]:
