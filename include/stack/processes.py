@@ -93,13 +93,19 @@ class Processes:
                     f"{each.name} ended with status {status}. The end of {each.log}:\n{tail(each.log)}"
                 )
 
-    def kill(self, name: str) -> None:
-        """SIGKILL for one of them, with everything that it started."""
+    def kill(self, name: str, *, for_good: bool = False) -> None:
+        """SIGKILL for one of them, with everything that it started: as if its machine had died.
+
+        One that dies for good is neither missed nor started again.
+        """
         (one,) = [each for each in self._running if each.name == name]
         for process in _family([one.popen.pid]):
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         one.popen.wait()
+        if for_good:
+            self._running.remove(one)
+            self._write_record()
 
     def restart_ended(self) -> None:
         """What a supervisor does: start again what has ended, with a log of its own."""

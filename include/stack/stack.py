@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -33,7 +33,7 @@ DAG_ID = "dsar_daily"
 START_SECONDS = 180.0
 
 # The log servers stay off: they would listen on all interfaces, and the API server reads the files.
-COMPONENTS = {
+COMPONENTS: Mapping[str, Sequence[str]] = {
     "api-server": ["api-server"],
     "scheduler": ["scheduler", "--skip-serve-logs"],
     "dag-processor": ["dag-processor"],
@@ -77,11 +77,18 @@ class Stack:
 
 
 @contextmanager
-def running(home: Home, environ: Mapping[str, str], *, any_port: bool) -> Iterator[Stack]:
+def running(
+    home: Home,
+    environ: Mapping[str, str],
+    *,
+    any_port: bool,
+    components: Mapping[str, Sequence[str]] = COMPONENTS,
+) -> Iterator[Stack]:
     """Start everything; end everything. Only one per state directory.
 
-    With `any_port` a taken port 8080 is no error: another is chosen. Raises StackError where
-    something does not start, with what to do.
+    With `any_port` a taken port 8080 is no error: another is chosen. `components` are Airflow's parts
+    by their names, each as arguments of `airflow`. Raises StackError where something does not start,
+    with what to do.
     """
     with ExitStack() as ending:
         ending.enter_context(home.exclusive("stack", wait=False))
@@ -108,7 +115,7 @@ def running(home: Home, environ: Mapping[str, str], *, any_port: bool) -> Iterat
         )
         ending.callback(stack.api.close)
         ending.callback(processes.stop)
-        _start(stack, environ)
+        _start(stack, environ, components)
         yield stack
 
 
@@ -126,7 +133,7 @@ def _choose_ports(home: Home, environ: Mapping[str, str], *, any_port: bool) -> 
     home.set_port("api", free_port())
 
 
-def _start(stack: Stack, environ: Mapping[str, str]) -> None:
+def _start(stack: Stack, environ: Mapping[str, str], components: Mapping[str, Sequence[str]]) -> None:
     begun = datetime.now(UTC)
     if stack.sandbox_url:
         _start_sandbox(stack)
@@ -134,7 +141,7 @@ def _start(stack: Stack, environ: Mapping[str, str]) -> None:
         metadata.migrate(stack.home, environ, stack.variables)
         if not {LEDGER, SOURCE} & environ.keys():
             source.create(stack.dsn)
-    for name, command in COMPONENTS.items():
+    for name, command in components.items():
         _start_process(stack, name, [sys.executable, "-m", "airflow", *command])
     with stack.step("Airflow"):
         _until(stack, "Airflow's parts to report", lambda: _is_healthy(stack, begun))

@@ -1,0 +1,233 @@
+"""`dsar_daily` with shards on the Celery executor: a worker and a triggerer die, and nobody notices.
+
+Redis, two workers and two triggerers, each a real process; SIGKILL for one of each in the middle of a
+run. It takes about four minutes, and is not collected by itself: `make celery` runs it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from include.stack import postgres
+from include.stack.home import PROJECT, Home, StackError, free_port
+from include.stack.processes import Processes
+from include.stack.stack import COMPONENTS, running
+from tests.e2e.conftest import RunningStack
+from tests.e2e.stack_faults import wait_for
+from tests.e2e.test_daily_run import ALL, Day, Given, check_package, look, put
+
+SHARDS = 2
+PATIENCE = 420  # seconds for the run: what died is noticed, tried again, and a lost reply believed lost
+
+WITH_SHARDS = '''"""The project's DAG as it is, but with shards, and tried again sooner."""
+
+import runpy
+from dataclasses import replace
+from datetime import timedelta
+
+import include.accounts
+
+include.accounts.ACCOUNTS = tuple(replace(one, shards={}) for one in include.accounts.ACCOUNTS)
+dag = runpy.run_path("{}")["dag"]
+for task in dag.tasks:  # of an airflow DAG
+    task.retry_delay = timedelta(seconds=3)
+'''
+
+# A deployment's are minutes: docs/performance.md says which and why.
+SOON_NOTICED = {
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
+    "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "30",
+    "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": "5",
+    "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "15",
+}
+
+MARKS = ("", "", "-unknown", "", "-refused", "")
+ROWS = [
+    *[
+        Given(
+            f"acc-{n}", "access", ALL, user_id=f"zq7x-acc-{n}{MARKS[n % 6]}", email=f"zq7x.a{n}@example.com"
+        )
+        for n in range(18)
+    ],
+    *[
+        Given(
+            f"era-{n}", "erasure", ALL,
+            user_id=f"zq7x-era-{n}{MARKS[n % 6]}", email=f"zq7x.e{n}@example.com", phone=f"+1202555{n:04}",
+            advertising_id=f"0f0e0d0c-77aa-4bbb-8ccc-{n:012x}",
+        )
+        for n in range(42)
+    ],
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Redis of the test's own, which keeps nothing."""
+    server = shutil.which("redis-server")
+    if server is None:
+        raise StackError("redis-server is not there: apt-get install redis-server")
+    home, port = Home(tmp_path_factory.mktemp("redis")), free_port()
+    processes = Processes(home.path("processes.json"))
+    command = [server, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(home.root)]
+    processes.start("redis", command, {"PATH": os.defpath}, home.path("redis.log"))
+    yield f"redis://127.0.0.1:{port}/0"
+    processes.stop()
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[RunningStack]:
+    """Two workers and two triggerers; Batch is called slowly, so that there is a middle to die in."""
+    home = Home(tmp_path_factory.mktemp("stack"))
+    dags = home.directory("dags")
+    (dags / "dsar_daily.py").write_text(WITH_SHARDS.format(SHARDS, PROJECT / "dags/dsar_daily.py"))
+    batch = f"http://:sandbox-secret@127.0.0.1:{home.usable_port('sandbox')}/http"
+    environ = {
+        **{n: v for n, v in os.environ.items() if not n.startswith(("AIRFLOW", "_AIRFLOW", "DSAR", "PG"))},
+        "AIRFLOW__API__PORT": str(free_port()),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
+        "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
+        "AIRFLOW__CELERY__BROKER_URL": redis_url,
+        "AIRFLOW_CONN_BATCH_DEFAULT": f"{batch}?api_key=demo-app&requests_per_second=4"
+        "&poll_min_seconds=2&poll_max_seconds=5",
+        **SOON_NOTICED,
+    }
+    parts = {name: command for name, command in COMPONENTS.items() if name != "triggerer"}
+    for one in ("one", "two"):
+        pid = str(home.path(f"worker-{one}.pid"))
+        parts[f"triggerer-{one}"] = COMPONENTS["triggerer"]
+        parts[f"worker-{one}"] = [
+            *("celery", "worker", "--skip-serve-logs", "--concurrency", "6"),
+            *("--celery-hostname", one, "--pid", pid),
+        ]
+    with running(home, environ, any_port=False, components=parts) as started:
+        yield RunningStack(started)
+
+
+@pytest.fixture(scope="module")
+def delivered(stack: RunningStack) -> Day:
+    """A run that lost a worker in the middle of submit, and a triggerer in the middle of await."""
+    put(stack, *ROWS)
+    run_id = stack.trigger({"await_minutes": 3})
+    id5 = [f"id5.submit[{n}]" for n in range(SHARDS)]  # a lost reply there is settled on another day
+    batch = [f"batch.submit[{n}]" for n in range(SHARDS)]
+
+    def in_the_middle() -> bool:
+        states = stack.task_states(run_id)
+        return (
+            all(states.get(name) == "success" for name in id5)
+            and all(states.get(name) == "running" for name in batch)
+            and taken(stack, "batch") > 5
+        )
+
+    wait_for("both shards of Batch to submit", 120, in_the_middle)
+    stack.stack.processes.kill("worker-one", for_good=True)
+
+    def shared() -> bool:
+        return len({one for one in triggerers(stack) if one}) == 2
+
+    wait_for("triggers on both triggerers", 240, shared)
+    stack.stack.processes.kill("triggerer-one", for_good=True)
+    return look(stack, run_id, stack.wait(run_id, PATIENCE))
+
+
+def taken(stack: RunningStack, account: str) -> int:
+    with psycopg.connect(stack.dsn) as db:
+        row = db.execute(
+            "SELECT count(*) FROM dsar.submission WHERE account = %s AND submitted_at IS NOT NULL", [account]
+        ).fetchone()
+    return row[0] if row else 0
+
+
+def triggerers(stack: RunningStack) -> list[int | None]:
+    """Which triggerer each trigger is with."""
+    with psycopg.connect(postgres.url(stack.stack.home, "airflow")) as db:
+        return [one for (one,) in db.execute("SELECT triggerer_id FROM trigger").fetchall()]
+
+
+def ledger(stack: RunningStack, statement: str) -> list[dict[str, Any]]:
+    with psycopg.connect(stack.dsn, row_factory=dict_row) as db:
+        return db.execute(statement.encode()).fetchall()
+
+
+def test_every_square_ends_as_if_nothing_had_died(stack: RunningStack, delivered: Day) -> None:
+    """The report alone is red, for the identifiers that the sandbox refuses; what died was tried again."""
+    assert {name: state for name, state in delivered.tasks.items() if state != "success"} == {
+        "report": "failed"
+    }
+    reply = stack.api("GET", f"/dags/dsar_daily/dagRuns/{delivered.run_id}/taskInstances")
+    tries = {
+        (one["task_id"], one["rendered_map_index"]): one["try_number"] for one in reply["task_instances"]
+    }
+    assert {name for task, name in tries if task == "batch.submit"} == {"shard 1 of 2", "shard 2 of 2"}
+    assert max(tries["batch.submit", f"shard {n} of 2"] for n in (1, 2)) > 1
+
+
+def test_every_outcome_is_the_sandboxs_decision(delivered: Day) -> None:
+    """As in a run on one machine: nothing is lost, nothing is claimed that the vendor did not say."""
+    expected = {(row.request_id, *key): state for row in ROWS for key, state in row.expected().items()}
+    ended = {key: state for key, state in delivered.submissions.items() if state != "not_applicable"}
+    assert ended == expected
+    for row in ROWS:
+        outcomes = set(row.expected().values())
+        bad = outcomes & {"failed", "rejected"}
+        status = "completed" if not bad else "failed" if outcomes == bad else "partial"
+        assert delivered.source[row.request_id]["status"] == status, row.request_id
+
+
+def test_nothing_is_sent_again_without_a_reason_on_record(stack: RunningStack, delivered: Day) -> None:
+    """What the dead worker held was in doubt, and every repeat of a call that the vendor took says so."""
+    sent = Counter((entry.vendor, value) for entry in delivered.book for value in entry.values)
+    expected = {
+        (account, value)
+        for row in ROWS
+        for (account, kind), values in row.sent().items()
+        if row.expected()[account, kind] != "rejected"
+        for value in values
+    }
+    assert set(sent) == expected
+    events = ledger(
+        stack,
+        "SELECT e.leaves, e.enters, e.reason, s.account FROM dsar.event e"
+        " JOIN dsar.submission s ON s.id = e.submission",
+    )
+    died = [e for e in events if (e["leaves"], e["enters"]) == ("submitting", "uncertain")]
+    assert died
+    assert {e["reason"] for e in died} == {"the worker died between claim and record"}
+    again = Counter(e["account"] for e in events if (e["leaves"], e["enters"]) == ("uncertain", "planned"))
+    for account in ALL:
+        repeated = sum(count - 1 for (vendor, _), count in sent.items() if vendor == account)
+        assert repeated <= again[account]
+
+
+def test_receipts_and_packages_are_whole(stack: RunningStack, delivered: Day) -> None:
+    """One for each request, with the hashes that it states; nothing is left behind in the work folder."""
+    for row in ROWS:
+        folder = stack.storage / "requests" / row.request_id
+        receipt = json.loads((folder / "receipt.json").read_text())
+        assert receipt["status"] == delivered.source[row.request_id]["status"]
+        assert (folder / "package.zip").exists() == (row.action == "access")
+        if row.action == "access":
+            check_package(folder / "package.zip", receipt)
+    assert not list((stack.storage / "work").glob("*"))
+
+
+def test_airflow_holds_no_identifier(stack: RunningStack, delivered: Day) -> None:
+    """Neither do the logs of workers and triggerers, nor what Celery and Airflow keep of their tasks."""
+    values = {value for row in ROWS for value in row.values} | {"zq7x"}
+    values |= {hashlib.sha256(value.encode()).hexdigest() for value in values if "@" in value}
+    files = [file for file in stack.logs.rglob("*") if file.is_file() and file.name != "sandbox.log"]
+    assert any("worker-two" in file.name for file in files)
+    for file in files:
+        text = file.read_text(errors="replace")
+        assert not [value for value in values if value in text], file.name
