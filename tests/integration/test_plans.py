@@ -1,0 +1,152 @@
+"""The ledger's statements at a million submissions: what is closed does not slow the daily run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from include.dsar.accounts import Shard
+from include.dsar.ledger import awaiting, closing, planning, reporting, submitting
+from include.dsar.ledger.closing import Closed
+from include.dsar.ledger.transitions import Move, move
+from include.dsar.model import State, Status
+from include.stack.home import Home
+from tests.integration.conftest import own_database
+from tests.integration.requests_given import request, submission
+
+MILLION = Path(__file__).with_name("million.sql")
+OPEN = 20_000  # submissions of requests that are open
+NOW = datetime.now(UTC)
+
+
+@dataclass
+class Scan:
+    """One look at a table: how, and how many rows it took into its hands."""
+
+    how: str
+    table: str
+    rows: int
+
+    @classmethod
+    def of(cls, plan: dict[str, Any]) -> Iterator[Scan]:
+        if plan.get("Schema") == "dsar":
+            removed = sum(plan.get(f"Rows Removed by {why}", 0) for why in ("Filter", "Index Recheck"))
+            rows = int((plan["Actual Rows"] + removed) * plan["Actual Loops"])
+            yield cls(plan["Node Type"], plan["Relation Name"], rows)
+        for child in plan.get("Plans", ()):
+            yield from cls.of(child)
+
+
+class Explaining(psycopg.Connection[dict[str, Any]]):
+    """Runs each statement once more before: explained, analysed, and taken back."""
+
+    scans: list[Scan]
+
+    def execute(self, query: Any, params: Any = None, **kwargs: Any) -> Any:
+        if isinstance(query, str) and query.lstrip().startswith(("SELECT", "WITH", "UPDATE", "INSERT")):
+            with self.transaction(force_rollback=True):
+                explained = super().execute(f"EXPLAIN (ANALYZE, VERBOSE, FORMAT JSON) {query}", params)
+                ((plans,),) = [row.values() for row in explained.fetchall()]
+            self.scans += Scan.of(plans[0]["Plan"])
+        return super().execute(query, params, **kwargs)
+
+
+@pytest.fixture(scope="module")
+def db(server: Home) -> Iterator[Explaining]:
+    with own_database(server) as url, Explaining.connect(url, autocommit=True, row_factory=dict_row) as db:
+        db.scans = []
+        with psycopg.connect(url, autocommit=True) as filling:
+            for statement in MILLION.read_text().split(";\n"):
+                filling.execute(statement.encode())
+        yield db
+
+
+def planned(db: Explaining) -> None:
+    """Intake of new requests and of known ones, some of them to be tried again."""
+    new = [request(f"new-{n}", submission(f"new-{n}"), submission(f"new-{n}", "id5")) for n in range(500)]
+    known = [request(f"r-{n}", submission(f"u{n}")) for n in range(7, 249_000, 500)]
+    with db.transaction(force_rollback=True):
+        planning.plan(db, [*new, *known], now=NOW, retry_failed=True)
+
+
+def claimed(db: Explaining) -> None:
+    """So often that PostgreSQL may keep one plan for all."""
+    with db.transaction(force_rollback=True):
+        worker = submitting.register(db)
+        for _ in range(12):
+            assert submitting.claim(db, "batch", worker=worker, limit=50, now=NOW, requests=None)
+
+
+def moved(db: Explaining) -> None:
+    jobs = awaiting.open_jobs(db, "besitos", requests=None)[:200]
+    moves = [Move(one, State.COMPLETED, of_job=job.job_id) for job in jobs for one in job.submissions]
+    with db.transaction(force_rollback=True):
+        assert len(move(db, moves, leave=State.SUBMITTED, now=NOW)) == len(moves)
+
+
+def closed(db: Explaining) -> None:
+    with db.transaction(force_rollback=True):
+        (first, *_) = closing.closable(db, requests=None)
+        done = [Closed(record.id, Status.COMPLETED, None, "file:///r") for record in first]
+        closing.close(db, done, now=NOW)
+        closing.told(db, closing.news(db, limit=1000))
+
+
+def a_job(db: Explaining, state: str) -> str:
+    row = psycopg.Connection.execute(
+        db, "SELECT job_id FROM dsar.submission WHERE account = 'besitos' AND state = %s LIMIT 1", [state]
+    ).fetchone()
+    return str(row["job_id"])
+
+
+SOME = list(range(245_100, 245_120))  # ledger ids of open requests
+TODAY = NOW - timedelta(hours=12)
+
+STATEMENTS = {
+    "intake: plan": planned,
+    "intake: retry": lambda db: planning.retry_open(db, now=NOW, requests=None),
+    "intake: dry run": lambda db: planning.planned(db),
+    "intake: refs": lambda db: planning.refs(db, [f"r-{n}" for n in SOME]),
+    "submit: abandoned": lambda db: submitting.doubt_abandoned(db, "batch", worker=1, now=NOW),
+    "submit: doubts": lambda db: submitting.doubts(db, "batch", requests=None),
+    "submit: shared": lambda db: submitting.share_jobs(db, "batch", now=NOW, requests=None),
+    "submit: counts": lambda db: submitting.planned_counts(db, "batch", requests=None),
+    "submit: quota": lambda db: submitting.attempted_since(db, "batch", TODAY),
+    "submit: claim": claimed,
+    "submit: next": lambda db: submitting.next_planned_at(db, "batch", now=NOW, requests=None),
+    "submit: uncertain": lambda db: submitting.uncertain(db, "r-245104", "batch"),
+    "submit: some requests": lambda db: submitting.next_planned_at(db, "batch", now=NOW, requests=SOME),
+    "await: open": lambda db: awaiting.open_jobs(db, "besitos", requests=None),
+    "await: open, a shard": lambda db: awaiting.open_jobs(db, "id5", requests=None, shard=Shard(2, 4)),
+    "await: open, some requests": lambda db: awaiting.open_jobs(db, "besitos", requests=SOME),
+    "await: members": lambda db: awaiting.members(
+        db, "besitos", a_job(db, "submitted"), state=State.SUBMITTED
+    ),
+    "await: move": moved,
+    "collect: ready": lambda db: awaiting.ready_jobs(db, "besitos", requests=None),
+    "collect: members": lambda db: awaiting.members(db, "besitos", a_job(db, "ready"), state=State.READY),
+    "package: close": closed,
+    "package: some requests": lambda db: next(closing.closable(db, requests=SOME), None),
+    "package: news": lambda db: closing.news(db, limit=1000),
+    "report: counts": lambda db: reporting.request_counts(db, TODAY),
+    "report: accounts": lambda db: reporting.account_days(db, TODAY),
+    "report: attention": lambda db: reporting.attention(db, now=NOW, since=TODAY, held=["besitos"]),
+    "report: register": lambda db: db.execute(reporting._REGISTER, {"since": TODAY}),
+}
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_a_statement_looks_at_what_is_open(db: Explaining, name: str) -> None:
+    """By an index, and at no more rows than a few times those of open requests."""
+    db.scans.clear()
+    STATEMENTS[name](db)
+    assert db.scans
+    assert [scan for scan in db.scans if scan.how == "Seq Scan"] == []
+    assert [scan for scan in db.scans if scan.rows > 3 * OPEN] == []
