@@ -30,12 +30,16 @@ class Seal:
     """
 
     def __init__(self, recipient: str) -> None:
-        text = recipient.strip()
+        self._text = text = recipient.strip()
         kind = pyrage.ssh.Recipient if text.startswith("ssh-") else pyrage.x25519.Recipient
         try:
             self._recipient = kind.from_str(text)
         except pyrage.RecipientError:
             raise ValueError("neither an age recipient nor an SSH public key") from None
+
+    def __reduce__(self) -> tuple[type[Seal], tuple[str]]:
+        """A public key goes to another process as its text: pyrage's own objects do not."""
+        return Seal, (self._text,)
 
     @contextmanager
     def sealing(self, target: Target) -> Iterator[BinaryIO]:

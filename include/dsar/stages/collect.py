@@ -26,12 +26,12 @@ from include.dsar.ledger.awaiting import Member, ReadyJob
 from include.dsar.ledger.transitions import Move, move
 from include.dsar.model import CollectedFile, State
 from include.dsar.stages.account import AccountWork, Progress, Recorder, Refusals
+from include.dsar.stages.deliver import COLLECTED
 from include.dsar.storage import Storage
 from include.dsar.vendors.vendor import Result
 
 log = logging.getLogger(__name__)
 
-FOLDER = "work"  # below the storage's root: results that wait for their package
 RESULT_GONE = "the vendor does not know the job any more: its result has expired"
 
 
@@ -153,7 +153,7 @@ class _Collect:
         name = f"{kind}_{member.submission}{PurePosixPath(result.file_name).suffix}"
         # A file of its own: another worker may collect the same, and the vendor need not repeat itself
         # byte for byte. What the ledger does not speak of goes with the folder, once it is packaged.
-        path = f"{FOLDER}/{member.request_id}/{self._work.account}/{uuid4().hex}_{name}"
+        path = f"{COLLECTED}/{member.request_id}/{self._work.account}/{uuid4().hex}_{name}"
         if result.content is not None:
             written = await asyncio.to_thread(self._write, path, result.content)
         else:

@@ -37,12 +37,12 @@ EXTRA = {
 def run(stand: Stand) -> Outcome:
     count = stand.count(REQUESTS)
     runs: list[dict[str, Any]] = []
-    with stand.template(lambda url: plan(url, count)) as planned:
-        with stand.vendors(latency=LATENCY, job_seconds=JOB_SECONDS) as vendors:
-            for _ in range(stand.repeats):
-                runs.append(
-                    {"ours": _ours(stand, planned, vendors), "script": _script(stand, count, vendors)}
-                )
+    with (
+        stand.template(lambda url: plan(url, count)) as planned,
+        stand.vendors(latency=LATENCY, job_seconds=JOB_SECONDS) as vendors,
+    ):
+        for _ in range(stand.repeats):
+            runs.append({"ours": _ours(stand, planned, vendors), "script": _script(stand, count, vendors)})
     return Outcome(
         [
             Figure("wall time", _ratio(runs, "wall"), target=1.25),
