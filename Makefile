@@ -30,10 +30,10 @@ test: lint ## lint and all tests
 bench: $(ENVIRONMENT) ## CASES= SCALE=1: performance beside the best that can be had; half an hour
 	$(BIN)/python -m tests.bench --scale $(SCALE) $(if $(DOCS),--docs) $(CASES)
 
-crash: $(ENVIRONMENT) ## SEED=1 COUNT=500: kill a run beside every step, then COUNT pairs of steps; an hour
+crash: $(ENVIRONMENT) ## SEED=1 COUNT=500: kill a run beside every step, then COUNT pairs of steps; half an hour
 	SEED=$(SEED) COUNT=$(COUNT) $(BIN)/python -m pytest -s tests/crash/every_step.py
 
-faults: $(ENVIRONMENT) ## the stack's own parts killed in the middle of a run; ten minutes
+faults: $(ENVIRONMENT) ## the stack's own parts killed in the middle of a run; a quarter of an hour
 	$(BIN)/python -m pytest tests/e2e/test_stack_faults.py tests/e2e/stack_faults.py
 
 fuzz: $(ENVIRONMENT) ## the property tests with new random examples, many of them; half an hour

@@ -165,8 +165,6 @@ WITH me AS MATERIALIZED (SELECT (random() * 2147483646)::int AS worker)
 SELECT worker FROM me WHERE pg_advisory_lock(%(lock)s, worker) IS NOT NULL
 """
 
-# A doubt ends with the job that was found or made for it, whatever became of that. Calls that were
-# surely not taken leave it as it is.
 # Of several requests that ask the same for the same person, one is sent at a time; the others share
 # its job (_SHARED), or are sent once it has ended. OFFSET 0 and the scalar sub-selects keep PostgreSQL
 # from joining all that is planned before it takes the first `limit`: with 100,000 planned a claim would
@@ -197,6 +195,7 @@ UPDATE dsar.submission s
   FROM chosen, dsar.request r
  WHERE s.id = chosen.id AND r.id = s.request AND s.state = 'planned'
 RETURNING s.id, s.due_at, s.identifiers, s.batch_limit, r.action, r.regulation, r.request_id,
+          -- A doubt ends with a job, whatever became of that; a call that was surely not taken leaves it.
           CASE WHEN s.attempts > 1 THEN (
               SELECT CASE e.enters WHEN 'uncertain' THEN e.reason END FROM dsar.event e
                WHERE e.request = s.request AND e.submission = s.id

@@ -2,7 +2,7 @@
 
 ask        the vendor lists what it has: found there, or (once a pause is over) sent again
 next_day   sent again on the next UTC day, when the vendor's limit for the identifier is over; also where
-           that limit told that the lost call was probably taken: only a job that we know is asked and ends
+           this limit said that the lost call was probably taken, since that call's job cannot be asked
 repeat     sent again after a pause: repeating the call does no harm
 hold       a person decides
 """

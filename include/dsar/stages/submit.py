@@ -181,10 +181,14 @@ class _Submit:
             return _moves(call, State.UNCERTAIN, f"its reply could not be read ({type(error).__name__})")
         self._strikes = 0
         self._refusals.answered()
-        reasons = (claim.doubt and f"{AFTER_DOUBT}: {claim.doubt}" for claim in call.claims)
         return [
-            Move(subject.submission, State.SUBMITTED, reason, job_id=job_id)
-            for subject, reason in zip(call.subjects, reasons, strict=True)
+            Move(
+                claim.subject.submission,
+                State.SUBMITTED,
+                claim.doubt and f"{AFTER_DOUBT}: {claim.doubt}",
+                job_id=job_id,
+            )
+            for claim in call.claims
         ]
 
     def _strike(self, error: DsarError, strikes: int) -> None:
