@@ -32,7 +32,7 @@ class Drill:
     ) -> None:
         self._stack, self._name = stack, name
         self.ids = [f"{name}-{n}" for n in range(count)]
-        httpx.delete(f"{stack.sandbox_url}/_sandbox/faults", trust_env=False)
+        self.mend()
         with psycopg.connect(stack.dsn) as db:
             for one in self.ids:
                 db.execute(
@@ -41,6 +41,16 @@ class Drill:
                     " VALUES ('GDPR', now(), %s, 'erasure', %s, %s, %s)",
                     [one, [f"user-{one}"], [f"{one}@example.com"], list(accounts)],
                 )
+
+    def spoil(self, vendor: str, route: str, **fault: Any) -> None:
+        """A fault of the sandbox, until it is mended."""
+        body = {"vendor": vendor, "route": route, **fault}
+        httpx.post(
+            f"{self._stack.sandbox_url}/_sandbox/faults", json=body, trust_env=False
+        ).raise_for_status()
+
+    def mend(self) -> None:
+        httpx.delete(f"{self._stack.sandbox_url}/_sandbox/faults", trust_env=False).raise_for_status()
 
     def trigger(self, *, await_minutes: int = 1) -> str:
         return self._stack.trigger({"await_minutes": await_minutes, "request_ids": self.ids})

@@ -16,13 +16,15 @@ from tests.e2e.drill import Drill, wait_for
 
 def test_a_worker_is_killed_in_the_middle_of_submit(stack: RunningStack) -> None:
     """Its task alone dies, by SIGKILL, and Airflow tries it again: what it does not know, it asks."""
-    drill = Drill(stack, "worker", 60, ["batch"])
+    drill = Drill(stack, "worker", 30, ["batch"])
+    drill.spoil("batch", "create", kind="hang", taken=True, times=None)
     run_id = drill.trigger()
     wait_for("submissions", 120, lambda: drill.taken().total() > 5)
     pid = stack.stack.processes.pid_of(drill.task(run_id, "batch.submit")["id"])
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    assert drill.taken().total() < 60
+    assert drill.taken().total() < 30
+    drill.mend()
     wait_for("the retry", 60, lambda: drill.task(run_id, "batch.submit")["state"] == "up_for_retry")
     drill.clear(run_id, "batch.submit")  # the retry at once: it would come in a minute
     drill.finish(run_id)
