@@ -17,7 +17,7 @@ from tests.e2e.drill import Drill, wait_for
 def test_a_worker_is_killed_in_the_middle_of_submit(stack: RunningStack) -> None:
     """Its task alone dies, by SIGKILL, and Airflow tries it again: what it does not know, it asks."""
     drill = Drill(stack, "worker", 30, ["batch"])
-    drill.spoil("batch", "create", kind="hang", taken=True, times=None)
+    drill.spoil("batch", "create", kind="hang", taken=True, seconds=60, times=None)
     run_id = drill.trigger()
     wait_for("submissions", 120, lambda: drill.taken().total() > 5)
     pid = stack.stack.processes.pid_of(drill.task(run_id, "batch.submit")["id"])
