@@ -96,7 +96,7 @@ def machine() -> str:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     return (
-        f"{cores} cores ({model}), {memory:.0f} GB, {platform.system()} {platform.release()}, "
+        f"{cores} cores ({model}), {memory:.0f} GB, {platform.system()} {platform.release().split('-')[0]}, "
         f"Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}"
     )
 

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import suppress
 from decimal import Decimal
 from uuid import UUID
 
 import numpy as np
 import pandas as pd
+import phonenumbers
 import pytest
 from email_validator import EmailNotValidError, validate_email
 from hypothesis import given, settings
@@ -240,3 +242,23 @@ def test_the_short_way_for_plain_addresses_says_what_the_library_says(
             normalise(IdentityKind.EMAIL, address)
     else:
         assert normalise(IdentityKind.EMAIL, address) == told
+
+
+@given(
+    first=st.sampled_from(["+1", "+1 ", "+1-", "+1.", "+11", "1", "+", "+1  "]),
+    area=st.sampled_from(["202", "(415)", "(212", "911", "999", "055", "155", "1202", "(800) ", "2 02"]),
+    rest=st.from_regex(r"[ .-]?[0-9]{3}[ .-]?[0-9]{3,5}", fullmatch=True),
+)
+def test_the_short_way_for_plain_phones_says_what_the_library_says(first: str, area: str, rest: str) -> None:
+    """Which numbers are taken, and in which form, does not depend on the way."""
+    number = f"{first}{area}{rest}"
+    told = None
+    with suppress(phonenumbers.NumberParseException):
+        parsed = phonenumbers.parse(number, None)
+        if phonenumbers.is_possible_number_with_reason(parsed) == phonenumbers.ValidationResult.IS_POSSIBLE:
+            told = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+    if told is None:
+        with pytest.raises(InvalidRow):
+            normalise(IdentityKind.PHONE, number)
+    else:
+        assert normalise(IdentityKind.PHONE, number) == told

@@ -47,6 +47,16 @@ class Planned:
     changed: tuple[str, ...]  # request ids whose rows say something else than when they were accepted
 
 
+def identifiers_json(identifiers: Mapping[IdentityKind, str]) -> str:
+    """The identifiers as JSON, the kinds in order: always the same text, since hashes are made of it.
+
+    A JSON encoder is made anew for each object, which took a third of intake; for a string it is not.
+    """
+    return (
+        "{" + ", ".join([f'"{kind}": {json.dumps(identifiers[kind])}' for kind in sorted(identifiers)]) + "}"
+    )
+
+
 def plan(db: Database, requests: Sequence[PlannedRequest], *, now: datetime, retry_failed: bool) -> Planned:
     """Adds requests that the ledger does not know, in one transaction; running it twice adds nothing.
 
@@ -102,7 +112,7 @@ def _stage(db: Database, requests: Iterable[PlannedRequest]) -> None:
         ) as copy:
             for r in requests:
                 for s in r.submissions:
-                    known = None if s.identifiers is None else json.dumps(s.identifiers)
+                    known = None if s.identifiers is None else identifiers_json(s.identifiers)
                     copy.write_row(
                         (
                             r.request_id,

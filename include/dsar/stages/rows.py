@@ -16,7 +16,7 @@ from include.dsar.accounts import Account
 from include.dsar.actions import action
 from include.dsar.errors import InvalidRow
 from include.dsar.identities import normalise, values
-from include.dsar.ledger.planning import PlannedRequest, PlannedSubmission
+from include.dsar.ledger.planning import PlannedRequest, PlannedSubmission, identifiers_json
 from include.dsar.model import Action, IdentityKind, State
 from include.dsar.regulations import due_at, regulation
 from include.dsar.vendors import vendor
@@ -55,13 +55,15 @@ class Rules:
             received_at=received_at,
             due_at=_time(row.get("due_at"), "due_at") or due_at(law, received_at),
             fingerprint=self._hash(
-                [
-                    asked,
-                    law,
-                    received_at.astimezone(UTC).isoformat(),
-                    {kind: sorted(found) for kind, found in identities.items()},
-                    sorted(names),
-                ]
+                CANONICAL.encode(
+                    [
+                        asked,
+                        law,
+                        received_at.astimezone(UTC).isoformat(),
+                        {kind: sorted(found) for kind, found in identities.items()},
+                        sorted(names),
+                    ]
+                )
             ),
             submissions=self._submissions(asked, identities, self._accounts(names)),
         )
@@ -119,15 +121,15 @@ class Rules:
             state=State.PLANNED,
             reason=None,
             identity="+".join(identifiers),
-            identity_hash=self._hash(identifiers),
+            identity_hash=self._hash(identifiers_json(identifiers)),
             identifiers=identifiers,
         )
 
     def _not_applicable(self, account: Account, reason: str) -> PlannedSubmission:
         return PlannedSubmission(account.name, account.vendor, State.NOT_APPLICABLE, reason, "", "", None)
 
-    def _hash(self, value: object) -> str:
-        return hmac.digest(self.hash_key, CANONICAL.encode(value).encode(), "sha256").hex()
+    def _hash(self, text: str) -> str:
+        return hmac.digest(self.hash_key, text.encode(), "sha256").hex()
 
 
 def request_id(cell: object) -> str:
