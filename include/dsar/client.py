@@ -11,7 +11,7 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Protocol
 
 import aiohttp
@@ -46,9 +46,14 @@ class Sink(Protocol):
 class Client:
     """Calls one account, paced. Make it with `client(settings)`."""
 
-    def __init__(self, settings: AccountSettings, session: aiohttp.ClientSession) -> None:
+    def __init__(
+        self, settings: AccountSettings, session: aiohttp.ClientSession, sessions: AsyncExitStack
+    ) -> None:
         self._settings = settings
         self._session = session
+        self._sessions = sessions
+        self._downloads: aiohttp.ClientSession | None = None
+        self._opening = asyncio.Lock()
         self._pacer = Pacer(settings.requests_per_second, settings.max_concurrency)
         self._large = asyncio.Lock()
         self.calls = self.refused = 0
@@ -78,13 +83,9 @@ class Client:
         come through.
         """
         await check_download_url(url, self._settings.base_url)
-        inside = not await is_public(URL(self._settings.base_url).raw_host or "")
-        connector = aiohttp.TCPConnector(resolver=aiohttp.ThreadedResolver() if inside else PublicResolver())
+        session = await self._download_session()
         as_it_is = {"Accept-Encoding": "identity"}
-        async with (
-            self._pacer.slot(),
-            aiohttp.ClientSession(connector=connector, auto_decompress=False) as session,
-        ):
+        async with self._pacer.slot():
             self.calls += 1
             try:
                 async with session.get(
@@ -102,6 +103,22 @@ class Client:
                 if isinstance(getattr(error, "os_error", None), UnsafeAddress):
                     raise UnsafeDownload(NOT_PUBLIC) from None
                 raise ReplyLost(f"the result did not come through: {type(error).__name__}") from None
+
+    async def _download_session(self) -> aiohttp.ClientSession:
+        """One for all downloads of this client, apart from the vendor's API; it keeps no cookies."""
+        async with self._opening:
+            if self._downloads is None:
+                inside = not await is_public(URL(self._settings.base_url).raw_host or "")
+                connector = aiohttp.TCPConnector(
+                    limit=self._settings.max_concurrency,
+                    resolver=aiohttp.ThreadedResolver() if inside else PublicResolver(),
+                    use_dns_cache=False,  # each new connection's address is looked up, and looked at
+                )
+                session = aiohttp.ClientSession(
+                    connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
+                )
+                self._downloads = await self._sessions.enter_async_context(session)
+            return self._downloads
 
     async def _send(self, request: HttpRequest) -> HttpReply:
         url = self._settings.base_url.rstrip("/") + request.path
@@ -146,10 +163,9 @@ def _too_large(reply: aiohttp.ClientResponse) -> ReplyLost:
 async def client(settings: AccountSettings) -> AsyncIterator[Client]:
     """A client of the account, with a connection pool as wide as the account may be called."""
     connector = aiohttp.TCPConnector(limit=settings.max_concurrency)
-    async with aiohttp.ClientSession(
-        connector=connector, timeout=TIMEOUT, cookie_jar=aiohttp.DummyCookieJar()
-    ) as session:
-        yield Client(settings, session)
+    session = aiohttp.ClientSession(connector=connector, timeout=TIMEOUT, cookie_jar=aiohttp.DummyCookieJar())
+    async with AsyncExitStack() as sessions:
+        yield Client(settings, await sessions.enter_async_context(session), sessions)
 
 
 async def check_download_url(url: str, base_url: str) -> None:

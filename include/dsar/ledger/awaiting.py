@@ -43,18 +43,13 @@ def open_jobs(
     ]
 
 
-def members(db: Database, account: str, job_id: str, *, state: str) -> list[Member]:
-    """The submissions of one job that are in this state."""
-    rows = db.execute(_MEMBERS, {"account": account, "job_id": job_id, "state": state}).fetchall()
-    return [
-        Member(
-            row["id"],
-            row["request"],
-            row["request_id"],
-            {IdentityKind(kind): value for kind, value in row["identifiers"].items()},
-        )
-        for row in rows
-    ]
+def members(db: Database, account: str, job_ids: Sequence[str], *, state: str) -> dict[str, list[Member]]:
+    """The submissions of each of these jobs that are in this state."""
+    found: dict[str, list[Member]] = {job_id: [] for job_id in job_ids}
+    for row in db.execute(_MEMBERS, {"account": account, "job_ids": list(job_ids), "state": state}):
+        identifiers = {IdentityKind(kind): value for kind, value in row["identifiers"].items()}
+        found[row["job_id"]].append(Member(row["id"], row["request"], row["request_id"], identifiers))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +83,9 @@ HAVING %(requests)s::bigint[] IS NULL OR bool_or(s.request = ANY(%(requests)s))
 """
 
 _MEMBERS = """
-SELECT s.id, s.request, r.request_id, s.identifiers
+SELECT s.job_id, s.id, s.request, r.request_id, s.identifiers
   FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
- WHERE s.account = %(account)s AND s.state = %(state)s AND s.job_id = %(job_id)s
+ WHERE s.account = %(account)s AND s.state = %(state)s AND s.job_id = ANY(%(job_ids)s)
  ORDER BY s.id
 """
 

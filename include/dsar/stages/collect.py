@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
+import tempfile
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from itertools import islice
 from pathlib import PurePosixPath
+from typing import BinaryIO, cast
 from uuid import uuid4
 
 from include.dsar.client import Sink
@@ -27,11 +30,14 @@ from include.dsar.ledger.transitions import Move, move
 from include.dsar.model import CollectedFile, State
 from include.dsar.stages.account import AccountWork, Progress, Recorder, Refusals
 from include.dsar.stages.deliver import COLLECTED
-from include.dsar.storage import Storage
+from include.dsar.storage import Storage, StorageWriter
 from include.dsar.vendors.vendor import Result
 
 log = logging.getLogger(__name__)
 
+READ_AHEAD = 200  # jobs whose submissions are read from the ledger at a time
+LARGE_REPLY = 128 * 1024  # bytes; read in a thread, so that the event loop goes on
+SPOOL_BYTES = 1024 * 1024  # of a download that stay in memory
 RESULT_GONE = "the vendor does not know the job any more: its result has expired"
 
 
@@ -62,6 +68,9 @@ class _Collect:
         self._moved: Counter[State] = Counter()
         self._left = 0
         self._last_problem = ""
+        self._jobs: Iterator[ReadyJob] = iter(())
+        self._next: deque[tuple[ReadyJob, Sequence[Member]]] = deque()
+        self._reading = asyncio.Lock()
 
     async def run(self) -> Collected:
         work = self._work
@@ -70,11 +79,11 @@ class _Collect:
         )
         log.info("%s: %s results to collect", work.account, f"{len(jobs):,}")
         self._progress = Progress(work.account, "collected", len(jobs))
-        waiting = iter(jobs)
+        self._jobs = iter(jobs)
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(work.settings.max_concurrency, len(jobs))):
-                    group.create_task(self._collect_jobs(waiting))
+                    group.create_task(self._collect_jobs())
         except ExceptionGroup as errors:  # one refusal is every worker's: the first says it all
             raise errors.exceptions[0] from None
         finally:
@@ -92,14 +101,26 @@ class _Collect:
             )
         return result
 
-    async def _collect_jobs(self, jobs: Iterator[ReadyJob]) -> None:
-        for job in jobs:
-            await self._recorder.add(await self._collect_job(job))
+    async def _collect_jobs(self) -> None:
+        while True:
+            async with self._reading:
+                if not self._next:
+                    await self._read_next()
+                if not self._next:
+                    return
+                job, members = self._next.popleft()
+            await self._recorder.add(await self._collect_job(job, members))
             self._progress.advance(1)
 
-    async def _collect_job(self, job: ReadyJob) -> list[Move]:
-        work = self._work
-        members = await work.ledger(awaiting.members, work.db, work.account, job.job_id, state=State.READY)
+    async def _read_next(self) -> None:
+        """Reads whose results the next jobs are, of many jobs at once."""
+        work, jobs = self._work, list(islice(self._jobs, READ_AHEAD))
+        members = await work.ledger(
+            awaiting.members, work.db, work.account, [job.job_id for job in jobs], state=State.READY
+        )
+        self._next.extend((job, members[job.job_id]) for job in jobs if members[job.job_id])
+
+    async def _collect_job(self, job: ReadyJob, members: Sequence[Member]) -> list[Move]:
         try:
             results = await self._results(job.job_id, members)
         except Exception as error:
@@ -138,9 +159,10 @@ class _Collect:
     async def _results(self, job_id: str, members: Sequence[Member]) -> Mapping[str, Result]:
         work = self._work
         reply = await work.client.send(work.vendor.status(work.settings, job_id))
-        return await asyncio.to_thread(
-            work.vendor.read_results, reply, [self._identifier(member) for member in members]
-        )
+        identifiers = [self._identifier(member) for member in members]
+        if len(reply.body) < LARGE_REPLY:
+            return work.vendor.read_results(reply, identifiers)
+        return await asyncio.to_thread(work.vendor.read_results, reply, identifiers)
 
     async def _store(self, member: Member, job: ReadyJob, results: Mapping[str, Result]) -> Move:
         """One person's result into storage. A file is complete before the ledger speaks of it."""
@@ -155,25 +177,22 @@ class _Collect:
         # byte for byte. What the ledger does not speak of goes with the folder, once it is packaged.
         path = f"{COLLECTED}/{member.request_id}/{self._work.account}/{uuid4().hex}_{name}"
         if result.content is not None:
-            written = await asyncio.to_thread(self._write, path, result.content)
+            written = await asyncio.to_thread(self._storage.write, path, result.content)
         else:
             assert result.url is not None
             written = await self._download_zip(path, result.url)
-        file = CollectedFile(path, name, *written)
+        file = CollectedFile(path, name, written.sha256, written.bytes)
         return Move(member.submission, State.COMPLETED, file=file, of_job=job.job_id)
 
-    def _write(self, path: str, content: bytes) -> tuple[str, int]:
-        with self._storage.writer(path) as target:
-            target.write(content)
-        return target.sha256, target.bytes
-
-    async def _download_zip(self, path: str, url: str) -> tuple[str, int]:
-        with self._storage.writer(path) as target:
-            watched = _Zip(target)
+    async def _download_zip(self, path: str, url: str) -> StorageWriter:
+        with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as answer:  # nameless where it is on a disk
+            content = cast(BinaryIO, answer)
+            watched = _Zip(content)
             await self._work.client.download(url, watched)
             if not watched.is_whole:
                 raise ProtocolError("the result is no zip, or only the beginning of one")
-        return target.sha256, target.bytes
+            content.seek(0)
+            return await asyncio.to_thread(self._storage.write, path, content)
 
     async def _record(self, moves: list[Move]) -> None:
         work = self._work

@@ -170,10 +170,12 @@ class _Watch:
             return self._shrink(job, status, _all(job, status.verdict))
         work = self._work
         members = await work.ledger(
-            awaiting.members, work.db, work.account, job.job_id, state=State.SUBMITTED
+            awaiting.members, work.db, work.account, [job.job_id], state=State.SUBMITTED
         )
         try:
-            verdicts = [(m, status.verdict_of(work.vendor.identifier_of(m.identifiers))) for m in members]
+            verdicts = [
+                (m, status.verdict_of(work.vendor.identifier_of(m.identifiers))) for m in members[job.job_id]
+            ]
         except ProtocolError as error:
             return self._unread(job, error)
         return self._shrink(job, status, [_move(m.submission, job, v) for m, v in verdicts])
