@@ -11,7 +11,7 @@ DOCS :=
 ENVIRONMENT := .venv/.synced
 
 .DEFAULT_GOAL := help
-.PHONY: help environment demo up test bench crash faults fuzz lint lock clean
+.PHONY: help environment demo up test bench celery crash faults fuzz lint lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -32,6 +32,9 @@ bench: $(ENVIRONMENT) ## CASES= SCALE=1: performance beside the best that can be
 
 crash: $(ENVIRONMENT) ## SEED=1 COUNT=500: kill a run beside every step, then COUNT pairs of steps; half an hour
 	SEED=$(SEED) COUNT=$(COUNT) $(BIN)/python -m pytest -s tests/crash/every_step.py
+
+celery: $(ENVIRONMENT) ## shards on the Celery executor, a worker and a triggerer killed; four to six minutes
+	$(BIN)/python -m pytest tests/e2e/celery_executor.py
 
 faults: $(ENVIRONMENT) ## the stack's own parts killed in the middle of a run; a quarter of an hour
 	$(BIN)/python -m pytest tests/e2e/test_stack_faults.py tests/e2e/stack_faults.py

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from importlib import import_module
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -65,6 +66,8 @@ class CompletionTrigger(BaseTrigger):
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
     async def _watch(self) -> dict[str, Any]:
+        # In a thread, since the first import takes half a second, and the event loop is every trigger's.
+        await asyncio.to_thread(import_module, "dsar_airflow.connections")
         from dsar_airflow.connections import account_work
         from include.dsar.errors import ConfigurationError
         from include.dsar.stages.watch import watch

@@ -121,8 +121,9 @@ class Vendors:
         return job
 
     def _ended(self, call: str, job: str) -> bool:
+        """Whether it has; one that nobody has created here goes on and on."""
         self.calls[call] += 1
-        return self._jobs[job][2] <= time.monotonic()
+        return job in self._jobs and self._jobs[job][2] <= time.monotonic()
 
     def _batch(self, job: str) -> bytes:
         action = self._jobs[job][0]

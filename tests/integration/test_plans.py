@@ -85,7 +85,7 @@ def claimed(db: Explaining) -> None:
 
 
 def moved(db: Explaining) -> None:
-    jobs = awaiting.open_jobs(db, "besitos", requests=None)[:200]
+    jobs = map(awaiting.OpenJob.of, awaiting.open_jobs(db, "besitos", requests=None)[:200])
     moves = [Move(one, State.COMPLETED, of_job=job.job_id) for job in jobs for one in job.submissions]
     with db.transaction(force_rollback=True):
         assert len(move(db, moves, leave=State.SUBMITTED, now=NOW)) == len(moves)

@@ -138,9 +138,17 @@ def test_each_job_belongs_to_one_shard(db: Database) -> None:
     for one in rows(db):
         state = "ready" if one["id"] % 2 else "submitted"
         put_into(db, [one["id"]], {"state": state, "job_id": f"job-{one['id'] // 4}", "submitted_at": NOW})
-    for jobs in (awaiting.open_jobs, awaiting.ready_jobs):
-        every = [job.job_id for job in jobs(db, "besitos", requests=None)]
-        parts = [[j.job_id for j in jobs(db, "besitos", requests=None, shard=s)] for s in SHARDS]
+
+    def open_in(shard: Shard) -> list[str]:
+        rows = awaiting.open_jobs(db, "besitos", requests=None, shard=shard)
+        return [awaiting.OpenJob.of(row).job_id for row in rows]
+
+    def ready_in(shard: Shard) -> list[str]:
+        return [job.job_id for job in awaiting.ready_jobs(db, "besitos", requests=None, shard=shard)]
+
+    for jobs in (open_in, ready_in):
+        every = jobs(WHOLE)
+        parts = [jobs(shard) for shard in SHARDS]
         assert sorted(job for part in parts for job in part) == sorted(every)
         assert min(map(len, parts)) > len(every) / 6
 

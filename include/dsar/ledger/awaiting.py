@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from psycopg.rows import tuple_row
+
 from include.dsar.accounts import WHOLE, Shard
 from include.dsar.ledger.database import Database
 from include.dsar.model import Action, IdentityKind
@@ -21,6 +23,16 @@ class OpenJob:
     submissions: tuple[int, ...]
     persons: int  # in the whole job; several requests of one person may share it
 
+    @classmethod
+    def of(cls, row: JobRow) -> OpenJob:
+        job_id, action, submitted_at, submissions, persons = row
+        return cls(job_id, Action(action), submitted_at, submissions, persons)
+
+
+# An open job as long as nobody looks at it. Of plain values in tuples Python's garbage collector takes
+# no notice; it would stop a triggerer again and again to go through 100,000 objects.
+JobRow = tuple[str, str, datetime, tuple[int, ...], int]
+
 
 @dataclass(frozen=True)
 class Member:
@@ -34,13 +46,11 @@ class Member:
 
 def open_jobs(
     db: Database, account: str, *, requests: Sequence[int] | None, shard: Shard = WHOLE
-) -> list[OpenJob]:
+) -> list[JobRow]:
     """The shard's jobs of the account that have not ended, oldest first."""
-    rows = db.execute(_OPEN_JOBS, {"account": account, "requests": requests, **shard._asdict()}).fetchall()
-    return [
-        OpenJob(row["job_id"], Action(row["action"]), row["submitted_at"], tuple(row["ids"]), row["persons"])
-        for row in rows
-    ]
+    with db.cursor(row_factory=tuple_row) as cursor:
+        cursor.execute(_OPEN_JOBS, {"account": account, "requests": requests, **shard._asdict()})
+        return [(job_id, action, at, tuple(ids), n) for job_id, action, at, ids, n in cursor]
 
 
 def members(db: Database, account: str, job_ids: Sequence[str], *, state: str) -> dict[str, list[Member]]:
@@ -70,10 +80,9 @@ def ready_jobs(
 
 # Each job belongs to one shard, by a hash of its id: no claim has to be kept, or given back by the dead.
 _OPEN_JOBS = """
-SELECT s.job_id, min(r.action) AS action, min(s.submitted_at) AS submitted_at,
-       count(DISTINCT s.identity_hash) AS persons,
-       array_agg(s.id) FILTER (
-           WHERE %(requests)s::bigint[] IS NULL OR s.request = ANY(%(requests)s)) AS ids
+SELECT s.job_id, min(r.action), min(s.submitted_at) AS submitted_at,
+       array_agg(s.id) FILTER (WHERE %(requests)s::bigint[] IS NULL OR s.request = ANY(%(requests)s)),
+       count(DISTINCT s.identity_hash)
   FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
  WHERE s.account = %(account)s AND s.state = 'submitted'
    AND (hashtext(s.job_id) & 2147483647) %% %(of)s = %(number)s - 1

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 
 from include.dsar.errors import ConfigurationError, DsarError, JobUnknown, ProtocolError, VendorBusy
 from include.dsar.ledger import awaiting
-from include.dsar.ledger.awaiting import OpenJob
+from include.dsar.ledger.awaiting import JobRow, OpenJob
 from include.dsar.ledger.transitions import Move, move
 from include.dsar.model import State, Verdict
 from include.dsar.polling import PollSchedule
@@ -53,20 +53,20 @@ async def next_poll(work: AccountWork, since: datetime) -> datetime | None:
     jobs = await _open_jobs(work)
     schedule = _schedule(work, since)
     now = work.clock().timestamp()
-    first = min((schedule.first(j.job_id, j.submitted_at.timestamp(), now) for j in jobs), default=None)
+    first = min((schedule.first(id, at.timestamp(), now) for id, _, at, *_ in jobs), default=None)
     return None if first is None else datetime.fromtimestamp(first, UTC)
-
-
-async def _open_jobs(work: AccountWork) -> list[OpenJob]:
-    return await work.ledger(
-        awaiting.open_jobs, work.db, work.account, requests=work.requests, shard=work.shard
-    )
 
 
 async def watch(work: AccountWork, *, since: datetime, until: datetime) -> Watched:
     """Polls until no open job is due before `until`. Raises CredentialsRefused."""
     with work.naming_the_connection():
         return await _Watch(work, since, until).run()
+
+
+async def _open_jobs(work: AccountWork) -> list[JobRow]:
+    return await work.ledger(
+        awaiting.open_jobs, work.db, work.account, requests=work.requests, shard=work.shard
+    )
 
 
 def _schedule(work: AccountWork, since: datetime) -> PollSchedule:
@@ -78,8 +78,8 @@ class _Watch:
         self._work = work
         self._until = until.timestamp()
         self._schedule = _schedule(work, since)
-        self._due: list[tuple[float, str, OpenJob]] = []
-        self._later: list[tuple[float, str, OpenJob]] = []
+        self._due: list[tuple[float, JobRow]] = []  # a heap
+        self._later: list[tuple[float, JobRow]] = []
         self._recorder = Recorder(self._record)
         self._refusals = Refusals()
         self._moved: Counter[State] = Counter()
@@ -90,9 +90,7 @@ class _Watch:
         jobs = await _open_jobs(work)
         now = work.clock().timestamp()
         self._due = await asyncio.to_thread(
-            lambda: [
-                (self._schedule.first(j.job_id, j.submitted_at.timestamp(), now), j.job_id, j) for j in jobs
-            ]
+            lambda: [(self._schedule.first(row[0], row[2].timestamp(), now), row) for row in jobs]
         )
         heapq.heapify(self._due)
         log.info("%s: watching %s open jobs", work.account, f"{len(jobs):,}")
@@ -111,24 +109,25 @@ class _Watch:
 
     async def _poll_jobs(self) -> None:
         while self._due:
-            at, job_id, job = heapq.heappop(self._due)
+            at, row = heapq.heappop(self._due)
             if at > self._until:
-                self._later.append((at, job_id, job))
+                self._later.append((at, row))
                 continue
+            job = OpenJob.of(row)
             await asyncio.sleep(max(at - self._work.clock().timestamp(), 0))
             try:
                 moves = await self._poll(job)
             except ConfigurationError as error:
                 self._refusals.add(error)
-                self._later.append((at, job_id, job))
+                self._later.append((at, row))
                 continue
             if moves is not None:
                 await self._recorder.add(moves)
                 self._progress.advance(1)
             else:
                 now = self._work.clock().timestamp()
-                due = self._schedule.next(job_id, job.submitted_at.timestamp(), now)
-                heapq.heappush(self._due, (due, job_id, job))
+                due = self._schedule.next(job.job_id, job.submitted_at.timestamp(), now)
+                heapq.heappush(self._due, (due, row))
 
     async def _poll(self, job: OpenJob) -> list[Move] | None:
         """Looks at one job. None: it runs on, or could not be read."""
@@ -200,8 +199,8 @@ class _Watch:
 
     def _ended(self) -> Watched:
         moved = self._moved
-        oldest = min((job.submitted_at for _, _, job in self._later), default=None)
-        next_at = min((at for at, _, _ in self._later), default=None)
+        oldest = min((submitted_at for _, (_, _, submitted_at, *_) in self._later), default=None)
+        next_at = min((at for at, _ in self._later), default=None)
         result = Watched(
             ended=moved[State.COMPLETED] + moved[State.NO_DATA] + moved[State.FAILED],
             ready=moved[State.READY],

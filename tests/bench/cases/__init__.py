@@ -3,4 +3,4 @@
 A module has NAME, SENTENCE, COMPARED_WITH and `run(stand) -> Outcome`, as `case.Case` says.
 """
 
-ALL = ("pipeline", "rate", "calls", "writes", "package", "intake", "size")
+ALL = ("pipeline", "rate", "calls", "writes", "package", "intake", "size", "trigger", "dag")

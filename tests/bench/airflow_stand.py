@@ -1,0 +1,93 @@
+"""The whole local stack, with the bench's vendor server, and DAGs of the cases' own beside the project's."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from include.stack.home import PROJECT, Home, free_port
+from include.stack.stack import DAG_ID, Stack, running
+from tests.bench.deployment import NEEDS, NO_LIMIT
+from tests.bench.stand import VendorServer
+
+OWN = Path(__file__).parent / "dags"
+PATIENCE = 1800.0
+VENDORS = "AIRFLOW_CONN_BENCH_VENDORS"
+POLL = {"poll_min_seconds": 1, "poll_max_seconds": 5}
+
+
+@dataclass
+class AirflowStand:
+    """A running stack, on which DAGs are timed."""
+
+    stack: Stack
+    _runs: int = 0
+
+    def run(self, dag_id: str, **conf: object) -> float:
+        """The seconds from the start of a run to its end, as Airflow has them; it must end green."""
+        self._runs += 1
+        run_id = f"bench-{self._runs}"
+        self._know(dag_id)
+        self.stack.api.trigger(dag_id, run_id, conf)
+        state = self.stack.api.wait(dag_id, run_id, PATIENCE, self.stack.processes.check)
+        run = self.stack.api.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}")
+        if state != "success":
+            raise RuntimeError(f"{dag_id} ended {state}: {self.stack.api.task_states(dag_id, run_id)}")
+        ended, began = map(datetime.fromisoformat, (run["end_date"], run["start_date"]))
+        return (ended - began).total_seconds()
+
+    def _know(self, dag_id: str) -> None:
+        deadline = time.monotonic() + 60
+        while dag_id not in {one["dag_id"] for one in self.stack.api.call("GET", "/dags")["dags"]}:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{dag_id} was not parsed")
+            time.sleep(0.5)
+
+
+@contextmanager
+def airflow(vendors: VendorServer) -> Iterator[AirflowStand]:
+    """A stack of its own, in a directory that goes with it; no account has a rate limit."""
+    scratch = Path(tempfile.mkdtemp(prefix="dsar-bench-stack-"))
+    home = Home(scratch / "home")
+    dags = home.directory("dags")
+    shutil.copytree(OWN, dags, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in (f"{DAG_ID}.py", f"{DAG_ID}.md"):
+        shutil.copy(PROJECT / "dags" / name, dags)
+    quota = {"id5": {"daily_quota": 10**9}}
+    connections = {
+        f"AIRFLOW_CONN_{account.upper()}_DEFAULT": json.dumps(
+            {
+                "conn_type": "http",
+                "host": vendors.url,
+                "password": "secret",
+                "extra": {
+                    "requests_per_second": NO_LIMIT,
+                    "max_concurrency": 32,
+                    **POLL,
+                    **NEEDS.get(account, {}),
+                    **quota.get(account, {}),
+                },
+            }
+        )
+        for account in ("besitos", "batch", "id5", "attentive")
+    }
+    environ = {
+        **{n: v for n, v in os.environ.items() if not n.startswith(("AIRFLOW", "_AIRFLOW", "DSAR", "PG"))},
+        "AIRFLOW__API__PORT": str(free_port()),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
+        VENDORS: json.dumps({"conn_type": "http", "host": vendors.url}),
+        **connections,
+    }
+    try:
+        with running(home, environ, any_port=False) as stack:
+            yield AirflowStand(stack)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

@@ -1,0 +1,157 @@
+"""One trigger with very many open jobs beside the same trigger with few."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import resource
+import time
+from datetime import UTC, datetime, timedelta
+from statistics import median
+from typing import Any
+
+from include.dsar.ledger import database
+from tests.bench.case import Figure, Outcome, say
+from tests.bench.meter import measure
+from tests.bench.stand import Stand, VendorServer
+
+NAME = "trigger"
+SENTENCE = "one trigger watches 100,000 open jobs of an account for 40 seconds, at 500 polls a second"
+COMPARED_WITH = "the same trigger with 100 open jobs"
+
+JOBS, FEW = 100_000, 100
+SECONDS = 40.0
+RATE = 500
+BEAT = 0.005  # seconds between two looks at whether the event loop goes on
+
+FILL = """
+WITH r AS (
+    INSERT INTO dsar.request (request_id, action, regulation, received_at, due_at, fingerprint, planned_at)
+    SELECT 'r-' || n, 'erasure', 'GDPR', now(), now() + interval '30 days', '', now()
+      FROM generate_series(1, %(jobs)s) AS n
+    RETURNING id
+)
+INSERT INTO dsar.submission (request, account, vendor, identity, identity_hash, identifiers, state, due_at,
+                             attempts, job_id, submitted_at, changed_at)
+SELECT id, 'attentive', 'attentive', 'email', md5(id::text),
+       jsonb_build_object('email', id || '@example.com'),
+       'submitted', now() + interval '30 days', 1, gen_random_uuid()::text,
+       now() - (id %% 30) * interval '1 day', now()
+  FROM r
+"""
+
+
+def run(stand: Stand) -> Outcome:
+    many, few = stand.count(JOBS), stand.count(FEW)
+    runs: list[dict[str, dict[str, Any]]] = []
+    for _ in range(stand.repeats):
+        with stand.vendors(latency=0.05) as vendors:
+            runs.append({"many": _watched(stand, vendors, many), "few": _watched(stand, vendors, few)})
+    held = max(run["many"]["held"] for run in runs)
+    return Outcome(
+        [
+            Figure(
+                "more memory",
+                median(r["many"]["memory"] - r["few"]["memory"] for r in runs),
+                "MB",
+                target=150,
+            ),
+            Figure("event loop held at most", 1000 * held, "ms", target=100),
+            Figure(
+                "busiest second of polls ÷ the account's rate",
+                median(r["many"]["busiest"] / RATE for r in runs),
+                target=1.1,
+            ),
+            Figure("first poll after", median(r["many"]["first_poll"] for r in runs), "s"),
+            Figure("processor time", median(r["many"]["processor"] for r in runs), "s"),
+        ],
+        {"jobs": many, "runs": runs},
+    )
+
+
+def _watched(stand: Stand, vendors: VendorServer, jobs: int) -> dict[str, Any]:
+    with stand.ledger() as ledger:
+        with database.connect(ledger) as db:
+            db.execute(FILL, {"jobs": jobs})
+            db.execute("ANALYZE dsar.submission")
+        vendors.reset()
+        done = measure(watch, ledger, vendors.url, SECONDS)
+    polls = vendors.counted()["calls"].get("attentive status", 0)
+    told = {**done.result, "processor": done.processor, "polls": polls}
+    say(
+        f"{jobs:,} jobs: {told['memory']:.0f} MB, loop held {1000 * told['held']:.0f} ms at most, "
+        f"{polls:,} polls, the busiest second {told['busiest']}, the first after {told['first_poll']:.1f} s"
+    )
+    return told
+
+
+def watch(ledger: str, vendors: str, seconds: float) -> dict[str, Any]:
+    """The trigger as the triggerer runs it, and what it does to the loop that it shares with others."""
+    os.environ["AIRFLOW_CONN_DSAR_DB"] = ledger
+    os.environ["AIRFLOW_CONN_ATTENTIVE_DEFAULT"] = json.dumps(
+        {
+            "conn_type": "http",
+            "host": vendors,
+            "password": "secret",
+            "extra": {
+                "requests_per_second": RATE,
+                "max_concurrency": 64,
+                "poll_min_seconds": 3600,
+                "poll_max_seconds": 86_400,
+            },
+        }
+    )
+    return asyncio.run(_watch(seconds))
+
+
+async def _watch(seconds: float) -> dict[str, Any]:
+    from dsar_airflow.triggers import CompletionTrigger
+    from include.dsar.client import Client
+
+    polled: list[float] = []
+    send = Client.send
+
+    async def noted(self: Client, request: Any) -> Any:
+        reply = await send(self, request)
+        polled.append(time.monotonic())
+        return reply
+
+    Client.send = noted  # type: ignore[method-assign]
+    now = datetime.now(UTC)
+    trigger = CompletionTrigger(
+        account="attentive",
+        since=now.isoformat(),
+        until=(now + timedelta(seconds=seconds)).isoformat(),
+        requests=None,
+    )
+    gc.collect()
+    began = time.monotonic()
+    beating = asyncio.create_task(_longest_pause())
+    running = asyncio.create_task(anext(aiter(trigger.run())))  # type: ignore[arg-type]
+    await asyncio.sleep(seconds)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    running.cancel()
+    beating.cancel()
+    held = (await asyncio.gather(running, beating, return_exceptions=True))[1]
+    seconds_of = [int(at - began) for at in polled]
+    return {
+        "memory": memory,
+        "held": held,
+        "busiest": max(map(seconds_of.count, set(seconds_of)), default=0),
+        "first_poll": min(polled, default=began) - began,
+    }
+
+
+async def _longest_pause() -> float:
+    """Seconds; of processor time too, so that a machine that is busy with others does not count."""
+    longest = 0.0
+    try:
+        while True:
+            began, used = time.monotonic(), time.process_time()
+            await asyncio.sleep(BEAT)
+            pause = min(time.monotonic() - began - BEAT, time.process_time() - used)
+            longest = max(longest, pause)
+    except asyncio.CancelledError:
+        return longest

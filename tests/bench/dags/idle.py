@@ -1,0 +1,42 @@
+"""The shape of `dsar_daily`, deferrals included; its tasks do nothing."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
+from airflow.sdk import DAG, BaseOperator, BaseSensorOperator, TaskGroup, TriggerRule, chain
+
+DEFERRED = timedelta(seconds=10)  # the least that is safe: a trigger that fires sooner can kill its task
+
+
+class Nothing(BaseOperator):
+    def execute(self, context: Any) -> None:
+        pass
+
+
+class Deferred(BaseSensorOperator):
+    def execute(self, context: Any) -> None:
+        self.defer(trigger=TimeDeltaTrigger(DEFERRED), method_name="resume")
+
+    def resume(self, context: Any, event: Any) -> None:
+        pass
+
+
+with DAG(
+    "idle",
+    schedule=None,
+    start_date=datetime(2026, 1, 1),
+    default_args={"trigger_rule": TriggerRule.ALL_DONE},
+):
+    intake, package, report = (Nothing(task_id=name) for name in ("intake", "package", "report"))
+    for account, stages in {"besitos": 3, "batch": 3, "id5": 2, "attentive": 2}.items():
+        with TaskGroup(account):
+            steps = [
+                Nothing(task_id="submit"),
+                Deferred(task_id="await_completion"),
+                Nothing(task_id="collect"),
+            ]
+        chain(intake, *steps[:stages], package)
+    chain(package, report)
