@@ -15,6 +15,11 @@ from include.dsar.errors import LedgerFault, LedgerUnavailable
 
 Database = psycopg.Connection[DictRow]
 
+# A worker's claims live as long as its session, and that of a machine that has vanished (no power, no
+# network) would live for two hours by PostgreSQL's own settings.
+KEEPALIVE = """
+SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 6
+"""
 MIGRATION_LOCK = 0x64736172  # "dsar": one process migrates, the others wait for it
 
 
@@ -34,7 +39,9 @@ def connect(info: str) -> Database:
     refuses us: libpq does not tell the two apart but in words.
     """
     try:
-        return psycopg.connect(info, autocommit=True, row_factory=dict_row)
+        db = psycopg.connect(info, autocommit=True, row_factory=dict_row)
+        db.execute(KEEPALIVE)
+        return db
     except psycopg.OperationalError:
         raise LedgerUnavailable(
             "the ledger's PostgreSQL does not answer, or refuses us: "

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from include.dsar.ledger import reporting
 from include.dsar.ledger.database import Database
@@ -47,11 +47,14 @@ class Report:
 
     def _write_register(self) -> str:
         path = f"register/{self.run_after.astimezone(UTC):%Y-%m-%d}.csv"
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, COLUMNS)
-        writer.writeheader()
-        writer.writerows(map(_cells, reporting.register(self.db, start_of_utc_day(self.run_after))))
-        self.storage.write(path, text.getvalue().encode())
+        # Row by row: it holds all that is open, which may not fit into memory.
+        with (
+            self.storage.writer(path) as target,
+            io.TextIOWrapper(cast(BinaryIO, target), encoding="utf-8", newline="") as text,
+        ):
+            writer = csv.DictWriter(text, COLUMNS)
+            writer.writeheader()
+            writer.writerows(map(_cells, reporting.register(self.db, start_of_utc_day(self.run_after))))
         return self.storage.uri(path)
 
 
