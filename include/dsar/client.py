@@ -136,8 +136,11 @@ class Client:
 
     async def _read(self, reply: aiohttp.ClientResponse) -> bytes:
         """The body. Large ones are read one after another, so that many at once do not fill the memory."""
-        if (reply.content_length or 0) > MAX_REPLY_BYTES:
+        announced = reply.content_length
+        if (announced or 0) > MAX_REPLY_BYTES:
             raise _too_large(reply)
+        if announced is not None and announced <= LARGE_REPLY_BYTES and not _is_compressed(reply):
+            return await reply.read()  # most: not one byte more is read
         chunks = reply.content.iter_chunked(CHUNK)
         body = bytearray()
         async for chunk in chunks:
@@ -152,6 +155,11 @@ class Client:
                 if len(body) > MAX_REPLY_BYTES:
                     raise _too_large(reply)
             return bytes(body)
+
+
+def _is_compressed(reply: aiohttp.ClientResponse) -> bool:
+    """Then the body may be far larger than its announced length."""
+    return aiohttp.hdrs.CONTENT_ENCODING in reply.headers
 
 
 def _too_large(reply: aiohttp.ClientResponse) -> ReplyLost:

@@ -119,18 +119,24 @@ class Recorder:
         self._enough.set()
         if self._writer:
             await asyncio.gather(self._writer, return_exceptions=True)
-        await self._write_all()
+        await self._write_known()
 
     async def _write_soon(self) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._enough.wait(), self.DELAY)
-        await self._write_all()
+        while self._moves:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._enough.wait(), self.DELAY)
+            self._enough.clear()
+            await self._write_known()
 
-    async def _write_all(self) -> None:
-        while batch := self._moves[: self.SIZE]:
+    async def _write_known(self) -> None:
+        """What is there by now: what is added meanwhile waits for others again, else each write would
+        take along only the few that came during the one before."""
+        left = len(self._moves)
+        while left > 0:
+            batch = self._moves[: min(left, self.SIZE)]
             await self._write(batch)
             del self._moves[: len(batch)]
-        self._enough.clear()
+            left -= len(batch)
 
 
 class Progress:

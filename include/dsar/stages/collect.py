@@ -9,7 +9,7 @@ from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from itertools import islice
+from itertools import chain, islice
 from pathlib import PurePosixPath
 from typing import BinaryIO, cast
 from uuid import uuid4
@@ -126,13 +126,14 @@ class _Collect:
         except Exception as error:
             return self._without_result(job, members, error)
         self._refusals.answered()
-        moves: list[Move] = []
-        for member in members:
+
+        async def stored(member: Member) -> list[Move]:
             try:
-                moves.append(await self._store(member, job, results))
+                return [await self._store(member, job, results)]
             except Exception as error:  # one person's result stops no other's
-                moves += self._without_result(job, [member], error)
-        return moves
+                return self._without_result(job, [member], error)
+
+        return list(chain.from_iterable(await asyncio.gather(*map(stored, members))))
 
     def _without_result(self, job: ReadyJob, members: Sequence[Member], error: Exception) -> list[Move]:
         """What a result that could not be fetched means. No move: it stays ready."""

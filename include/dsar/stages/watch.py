@@ -114,7 +114,8 @@ class _Watch:
                 self._later.append((at, row))
                 continue
             job = OpenJob.of(row)
-            await asyncio.sleep(max(at - self._work.clock().timestamp(), 0))
+            if (wait := at - self._work.clock().timestamp()) > 0:
+                await asyncio.sleep(wait)
             try:
                 moves = await self._poll(job)
             except ConfigurationError as error:

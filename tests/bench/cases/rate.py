@@ -55,7 +55,14 @@ def run(stand: Stand) -> Outcome:
     )
 
 
-def _account(name: str, stages: dict[str, float], calls: dict[str, int], rate: float) -> dict[str, float]:
+def _account(name: str, stages: dict[str, float], calls: dict[str, int], rate: float) -> dict[str, Any]:
     made = sum(n for kind, n in calls.items() if kind.startswith(f"{name} "))
     seconds = sum(stages.get(stage, 0.0) for stage in deployment.STAGES)
-    return {"calls": made, "seconds": seconds, "least": made / rate, "ratio": seconds * rate / made}
+    by_stage = {stage: stages[stage] for stage in deployment.STAGES if stage in stages}
+    return {
+        "stages": by_stage,
+        "calls": made,
+        "seconds": seconds,
+        "least": made / rate,
+        "ratio": seconds * rate / made,
+    }
