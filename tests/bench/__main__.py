@@ -55,7 +55,8 @@ def main() -> None:
                 given.json.write_text(json.dumps(results, indent=1) + "\n")
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    print("\n" + page.table({name: results[name] for name in ALL if name in results}))
+    results = {name: results[name] for name in ALL if name in results}
+    print("\n" + page.table(results))
     if given.docs:
         page.write(results)
 
@@ -77,6 +78,7 @@ def _as_json(case: Case, outcome: Outcome, stand: Stand, took: float) -> dict[st
         "compared_with": case.COMPARED_WITH,
         "figures": [asdict(figure) | {"met": figure.met} for figure in outcome.figures],
         "detail": outcome.detail,
+        "plots": [asdict(plot) for plot in outcome.plots],
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(took),
         "scale": stand.scale,

@@ -26,11 +26,23 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Plot:
+    """A drawing, `docs/<file>.svg`: lines of (x, y) over a logarithmic axis across."""
+
+    file: str
+    title: str
+    across: str
+    up: str
+    lines: dict[str, list[tuple[float, float]]]
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """The figures of a case; `detail` holds the single runs, and what plots are drawn from, as JSON."""
+    """The figures of a case; `detail` holds the single runs, as JSON."""
 
     figures: list[Figure]
     detail: dict[str, Any] = field(default_factory=dict)
+    plots: list[Plot] = field(default_factory=list)
 
 
 class Case(Protocol):

@@ -35,7 +35,8 @@ def figure_line(figure: Mapping[str, Any]) -> str:
 
 
 def write(results: Results) -> None:
-    """Puts the table between its marks in the page, and draws the plots beside it."""
+    """Puts the table between its marks in the page, and draws the plots beside it: full sizes only."""
+    results = {name: case for name, case in results.items() if case["scale"] == 1}
     text = PAGE.read_text()
     figures = f"{BEGIN}\n\n{table(results)}\n\n{END}"
     PAGE.write_text(re.sub(f"{BEGIN}.*{END}", lambda _: figures, text, flags=re.DOTALL))

@@ -5,6 +5,7 @@ Knows no ledger: a process that writes needs the storage, the seal and the recor
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import logging
@@ -131,7 +132,7 @@ class Writers:
         write = partial(self._delivery.write, closed_at=closed_at)
         if self._pool is None and len(records) >= MANY and (cores := _cores()) > 1 and self._can_travel():
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(cores, context, initializer=_end_with_parent)
+            self._pool = ProcessPoolExecutor(cores, context, initializer=_begin)
         if self._pool is None:
             return map(write, records)
         try:
@@ -154,6 +155,12 @@ class Writers:
 def _cores() -> int:
     """Those that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _begin() -> None:
+    """What is loaded stays: the collector need not look through it again and again."""
+    gc.freeze()
+    _end_with_parent()
 
 
 def _end_with_parent() -> None:

@@ -6,7 +6,7 @@ from statistics import median
 from typing import Any
 
 from tests.bench import deployment, people
-from tests.bench.case import Figure, Outcome, say
+from tests.bench.case import Figure, Outcome, Plot, say
 from tests.bench.deployment import NO_LIMIT, Deployment
 from tests.bench.meter import measure
 from tests.bench.stand import Stand
@@ -65,6 +65,18 @@ def run(stand: Stand) -> Outcome:
             Figure("memory at 100,000", last["memory_mb"], "MB"),
         ],
         {"sizes": sizes},
+        [
+            Plot(
+                "cost-by-size",
+                "Cost of a request, from the source table to closed",
+                "requests in the run",
+                "ms a request",
+                {
+                    name: [(size["requests"], size[key]) for size in sizes]
+                    for name, key in (("wall time", "wall_ms"), ("processor time", "processor_ms"))
+                },
+            )
+        ],
     )
 
 
