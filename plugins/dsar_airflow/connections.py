@@ -17,7 +17,6 @@ from airflow.sdk.log import amask_secret, mask_secret
 
 from include.accounts import ACCOUNTS
 from include.dsar.accounts import WHOLE, Account, AccountSettings, Shard
-from include.dsar.client import client
 from include.dsar.delivery.seal import Seal
 from include.dsar.errors import ConfigurationError, ConnectionMissing, VendorUnavailable
 from include.dsar.ledger import database, planning
@@ -65,6 +64,8 @@ async def account_work(
 
     A run that is limited to some requests names them by their ids, or by the ledger's.
     """
+    from include.dsar.client import client  # only here: aiohttp takes longer to import than all the rest
+
     account = account_of(name)
     resolved = account_settings(account, await _aget(account.connection)).share(shard)
     db = await asyncio.to_thread(database.connect, ledger_conninfo(await _aget(LEDGER)))

@@ -67,7 +67,8 @@ class CompletionTrigger(BaseTrigger):
 
     async def _watch(self) -> dict[str, Any]:
         # In a thread, since the first import takes half a second, and the event loop is every trigger's.
-        await asyncio.to_thread(import_module, "dsar_airflow.connections")
+        for name in ("dsar_airflow.connections", "include.dsar.client"):
+            await asyncio.to_thread(import_module, name)
         from dsar_airflow.connections import account_work
         from include.dsar.errors import ConfigurationError
         from include.dsar.stages.watch import watch

@@ -223,6 +223,20 @@ def test_parsing_loads_nothing_expensive() -> None:
     assert [name for name in loaded if name.startswith(("include.dsar.vendors", "include.dsar.stages"))] == []
 
 
+START = """
+import json, sys
+import dsar_airflow.connections, dsar_airflow.operators, dsar_airflow.sensors, dsar_airflow.triggers
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+def test_a_task_loads_only_what_its_own_stage_needs() -> None:
+    """Every task begins in a process of its own, and pays for what is imported there."""
+    loaded = {name.partition(".")[0] for name in json.loads(in_python(START))}
+    assert "psycopg" in loaded
+    assert loaded.isdisjoint({"pandas", "numpy", "aiohttp", "alembic", "phonenumbers", "email_validator"})
+
+
 RENAMED = """
 import json, runpy, sys
 import include.accounts

@@ -9,14 +9,16 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from include.dsar.accounts import WHOLE, AccountSettings, Shard
-from include.dsar.client import Client
 from include.dsar.errors import ConfigurationError, CredentialsRefused
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.transitions import Move
 from include.dsar.vendors.vendor import Vendor
+
+if TYPE_CHECKING:
+    from include.dsar.client import Client
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,6 @@ from pydantic import ValidationError
 
 from include.dsar.accounts import Account, AccountSettings
 from include.dsar.errors import ConfigurationError, InvalidRow, ProtocolError
-from include.dsar.identities import normalise
 from include.dsar.model import IdentityKind
 from include.dsar.vendors.attentive import Attentive
 from include.dsar.vendors.batch import Batch
@@ -147,6 +146,8 @@ def _path_value(account: Account, field: str, known: Vendor, value: object) -> s
 def _mailbox(account: Account, value: object) -> str | None:
     if value is None:
         return None
+    from include.dsar.identities import normalise  # brings all telephone prefixes of the world: intake's
+
     try:
         return normalise(IdentityKind.EMAIL, value if isinstance(value, str) else "")
     except InvalidRow:
