@@ -10,6 +10,10 @@ Batch has one API key for each app, so each app is an account of its own:
 
     Account("batch_ios", vendor="batch"),
     Account("batch_android", vendor="batch"),
+
+An account of very many requests can be spread over several workers and triggerers, which share its rate:
+
+    Account("attentive", vendor="attentive", shards=8),
 """
 
 from include.dsar.accounts import Account

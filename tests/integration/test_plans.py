@@ -127,11 +127,11 @@ STATEMENTS = {
     "await: open, a shard": lambda db: awaiting.open_jobs(db, "id5", requests=None, shard=Shard(2, 4)),
     "await: open, some requests": lambda db: awaiting.open_jobs(db, "besitos", requests=SOME),
     "await: members": lambda db: awaiting.members(
-        db, "besitos", a_job(db, "submitted"), state=State.SUBMITTED
+        db, "besitos", [a_job(db, "submitted")], state=State.SUBMITTED
     ),
     "await: move": moved,
     "collect: ready": lambda db: awaiting.ready_jobs(db, "besitos", requests=None),
-    "collect: members": lambda db: awaiting.members(db, "besitos", a_job(db, "ready"), state=State.READY),
+    "collect: members": lambda db: awaiting.members(db, "besitos", [a_job(db, "ready")], state=State.READY),
     "package: close": closed,
     "package: some requests": lambda db: next(closing.closable(db, requests=SOME), None),
     "package: news": lambda db: closing.news(db, limit=1000),
