@@ -43,13 +43,21 @@ class Calls:
         self._claim_size = max(
             min(in_flight * work.settings.users_per_call, MAX_CLAIM), work.settings.users_per_call
         )
+        half_a_claim = self._claim_size // (2 * work.settings.users_per_call)
+        self._low = max(min(half_a_claim, work.settings.max_concurrency), 1)
 
     async def next(self) -> Call | None:
-        """The next call, what is due soonest first; None where there is none now."""
-        async with self._claiming:
-            while not self._ready and not self._closed:
-                await self._claim()
-            return self._ready.popleft() if self._ready else None
+        """The next call, what is due soonest first; None where there is none now.
+
+        Who finds few left claims more; the others go on with those, so that no turn is lost to a claim.
+        """
+        while len(self._ready) < self._low and not self._closed:
+            if self._ready and self._claiming.locked():
+                break
+            async with self._claiming:
+                if len(self._ready) < self._low and not self._closed:
+                    await self._claim()
+        return self._ready.popleft() if self._ready else None
 
     def close(self) -> list[Subject]:
         """Hands out no further call. Returns what was claimed and will not be sent."""
