@@ -10,11 +10,12 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg.rows import dict_row
+from psycopg.rows import scalar_row
 
 from include.dsar.accounts import Shard
-from include.dsar.ledger import awaiting, closing, planning, reporting, submitting
+from include.dsar.ledger import awaiting, closing, database, planning, reporting, submitting
 from include.dsar.ledger.closing import Closed
+from include.dsar.ledger.database import Database
 from include.dsar.ledger.transitions import Move, move
 from include.dsar.model import State, Status
 from include.stack.home import Home
@@ -44,31 +45,34 @@ class Scan:
             yield from cls.of(child)
 
 
-class Explaining(psycopg.Connection[dict[str, Any]]):
-    """Runs each statement once more before: explained, analysed, and taken back."""
+SCANS: list[Scan] = []
 
-    scans: list[Scan]
+
+class Explaining(psycopg.Cursor[Any]):
+    """Runs each statement once more before: explained, analysed, and taken back."""
 
     def execute(self, query: Any, params: Any = None, **kwargs: Any) -> Any:
         if isinstance(query, str) and query.lstrip().startswith(("SELECT", "WITH", "UPDATE", "INSERT")):
-            with self.transaction(force_rollback=True):
-                explained = super().execute(f"EXPLAIN (ANALYZE, VERBOSE, FORMAT JSON) {query}", params)
-                ((plans,),) = [row.values() for row in explained.fetchall()]
-            self.scans += Scan.of(plans[0]["Plan"])
+            explain = f"EXPLAIN (ANALYZE, VERBOSE, FORMAT JSON) {query}"
+            with (
+                self.connection.transaction(force_rollback=True),
+                psycopg.Cursor(self.connection, row_factory=scalar_row) as plain,
+            ):
+                SCANS.extend(Scan.of(plain.execute(explain.encode(), params).fetchone()[0]["Plan"]))
         return super().execute(query, params, **kwargs)
 
 
 @pytest.fixture(scope="module")
-def db(server: Home) -> Iterator[Explaining]:
-    with own_database(server) as url, Explaining.connect(url, autocommit=True, row_factory=dict_row) as db:
-        db.scans = []
+def db(server: Home) -> Iterator[Database]:
+    with own_database(server) as url, database.connect(url) as db:
         with psycopg.connect(url, autocommit=True) as filling:
             for statement in MILLION.read_text().split(";\n"):
                 filling.execute(statement.encode())
+        db.cursor_factory = Explaining
         yield db
 
 
-def planned(db: Explaining) -> None:
+def planned(db: Database) -> None:
     """Intake of new requests and of known ones, some of them to be tried again."""
     new = [request(f"new-{n}", submission(f"new-{n}"), submission(f"new-{n}", "id5")) for n in range(500)]
     known = [request(f"r-{n}", submission(f"u{n}")) for n in range(7, 249_000, 500)]
@@ -76,7 +80,7 @@ def planned(db: Explaining) -> None:
         planning.plan(db, [*new, *known], now=NOW, retry_failed=True)
 
 
-def claimed(db: Explaining) -> None:
+def claimed(db: Database) -> None:
     """So often that PostgreSQL may keep one plan for all."""
     with db.transaction(force_rollback=True):
         worker = submitting.register(db)
@@ -84,14 +88,14 @@ def claimed(db: Explaining) -> None:
             assert submitting.claim(db, "batch", worker=worker, limit=50, now=NOW, requests=None)
 
 
-def moved(db: Explaining) -> None:
+def moved(db: Database) -> None:
     jobs = map(awaiting.OpenJob.of, awaiting.open_jobs(db, "besitos", requests=None)[:200])
     moves = [Move(one, State.COMPLETED, of_job=job.job_id) for job in jobs for one in job.submissions]
     with db.transaction(force_rollback=True):
         assert len(move(db, moves, leave=State.SUBMITTED, now=NOW)) == len(moves)
 
 
-def closed(db: Explaining) -> None:
+def closed(db: Database) -> None:
     with db.transaction(force_rollback=True):
         (first, *_) = closing.closable(db, requests=None)
         done = [Closed(record.id, Status.COMPLETED, None, "file:///r") for record in first]
@@ -99,11 +103,12 @@ def closed(db: Explaining) -> None:
         closing.told(db, closing.news(db, limit=1000))
 
 
-def a_job(db: Explaining, state: str) -> str:
-    row = psycopg.Connection.execute(
-        db, "SELECT job_id FROM dsar.submission WHERE account = 'besitos' AND state = %s LIMIT 1", [state]
-    ).fetchone()
-    return str(row["job_id"])
+def a_job(db: Database, state: str) -> str:
+    with psycopg.Cursor(db, row_factory=scalar_row) as plain:
+        plain.execute(
+            "SELECT job_id FROM dsar.submission WHERE account = 'besitos' AND state = %s LIMIT 1", [state]
+        )
+        return str(plain.fetchone())
 
 
 SOME = list(range(245_100, 245_120))  # ledger ids of open requests
@@ -144,10 +149,10 @@ STATEMENTS = {
 
 
 @pytest.mark.parametrize("name", STATEMENTS)
-def test_a_statement_looks_at_what_is_open(db: Explaining, name: str) -> None:
+def test_a_statement_looks_at_what_is_open(db: Database, name: str) -> None:
     """By an index, and at no more rows than a few times those of open requests."""
-    db.scans.clear()
+    SCANS.clear()
     STATEMENTS[name](db)
-    assert db.scans
-    assert [scan for scan in db.scans if scan.how == "Seq Scan"] == []
-    assert [scan for scan in db.scans if scan.rows > 3 * OPEN] == []
+    assert SCANS
+    assert [scan for scan in SCANS if scan.how == "Seq Scan"] == []
+    assert [scan for scan in SCANS if scan.rows > 3 * OPEN] == []
