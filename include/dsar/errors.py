@@ -20,6 +20,8 @@
     ├── PersonNeeded              a run did what it could; the rest is for a person
     ├── NotDelivered              requests that could not be closed, each named in the log
     ├── LedgerUnavailable         the ledger's PostgreSQL does not answer; a retry may help
+    │   ├── LedgerMissing         no run has made the ledger yet
+    │   └── LedgerSlow            the board gave up on a statement
     ├── LedgerFault               the ledger's PostgreSQL refused a statement of ours
     ├── SourceUnavailable         the source's database does not answer; a retry may help
     └── TransitionLost            a guarded update met a row in another state than it must leave
@@ -113,6 +115,14 @@ class NotDelivered(DsarError):
 
 class LedgerUnavailable(DsarError):
     """The ledger's PostgreSQL does not answer."""
+
+
+class LedgerMissing(LedgerUnavailable):
+    """There is a PostgreSQL, but no ledger in it: no run has made it yet."""
+
+
+class LedgerSlow(LedgerUnavailable):
+    """A page of the board would take too long."""
 
 
 class LedgerFault(DsarError):

@@ -1,0 +1,146 @@
+"""One request: what its accounts did, and what happened when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from include.dsar.board.request_list import ListedRequest, fill_cells
+from include.dsar.ledger.database import Database
+from include.dsar.model import State
+
+MOST_EVENTS = 500
+
+
+@dataclass(frozen=True)
+class Submission:
+    id: int
+    account: str
+    vendor: str
+    identity: str  # kinds, never a value
+    state: str
+    reason: str | None
+    not_before: datetime | None
+    attempts: int
+    attempted_at: datetime | None
+    job_id: str | None
+    submitted_at: datetime | None
+    finished_at: datetime | None
+    file_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to the request, or to one of its submissions."""
+
+    at: datetime
+    what: str
+    account: str | None = None
+    identity: str | None = None
+    reason: str | None = None
+    attempt: int | None = None
+    job_id: str | None = None
+
+
+@dataclass(frozen=True)
+class OneRequest:
+    request: ListedRequest
+    status_reason: str | None
+    planned_at: datetime
+    export_uri: str | None
+    source_told: bool
+    submissions: list[Submission]
+    events: list[Event]
+    events_left_out: int  # the oldest of them
+
+    @property
+    def uncertain_accounts(self) -> list[str]:
+        return sorted({each.account for each in self.submissions if each.state == State.UNCERTAIN})
+
+    @property
+    def receipt_uri(self) -> str | None:
+        """The receipt lies beside the package; for erasure it is all that there is."""
+        if self.export_uri is None:
+            return None
+        return self.export_uri.rsplit("/", 1)[0] + "/receipt.json"
+
+    @property
+    def package_uri(self) -> str | None:
+        return None if self.export_uri == self.receipt_uri else self.export_uri
+
+
+def one_request(db: Database, request_id: str) -> OneRequest | None:
+    """All that the ledger says of a request, but for who the person is; None where it knows none."""
+    row = db.execute(_REQUEST, [request_id]).fetchone()
+    if row is None:
+        return None
+    more = {name: row.pop(name) for name in ("status_reason", "planned_at", "export_uri", "source_told")}
+    request = ListedRequest(**row)
+    fill_cells(db, [request])
+    submissions = [Submission(**each) for each in db.execute(_SUBMISSIONS, [request.id]).fetchall()]
+    noted = db.execute(_EVENTS, {"request": request.id, "most": MOST_EVENTS}).fetchall()
+    total = db.execute("SELECT count(*) AS n FROM dsar.event WHERE request = %s", [request.id]).fetchone()
+    assert total is not None
+    return OneRequest(
+        request=request,
+        **more,
+        submissions=submissions,
+        events=_timeline(request, more["planned_at"], submissions, noted),
+        events_left_out=total["n"] - len(noted),
+    )
+
+
+def _timeline(
+    request: ListedRequest, planned_at: datetime, submissions: list[Submission], noted: list[dict[str, Any]]
+) -> list[Event]:
+    """The ordinary way of each submission stands in its own row, what departs from it in the event log."""
+    events = [Event(request.received_at, "received"), Event(planned_at, "taken in, its submissions planned")]
+    by_id = {each.id: each for each in submissions}
+    told = {(row["submission"], row["at"], row["enters"]) for row in noted}
+    for one in submissions:
+        mine = Event(planned_at, "", one.account, one.identity, job_id=one.job_id)
+        if one.attempted_at and one.attempts:
+            events.append(replace(mine, at=one.attempted_at, what="sent", attempt=one.attempts, job_id=None))
+        if one.submitted_at and (one.id, one.submitted_at, State.SUBMITTED) not in told:
+            events.append(replace(mine, at=one.submitted_at, what="taken by the vendor"))
+        if (
+            one.finished_at
+            and one.state != State.NOT_APPLICABLE
+            and (one.id, one.finished_at, one.state) not in told
+        ):
+            events.append(replace(mine, at=one.finished_at, what=one.state, reason=one.reason))
+    for row in noted:
+        submission = by_id.get(row["submission"])
+        events.append(
+            Event(
+                row["at"],
+                row["enters"],
+                submission.account if submission else None,
+                submission.identity if submission else None,
+                row["reason"],
+                row["attempt"] or None,
+                row["job_id"],
+            )
+        )
+    if request.closed_at:
+        events.append(Event(request.closed_at, f"closed: {request.status}"))
+    return sorted(events, key=lambda event: event.at)
+
+
+_REQUEST = """
+SELECT id, request_id, action, regulation, received_at, due_at, status, closed_at,
+       status_reason, planned_at, export_uri, source_told
+  FROM dsar.request WHERE request_id = %s
+"""
+
+_SUBMISSIONS = """
+SELECT id, account, vendor, identity, state, reason, not_before, attempts, attempted_at, job_id,
+       submitted_at, finished_at, file_bytes
+  FROM dsar.submission WHERE request = %s ORDER BY account, id
+"""
+
+_EVENTS = """
+SELECT at, submission, enters, reason, attempt, job_id
+  FROM dsar.event WHERE request = %(request)s ORDER BY id DESC LIMIT %(most)s
+"""

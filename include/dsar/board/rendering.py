@@ -1,0 +1,67 @@
+"""Templates into pages, and the files that they load."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from include.dsar.board import words
+
+HERE = Path(__file__).parent
+MEDIA_TYPES = {
+    "board.css": "text/css; charset=utf-8",
+    "board.js": "text/javascript; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+    "icon-dark.svg": "image/svg+xml",
+}
+
+
+@dataclass(frozen=True)
+class StaticFile:
+    content: bytes
+    media_type: str
+    version: str  # changes with the content: a page names it in the address, so a browser may keep the file
+
+
+def render(template: str, **values: Any) -> str:
+    """A page. What it shows is escaped; a name that is missing raises jinja2.UndefinedError."""
+    return _environment().get_template(f"{template}.html.j2").render(**values)
+
+
+@cache
+def static_file(name: str) -> StaticFile | None:
+    """One of the files that pages load; None where there is none of that name."""
+    if name not in MEDIA_TYPES:
+        return None
+    content = (HERE / "static" / name).read_bytes()
+    return StaticFile(content, MEDIA_TYPES[name], hashlib.sha256(content).hexdigest()[:12])
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(HERE / "pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "day": words.day,
+        "label": words.label,
+        "moment": words.moment,
+        "number": words.number,
+        "span": words.span,
+    }
+    environment.globals |= {
+        "left": words.left,
+        "meanings": words.MEANINGS,
+        "static_file": static_file,
+        "urgency": words.urgency,
+    }
+    return environment
