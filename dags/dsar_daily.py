@@ -45,7 +45,8 @@ PARAMS = {
         False,
         type="boolean",
         title="Dry run",
-        description="Send nothing: the log of intake tells for each account how many would be sent.",
+        description="Send nothing: the log of intake, and Privacy requests on the run, tell for each account "
+        "how many would be sent.",
     ),
     "request_ids": Param(
         [],

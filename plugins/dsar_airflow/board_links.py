@@ -1,0 +1,61 @@
+"""Where the board's pages are, and the link to one from each account's tasks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+from urllib.parse import quote, urlencode, urlsplit
+
+from airflow.configuration import conf
+from airflow.sdk import BaseOperatorLink
+
+from dsar_airflow.operators import CollectOperator, SubmitOperator
+from dsar_airflow.sensors import CompletionSensor
+from include.dsar.board.tries import TaskInstance
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator
+    from airflow.sdk.types import TaskInstanceKey
+
+PREFIX = "/dsar"  # of the board's own pages, on the API server
+ROUTE = "privacy-requests"  # of the page of Airflow's UI that they stand in
+RUN_ROUTE = "privacy-requests-of-run"
+
+DAG_ID = "dsar_daily"
+
+
+def server_path() -> str:
+    """What stands before all paths of the API server where it is not at the root of its host."""
+    return urlsplit(conf.get("api", "base_url", fallback="")).path.rstrip("/")
+
+
+def pages() -> str:
+    """The path of the board's own pages."""
+    return f"{server_path()}{PREFIX}"
+
+
+def in_airflow(page: str) -> str:
+    """The path in Airflow's UI of what stands in the board's frame; `page` begins with a slash."""
+    return f"{server_path()}/plugin/{ROUTE}{pages()}{page}"
+
+
+def dag_in_airflow() -> str:
+    return f"{server_path()}/dags/{DAG_ID}"
+
+
+def task_in_airflow(task: TaskInstance) -> str:
+    """The path of a task instance in Airflow's UI; without a map index, of all that it was mapped to."""
+    mapped = {None: "/mapped", -1: ""}.get(task.map_index, f"/mapped/{task.map_index}")
+    return (
+        f"{dag_in_airflow()}/runs/{quote(task.run_id, safe='')}/tasks/{quote(task.task_id, safe='')}{mapped}"
+    )
+
+
+class AccountLink(BaseOperatorLink):
+    """From a task of an account to that account's page of the board."""
+
+    name = "Privacy requests of this account"
+    operators: ClassVar = [SubmitOperator, CompletionSensor, CollectOperator]
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        account = ti_key.task_id.split(".")[0]
+        return in_airflow(f"/account?{urlencode({'name': account})}")

@@ -1,0 +1,54 @@
+"""Airflow's own API server with the board in it, in this process, and people who log in to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from tests.integration.board.runs_given import a_run
+
+LogIn = Callable[..., TestClient]
+
+ROLES = {"no right": None, "viewer": "VIEWER"}
+
+
+@pytest.fixture(scope="session")
+def airflow_app(metadata_db: None) -> Iterator[FastAPI]:
+    """The application as `airflow api-server` makes it."""
+    from airflow.api_fastapi.app import create_app, purge_cached_app
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("_AIRFLOW_PROCESS_CONTEXT", "server")
+        patch.setenv("AIRFLOW__API_AUTH__JWT_SECRET", "not a secret, but as long as one must be. " * 2)
+        yield create_app("core")
+        purge_cached_app()
+
+
+@pytest.fixture
+def log_in(airflow_app: FastAPI) -> LogIn:
+    """A client with the cookie that the UI would have; None: nobody is logged in."""
+    from airflow.api_fastapi.app import get_auth_manager
+    from airflow.api_fastapi.auth.managers.base_auth_manager import COOKIE_NAME_JWT_TOKEN
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+
+    def logged_in(user: str | None = "viewer", *, token: str = "") -> TestClient:
+        client = TestClient(airflow_app, raise_server_exceptions=False)
+        if user is not None:
+            who = SimpleAuthManagerUser(username=user.replace(" ", "-"), role=ROLES[user])
+            token = get_auth_manager().generate_jwt(who)
+        if token:
+            client.cookies.set(COOKIE_NAME_JWT_TOKEN, token)
+        return client
+
+    return logged_in
+
+
+@pytest.fixture
+def dag_run(metadata_db: None) -> Iterator[str]:
+    """A run of the DAG in Airflow's database, with one try of its intake an hour ago."""
+    with a_run("manual-1", ("intake", -1, datetime.now(UTC) - timedelta(hours=1), None)) as run_id:
+        yield run_id

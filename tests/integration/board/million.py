@@ -1,0 +1,65 @@
+"""How long each page of the board takes with a million requests in the ledger. Prints; asserts nothing.
+
+.venv/bin/python -m pytest -s tests/integration/board/million.py
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+
+from tests.integration.board.conftest import LogIn
+from tests.integration.board.runs_given import a_run
+
+REQUESTS = 1_000_000
+
+PAGES = (
+    "/dsar/",
+    "/dsar/?days=90",
+    "/dsar/requests",
+    "/dsar/requests?status=any",
+    "/dsar/requests?status=any&order=soonest",
+    "/dsar/requests?status=completed&after=500000",
+    "/dsar/requests?status=failed&regulation=CCPA",
+    "/dsar/requests?status=any&id=dsar-0077",
+    "/dsar/requests?account=besitos&state=uncertain",
+    "/dsar/requests?status=any&account=attentive&state=failed",
+    "/dsar/requests?status=any&account=nobody",
+    "/dsar/requests?left=under_3",
+    "/dsar/request?id=dsar-00999999",
+    "/dsar/account?name=besitos",
+    "/dsar/run?run_id=a-day",
+)
+
+
+def test_pages_with_a_million_requests(log_in: LogIn, deployment: Path, dsn: str) -> None:
+    """Each page three times, by HTTP: the first with a cold cache of the database's connection."""
+    now = datetime.now(UTC)
+    with psycopg.connect(dsn, autocommit=True) as db, psycopg.ClientCursor(db) as cursor:
+        begun = time.monotonic()
+        rows = Path(__file__).with_suffix(".sql").read_text()
+        cursor.execute(rows, {"now": now, "requests": REQUESTS})  # type: ignore[call-overload]
+        cursor.execute("VACUUM ANALYZE")
+        print(f"\n{REQUESTS:,} requests written in {time.monotonic() - begun:.0f} s")
+        for name, size in db.execute(SIZES).fetchall():
+            print(f"{size:>9}  {name}")
+    client = log_in("viewer")
+    with a_run("a-day", ("intake", -1, now.replace(hour=0, minute=0), None)):
+        for page in PAGES:
+            told = []
+            for _ in range(3):
+                begun = time.monotonic()
+                status = client.get(page).status_code
+                told.append(f"{(time.monotonic() - begun) * 1000:6.0f} ms")
+            print(" ".join(told), status, page)
+
+
+SIZES = """
+SELECT relname, pg_size_pretty(pg_relation_size(c.oid))
+  FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+ WHERE nspname = 'dsar' AND relkind IN ('r', 'i') AND pg_relation_size(c.oid) > 1e6
+ ORDER BY relkind DESC, relname
+"""
