@@ -1,0 +1,233 @@
+"""What a data engineer sees and does in Airflow's UI, in a real browser: the trigger form and the board."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+
+import psycopg
+import pytest
+from playwright.sync_api import Browser, BrowserContext, FrameLocator, Page, StorageState, expect
+
+from tests.e2e import browser as browsers
+from tests.e2e.conftest import RunningStack
+
+SECONDS = 60_000  # ms: a busy machine is no failure
+BOARD = "/plugin/privacy-requests/dsar"
+ROWS = {"ui-access": "access", "ui-erasure-1": "erasure", "ui-erasure-2": "erasure"}
+EMAIL = "zq7x.ui@example.org"
+
+OpenPage = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def rows(stack: RunningStack) -> list[str]:
+    """Three pending requests in the source."""
+    with psycopg.connect(stack.dsn) as db:
+        for n, (request_id, action) in enumerate(ROWS.items()):
+            db.execute(
+                "INSERT INTO public.dsar_requests (request_id, request_type, regulation, received_at,"
+                " user_id, email, accounts) VALUES (%s, %s, 'GDPR', now(), %s, %s, %s)",
+                [request_id, action, [f"zq7x-ui-{n}"], [EMAIL], ["besitos", "attentive"]],
+            )
+    return list(ROWS)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """For this module only: while it runs, no other test of this process can run an asyncio loop."""
+    with browsers.running() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def logged_in(stack: RunningStack, browser: Browser) -> StorageState:
+    """What a browser keeps once a person has logged in with the real form."""
+    password = json.loads(stack.stack.home.passwords_file().read_text())["admin"]
+    context = browser.new_context(base_url=stack.api_url)
+    context.set_default_timeout(SECONDS)
+    page = context.new_page()
+    page.goto("/")
+    page.get_by_label("Username").fill("admin")
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("link", name="Privacy requests")).to_be_visible(timeout=SECONDS)
+    state = context.storage_state()
+    context.close()
+    return state
+
+
+@pytest.fixture
+def open_page(stack: RunningStack, browser: Browser, logged_in: StorageState) -> Iterator[OpenPage]:
+    """Opens a page of the UI. What the browser refuses to load or to run fails the test."""
+    contexts: list[BrowserContext] = []
+    refused: list[str] = []
+
+    def opened(path: str, **options: object) -> Page:
+        context = browser.new_context(base_url=stack.api_url, storage_state=logged_in, **options)  # type: ignore[arg-type]
+        contexts.append(context)
+        context.set_default_timeout(SECONDS)
+        page = context.new_page()
+        page.on(
+            "console", lambda said: refused.append(said.text) if "Content Security" in said.text else None
+        )
+        page.on("pageerror", lambda error: refused.append(str(error)))
+        page.goto(path)
+        return page
+
+    expect.set_options(timeout=SECONDS)
+    yield opened
+    for context in contexts:
+        context.close()
+    assert refused == []
+
+
+def board(page: Page) -> FrameLocator:
+    """The board's own page within Airflow's."""
+    return page.frame_locator("iframe")
+
+
+@pytest.fixture(scope="module")
+def dry_run(stack: RunningStack, browser: Browser, logged_in: StorageState, rows: list[str]) -> str:
+    """A dry run for two ids and one account, triggered with the form; returns its id."""
+    context = browser.new_context(
+        base_url=stack.api_url, storage_state=logged_in, viewport={"width": 1280, "height": 1400}
+    )
+    context.set_default_timeout(SECONDS)
+    page = context.new_page()
+    page.goto("/dags/dsar_daily")
+    page.get_by_role("button", name="Trigger").first.click()
+    form = page.get_by_role("dialog")
+    form.locator("[data-part=control][id*=element_dry_run]").click()
+    form.locator("#element_request_ids").fill("ui-erasure-1\nui-access")
+    form.get_by_role("combobox").fill("besitos")
+    page.get_by_role("option", name="besitos").click()
+    with page.expect_response(re.compile("/dagRuns$")) as answer:
+        form.get_by_role("button", name="Trigger").click()
+    run_id = str(answer.value.json()["dag_run_id"])
+    context.close()
+    assert stack.wait(run_id, 200) == "success"
+    return run_id
+
+
+@pytest.fixture(scope="module")
+def real_run(stack: RunningStack, dry_run: str) -> str:
+    """A run of the three requests, to their end."""
+    run_id = stack.trigger({"request_ids": list(ROWS), "await_minutes": 1})
+    stack.wait(run_id, 200)
+    return run_id
+
+
+def test_the_form_triggers_a_dry_run_and_its_result_is_in_the_log_and_on_the_board(
+    open_page: OpenPage, dry_run: str
+) -> None:
+    """For the two requests and the one account that were entered, and no more."""
+    page = open_page(f"/dags/dsar_daily/runs/{dry_run}/tasks/intake")
+    expect(page.get_by_text("dry run: besitos would be sent: 1 access, 1 erasure")).to_be_visible()
+    expect(page.get_by_text("attentive would be sent")).to_have_count(0)
+    page.goto(f"/dags/dsar_daily/runs/{dry_run}")
+    page.get_by_role("link", name="Privacy requests").last.click()
+    seen = board(page)
+    expect(seen.get_by_role("row", name="besitos 1 1")).to_be_visible()
+    expect(seen.get_by_text("nothing was sent")).to_be_visible()
+    expect(seen.get_by_role("link", name="ui-access")).to_be_visible()
+    expect(seen.get_by_text("This run has touched no request.")).to_be_visible()
+
+
+def test_the_form_refuses_nonsense(open_page: OpenPage) -> None:
+    """Before the run begins: what is no request id is refused with a message."""
+    page = open_page("/dags/dsar_daily", viewport={"width": 1280, "height": 1400})
+    page.get_by_role("button", name="Trigger").first.click()
+    form = page.get_by_role("dialog")
+    form.locator("#element_request_ids").fill("jane@example.org")
+    with page.expect_response(re.compile("/dagRuns$")) as answer:
+        form.get_by_role("button", name="Trigger").click()
+    assert answer.value.status == 400
+    expect(page.get_by_text(re.compile("Invalid input for param request_ids"))).to_be_visible()
+
+
+def test_the_board_is_in_the_navigation_and_its_requests_can_be_filtered_and_opened(
+    open_page: OpenPage, real_run: str
+) -> None:
+    """From the home page to a request's timeline, and from there to the task that did it."""
+    page = open_page("/")
+    page.get_by_role("link", name="Privacy requests").click()
+    seen = board(page)
+    expect(seen.get_by_role("heading", name=re.compile("open request"))).to_be_visible()
+    expect(seen.get_by_role("img", name="Requests received and closed per day")).to_be_visible()
+    seen.get_by_role("link", name="Requests", exact=True).click()
+    seen.get_by_label("Status").select_option("any status")
+    seen.get_by_label("Type").select_option("erasure")
+    seen.get_by_label("Request id").fill("ui-")
+    seen.get_by_role("button", name="Filter").click()
+    expect(seen.get_by_role("heading", name="2 requests")).to_be_visible()
+    expect(seen.locator("tbody tr")).to_have_count(2)
+    expect(page).to_have_url(re.compile(f"{BOARD}/requests[?].*id=ui-"))  # a link to share
+    seen.get_by_role("link", name="ui-erasure-2").click()
+    expect(seen.get_by_role("heading", name=re.compile("ui-erasure-2"))).to_be_visible()
+    expect(seen.get_by_text("requests/ui-erasure-2/receipt.json")).to_be_visible()
+    seen.get_by_role("link", name="besitos.submit").first.click()
+    expect(page).to_have_url(re.compile(f"/dags/dsar_daily/runs/{re.escape(real_run)}/tasks/besitos.submit"))
+    expect(page.get_by_role("heading", name="besitos.submit")).to_be_visible()
+
+
+def test_a_task_leads_to_its_account(open_page: OpenPage, real_run: str) -> None:
+    """By a link on the task, to a page that loads within Airflow's."""
+    page = open_page(f"/dags/dsar_daily/runs/{real_run}/tasks/besitos.submit/details")
+    page.get_by_role("link", name="Privacy requests of this account").click()
+    expect(board(page).get_by_role("heading", name="besitos", exact=True)).to_be_visible()
+    expect(page).to_have_url(re.compile(f"{BOARD}/account"))
+
+
+def test_a_run_shows_its_requests(open_page: OpenPage, real_run: str) -> None:
+    """On the run's own page; a request opens on the board."""
+    page = open_page(f"/dags/dsar_daily/runs/{real_run}/plugin/privacy-requests-of-run")
+    seen = board(page)
+    for request_id in ROWS:
+        expect(seen.locator("tbody").get_by_role("link", name=request_id)).to_be_visible()
+    seen.locator("tbody").get_by_role("link", name="ui-access").click()
+    expect(page).to_have_url(re.compile(f"{BOARD}/request[?]id=ui-access"))
+    expect(board(page).get_by_role("heading", name=re.compile("ui-access"))).to_be_visible()
+
+
+def test_the_theme_is_airflows(open_page: OpenPage, real_run: str) -> None:
+    """Chosen in Airflow's menu, followed at once, with the colours of the page around."""
+    page = open_page(BOARD + "/", color_scheme="light")
+    seen = board(page)
+    expect(seen.locator("html")).to_have_class("light")
+    page.get_by_role("button", name="User").click()
+    page.get_by_role("menuitem", name="Appearance").click()
+    page.get_by_role("menuitemradio", name=re.compile("Dark")).click()
+    expect(seen.locator("html")).to_have_class("dark")
+    paint = "element => getComputedStyle(element).backgroundColor"
+    assert seen.locator("body").evaluate(paint) == page.locator("html").evaluate(paint)
+
+
+def test_it_is_usable_on_a_phone_and_with_a_keyboard_alone(open_page: OpenPage, real_run: str) -> None:
+    """Nothing sticks out sideways; the first stop is the way past the navigation, and each stop is seen."""
+    page = open_page(f"{BOARD}/requests?status=any", viewport={"width": 390, "height": 844})
+    seen = board(page)
+    expect(seen.get_by_role("table")).to_be_visible()
+    for path in ("/", "/requests?status=any", "/request?id=ui-access", "/account?name=besitos"):
+        page.goto(BOARD + path)
+        expect(seen.locator("footer")).to_be_visible()
+        assert seen.locator("html").evaluate("html => html.scrollWidth <= html.clientWidth"), path
+    page.goto(f"{BOARD}/requests?status=any")
+    seen.locator("a, button, input, select, [tabindex]").first.focus()
+    stops = []
+    while not stops or stops[-1][0] not in ROWS:
+        focused = seen.locator(":focus")
+        stops.append(focused.evaluate("e => [e.textContent.trim(), getComputedStyle(e).outlineStyle]"))
+        focused.press("Tab")
+    assert stops[0][0] == "Skip to the content"
+    assert all(outline != "none" for _, outline in stops), stops
+
+
+def test_no_page_in_the_browser_shows_a_person(open_page: OpenPage, real_run: str) -> None:
+    """Not even while the ledger holds the identifiers."""
+    page = open_page(BOARD + "/")
+    for path in ("/", "/requests?status=any", "/request?id=ui-access", "/account?name=attentive"):
+        page.goto(BOARD + path)
+        expect(board(page).locator("footer")).to_be_visible()
+        assert "zq7x" not in board(page).locator("html").inner_html()
