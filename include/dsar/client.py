@@ -11,7 +11,7 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Protocol
 
 import aiohttp
@@ -46,12 +46,9 @@ class Sink(Protocol):
 class Client:
     """Calls one account, paced. Make it with `client(settings)`."""
 
-    def __init__(
-        self, settings: AccountSettings, session: aiohttp.ClientSession, sessions: AsyncExitStack
-    ) -> None:
+    def __init__(self, settings: AccountSettings, session: aiohttp.ClientSession) -> None:
         self._settings = settings
         self._session = session
-        self._sessions = sessions
         self._downloads: aiohttp.ClientSession | None = None
         self._opening = asyncio.Lock()
         self._pacer = Pacer(settings.requests_per_second, settings.max_concurrency)
@@ -114,11 +111,15 @@ class Client:
                     resolver=aiohttp.ThreadedResolver() if inside else PublicResolver(),
                     use_dns_cache=False,  # each new connection's address is looked up, and looked at
                 )
-                session = aiohttp.ClientSession(
+                self._downloads = aiohttp.ClientSession(
                     connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
                 )
-                self._downloads = await self._sessions.enter_async_context(session)
             return self._downloads
+
+    async def close(self) -> None:
+        if self._downloads:
+            await self._downloads.close()
+        await self._session.close()
 
     async def _send(self, request: HttpRequest) -> HttpReply:
         url = self._settings.base_url.rstrip("/") + request.path
@@ -172,8 +173,11 @@ async def client(settings: AccountSettings) -> AsyncIterator[Client]:
     """A client of the account, with a connection pool as wide as the account may be called."""
     connector = aiohttp.TCPConnector(limit=settings.max_concurrency)
     session = aiohttp.ClientSession(connector=connector, timeout=TIMEOUT, cookie_jar=aiohttp.DummyCookieJar())
-    async with AsyncExitStack() as sessions:
-        yield Client(settings, await sessions.enter_async_context(session), sessions)
+    calling = Client(settings, session)
+    try:
+        yield calling
+    finally:
+        await calling.close()
 
 
 async def check_download_url(url: str, base_url: str) -> None:

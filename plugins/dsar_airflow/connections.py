@@ -68,20 +68,29 @@ async def account_work(
 
     account = account_of(name)
     resolved = account_settings(account, await _aget(account.connection)).share(shard)
-    db = await asyncio.to_thread(database.connect, ledger_conninfo(await _aget(LEDGER)))
+    info = ledger_conninfo(await _aget(LEDGER))
     try:
-        with database.without_rows():
-            if request_ids:
-                requests = await asyncio.to_thread(planning.refs, db, request_ids)
-            async with client(resolved) as http:
+        async with _session(info) as db, client(resolved) as http:
+            with database.without_rows():
+                if request_ids:
+                    requests = await asyncio.to_thread(planning.refs, db, request_ids)
                 yield AccountWork(db, vendor(account.vendor), resolved, http, requests, shard)
     except VendorUnavailable as error:
         raise VendorUnavailable(
             f"{error} If it goes on, check Host, Port and Schema of connection {account.connection}, "
             "and whether the vendor has an outage."
         ) from None
+
+
+@asynccontextmanager
+async def _session(info: str) -> AsyncIterator[Database]:
+    connecting = asyncio.ensure_future(asyncio.to_thread(database.connect, info))
+    try:
+        yield await asyncio.shield(connecting)
     finally:
-        await asyncio.to_thread(db.close)
+        await asyncio.wait([connecting])  # a trigger may be broken off while it connects
+        if not connecting.exception():
+            await asyncio.to_thread(connecting.result().close)
 
 
 def only(db: Database, request_ids: Sequence[str]) -> list[int] | None:

@@ -100,6 +100,9 @@ class _Reply:
         self.status, self.headers, self._body = answer.status, answer.headers, answer.body
         self.content, self.content_length = self, len(self._body)
 
+    async def read(self) -> bytes:
+        return self._body
+
     async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
         for start in range(0, len(self._body), size):
             yield self._body[start : start + size]
