@@ -22,7 +22,14 @@ from include.dsar.board.filters import BadFilter, PeriodFilter, RequestFilter, R
 from include.dsar.board.reading import reading
 from include.dsar.board.rendering import static_file
 from include.dsar.board.site import Site
-from include.dsar.errors import ConfigurationError, DsarError, LedgerMissing, LedgerSlow, LedgerUnavailable
+from include.dsar.errors import (
+    ConfigurationError,
+    ConnectionMissing,
+    DsarError,
+    LedgerMissing,
+    LedgerSlow,
+    LedgerUnavailable,
+)
 from include.dsar.ledger.database import Database
 
 HEADERS = {
@@ -182,7 +189,7 @@ def _no_ledger(_: Request, error: Exception) -> Response:
     match error:
         case LedgerMissing():
             return _problem(200, "There is no ledger yet", str(error))
-        case LedgerUnavailable() | ConfigurationError():
+        case LedgerUnavailable() | ConfigurationError() | ConnectionMissing():
             return _problem(503, "The ledger cannot be read now", f"{error}.".replace("..", "."))
     return _problem(500, "The ledger cannot be read", str(error))
 

@@ -10,6 +10,7 @@ from include.dsar.board.request_list import ListedRequest, fill_cells
 from include.dsar.ledger.database import Database
 from include.dsar.model import State
 
+UNCERTAIN = State.UNCERTAIN.value
 MOST_EVENTS = 500
 
 
@@ -54,9 +55,9 @@ class OneRequest:
     events: list[Event]
     events_left_out: int  # the oldest of them
 
-    @property
-    def uncertain_accounts(self) -> list[str]:
-        return sorted({each.account for each in self.submissions if each.state == State.UNCERTAIN})
+    def uncertain(self, account: str) -> list[str]:
+        """The kinds of identity of which nobody knows whether this account has taken them."""
+        return sorted({s.identity for s in self.submissions if (s.account, s.state) == (account, UNCERTAIN)})
 
     @property
     def receipt_uri(self) -> str | None:

@@ -90,7 +90,7 @@ def request_page(
         one=one,
         request=one.request,
         events=[(event, find(tries, event.at, event.account)) for event in one.events],
-        held=[account for account in one.uncertain_accounts if account in site.held],
+        held={account: kinds for account in sorted(site.held) if (kinds := one.uncertain(account))},
     )
 
 

@@ -280,6 +280,18 @@ def test_what_a_person_has_to_decide_is_shown_with_the_lines_to_enter(
     assert "To be decided by a person" in client.get("/dsar/").text
 
 
+def test_decisions_on_several_identifiers_name_the_kind(
+    log_in: LogIn, deployment: Path, dsn: str, set_connection: Callable[..., None]
+) -> None:
+    """The job of one identifier must not end the other's submission."""
+    set_connection("id5", extra={"on_uncertain": "hold"})
+    one = {"account": "id5", "vendor": "id5", "state": "uncertain"}
+    given(dsn, "r-1", one | {"identity": "email"}, one | {"identity": "id5_id"})
+    told = unescape(log_in("viewer").get("/dsar/request?id=r-1").text)
+    for line in ("r-1 id5 taken <job id> email", "r-1 id5 taken <job id> id5_id", "r-1 id5 send_again email"):
+        assert f"<code>{line}</code>" in told
+
+
 def test_the_quota_of_the_day_is_the_accounts_own(
     log_in: LogIn, deployment: Path, dsn: str, set_connection: Callable[..., None]
 ) -> None:
