@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -83,9 +84,7 @@ def test_nothing_to_do_is_no_sentence(
     plan(db, request("r-1", submission(MARKER)), request("r-2"))
     ended(db, "r-2", "completed")
     assert report(db, storage) == []
-    assert "besitos" in caplog.text
-    assert "completed 1" in caplog.text
-    assert "planned 1" in caplog.text
+    assert re.search(r"\n +planned +completed +due soonest\nbesitos +1 +1 +2026-", caplog.text)
     assert MARKER not in caplog.text
 
 

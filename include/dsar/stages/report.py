@@ -10,9 +10,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, BinaryIO, cast
 
+import pandas as pd
+
 from include.dsar.ledger import reporting
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.reporting import AccountDay, Attention
+from include.dsar.model import State
 from include.dsar.stages.calls import start_of_utc_day
 from include.dsar.storage import Storage
 
@@ -59,14 +62,16 @@ class Report:
 
 
 def summary(accounts: Sequence[AccountDay], requests: Mapping[str, int]) -> str:
-    """A table for the log: what each account ended in this run, and what is open."""
-    rows = [("account", "ended in this run", "open", "due soonest")]
-    for day in accounts:
-        due = f"{day.due_soonest:%Y-%m-%d}" if day.due_soonest else "-"
-        rows.append((day.account, _counts(day.ended), _counts(day.open), due))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    return "\n".join([*lines, f"requests: {_counts(requests)}"])
+    """A table for the log: the submissions of each account that ended in this run, and those open."""
+    counts = pd.DataFrame(
+        [day.ended | day.open for day in accounts],
+        index=[day.account for day in accounts],
+        columns=[state.value for state in State],
+    )
+    table = counts.dropna(axis="columns", how="all").fillna(0).astype(int)
+    table["due soonest"] = [f"{day.due_soonest:%Y-%m-%d}" if day.due_soonest else "-" for day in accounts]
+    shown = table.to_string() if accounts else "no submission has ended, none is open"
+    return f"{shown}\nrequests: {_counts(requests)}"
 
 
 def todo(attention: Attention) -> list[str]:
