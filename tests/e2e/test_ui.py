@@ -231,3 +231,30 @@ def test_no_page_in_the_browser_shows_a_person(open_page: OpenPage, real_run: st
         page.goto(BOARD + path)
         expect(board(page).locator("footer")).to_be_visible()
         assert "zq7x" not in board(page).locator("html").inner_html()
+
+
+def test_a_connection_made_with_the_form_is_tested_with_its_button(
+    stack: RunningStack, open_page: OpenPage
+) -> None:
+    """The vendor's own fields are there; the button says that it works, or what to mend."""
+    host, _, port = stack.sandbox_url.rpartition(":")
+    page = open_page("/connections", viewport={"width": 1280, "height": 1400})
+    for name, secret, answer in (
+        ("id5_right", "sandbox-secret", "ID5 takes our credentials."),
+        ("id5_wrong", "another", "put a secret that is valid there into Password."),
+    ):
+        page.get_by_role("button", name="Add Connection").first.click()
+        form = page.get_by_role("dialog")
+        form.locator("input[name=connection_id]").fill(name)
+        form.get_by_role("combobox").first.fill("ID5")
+        page.get_by_role("option", name="ID5", exact=True).click()
+        form.locator("input[name=host]").fill(host)
+        form.locator("input[name=port]").fill(port)
+        form.locator("input[name=password]").fill(secret)
+        form.get_by_role("button", name="Extra Fields", exact=True).click()
+        form.locator("#element_partner_id").fill("173")
+        form.get_by_role("button", name="Save").click()
+        row = page.get_by_role("row").filter(has_text=name)
+        row.get_by_role("button", name="Test Connection").click()
+        expect(page.get_by_text(answer)).to_be_visible()
+        page.mouse.move(0, 0)  # away from the button's own text
