@@ -70,7 +70,7 @@ def _provenance(results: Results) -> list[str]:
         machine = case["machine"].partition(", load")[0]
         groups.setdefault((case["at"][:10], machine, case["scale"], case["repeats"]), []).append(name)
     return [
-        f"Measured on {day}, {machine}; medians of {repeats} pairs"
+        f"Measured on {day}, {machine}; {'single pairs' if repeats == 1 else f'medians of {repeats} pairs'}"
         + ("" if scale == 1 else f", **at scale {scale:g}: for trying only**")
         + ("." if len(groups) == 1 else f": {', '.join(names)}.")
         for (day, machine, scale, repeats), names in groups.items()

@@ -192,7 +192,8 @@ class Connection(asyncio.Protocol):
 
     def _send(self, answer: bytes, due: float) -> None:
         self._vendors.replied(self._loop.time() - due)
-        self._transport.write(answer)
+        if not self._transport.is_closing():
+            self._transport.write(answer)
 
 
 async def serve(vendors: Vendors) -> None:
