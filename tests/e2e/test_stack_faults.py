@@ -20,7 +20,7 @@ def test_a_worker_is_killed_in_the_middle_of_submit(stack: RunningStack) -> None
     drill.spoil("batch", "create", kind="hang", taken=True, seconds=60, times=None)
     run_id = drill.trigger()
     wait_for("submissions", 120, lambda: drill.taken().total() > 5)
-    pid = stack.stack.processes.pid_of(drill.task(run_id, "batch.submit")["id"])
+    pid = stack.stack.processes.pid_of(f"airflow worker -- {drill.task(run_id, 'batch.submit')['id']}")
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     assert drill.taken().total() < 30

@@ -186,10 +186,12 @@ SELECT r.id, s.account, s.vendor, s.identity, s.identity_hash, s.identifiers, s.
  ORDER BY r.id
 """
 
+# What is planned is of open requests: said, it keeps PostgreSQL from reading all that ever were.
 _PLANNED = """
 SELECT s.account, r.action, count(*) AS n
   FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
  WHERE s.state = 'planned' AND (%(at)s::timestamptz IS NULL OR s.changed_at = %(at)s)
+   AND r.status = 'in_progress'
    AND (%(requests)s::text[] IS NULL OR r.request_id = ANY(%(requests)s))
  GROUP BY s.account, r.action
 """
