@@ -329,8 +329,12 @@ def test_what_is_due_soonest_is_claimed_first_and_never_twice(dsn: str, db: Data
     due = [NOW + timedelta(days=days) for days in (9, 1, 5, 3, 7)]
     plan(db, *(request(f"r-{at.day}", submission(f"u{at.day}"), due_at=at) for at in due))
     with database.connect(dsn) as other, other.transaction():
-        first = submitting.claim(other, "besitos", worker=1, limit=2, now=LATER, requests=None)
-        second = submitting.claim(db, "besitos", worker=2, limit=2, now=LATER, requests=None)
+        first = submitting.claim(
+            other, "besitos", worker=1, limit=2, now=LATER, requests=None, one_job_a_person=False
+        )
+        second = submitting.claim(
+            db, "besitos", worker=2, limit=2, now=LATER, requests=None, one_job_a_person=False
+        )
     assert [c.subject.request_id for c in first] == ["r-21", "r-23"]
     assert [c.subject.request_id for c in second] == ["r-25", "r-27"]
     claimed = row(db, first[0].subject.submission)
@@ -344,10 +348,15 @@ def test_what_is_not_to_be_sent_yet_is_not_claimed(db: Database) -> None:
     one, two, _ = rows(db)
     put_into(db, [one["id"]], {"not_before": LATER})
     wanted = [one["request"]]
-    assert submitting.claim(db, "besitos", worker=1, limit=9, now=NOW, requests=wanted) == []
-    (claimed,) = submitting.claim(db, "besitos", worker=1, limit=9, now=NOW, requests=None)
+    assert (
+        submitting.claim(db, "besitos", worker=1, limit=9, now=NOW, requests=wanted, one_job_a_person=False)
+        == []
+    )
+    (claimed,) = submitting.claim(
+        db, "besitos", worker=1, limit=9, now=NOW, requests=None, one_job_a_person=False
+    )
     assert claimed.subject.submission == two["id"]
-    assert submitting.next_planned_at(db, "besitos", now=NOW, requests=None) == LATER
+    assert submitting.next_planned_at(db, "besitos", now=NOW, requests=None, one_job_a_person=False) == LATER
 
 
 def test_a_doubt_that_another_worker_has_settled_meanwhile_is_left_alone(db: Database) -> None:
@@ -369,7 +378,13 @@ def test_only_a_dead_workers_claims_become_uncertain(dsn: str, db: Database) -> 
         with database.connect(dsn) as dying:
             for own in (living, dying):
                 submitting.claim(
-                    own, "besitos", worker=submitting.register(own), limit=1, now=NOW, requests=None
+                    own,
+                    "besitos",
+                    worker=submitting.register(own),
+                    limit=1,
+                    now=NOW,
+                    requests=None,
+                    one_job_a_person=False,
                 )
             assert submitting.doubt_abandoned(db, "besitos", worker=me, now=LATER) == 0
         assert submitting.doubt_abandoned(db, "besitos", worker=me, now=LATER) == 1
@@ -393,6 +408,8 @@ def test_a_claim_of_many_planned_is_quick_before_and_after_their_statistics(db: 
         if statistics:
             db.execute("ANALYZE dsar.submission")
         began = time.monotonic()
-        claimed = submitting.claim(db, "besitos", worker=1, limit=500, now=LATER, requests=None)
+        claimed = submitting.claim(
+            db, "besitos", worker=1, limit=500, now=LATER, requests=None, one_job_a_person=False
+        )
         assert len(claimed) == 500
         assert time.monotonic() - began < 2

@@ -85,7 +85,9 @@ def claimed(db: Database) -> None:
     with db.transaction(force_rollback=True):
         worker = submitting.register(db)
         for _ in range(12):
-            assert submitting.claim(db, "batch", worker=worker, limit=50, now=NOW, requests=None)
+            assert submitting.claim(
+                db, "batch", worker=worker, limit=50, now=NOW, requests=None, one_job_a_person=True
+            )
 
 
 def moved(db: Database) -> None:
@@ -125,9 +127,13 @@ STATEMENTS = {
     "submit: counts": lambda db: submitting.planned_counts(db, "batch", requests=None),
     "submit: quota": lambda db: submitting.attempted_since(db, "batch", TODAY),
     "submit: claim": claimed,
-    "submit: next": lambda db: submitting.next_planned_at(db, "batch", now=NOW, requests=None),
+    "submit: next": lambda db: submitting.next_planned_at(
+        db, "batch", now=NOW, requests=None, one_job_a_person=True
+    ),
     "submit: uncertain": lambda db: submitting.uncertain(db, "r-245104", "batch", "user_id"),
-    "submit: some requests": lambda db: submitting.next_planned_at(db, "batch", now=NOW, requests=SOME),
+    "submit: some requests": lambda db: submitting.next_planned_at(
+        db, "batch", now=NOW, requests=SOME, one_job_a_person=True
+    ),
     "await: open": lambda db: awaiting.open_jobs(db, "besitos", requests=None),
     "await: open, a shard": lambda db: awaiting.open_jobs(db, "id5", requests=None, shard=Shard(2, 4)),
     "await: open, some requests": lambda db: awaiting.open_jobs(db, "besitos", requests=SOME),

@@ -120,12 +120,23 @@ def test_two_claims_at_once_do_not_take_two_requests_of_one_person(dsn: str, db:
 
     def claim_all() -> None:
         with database.connect(dsn) as other, submitting.one_at_a_time(other, "besitos"):
-            claimed.extend(submitting.claim(other, "besitos", worker=2, limit=9, now=NOW, requests=None))
+            claimed.extend(
+                submitting.claim(
+                    other, "besitos", worker=2, limit=9, now=NOW, requests=None, one_job_a_person=False
+                )
+            )
 
     second = threading.Thread(target=claim_all)
     with submitting.one_at_a_time(db, "besitos"):
         only = [late["request"]]  # a run that is limited to the later of the two
-        assert len(submitting.claim(db, "besitos", worker=1, limit=9, now=NOW, requests=only)) == 1
+        assert (
+            len(
+                submitting.claim(
+                    db, "besitos", worker=1, limit=9, now=NOW, requests=only, one_job_a_person=False
+                )
+            )
+            == 1
+        )
         second.start()
         wait_for_sessions(db, 1)
     second.join()

@@ -19,6 +19,7 @@ from include.dsar.stages.watch import watch
 from include.dsar.storage import Storage
 from include.sandbox import Sandbox
 from tests.integration.conftest import OpenWork, Row, put, source_rows
+from tests.integration.requests_given import states
 
 RULES = Rules(ACCOUNTS, None, b"key")
 
@@ -51,44 +52,88 @@ async def test_one_call_serves_two_requests(
     submissions = [receipt["accounts"][0]["submissions"][0] for receipt in receipts]
     assert [s["outcome"] for s in submissions] == ["completed", "completed"]
     assert submissions[0]["job_id"] == submissions[1]["job_id"]
-    assert [s["reason"] for s in submissions] == [
-        None, "shares the job of another open request of the same person",
-    ]  # fmt: skip
+    assert {s["reason"] for s in submissions} == {"shares a job with another open request of the same person"}
+    assert submissions[0]["submitted_at"] == submissions[1]["submitted_at"]
     assert {row["status"] for row in source_rows(dsn).values()} == {"completed"}
 
 
 @pytest.mark.asyncio
-async def test_a_later_request_joins_a_job_that_runs_already(
-    dsn: str, db: Database, source_table: Source, storage: Storage, open_work: OpenWork, sandbox: Sandbox
+@pytest.mark.parametrize("account", ["besitos", "batch", "id5", "attentive"])
+async def test_an_older_job_serves_no_later_request(
+    dsn: str, db: Database, source_table: Source, open_work: OpenWork, sandbox: Sandbox, account: str
 ) -> None:
-    """Both get the data of a job that was submitted for the first of them."""
-    put(dsn, Row("first", "access", user_id="u1", accounts=["batch"]))
-    Intake(db, source_table, RULES).run()
-    async with open_work("batch") as work:
-        await submit(work)
-        put(dsn, Row("second", "access", user_id="u1", accounts=["batch"]))
-        Intake(db, source_table, RULES).run()
-        assert (await submit(work)).shared == 1
+    """It may have looked at the person's data before: the later request gets a job of its own, once the
+    vendor takes one."""
+    refuses = account in ("batch", "id5")
+    async with open_work(account) as work:
+        for name in ("first", "second"):
+            put(dsn, Row(name, user_id="u1", email="a@example.com", accounts=[account]))
+            Intake(db, source_table, RULES).run()
+            done = await submit(work)
+            assert done.shared == 0
+        assert (done.submitted, done.left) == ((0, 1) if refuses else (1, 0))
         now = datetime.now(UTC)
         await watch(work, since=now, until=now + timedelta(seconds=5))
-        assert (await collect(work, storage)).collected == 2
-    Package(db, source_table, storage).run()
-    assert len(sandbox.book()) == 1
-    assert storage.exists("requests/first/package.zip")
-    assert storage.exists("requests/second/package.zip")
+        assert states(db)["first"] == "completed"
+        if account == "id5":
+            sandbox.advance(24 * 60 * 60)  # it takes one a day
+        if refuses:
+            assert (await submit(work)).submitted == 1
+    assert [len(entry.values) for entry in sandbox.book()] == [1, 1]
 
 
 @pytest.mark.asyncio
-async def test_another_action_is_a_job_of_its_own(
-    dsn: str, db: Database, source_table: Source, open_work: OpenWork, sandbox: Sandbox
+async def test_a_person_is_forgotten_only_once_they_have_been_shown(
+    dsn: str, db: Database, source_table: Source, storage: Storage, open_work: OpenWork, sandbox: Sandbox
 ) -> None:
-    """Who asks for their data and to be forgotten gets both."""
+    """Who asks for their data and to be forgotten gets both, in this order, whichever is due first."""
+    ids = {"user_id": "u1", "advertising_id": "38400000-8cf0-11bd-b23e-10b96e40000d"}
     put(
         dsn,
-        Row("look", "access", user_id="u1", accounts=["besitos"]),
-        Row("forget", "erasure", user_id="u1", accounts=["besitos"]),
+        Row(
+            "forget", "erasure", **ids, due_at=str(datetime.now(UTC) + timedelta(days=8)), accounts=["batch"]
+        ),
+        Row("look", "access", user_id="u1", accounts=["batch"]),
+    )
+    Intake(db, source_table, RULES).run()
+    async with open_work("batch") as work:
+        done = await submit(work)
+        assert (done.submitted, done.left) == (1, 2)
+        now = datetime.now(UTC)
+        await watch(work, since=now, until=now + timedelta(seconds=5))
+        assert (await submit(work)).submitted == 0  # what was found has yet to be collected
+        assert (await collect(work, storage)).collected == 1
+        assert (await submit(work)).submitted == 2
+    assert [entry.action for entry in sandbox.book()] == ["access", "erasure", "erasure"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("received_before", "due_in", "sent"),
+    [
+        (timedelta(), timedelta(days=20), 1),
+        (timedelta(), timedelta(days=6), 2),
+        (timedelta(hours=1), timedelta(days=20), 2),
+    ],
+    ids=["waits", "the law waits no longer", "was asked for first"],
+)
+async def test_how_long_an_erasure_waits_for_an_access(
+    dsn: str,
+    db: Database,
+    source_table: Source,
+    open_work: OpenWork,
+    received_before: timedelta,
+    due_in: timedelta,
+    sent: int,
+) -> None:
+    """For one that was asked for no later, and until a week before its own due date."""
+    at = datetime.now(UTC) - timedelta(days=1)
+    times = {"received_at": str(at - received_before), "due_at": str(datetime.now(UTC) + due_in)}
+    put(
+        dsn,
+        Row("look", "access", user_id="u1", received_at=str(at), accounts=["besitos"]),
+        Row("forget", user_id="u1", **times, accounts=["besitos"]),
     )
     Intake(db, source_table, RULES).run()
     async with open_work("besitos") as work:
-        assert (await submit(work)).shared == 0
-    assert sorted(entry.action for entry in sandbox.book()) == ["access", "erasure"]
+        assert (await submit(work)).submitted == sent

@@ -21,6 +21,7 @@ from include.dsar.ledger.transitions import Move, move
 from include.dsar.model import Action, IdentityKind, State
 from include.dsar.stages import settle
 from include.dsar.stages import submit as submit_module
+from include.dsar.stages.decide import Decision, decide
 from include.dsar.stages.submit import Submitted, submit
 from include.dsar.vendors.besitos import Besitos
 from include.sandbox import Entry, Sandbox, SandboxSettings, run_in_thread
@@ -297,6 +298,45 @@ async def test_hold_leaves_it_to_a_person(db: Database, sandbox: Sandbox, run: R
         clock.advance(days=3)
     assert states(db) == {"a@example.com": "uncertain"}
     assert sandbox.calls()[account] == {"create": 1}
+
+
+@pytest.mark.parametrize("account", ["besitos", "batch", "id5", "attentive"])
+async def test_what_stays_in_doubt_is_sent_ever_more_rarely_and_left_to_a_person_in_the_end(
+    db: Database, sandbox: Sandbox, run: Run, account: str
+) -> None:
+    """A vendor whose replies we cannot read is not asked for ever. A person's word begins one more try."""
+    kind = IdentityKind.USER_ID if account in ("besitos", "batch") else IdentityKind.EMAIL
+    one_each(db, account, "a@example.com", kind=kind)
+    sandbox.inject("status", vendor=account, route="create", status=451, times=None)
+    clock = at_noon(sandbox)
+    sent = []
+    for _ in range(20):
+        await run(account, clock)
+        sent.append(sandbox.calls()[account]["create"])
+        forward(sandbox, clock, hours=13 if sent[-1] < 8 else 30)
+    assert states(db) == {"a@example.com": "uncertain"}
+    assert sent[-1] == submitting.MOST_DOUBTS
+    await run(account, clock)
+    decide(db, [Decision("a@example.com", account, None)], by="somebody", now=clock())
+    sandbox.clear_faults()
+    await run(account, clock)
+    assert states(db) == {"a@example.com": "submitted"}
+
+
+async def test_the_pause_between_two_doubts_doubles(db: Database, sandbox: Sandbox, run: Run) -> None:
+    """A minute, two, four: a vendor in trouble is not hammered."""
+    one_each(db, "attentive", "a@example.com", kind=IdentityKind.EMAIL)
+    sandbox.inject("empty", vendor="attentive", route="create", times=None)
+    clock = Clock()
+    await run("attentive", clock)
+    for minutes in (1, 2, 4, 8):
+        before = sandbox.calls()["attentive"]["create"]
+        clock.advance(minutes=minutes, seconds=-5)
+        await run("attentive", clock)
+        assert sandbox.calls()["attentive"]["create"] == before
+        clock.advance(seconds=10)
+        await run("attentive", clock)
+        assert sandbox.calls()["attentive"]["create"] == before + 1
 
 
 def at_noon(sandbox: Sandbox) -> Clock:

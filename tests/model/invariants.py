@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from include.dsar.errors import InvalidRow
+from include.dsar.ledger.submitting import LAST_DAYS
 from tests.model.deployment import QUOTA, RULES, Deployment
 from tests.model.vendor_world import Job, wire_key
 
@@ -52,6 +53,7 @@ class Invariants:
         self.contended: set[str] = set()  # days on which two workers shared the quota
         self._before: tuple[dict[str, str], dict[int, str]] = ({}, {})
         self._delivered: set[str] = set()
+        self._was_shown: set[int] = set()  # submissions that have ended once
 
     def expect(self, row: dict[str, Any], now: datetime) -> None:
         """A row has arrived: how its submissions will look to the vendors."""
@@ -66,7 +68,7 @@ class Invariants:
         with self.deployment.sessions.open() as db:
             requests = {row["request_id"]: row for row in db.execute("SELECT * FROM dsar.request").fetchall()}
             rows = db.execute(
-                "SELECT s.*, r.request_id, r.action FROM dsar.submission s"
+                "SELECT s.*, r.request_id, r.action, r.received_at, r.planned_at FROM dsar.submission s"
                 " JOIN dsar.request r ON r.id = s.request ORDER BY s.id"
             ).fetchall()
             again = {row["submission"]: row["n"] for row in db.execute(AGAIN).fetchall()}
@@ -80,6 +82,7 @@ class Invariants:
             self._outcome_is_the_vendors(row)
             if row["state"] in ("submitted", "ready"):
                 self._job_of(row)
+        self._nobody_is_forgotten_before_they_are_shown(rows)
         self._closed_is_closed(requests, rows)
         self._terminal_is_terminal(requests, rows, retried)
         self._quota_is_kept(rows)
@@ -156,6 +159,7 @@ class Invariants:
                 job = self._job_of(row)
                 assert self.world.outcome(job, self.key_of(row)) == row["state"]
                 assert job.ends_at <= row["finished_at"]
+                self._job_is_young_enough(job, row)
                 if row["action"] == "access" and row["state"] == "completed":
                     data = self.world.data(row["account"], self.key_of(row))
                     assert row["file_sha256"] == hashlib.sha256(data).hexdigest()
@@ -163,6 +167,27 @@ class Invariants:
                 assert (row["account"], self.key_of(row)) in self.world.refused
             case "failed":
                 self._failure_is_true(row)
+
+    def _job_is_young_enough(self, job: Job, row: dict[str, Any]) -> None:
+        """It was asked for after the request was received; or Batch said that it still worked on the person
+        when we asked for this request."""
+        still_running = row["account"].startswith("batch") and row["attempts"] > 0
+        assert (job.ends_at if still_running else job.taken_at) >= row["received_at"], (
+            "an older job served it"
+        )
+
+    def _nobody_is_forgotten_before_they_are_shown(self, rows: list[dict[str, Any]]) -> None:
+        """No erasure is sent while what the same person has asked to see before is on its way."""
+        self._was_shown |= {row["id"] for row in rows if row["state"] in ENDED}  # and may be asked for again
+        waiting = [r for r in rows if r["action"] == "access" and r["id"] not in self._was_shown]
+        for sent in (r for r in rows if r["action"] == "erasure" and r["attempts"] > 0):
+            for shown in waiting:
+                if (shown["account"], shown["identity_hash"]) == (sent["account"], sent["identity_hash"]):
+                    assert (
+                        shown["received_at"] > sent["received_at"]
+                        or shown["planned_at"] > sent["attempted_at"]
+                        or sent["due_at"] <= sent["attempted_at"] + LAST_DAYS
+                    ), "an erasure has overtaken an access"
 
     def _failure_is_true(self, row: dict[str, Any]) -> None:
         job, reason = self._job_of(row), row["reason"]

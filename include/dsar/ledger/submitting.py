@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.transitions import Move, move
@@ -14,7 +14,12 @@ from include.dsar.model import Action, IdentityKind, Regulation, State, Subject
 WORKER_LOCK = 0x64736172  # first half of the advisory lock that a living worker holds
 CLAIM_LOCK = 0x64736163  # first half of the one that is held while an account's submissions are claimed
 
-SHARED = "shares the job of another open request of the same person"
+# How long before its due date an erasure waits no more for what the same person has asked to see.
+LAST_DAYS = timedelta(days=7)
+
+MOST_DOUBTS = 8  # about one submission, after which a person decides
+
+SHARED = "shares a job with another open request of the same person"
 WORKER_DIED = "the worker died between claim and record"
 
 
@@ -36,7 +41,13 @@ class Doubt:
     since: datetime
     attempted_at: datetime
     attempts: int
+    doubts: int  # this one included
     subject: Subject
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether only a person can settle it by now."""
+        return self.doubts >= MOST_DOUBTS
 
 
 @dataclass(frozen=True)
@@ -68,22 +79,52 @@ def one_at_a_time(db: Database, account: str) -> Iterator[None]:
 
 
 def claim(
-    db: Database, account: str, *, worker: int, limit: int, now: datetime, requests: Sequence[int] | None
+    db: Database,
+    account: str,
+    *,
+    worker: int,
+    limit: int,
+    now: datetime,
+    requests: Sequence[int] | None,
+    one_job_a_person: bool,
 ) -> list[Claim]:
-    """Takes up to `limit` planned submissions, due soonest first, and marks them as submitting."""
-    rows = db.execute(
-        _CLAIM, {"account": account, "worker": worker, "limit": limit, "now": now, "requests": requests}
-    ).fetchall()
+    """Takes up to `limit` planned submissions, due soonest first, and marks them as submitting.
+
+    What waits for another request of the same person stays: for a job that it will share, or that the
+    vendor would refuse to double (`one_job_a_person`); an erasure, for the data that the person has asked
+    to see before, until LAST_DAYS before it is due.
+    """
+    parameters = {
+        "account": account,
+        "worker": worker,
+        "limit": limit,
+        "now": now,
+        "requests": requests,
+        "one_job_a_person": one_job_a_person,
+        "last_days": LAST_DAYS,
+    }
+    rows = db.execute(_CLAIM, parameters).fetchall()
     rows.sort(key=lambda row: (row["due_at"], row["id"]))
     return [Claim(Action(row["action"]), row["batch_limit"], _subject(row), row["doubt"]) for row in rows]
 
 
 def share_jobs(db: Database, account: str, *, now: datetime, requests: Sequence[int] | None) -> int:
     """Planned submissions join the running job of another request that asks the same for the same
-    person: a second call would be refused, or doubled. Returns how many."""
-    rows = db.execute(_SHARED, {"account": account, "now": now, "requests": requests}).fetchall()
-    moves = [Move(row["id"], State.SUBMITTED, SHARED, job_id=row["job_id"]) for row in rows]
-    return len(move(db, moves, leave=State.PLANNED, now=now))
+    person: a second call would be refused, or doubled. Returns how many.
+
+    Only a job that was asked for after they were taken in: an older one may have looked at the person's
+    data before, and what came in since would not be erased though we called it done.
+    """
+    with db.transaction():
+        rows = db.execute(_SHARED, {"account": account, "now": now, "requests": requests}).fetchall()
+        moves = [
+            Move(row["id"], State.SUBMITTED, SHARED, job_id=row["job_id"], submitted_at=row["submitted_at"])
+            for row in rows
+        ]
+        moved = move(db, moves, leave=State.PLANNED, now=now)
+        with_whom = [row["shares_with"] for row in rows if row["id"] in moved]
+        db.execute(_SHARES, {"submissions": with_whom, "reason": SHARED})
+    return len(moved)
 
 
 def doubt_abandoned(db: Database, account: str, *, worker: int, now: datetime) -> int:
@@ -100,7 +141,14 @@ def doubts(db: Database, account: str, *, requests: Sequence[int] | None) -> lis
     """All that is uncertain."""
     rows = db.execute(_DOUBTS, {"account": account, "requests": requests}).fetchall()
     return [
-        Doubt(Action(row["action"]), row["changed_at"], row["attempted_at"], row["attempts"], _subject(row))
+        Doubt(
+            Action(row["action"]),
+            row["changed_at"],
+            row["attempted_at"],
+            row["attempts"],
+            row["doubts"],
+            _subject(row),
+        )
         for row in rows
     ]
 
@@ -113,11 +161,18 @@ def uncertain(db: Database, request_id: str, account: str, identity: str | None)
 
 
 def next_planned_at(
-    db: Database, account: str, *, now: datetime, requests: Sequence[int] | None
+    db: Database, account: str, *, now: datetime, requests: Sequence[int] | None, one_job_a_person: bool
 ) -> datetime | None:
     """When the next planned submission may be sent or share a job; None where there is none, but for
-    those that wait for a doubt about the same person."""
-    row = db.execute(_NEXT_PLANNED, {"account": account, "now": now, "requests": requests}).fetchone()
+    those that wait for another request of the same person."""
+    parameters = {
+        "account": account,
+        "now": now,
+        "requests": requests,
+        "one_job_a_person": one_job_a_person,
+        "last_days": LAST_DAYS,
+    }
+    row = db.execute(_NEXT_PLANNED, parameters).fetchone()
     assert row is not None
     return row["at"]  # type: ignore[no-any-return]
 
@@ -166,9 +221,10 @@ SELECT worker FROM me WHERE pg_advisory_lock(%(lock)s, worker) IS NOT NULL
 """
 
 # Of several requests that ask the same for the same person, one is sent at a time; the others share
-# its job (_SHARED), or are sent once it has ended. OFFSET 0 and the scalar sub-selects keep PostgreSQL
-# from joining all that is planned before it takes the first `limit`: with 100,000 planned a claim would
-# take seconds, and minutes where the table was filled since its statistics were taken.
+# its job (_SHARED) where it is young enough, or are sent on their own: at once where the vendor takes
+# that, else once it has ended. OFFSET 0 and the scalar sub-selects keep PostgreSQL from joining all that
+# is planned before it takes the first `limit`: with 100,000 planned a claim would take seconds, and
+# minutes where the table was filled since its statistics were taken.
 _CLAIM = """
 WITH chosen AS (
     SELECT s.id FROM dsar.submission s
@@ -181,10 +237,25 @@ WITH chosen AS (
               AND (SELECT action FROM dsar.request WHERE id = o.request)
                   = (SELECT action FROM dsar.request WHERE id = s.request)
               AND (o.state IN ('submitting', 'uncertain', 'submitted')
+                   AND (%(one_job_a_person)s
+                        OR o.attempted_at >= (SELECT planned_at FROM dsar.request WHERE id = s.request))
                    OR o.state = 'planned' AND (o.due_at, o.id) < (s.due_at, s.id)
                       AND (o.not_before IS NULL OR o.not_before <= %(now)s)
                       AND (%(requests)s::bigint[] IS NULL OR o.request = ANY(%(requests)s)))
            OFFSET 0)
+       AND (s.due_at <= %(now)s + %(last_days)s
+            OR (SELECT action FROM dsar.request WHERE id = s.request) = 'access'
+            OR NOT EXISTS (
+                SELECT FROM dsar.submission own
+                 WHERE own.request = s.request AND own.account = s.account AND EXISTS (
+                     SELECT FROM dsar.submission o
+                      WHERE o.account = own.account AND o.identity_hash = own.identity_hash
+                        AND o.state IN ('planned', 'submitting', 'uncertain', 'submitted', 'ready')
+                        AND (SELECT action FROM dsar.request WHERE id = o.request) = 'access'
+                        AND (SELECT received_at FROM dsar.request WHERE id = o.request)
+                            <= (SELECT received_at FROM dsar.request WHERE id = s.request)
+                     OFFSET 0)
+                OFFSET 0))
      ORDER BY s.due_at, s.id
      LIMIT %(limit)s
        FOR UPDATE OF s SKIP LOCKED
@@ -204,16 +275,23 @@ RETURNING s.id, s.due_at, s.identifiers, s.batch_limit, r.action, r.regulation, 
 """
 
 _SHARED = """
-SELECT DISTINCT ON (s.id) s.id, o.job_id
+SELECT DISTINCT ON (s.id) s.id, o.job_id, o.submitted_at, o.id AS shares_with
   FROM dsar.submission s
   JOIN dsar.request r ON r.id = s.request
   JOIN dsar.submission o ON o.account = s.account AND o.identity_hash = s.identity_hash
-                        AND o.state = 'submitted'
+                        AND o.state = 'submitted' AND o.attempted_at >= r.planned_at
   JOIN dsar.request q ON q.id = o.request AND q.action = r.action
  WHERE s.account = %(account)s AND s.state = 'planned'
    AND (s.not_before IS NULL OR s.not_before <= %(now)s)
    AND (%(requests)s::bigint[] IS NULL OR s.request = ANY(%(requests)s))
  ORDER BY s.id, o.submitted_at DESC
+"""
+
+# Both receipts tell it.
+_SHARES = """
+UPDATE dsar.submission SET reason = concat_ws('; ', reason, %(reason)s::text)
+ WHERE id = ANY(%(submissions)s) AND state = 'submitted'
+   AND strpos(coalesce(reason, ''), %(reason)s) = 0
 """
 
 _HELD = """
@@ -222,7 +300,9 @@ SELECT worker, array_agg(id) AS ids FROM dsar.submission
 """
 
 _DOUBTS = """
-SELECT s.id, s.changed_at, s.attempted_at, s.attempts, s.identifiers, r.action, r.regulation, r.request_id
+SELECT s.id, s.changed_at, s.attempted_at, s.attempts, s.identifiers, r.action, r.regulation, r.request_id,
+       (SELECT count(*) FROM dsar.event e
+         WHERE e.request = s.request AND e.submission = s.id AND e.enters = 'uncertain') AS doubts
   FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
  WHERE s.account = %(account)s AND s.state = 'uncertain'
    AND (%(requests)s::bigint[] IS NULL OR s.request = ANY(%(requests)s))
@@ -236,15 +316,34 @@ SELECT s.id, s.vendor, s.identity FROM dsar.submission s JOIN dsar.request r ON 
  ORDER BY s.id
 """
 
+# As _CLAIM has it, but for a job that may be shared at once.
 _NEXT_PLANNED = """
 SELECT min(coalesce(s.not_before, %(now)s)) AS at
-  FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
+  FROM dsar.submission s
  WHERE s.account = %(account)s AND s.state = 'planned'
    AND (%(requests)s::bigint[] IS NULL OR s.request = ANY(%(requests)s))
    AND NOT EXISTS (
-       SELECT FROM dsar.submission o JOIN dsar.request q ON q.id = o.request
-        WHERE o.account = s.account AND o.identity_hash = s.identity_hash AND q.action = r.action
-          AND o.state IN ('submitting', 'uncertain'))
+       SELECT FROM dsar.submission o
+        WHERE o.account = s.account AND o.identity_hash = s.identity_hash AND o.id <> s.id
+          AND (SELECT action FROM dsar.request WHERE id = o.request)
+              = (SELECT action FROM dsar.request WHERE id = s.request)
+          AND o.state IN ('submitting', 'uncertain', 'submitted')
+          AND CASE WHEN o.attempted_at >= (SELECT planned_at FROM dsar.request WHERE id = s.request)
+                   THEN o.state <> 'submitted' ELSE %(one_job_a_person)s END
+       OFFSET 0)
+   AND (s.due_at <= %(now)s + %(last_days)s
+        OR (SELECT action FROM dsar.request WHERE id = s.request) = 'access'
+        OR NOT EXISTS (
+            SELECT FROM dsar.submission own
+             WHERE own.request = s.request AND own.account = s.account AND EXISTS (
+                 SELECT FROM dsar.submission o
+                  WHERE o.account = own.account AND o.identity_hash = own.identity_hash
+                    AND o.state IN ('planned', 'submitting', 'uncertain', 'submitted', 'ready')
+                    AND (SELECT action FROM dsar.request WHERE id = o.request) = 'access'
+                    AND (SELECT received_at FROM dsar.request WHERE id = o.request)
+                        <= (SELECT received_at FROM dsar.request WHERE id = s.request)
+                 OFFSET 0)
+            OFFSET 0))
 """
 
 _PLANNED_COUNTS = """

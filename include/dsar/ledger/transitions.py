@@ -63,6 +63,7 @@ class Move:
     untried: bool = False  # nothing was sent after all: the attempt does not count
     of_job: str | None = None  # moves only while it is in this job
     since: datetime | None = None  # moves only where nobody has moved it since
+    submitted_at: datetime | None = None  # when its job was submitted, where that is not now
 
 
 def move(
@@ -98,6 +99,7 @@ def move(
             "untried": [m.untried for m in moves],
             "of_job": [m.of_job for m in moves],
             "since": [m.since for m in moves],
+            "submitted_at": [m.submitted_at for m in moves],
             "file_path": [m.file and m.file.path for m in moves],
             "file_name": [m.file and m.file.name for m in moves],
             "file_sha256": [m.file and m.file.sha256 for m in moves],
@@ -122,10 +124,10 @@ WITH move AS (
     SELECT * FROM unnest(
         %(id)s::bigint[], %(enters)s::text[], %(reason)s::text[], %(job_id)s::text[],
         %(not_before)s::timestamptz[], %(batch_limit)s::int[], %(untried)s::boolean[], %(of_job)s::text[],
-        %(since)s::timestamptz[], %(file_path)s::text[], %(file_name)s::text[], %(file_sha256)s::text[],
-        %(file_bytes)s::bigint[], %(noteworthy)s::boolean[]
+        %(since)s::timestamptz[], %(submitted_at)s::timestamptz[], %(file_path)s::text[],
+        %(file_name)s::text[], %(file_sha256)s::text[], %(file_bytes)s::bigint[], %(noteworthy)s::boolean[]
     ) AS m (id, enters, reason, job_id, not_before, batch_limit, untried, of_job, since,
-            file_path, file_name, file_sha256, file_bytes, noteworthy)
+            submitted_at, file_path, file_name, file_sha256, file_bytes, noteworthy)
 ),
 before AS (  -- locked in the order of their ids, so that two who move the same rows never deadlock
     SELECT s.id, s.job_id, s.attempts FROM dsar.submission s JOIN move USING (id)
@@ -138,8 +140,8 @@ moved AS (
            changed_at = %(now)s,
            worker = NULL,
            job_id = CASE WHEN m.enters = 'planned' THEN NULL ELSE coalesce(m.job_id, s.job_id) END,
-           submitted_at = CASE m.enters WHEN 'submitted' THEN %(now)s WHEN 'planned' THEN NULL
-                          ELSE s.submitted_at END,
+           submitted_at = CASE m.enters WHEN 'submitted' THEN coalesce(m.submitted_at, %(now)s)
+                          WHEN 'planned' THEN NULL ELSE s.submitted_at END,
            finished_at = CASE WHEN m.enters IN ('completed', 'no_data', 'rejected', 'failed')
                          THEN %(now)s END,
            not_before = CASE WHEN m.enters = 'planned' THEN m.not_before END,

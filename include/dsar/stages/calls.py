@@ -101,6 +101,7 @@ class Calls:
                 limit=limit,
                 now=work.clock(),
                 requests=work.requests,
+                one_job_a_person=work.vendor.one_job_a_person,
             )
         return claims, limit
 

@@ -5,6 +5,9 @@ next_day   sent again on the next UTC day, when the vendor's limit for the ident
            this limit said that the lost call was probably taken, since that call's job cannot be asked
 repeat     sent again after a pause: repeating the call does no harm
 hold       a person decides
+
+Each further doubt about the same submission waits twice as long, and after MOST_DOUBTS of them a person
+decides: a vendor that answers what we cannot read is not asked for ever, and somebody learns of it.
 """
 
 from __future__ import annotations
@@ -27,10 +30,11 @@ log = logging.getLogger(__name__)
 
 BATCH_SHRINKS_BY = 10
 PAUSE = timedelta(seconds=60)  # before a call whose reply was lost is believed not to have been taken
+LONGEST_PAUSE = timedelta(hours=12)
 CLOCK_SKEW = timedelta(minutes=2)  # between the vendor's clock and ours
 
 FOUND = "found in the vendor's list"
-NOT_FOUND = "its reply was lost and the vendor's list does not hold it: sent again"
+NOT_FOUND = "in doubt, and the vendor's list does not hold it: sent again"
 REPEATED = "its reply was lost: sent again after a pause, which does no harm here"
 NEXT_DAY = "in doubt: sent again on the next UTC day, where a job of its own confirms it"
 
@@ -49,19 +53,19 @@ async def settle(work: AccountWork) -> datetime | None:
     if policy is OnUncertain.ASK:
         moves = await _ask(work, doubts, now)
     elif policy is OnUncertain.REPEAT:
-        moves = [_repeat(d, work.settings.users_per_call) for d in doubts if d.since + PAUSE <= now]
+        moves = [_repeat(d, work.settings.users_per_call) for d in doubts if _may_repeat(d, now)]
     elif policy is OnUncertain.NEXT_DAY:
         today = start_of_utc_day(now)
-        moves = [_again(d, NEXT_DAY) for d in doubts if d.attempted_at < today]
+        moves = [_again(d, NEXT_DAY) for d in doubts if d.attempted_at < today and not d.is_stuck]
     settled = await work.ledger(move, work.db, moves, leave=State.UNCERTAIN, now=now)
     if settled:
         log.info("%s: settled %d of %d uncertain submissions", work.account, len(settled), len(doubts))
-    left = [d for d in doubts if d.subject.submission not in settled]
+    left = [d for d in doubts if d.subject.submission not in settled and not d.is_stuck]
     if not left or policy is OnUncertain.HOLD:
         return None
     if policy is OnUncertain.NEXT_DAY:
         return next_utc_day(now)
-    return min(max(d.since + PAUSE, now + PAUSE / 6) for d in left)
+    return min(max(d.since + _pause(d), now + PAUSE / 6) for d in left)
 
 
 async def _ask(work: AccountWork, doubts: Sequence[Doubt], now: datetime) -> list[Move]:
@@ -83,7 +87,7 @@ async def _ask(work: AccountWork, doubts: Sequence[Doubt], now: datetime) -> lis
             moves.append(
                 Move(doubt.subject.submission, State.SUBMITTED, FOUND, job_id=job.job_id, since=doubt.since)
             )
-        elif doubt.since + PAUSE <= now:
+        elif _may_repeat(doubt, now):
             moves.append(_again(doubt, NOT_FOUND))
     return moves
 
@@ -102,6 +106,14 @@ def _find(doubt: Doubt, jobs: Sequence[ListedJob]) -> ListedJob | None:
         and (job.running or job.requested_at >= since)
     ]
     return max(candidates, key=lambda job: job.requested_at, default=None)
+
+
+def _may_repeat(doubt: Doubt, now: datetime) -> bool:
+    return not doubt.is_stuck and doubt.since + _pause(doubt) <= now
+
+
+def _pause(doubt: Doubt) -> timedelta:
+    return min(PAUSE * 2.0 ** (doubt.doubts - 1), LONGEST_PAUSE)
 
 
 def _again(doubt: Doubt, reason: str) -> Move:

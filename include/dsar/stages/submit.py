@@ -219,7 +219,12 @@ class _Submit:
         work, now = self._work, self._work.clock()
         doubts_at = await settle(work)
         planned_at = await work.ledger(
-            submitting.next_planned_at, work.db, work.account, now=now, requests=work.requests
+            submitting.next_planned_at,
+            work.db,
+            work.account,
+            now=now,
+            requests=work.requests,
+            one_job_a_person=work.vendor.one_job_a_person,
         )
         times = [at for at in (planned_at, doubts_at) if at is not None]
         return max(min(times) - now, timedelta(seconds=1)) if times else None

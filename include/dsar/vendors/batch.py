@@ -44,6 +44,7 @@ class Batch(Vendor):
     actions = frozenset({Action.ACCESS, Action.ERASURE})
     identities = (IdentityKind.USER_ID, IdentityKind.ADVERTISING_ID, IdentityKind.INSTALL_ID)
     needs = frozenset({"api_key"})
+    one_job_a_person = True  # the page: 409 while the user is being processed
     poll_min = timedelta(minutes=1)  # ours
     poll_max = timedelta(hours=1)  # ours
     give_up_after = timedelta(days=20)  # the page: requests disappear 20 days after their creation

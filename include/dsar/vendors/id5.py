@@ -61,6 +61,7 @@ class Id5(Vendor):
     optional_identities = (IdentityKind.USER_ID,)  # ours: only who gave ID5 its user ids sends them
     needs = frozenset({"partner_id"})
     daily_quota = 3000
+    one_job_a_person = True  # the page: one request a day for each identifier
     poll_min = timedelta(minutes=5)  # ours
     poll_max = timedelta(hours=6)  # ours
     give_up_after = timedelta(days=30)  # ours: the page names no bound

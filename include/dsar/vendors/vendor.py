@@ -121,6 +121,7 @@ class Vendor(ABC):
     requests_per_second: ClassVar[float] = 10.0
     max_concurrency: ClassVar[int] = 16
     daily_quota: ClassVar[int | None] = None
+    one_job_a_person: ClassVar[bool] = False  # refuses a second one while it works on the first
     poll_min: ClassVar[timedelta]
     poll_max: ClassVar[timedelta]
     give_up_after: ClassVar[timedelta]  # an open job older than this has failed
