@@ -11,7 +11,7 @@ import httpx
 import psycopg
 
 from include.stack import check, source, summary
-from include.stack.environment import LEDGER, SANDBOX_EXTRAS, SOURCE
+from include.stack.environment import OF_REAL_REQUESTS, SANDBOX_CONNECTIONS
 from include.stack.home import Home, StackError
 from include.stack.stack import DAG_ID, Stack, running
 from include.stack.synthetic import BROKEN, insert, synthetic_requests
@@ -73,7 +73,7 @@ def _call() -> str:
 
 def _refuse_other_peoples_data(environ: Mapping[str, str]) -> None:
     """The demo invents people and lets a simulation close their requests: never beside real ones."""
-    theirs = sorted({*SANDBOX_EXTRAS, LEDGER, SOURCE} & environ.keys())
+    theirs = sorted({*SANDBOX_CONNECTIONS, *OF_REAL_REQUESTS} & environ.keys())
     if theirs:
         raise StackError(
             f"the demo works with its own database and simulated vendors only, and {', '.join(theirs)} "

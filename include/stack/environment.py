@@ -2,6 +2,8 @@
 
 What the user's own environment sets wins, always: a port, a connection, a database. The rest comes
 from the state directory, so that `bin/airflow` in another terminal means the same stack.
+
+The sandbox closes whatever it is given. So it stands in only where all requests are the stack's own.
 """
 
 from __future__ import annotations
@@ -9,8 +11,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from psycopg.conninfo import make_conninfo
 
@@ -22,16 +25,17 @@ METADATA_DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
 LEDGER = "AIRFLOW_CONN_DSAR_DB"
 SOURCE = "AIRFLOW_CONN_DSAR_SOURCE"
 
-# What the sandbox wants to see in each account's connection.
-SANDBOX_EXTRAS: Mapping[str, Mapping[str, str | int]] = {
-    # Few users in a call: one that is slow or fails at the sandbox keeps only these from ending.
-    "AIRFLOW_CONN_BESITOS_DEFAULT": {"partner_id": "demo", "users_per_call": 10},
-    "AIRFLOW_CONN_BATCH_DEFAULT": {"api_key": "demo-app"},
-    "AIRFLOW_CONN_ID5_DEFAULT": {"partner_id": "173"},
-    "AIRFLOW_CONN_ATTENTIVE_DEFAULT": {},
+# Where one of these is set, requests may be real people's. (A secrets backend goes before the
+# environment, so that it may hold another ledger or source than stands here.)
+OF_REAL_REQUESTS = (LEDGER, SOURCE, "AIRFLOW__SECRETS__BACKEND", "AIRFLOW__WORKERS__SECRETS_BACKEND")
+
+# The accounts' connections to a sandbox, as `airflow connections import` reads them. They poll often enough
+# for a demo of minutes; and few users go into a call, so that one who is slow keeps only these from ending.
+SANDBOX_FILE = PROJECT / "include" / "sandbox" / "connections.json"
+SANDBOX_CONNECTIONS: Mapping[str, Mapping[str, Any]] = {
+    f"AIRFLOW_CONN_{name.upper()}": connection
+    for name, connection in json.loads(SANDBOX_FILE.read_text()).items()
 }
-# Quick enough for a demo of minutes; a deployment leaves the bounds of each vendor as they are.
-SANDBOX_PACE = {"requests_per_second": 50, "poll_min_seconds": 2, "poll_max_seconds": 5}
 
 
 def environment(home: Home, environ: Mapping[str, str]) -> dict[str, str]:
@@ -63,8 +67,11 @@ def owns_metadata(environ: Mapping[str, str]) -> bool:
     return not {METADATA_DATABASE, f"{METADATA_DATABASE}_CMD", f"{METADATA_DATABASE}_SECRET"} & environ.keys()
 
 
-def needs_sandbox(environ: Mapping[str, str]) -> bool:
-    return bool(SANDBOX_EXTRAS.keys() - environ.keys())
+def simulated(environ: Mapping[str, str]) -> list[str]:
+    """The accounts' connections for which the sandbox stands in: none beside requests that may be real."""
+    if any(name in environ for name in OF_REAL_REQUESTS):
+        return []
+    return [name for name in SANDBOX_CONNECTIONS if name not in environ]
 
 
 def ledger_dsn(variables: Mapping[str, str]) -> str:
@@ -125,7 +132,7 @@ def _defaults(home: Home, environ: Mapping[str, str]) -> dict[str, str]:
         "AIRFLOW_VAR_DSAR_STORAGE_URI": home.directory("storage").as_uri(),
         METADATA_DATABASE: postgres.url(home, "airflow").replace("postgresql", "postgresql+psycopg2", 1),
         LEDGER: postgres.url(home, "dsar"),
-        **_sandbox_connections(home),
+        **_sandbox(home, simulated(environ)),
     }
     if sys.platform == "darwin":
         # Airflow forks; without this, macOS ends a forked process that uses its network libraries.
@@ -133,20 +140,13 @@ def _defaults(home: Home, environ: Mapping[str, str]) -> dict[str, str]:
     return variables
 
 
-def _sandbox_connections(home: Home) -> dict[str, str]:
-    return {
-        name: json.dumps(
-            {
-                "conn_type": "http",
-                "schema": "http",
-                "host": "127.0.0.1",
-                "port": home.port("sandbox"),
-                "password": "sandbox-secret",
-                "extra": {**own, **SANDBOX_PACE},
-            }
-        )
-        for name, own in SANDBOX_EXTRAS.items()
-    }
+def _sandbox(home: Home, accounts: Sequence[str]) -> dict[str, str]:
+    if not accounts:
+        return {}
+    here = {"host": "127.0.0.1", "port": home.port("sandbox")}
+    connections = {name: json.dumps({**SANDBOX_CONNECTIONS[name], **here}) for name in accounts}
+    # The environment goes before the UI: a source that is made there cannot bring real requests.
+    return {**connections, SOURCE: postgres.url(home, "dsar")}
 
 
 def _joined(first: str, rest: str, separator: str = os.pathsep) -> str:

@@ -24,7 +24,7 @@ from include.stack.environment import (
     environment,
     ledger_dsn,
     needs_postgres,
-    needs_sandbox,
+    simulated,
 )
 from include.stack.home import Home, StackError, free_port, is_free
 from include.stack.processes import Processes
@@ -110,7 +110,7 @@ def running(
                 f"http://127.0.0.1:{api_port(home, environ)}",
                 Path(variables["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"]),
             ),
-            sandbox_url=f"http://127.0.0.1:{home.port('sandbox')}" if needs_sandbox(environ) else None,
+            sandbox_url=f"http://127.0.0.1:{home.port('sandbox')}" if simulated(environ) else None,
             timings=timings,
         )
         ending.callback(stack.api.close)

@@ -7,14 +7,14 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from include.stack.environment import LEDGER, SANDBOX_EXTRAS
+from include.stack.environment import OF_REAL_REQUESTS, SANDBOX_CONNECTIONS
 from include.stack.home import Home
 from include.stack.stack import Stack, running
 
 
 def run(home: Home, environ: Mapping[str, str]) -> None:
     """Runs until Interrupted, or StackError where one of the processes ends."""
-    print("Starting PostgreSQL, the sandbox and Airflow …", flush=True)
+    print("Starting Airflow and what it needs …", flush=True)
     with running(home, environ, any_port=False) as stack:
         print(_welcome(stack, environ), flush=True)
         print("ready", flush=True)
@@ -25,13 +25,13 @@ def run(home: Home, environ: Mapping[str, str]) -> None:
 
 def _welcome(stack: Stack, environ: Mapping[str, str]) -> str:
     passwords = Path(stack.variables["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"])
-    own = [name for name in (*SANDBOX_EXTRAS, LEDGER) if name in environ]
+    own = [name for name in (*SANDBOX_CONNECTIONS, *OF_REAL_REQUESTS) if name in environ]
     return f"""
   UI         {stack.api.url}
   user       admin
   password   {json.loads(passwords.read_text())["admin"]}
 
-  vendors    {f"the sandbox, {stack.sandbox_url}" if stack.sandbox_url else "your own connections"}
+  vendors    {_vendors(stack, environ)}
   yours      {", ".join(own) or "nothing: every connection is the stack's own; AIRFLOW_CONN_… replaces one"}
   logs       {stack.logs}
   storage    {stack.storage}
@@ -40,3 +40,14 @@ def _welcome(stack: Stack, environ: Mapping[str, str]) -> str:
   A run: the UI's Trigger button, or in another terminal  bin/airflow dags trigger dsar_daily
   Ctrl-C ends all of it.
 """
+
+
+def _vendors(stack: Stack, environ: Mapping[str, str]) -> str:
+    if stack.sandbox_url:
+        return f"the sandbox, {stack.sandbox_url}, for all whose connection is not yours"
+    if SANDBOX_CONNECTIONS.keys() <= environ.keys():
+        return "your own connections"
+    return (
+        "your own connections: beside requests that may be real the sandbox stands in for none.\n"
+        "             An account without a connection fails and says which to make; the others go on"
+    )
