@@ -6,8 +6,7 @@ import os
 import signal
 import sys
 
-from include.stack import command, demo, up
-from include.stack.environment import ledger_dsn
+from include.stack import command, demo, demo_data, up
 from include.stack.home import Home, StackError
 from include.stack.processes import Interrupted, interruptible
 
@@ -23,7 +22,7 @@ def main(arguments: list[str]) -> int:
                     _be_private()
                     return 0 if demo.run(home, os.environ) else 1
                 case ["fill"]:
-                    demo.fill(ledger_dsn(os.environ))
+                    demo_data.fill(os.environ)
                     return 0
                 case ["up"]:
                     _be_private()

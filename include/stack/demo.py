@@ -5,16 +5,15 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping
-from datetime import UTC, datetime
 
 import httpx
 import psycopg
 
-from include.stack import check, source, summary
+from include.stack import check, summary
 from include.stack.environment import OF_REAL_REQUESTS, SANDBOX_CONNECTIONS
 from include.stack.home import Home, StackError
 from include.stack.stack import DAG_ID, Stack, running
-from include.stack.synthetic import BROKEN, insert, synthetic_requests
+from include.stack.synthetic import BROKEN, insert, new_call, synthetic_requests
 
 RUN_SECONDS = 600.0
 PROGRESS_SECONDS = 3.0
@@ -34,7 +33,7 @@ def run(home: Home, environ: Mapping[str, str]) -> bool:
     begun = time.monotonic()
     print("Starting PostgreSQL, the sandbox and Airflow …", flush=True)
     with running(home, environ, any_port=True) as stack:
-        call = _call()
+        call = new_call()
         with stack.step("synthetic DSARs"):
             requests = synthetic_requests(call)
             insert(stack.dsn, requests)
@@ -54,21 +53,6 @@ def run(home: Home, environ: Mapping[str, str]) -> bool:
         print(f"NOT AS IT SHOULD BE: {line}")
     print(summary.next_steps(stack, good=not wrong), flush=True)
     return not wrong
-
-
-def fill(dsn: str) -> None:
-    """Only the synthetic requests, for a deployment whose vendors are simulated: docker-compose.yaml.
-
-    Raises StackError where the source table holds requests that are not the demo's.
-    """
-    source.create(dsn)
-    if source.holds_others(dsn):
-        raise StackError("public.dsar_requests holds requests that are not the demo's: nothing is added")
-    insert(dsn, synthetic_requests(_call()))
-
-
-def _call() -> str:
-    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
 
 
 def _refuse_other_peoples_data(environ: Mapping[str, str]) -> None:

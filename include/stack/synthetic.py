@@ -46,6 +46,11 @@ class SyntheticRequest:
     accounts: list[str] | None = None
 
 
+def new_call() -> str:
+    """What tells one call of the demo from every other: the time."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
+
+
 def insert(dsn: str, requests: list[SyntheticRequest]) -> None:
     """Put them into the source table, all or none."""
     names = [field.name for field in fields(SyntheticRequest)]

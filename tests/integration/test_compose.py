@@ -18,6 +18,31 @@ FILE = PROJECT / "docker-compose.yaml"
 SERVICES: dict[str, Any] = yaml.safe_load(FILE.read_text())["services"]
 PINNED = re.compile(r"[a-z/]+:(slim-)?\d+\.\d+[\w.-]*")
 SECRET = re.compile(r"PASSWORD|SECRET|FERNET|_KEY\b")
+OF_AIRFLOW = {name for name, service in SERVICES.items() if "build" in service} - {"sandbox"}
+
+# What a person may put into .env: of each kind one, and all that this file has a default for.
+OWN = {
+    name: f"my-{name}"
+    for name in (
+        *("AIRFLOW_CONN_BESITOS_DEFAULT", "AIRFLOW_CONN_BATCH_IOS_DEFAULT", "AIRFLOW_CONN_DSAR_SOURCE"),
+        *("AIRFLOW_VAR_DSAR_AGE_RECIPIENT", "AIRFLOW_VAR_DSAR_HASH_KEY", "AIRFLOW__SECRETS__BACKEND"),
+        *("AIRFLOW__METRICS__STATSD_ON", "AIRFLOW__CORE__TEST_CONNECTION", "AWS_REGION"),
+        *re.findall(r"\$\{(AIRFLOW_\w+):-", FILE.read_text()),
+    )
+}
+# What holds the services together, and is not for .env.
+WIRED = {
+    "AIRFLOW__CORE__EXECUTOR",
+    "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE",
+    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN",
+    "AIRFLOW__CELERY__RESULT_BACKEND",
+    "AIRFLOW__CELERY__BROKER_URL",
+    "AIRFLOW__CORE__FERNET_KEY",
+    "AIRFLOW__API_AUTH__JWT_SECRET",
+    "AIRFLOW__API__SECRET_KEY",
+    "AIRFLOW__CORE__EXECUTION_API_SERVER_URL",
+    "AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK",
+}
 
 
 def images() -> dict[str, str]:
@@ -25,6 +50,29 @@ def images() -> dict[str, str]:
     base = re.findall(r"^FROM (\S+)", (PROJECT / "Dockerfile").read_text(), re.MULTILINE)
     found = {name: service["image"] for name, service in SERVICES.items() if "build" not in service}
     return found | dict.fromkeys(["Dockerfile"], *base)
+
+
+def required() -> dict[str, str]:
+    """What .env must hold, with a value for each."""
+    return {name: f"secret-{name}" for name in re.findall(r"\$\{(\w+):\?", FILE.read_text())}
+
+
+def container(service: str, env: dict[str, str]) -> dict[str, str]:
+    """The environment of that service where .env holds `env`: env_file first, `environment` over it."""
+    files = {"${ENV_FILE_PATH:-.env}": env}
+    given = [files[file] for file in SERVICES[service].get("env_file", ())]
+    return {name: value for file in given for name, value in file.items()} | {
+        name: interpolated(value, env) for name, value in SERVICES[service]["environment"].items()
+    }
+
+
+def interpolated(text: str, env: dict[str, str]) -> str:
+    """As Docker Compose does it, the innermost first: ${NAME:?told where absent}, ${NAME:-default}."""
+    while match := re.search(r"\$\{(\w+):([?-])([^${}]*)\}", text):
+        name, sign, default = match.groups()
+        value = env[name] if sign == "?" else env.get(name) or default
+        text = text[: match.start()] + value + text[match.end() :]
+    return text
 
 
 def airflow_commands() -> set[tuple[str, ...]]:
@@ -88,8 +136,45 @@ def test_every_secret_is_required():
     secrets = {name: rest for name, rest in used if SECRET.search(name)}
     assert len(secrets) == 6
     assert [name for name, rest in secrets.items() if not rest.startswith(":?")] == []
-    # ... and none is written down: the sandbox's guards nothing.
-    assert re.findall(r"://[^:\s]*:(?!\$\{|sandbox-secret)[^@\s]+@", FILE.read_text()) == []
+    # ... and none is written down.
+    assert re.findall(r"://[^:\s]*:(?!\$\{)[^@\s]+@", FILE.read_text()) == []
+
+
+@pytest.mark.parametrize("service", sorted(OF_AIRFLOW))
+def test_whatever_stands_in_env_reaches_every_service_of_airflow(service):
+    """Connections, variables, a secrets backend, metrics, and what the file has a default for."""
+    env = required() | OWN
+    given = container(service, env)
+    assert {name: given.get(name) for name in OWN} == OWN
+    own = {"DUMB_INIT_SETSID", "HOME", "CONNECTION_CHECK_MAX_COUNT", "DSAR_DEMO_LEDGER"}
+    own.add("AIRFLOW_ADMIN_PASSWORD")
+    fixed = {name for name in SERVICES[service]["environment"] if name not in OWN}
+    assert fixed - own == WIRED
+
+
+@pytest.mark.parametrize("service", sorted(OF_AIRFLOW))
+def test_no_account_is_connected_by_the_file(service):
+    """The environment would win over a connection made in the UI. The ledger alone has one."""
+    connections = {name for name in container(service, required()) if name.startswith("AIRFLOW_CONN_")}
+    assert connections == {"AIRFLOW_CONN_DSAR_DB"}
+
+
+def test_the_demo_fills_the_ledger_of_this_file_only():
+    """demo-data is told which that is, and sees where it is another."""
+    given = container("demo-data", required())
+    assert given["DSAR_DEMO_LEDGER"] == given["AIRFLOW_CONN_DSAR_DB"]
+    own = container("demo-data", required() | OWN)
+    assert own["DSAR_DEMO_LEDGER"] == given["DSAR_DEMO_LEDGER"] != own["AIRFLOW_CONN_DSAR_DB"]
+
+
+def test_the_sandbox_starts_only_after_the_demos_check():
+    """It closes whatever it gets; and it does not come back by itself."""
+    sandbox = SERVICES["sandbox"]
+    assert sandbox["depends_on"] == {"demo-data": {"condition": "service_completed_successfully"}}
+    assert "restart" not in sandbox
+    # Connections go into a database that is up to date.
+    waits = SERVICES["demo-data"]["depends_on"]
+    assert waits["airflow-init"] == {"condition": "service_completed_successfully"}
 
 
 def test_nothing_listens_outside():

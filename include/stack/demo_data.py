@@ -1,0 +1,58 @@
+"""`fill`: synthetic requests, and connections to the sandbox, for the demo of docker-compose.yaml."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+
+import psycopg
+
+from include.stack import source
+from include.stack.environment import LEDGER, METADATA_DATABASE, OF_REAL_REQUESTS, SANDBOX_FILE, ledger_dsn
+from include.stack.home import StackError
+from include.stack.synthetic import insert, new_call, synthetic_requests
+
+# The only ledger that the demo may fill.
+DEMO_LEDGER = "DSAR_DEMO_LEDGER"
+
+MADE_SOURCE = "SELECT 1 FROM connection WHERE conn_id = 'dsar_source'"
+
+
+def fill(environ: Mapping[str, str]) -> None:
+    """Put synthetic requests into the ledger's database, and a connection to the sandbox into Airflow's
+    for each account that has none there.
+
+    Raises StackError, and does neither, where requests may be real: the sandbox would close them.
+    """
+    own = _may_be_real(environ)
+    if own:
+        raise StackError(
+            f"the demo simulates the vendors and would close real requests, and {', '.join(own)} is yours: "
+            "leave out the profile `demo`, or take it away"
+        )
+    dsn = ledger_dsn(environ)
+    source.create(dsn)
+    if source.holds_others(dsn):
+        raise StackError("public.dsar_requests holds requests that are not the demo's: nothing is added")
+    _connect_sandbox(environ)
+    insert(dsn, synthetic_requests(new_call()))
+
+
+def _may_be_real(environ: Mapping[str, str]) -> list[str]:
+    """What leads, or may lead, to a ledger or a source that is not the demo's."""
+    own = [name for name in OF_REAL_REQUESTS if name != LEDGER and environ.get(name)]
+    if environ[LEDGER] != environ.get(DEMO_LEDGER):
+        own.append(LEDGER)
+    with psycopg.connect(environ[METADATA_DATABASE].replace("+psycopg2", "", 1)) as airflow:
+        if airflow.execute(MADE_SOURCE).fetchone():
+            own.append("connection dsar_source")
+    return own
+
+
+def _connect_sandbox(environ: Mapping[str, str]) -> None:
+    # Without --overwrite it leaves a connection that exists as it is.
+    command = [sys.executable, "-m", "airflow", "connections", "import", str(SANDBOX_FILE)]
+    status = subprocess.run(command, env=environ).returncode
+    if status:
+        raise StackError(f"airflow connections import ended with status {status}: nothing is added")

@@ -1,0 +1,137 @@
+"""What docker-compose.yaml's demo puts into the ledger's and into Airflow's database, and when it refuses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from airflow.sdk import Connection
+
+from dsar_airflow.connections import account_settings
+from include.accounts import ACCOUNTS
+from include.stack import metadata, postgres
+from include.stack.environment import LEDGER, SANDBOX_CONNECTIONS, SANDBOX_FILE, SOURCE, environment
+from include.stack.home import PROJECT, Home
+
+COUNT = "SELECT count(*) FROM public.dsar_requests"
+CONNECTIONS = "SELECT conn_id, conn_type, host, port FROM connection"
+
+
+@pytest.fixture(scope="module")
+def migrated(server: Home) -> Home:
+    """Airflow's own database, as airflow-init leaves it."""
+    metadata.migrate(server, {}, environment(server, {}))
+    return server
+
+
+@pytest.fixture
+def airflow(migrated: Home) -> Iterator[psycopg.Connection]:
+    """That database; no connection is in it."""
+    with psycopg.connect(postgres.url(migrated, "airflow"), autocommit=True) as db:
+        db.execute("DELETE FROM connection")
+        yield db
+
+
+@pytest.fixture
+def container(migrated: Home, dsn: str) -> dict[str, str]:
+    """The environment of the service demo-data."""
+    variables = environment(migrated, {})
+    for name in (*SANDBOX_CONNECTIONS, SOURCE):
+        del variables[name]
+    return {**variables, LEDGER: dsn, "DSAR_DEMO_LEDGER": dsn}
+
+
+def fill(container: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    call = [sys.executable, "-m", "include.stack", "fill"]
+    return subprocess.run(call, env=container, cwd=PROJECT, capture_output=True, text=True, timeout=300)
+
+
+def put(airflow: psycopg.Connection, *fields: str) -> None:
+    """A connection, as the UI makes it."""
+    airflow.execute(
+        "INSERT INTO connection (conn_id, conn_type, host, is_encrypted, is_extra_encrypted)"
+        " VALUES (%s, %s, %s, false, false)",
+        fields,
+    )
+
+
+def connections(airflow: psycopg.Connection) -> dict[str, tuple[str, str, int]]:
+    return {name: tuple(rest) for name, *rest in airflow.execute(CONNECTIONS)}
+
+
+def count(dsn: str) -> int:
+    with psycopg.connect(dsn) as db:
+        (number,) = db.execute(COUNT).fetchone() or (0,)
+        return int(number)
+
+
+def test_each_account_is_connected_to_the_sandbox_unless_it_is_connected(
+    container: dict[str, str], airflow: psycopg.Connection, dsn: str
+) -> None:
+    """With its vendor's type; one that exists stays as it is, also at the next `up`."""
+    put(airflow, "id5_default", "http", "mine.example")
+    for times in (1, 2):
+        done = fill(container)
+        assert done.returncode == 0, done.stderr
+        assert connections(airflow) == {
+            "besitos_default": ("besitos", "sandbox", 8900),
+            "batch_default": ("batch", "sandbox", 8900),
+            "id5_default": ("http", "mine.example", None),
+            "attentive_default": ("attentive", "sandbox", 8900),
+        }
+        assert count(dsn) == 200 * times
+        assert "sandbox-secret" not in done.stdout + done.stderr
+
+
+def test_the_connections_are_what_the_accounts_need() -> None:
+    """None of this deployment's accounts is without one, and each is accepted."""
+    given = json.loads(SANDBOX_FILE.read_text())
+    for account in ACCOUNTS:
+        fields = given[account.connection]
+        connection = Connection(
+            conn_id=account.connection, **{**fields, "extra": json.dumps(fields["extra"])}
+        )
+        assert account_settings(account, connection).base_url == "http://sandbox:8900"
+
+
+REAL = {
+    "AIRFLOW_CONN_DSAR_DB": {"AIRFLOW_CONN_DSAR_DB": "postgresql://u:zq7x-pw@db.example/real"},
+    "AIRFLOW_CONN_DSAR_SOURCE": {"AIRFLOW_CONN_DSAR_SOURCE": "postgresql://u:zq7x-pw@db.example/real"},
+    "AIRFLOW__SECRETS__BACKEND": {"AIRFLOW__SECRETS__BACKEND": "a.Backend"},
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_nothing_is_simulated_beside_what_may_be_real(
+    container: dict[str, str], airflow: psycopg.Connection, dsn: str, name: str
+) -> None:
+    """A ledger, a source or a secrets backend in the environment: it says which, and adds nothing."""
+    done = fill({**container, **REAL[name]})
+    assert (done.returncode, count(dsn), connections(airflow)) == (1, 0, {})
+    assert f"and {name} is yours" in done.stderr
+    assert "zq7x-pw" not in done.stderr
+
+
+def test_nothing_is_simulated_beside_a_source_made_in_the_ui(
+    container: dict[str, str], airflow: psycopg.Connection, dsn: str
+) -> None:
+    """Intake would read that one."""
+    put(airflow, "dsar_source", "postgres", "db.example")
+    done = fill(container)
+    assert (done.returncode, count(dsn), list(connections(airflow))) == (1, 0, ["dsar_source"])
+    assert "connection dsar_source is yours" in done.stderr
+
+
+def test_nothing_is_simulated_beside_requests_of_others(
+    container: dict[str, str], airflow: psycopg.Connection, dsn: str
+) -> None:
+    """One request that no demo has made is enough."""
+    with psycopg.connect(dsn) as db:
+        db.execute("INSERT INTO public.dsar_requests (request_id) VALUES ('real-1')")
+    done = fill(container)
+    assert (done.returncode, count(dsn), connections(airflow)) == (1, 1, {})
+    assert "requests that are not the demo's" in done.stderr
