@@ -42,6 +42,7 @@ WIRED = {
     "AIRFLOW__API__SECRET_KEY",
     "AIRFLOW__CORE__EXECUTION_API_SERVER_URL",
     "AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK",
+    "AIRFLOW_ADMIN_PASSWORD",
 }
 
 
@@ -147,7 +148,6 @@ def test_whatever_stands_in_env_reaches_every_service_of_airflow(service):
     given = container(service, env)
     assert {name: given.get(name) for name in OWN} == OWN
     own = {"DUMB_INIT_SETSID", "HOME", "CONNECTION_CHECK_MAX_COUNT", "DSAR_DEMO_LEDGER"}
-    own.add("AIRFLOW_ADMIN_PASSWORD")
     fixed = {name for name in SERVICES[service]["environment"] if name not in OWN}
     assert fixed - own == WIRED
 
@@ -175,6 +175,15 @@ def test_the_sandbox_starts_only_after_the_demos_check():
     # Connections go into a database that is up to date.
     waits = SERVICES["demo-data"]["depends_on"]
     assert waits["airflow-init"] == {"condition": "service_completed_successfully"}
+
+
+def test_the_admins_password_is_only_where_it_is_needed():
+    """Its file in the API server, itself in airflow-init, which writes the file."""
+    mounting = {name for name, one in SERVICES.items() if "airflow-auth" in str(one.get("volumes"))}
+    assert mounting == {"airflow-apiserver", "airflow-init"}
+    env = required()
+    holding = {one for one in OF_AIRFLOW if env["AIRFLOW_ADMIN_PASSWORD"] in container(one, env).values()}
+    assert holding == {"airflow-init"}
 
 
 def test_nothing_listens_outside():
