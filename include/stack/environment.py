@@ -98,7 +98,7 @@ def _defaults(home: Home, environ: Mapping[str, str]) -> dict[str, str]:
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": str(port),
         "AIRFLOW__API__SECRET_KEY": home.secret("api_secret_key"),
-        "AIRFLOW__API_AUTH__JWT_SECRET": home.secret("jwt_secret"),
+        "AIRFLOW__API_AUTH__JWT_SECRET": home.secret("jwt_secret", 64),
         "AIRFLOW__CORE__AUTH_MANAGER": (
             "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager"
         ),

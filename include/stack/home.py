@@ -41,9 +41,9 @@ class Home:
             each.mkdir(mode=0o700, parents=True, exist_ok=True)
         return path
 
-    def secret(self, name: str) -> str:
-        """A random secret that stays the same: 32 bytes, URL-safe (which is also Fernet's form)."""
-        return self._keep(f"secrets/{name}", base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())
+    def secret(self, name: str, size: int = 32) -> str:
+        """A random secret that stays the same: `size` bytes, URL-safe (32 of them are Fernet's form)."""
+        return self._keep(f"secrets/{name}", base64.urlsafe_b64encode(secrets.token_bytes(size)).decode())
 
     def passwords_file(self) -> Path:
         """The file that the simple auth manager reads: `{"admin": "…"}`."""

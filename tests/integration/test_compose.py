@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -139,6 +140,24 @@ def test_every_secret_is_required():
     assert [name for name, rest in secrets.items() if not rest.startswith(":?")] == []
     # ... and none is written down.
     assert re.findall(r"://[^:\s]*:(?!\$\{)[^@\s]+@", FILE.read_text()) == []
+
+
+def test_the_head_says_how_to_make_all_secrets(tmp_path):
+    """Its commands, run as they stand: none is missing, only the owner reads them, each is long enough."""
+    head = FILE.read_text().partition("\n---\n")[0]
+    recipe = re.search(r"^#   (umask .*?\.env)$", head, re.MULTILINE | re.DOTALL)
+    assert recipe
+    subprocess.run(["sh", "-euc", re.sub(r"\n# *", "\n", recipe[1])], cwd=tmp_path, check=True)
+    file = tmp_path / ".env"
+    made = dict(line.split("=", 1) for line in file.read_text().splitlines())
+    assert made.keys() == required().keys()
+    assert file.stat().st_mode & 0o077 == 0
+    # PyJWT warns below the length of the hash of HS512.
+    assert len(made["AIRFLOW_JWT_SECRET"].encode()) >= 64
+    # Nothing that would have to be quoted, there or in a URL.
+    assert [
+        name for name, value in made.items() if shlex.quote(value) != value and name[-10:] != "FERNET_KEY"
+    ] == []
 
 
 @pytest.mark.parametrize("service", sorted(OF_AIRFLOW))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
+import jwt
 import pytest
 
 from include.accounts import ACCOUNTS
@@ -79,3 +81,10 @@ def test_what_the_user_sets_wins(home: Home) -> None:
 def test_bin_airflow_in_another_terminal_means_the_same_stack(home: Home) -> None:
     """Ports, secrets and connections stay as they are."""
     assert environment(home, {}) == environment(Home(home.root), {})
+
+
+def test_the_jwt_secret_is_long_enough(home: Home) -> None:
+    """PyJWT warns where it is shorter than the hash of Airflow's algorithm, HS512."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        jwt.encode({}, environment(home, {})["AIRFLOW__API_AUTH__JWT_SECRET"], algorithm="HS512")
