@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import yaml
 from airflow.sdk.observability import stats
 from airflow.sdk.observability.metrics import stats_utils
 
 from include.sandbox import Sandbox
-from tests.conftest import Ran
+from tests.conftest import PROJECT, Ran
 from tests.integration.conftest import Row, put
 
 # Airflow leaves its client's socket to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+
+
+def alerts() -> dict[str, str]:
+    """The rules of docs/metrics.md: each alert's expression."""
+    block = (PROJECT / "docs" / "metrics.md").read_text().partition("```yaml\n")[2].partition("```")[0]
+    return {rule["alert"]: rule["expr"] for rule in yaml.safe_load(block)["groups"][0]["rules"]}
 
 
 @pytest.fixture
@@ -101,3 +109,21 @@ def test_refused_credentials_count(
     told = statsd()
     assert told["dsar.refused_calls.batch"] >= 1
     assert told["dsar.refused_calls.besitos"] >= 1
+    # So few that the alert must fire on one: refusals in a row stop a stage.
+    assert told["dsar.refused_calls.besitos"] > float(alerts()["VendorRefusesUs"].rpartition(">")[2])
+
+
+def test_the_alert_for_failed_submissions_tells_accounts_apart() -> None:
+    """Prometheus drops a metric's name from an alert: two accounts at once must differ by a label."""
+    rule = re.fullmatch(
+        r'label_replace\(\{__name__=~"(.+?)"\}, "account", "\$1", "__name__", "(.+)"\) > 0',
+        alerts()["SubmissionFailed"],
+    )
+    assert rule
+    names = [
+        f"airflow_dsar_submissions_{account}_{outcome}"
+        for account in ("besitos", "batch_ios")
+        for outcome in ("completed", "no_data", "rejected", "failed")
+    ]
+    chosen = [re.fullmatch(rule[2], name) for name in names if re.fullmatch(rule[1], name)]
+    assert [match and match[1] for match in chosen] == ["besitos", "batch_ios"]
