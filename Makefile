@@ -57,9 +57,10 @@ clean: ## remove the environment and all local state: .venv, .dsar, caches
 	rm -rf .venv .dsar .mypy_cache .ruff_cache .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The stamp is written last, so an interrupted installation is done again.
+# The stamp is written last, so an interrupted installation is done again. Bytecode at once: every task
+# begins in a process of its own, and where Python may keep none, each would compile its libraries anew.
 $(ENVIRONMENT): requirements-dev.lock pyproject.toml $(BIN)/uv
-	$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python requirements-dev.lock
+	$(BIN)/uv pip sync --quiet --require-hashes --compile-bytecode --python $(BIN)/python requirements-dev.lock
 	$(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python --editable .
 	@touch $@
 
