@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from airflow.sdk import BaseHook, Connection, ObjectStoragePath, Variable
@@ -17,7 +17,6 @@ from airflow.sdk.log import amask_secret, mask_secret
 
 from include.accounts import ACCOUNTS
 from include.dsar.accounts import WHOLE, Account, AccountSettings, Shard
-from include.dsar.delivery.seal import Seal
 from include.dsar.errors import ConfigurationError, ConnectionMissing, VendorUnavailable
 from include.dsar.ledger import database, planning
 from include.dsar.ledger.database import Database
@@ -26,6 +25,9 @@ from include.dsar.stages.account import AccountWork
 from include.dsar.storage import Storage
 from include.dsar.vendors import VENDORS, settings, vendor
 from include.dsar.vendors.vendor import OnUncertain
+
+if TYPE_CHECKING:
+    from include.dsar.delivery.seal import Seal
 
 LEDGER = "dsar_db"
 SOURCE = "dsar_source"  # where it is absent, the source is in the ledger's database
@@ -106,6 +108,12 @@ def held_accounts() -> list[str]:
             if account_settings(account, _get(account.connection)).on_uncertain == OnUncertain.HOLD:
                 held.append(account.name)
     return held
+
+
+def settings_of(name: str) -> AccountSettings:
+    """The settings of the account of that name. Raises ConfigurationError."""
+    account = account_of(name)
+    return account_settings(account, _get(account.connection))
 
 
 def account_settings(account: Account, connection: Connection) -> AccountSettings:
@@ -190,6 +198,8 @@ def storage() -> Storage:
 
 def seal() -> Seal | None:
     """Whom packages are sealed for; None: they are not. Raises ConfigurationError."""
+    from include.dsar.delivery.seal import Seal
+
     given = Variable.get(RECIPIENT, default=None)
     try:
         return None if given is None else Seal(given)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -37,7 +36,7 @@ class CompletionSensor(BaseSensorOperator):
         params.skip_unless_wanted(self.account)
         since = datetime.now(UTC)
         until = since + params.window
-        due, requests = asyncio.run(self._look(params, since))
+        due, requests = self._look(params, since)
         if due is None:
             self.log.info("%s: no open job", self.account)
             return {"open_jobs": 0}
@@ -87,13 +86,18 @@ class CompletionSensor(BaseSensorOperator):
                 return counts
         raise ProtocolError(f"{self.account}: an event that this sensor does not understand")
 
-    async def _look(self, params: RunParams, since: datetime) -> tuple[datetime | None, list[int] | None]:
-        from dsar_airflow.connections import account_work
+    def _look(self, params: RunParams, since: datetime) -> tuple[datetime | None, list[int] | None]:
+        """When the first poll is due, and the ledger's ids of the requests that the run is limited to.
+
+        Without the account's client: whoever only reads the ledger need not wait for aiohttp's import.
+        """
+        from dsar_airflow.connections import ledger, only, settings_of
         from include.dsar.stages.watch import next_poll
 
-        async with account_work(self.account, shard=self.shard, request_ids=params.request_ids) as work:
-            requests = None if work.requests is None else list(work.requests)
-            return await next_poll(work, since), requests
+        settings = settings_of(self.account)
+        with ledger() as db:
+            requests = only(db, params.request_ids)
+            return next_poll(db, settings, since, requests=requests, shard=self.shard), requests
 
 
 def _told(counts: Mapping[str, Any]) -> str:

@@ -224,17 +224,31 @@ def test_parsing_loads_nothing_expensive() -> None:
 
 
 START = """
-import json, sys
-import dsar_airflow.connections, dsar_airflow.operators, dsar_airflow.sensors, dsar_airflow.triggers
+import importlib, json, sys
+for name in sys.argv[1:]:
+    importlib.import_module(name)
 print(json.dumps(sorted(sys.modules)))
 """
+LIBRARIES = {
+    "pandas", "numpy", "psycopg", "aiohttp", "alembic", "phonenumbers", "email_validator", "pyrage",
+}  # fmt: skip
+OF_A_TASK = ("dsar_airflow.operators", "dsar_airflow.sensors", "dsar_airflow.triggers")
 
 
-def test_a_task_loads_only_what_its_own_stage_needs() -> None:
+@pytest.mark.parametrize(
+    ("modules", "needed"),
+    [
+        ((), set()),
+        (("dsar_airflow.connections",), {"psycopg"}),
+        # The sensor's look at the ledger, and its return with what the trigger found.
+        (("dsar_airflow.connections", "include.dsar.stages.watch"), {"psycopg"}),
+        (("dsar_airflow.metrics", "include.dsar.errors"), set()),
+    ],
+)
+def test_a_task_loads_only_what_its_own_stage_needs(modules: tuple[str, ...], needed: set[str]) -> None:
     """Every task begins in a process of its own, and pays for what is imported there."""
-    loaded = {name.partition(".")[0] for name in json.loads(in_python(START))}
-    assert "psycopg" in loaded
-    assert loaded.isdisjoint({"pandas", "numpy", "aiohttp", "alembic", "phonenumbers", "email_validator"})
+    loaded = {name.partition(".")[0] for name in json.loads(in_python(START, *OF_A_TASK, *modules))}
+    assert loaded & LIBRARIES == needed
 
 
 RENAMED = """

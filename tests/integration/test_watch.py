@@ -260,7 +260,7 @@ async def test_a_watch_ends_at_once_where_nothing_is_due_before_its_end(
     assert time.monotonic() - began < 5
     assert (seen.polls, seen.open_jobs, sandbox.calls()["attentive"].get("status")) == (0, 1, None)
     async with open_work("attentive", poll_min_seconds=21_600, poll_max_seconds=86_400) as work:
-        due = await next_poll(work, datetime.now(UTC))
+        due = next_poll(work.db, work.settings, datetime.now(UTC))
     assert due is not None
     assert seen.next_poll_at == due.isoformat(timespec="seconds")
     assert timedelta(hours=5) < due - datetime.now(UTC) < timedelta(hours=7)
@@ -272,7 +272,7 @@ async def test_without_open_jobs_there_is_nothing_to_watch(
     """The watch ends at once, and no poll is due."""
     assert (await look("batch", seconds=99)).polls == 0
     async with open_work("batch") as work:
-        assert await next_poll(work, datetime.now(UTC)) is None
+        assert next_poll(work.db, work.settings, datetime.now(UTC)) is None
 
 
 async def test_trouble_passes(db: Database, open_work: OpenWork, sandbox: Sandbox, look: Watch) -> None:

@@ -10,12 +10,15 @@ import asyncio
 import heapq
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from include.dsar.accounts import WHOLE, AccountSettings, Shard
 from include.dsar.errors import ConfigurationError, DsarError, JobUnknown, ProtocolError, VendorBusy
 from include.dsar.ledger import awaiting
 from include.dsar.ledger.awaiting import JobRow, OpenJob
+from include.dsar.ledger.database import Database
 from include.dsar.ledger.transitions import Move, move
 from include.dsar.model import State, Verdict
 from include.dsar.polling import PollSchedule
@@ -48,11 +51,17 @@ class Watched:
     failed_polls: int
 
 
-async def next_poll(work: AccountWork, since: datetime) -> datetime | None:
-    """When the next open job is due for a poll; None where no job is open."""
-    jobs = await _open_jobs(work)
-    schedule = _schedule(work, since)
-    now = work.clock().timestamp()
+def next_poll(
+    db: Database,
+    settings: AccountSettings,
+    since: datetime,
+    *,
+    requests: Sequence[int] | None = None,
+    shard: Shard = WHOLE,
+) -> datetime | None:
+    """When a watch that begins now would poll the first open job; None where no job is open."""
+    jobs = awaiting.open_jobs(db, settings.account, requests=requests, shard=shard)
+    schedule, now = _schedule(settings, since), since.timestamp()
     first = min((schedule.first(id, at.timestamp(), now) for id, _, at, *_ in jobs), default=None)
     return None if first is None else datetime.fromtimestamp(first, UTC)
 
@@ -63,21 +72,15 @@ async def watch(work: AccountWork, *, since: datetime, until: datetime) -> Watch
         return await _Watch(work, since, until).run()
 
 
-async def _open_jobs(work: AccountWork) -> list[JobRow]:
-    return await work.ledger(
-        awaiting.open_jobs, work.db, work.account, requests=work.requests, shard=work.shard
-    )
-
-
-def _schedule(work: AccountWork, since: datetime) -> PollSchedule:
-    return PollSchedule(work.settings.poll_min_seconds, work.settings.poll_max_seconds, since.timestamp())
+def _schedule(settings: AccountSettings, since: datetime) -> PollSchedule:
+    return PollSchedule(settings.poll_min_seconds, settings.poll_max_seconds, since.timestamp())
 
 
 class _Watch:
     def __init__(self, work: AccountWork, since: datetime, until: datetime) -> None:
         self._work = work
         self._until = until.timestamp()
-        self._schedule = _schedule(work, since)
+        self._schedule = _schedule(work.settings, since)
         self._due: list[tuple[float, JobRow]] = []  # a heap
         self._later: list[tuple[float, JobRow]] = []
         self._recorder = Recorder(self._record)
@@ -87,7 +90,9 @@ class _Watch:
 
     async def run(self) -> Watched:
         work = self._work
-        jobs = await _open_jobs(work)
+        jobs = await work.ledger(
+            awaiting.open_jobs, work.db, work.account, requests=work.requests, shard=work.shard
+        )
         now = work.clock().timestamp()
         self._due = await asyncio.to_thread(
             lambda: [(self._schedule.first(row[0], row[2].timestamp(), now), row) for row in jobs]
