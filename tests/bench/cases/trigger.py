@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any
 
 from include.dsar.ledger import database
-from tests.bench.case import Figure, Outcome, say
+from tests.bench.case import Figure, Outcome, Plot, say
 from tests.bench.meter import measure
 from tests.bench.stand import Stand, VendorServer
 
@@ -22,6 +22,7 @@ SENTENCE = "one trigger watches 100,000 open jobs of an account for 40 seconds, 
 COMPARED_WITH = "the same trigger with 100 open jobs"
 
 JOBS, FEW = 100_000, 100
+BETWEEN = (1_000, 10_000)  # measured once, for the plot
 SECONDS = 40.0
 RATE = 500
 BEAT = 0.005  # seconds between two looks at whether the event loop goes on
@@ -49,6 +50,13 @@ def run(stand: Stand) -> Outcome:
     for _ in range(stand.repeats):
         with stand.vendors(latency=0.05) as vendors:
             runs.append({"many": _watched(stand, vendors, many), "few": _watched(stand, vendors, few)})
+    with stand.vendors(latency=0.05) as vendors:
+        between = {n: _watched(stand, vendors, n) for n in map(stand.count, BETWEEN)}
+    memory = {
+        few: median(r["few"]["memory"] for r in runs),
+        **{n: one["memory"] for n, one in between.items()},
+        many: median(r["many"]["memory"] for r in runs),
+    }
     held = max(run["many"]["held"] for run in runs)
     return Outcome(
         [
@@ -67,7 +75,16 @@ def run(stand: Stand) -> Outcome:
             Figure("first poll after", median(r["many"]["first_poll"] for r in runs), "s"),
             Figure("processor time", median(r["many"]["processor"] for r in runs), "s"),
         ],
-        {"jobs": many, "runs": runs},
+        {"jobs": many, "runs": runs, "between": between},
+        [
+            Plot(
+                "memory-by-jobs",
+                "Memory of a process with one trigger, by the jobs that it watches",
+                "open jobs",
+                "MB",
+                {"most memory": list(memory.items())},
+            )
+        ],
     )
 
 
