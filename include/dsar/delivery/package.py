@@ -6,22 +6,23 @@ import hashlib
 import io
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from functools import partial
 from typing import BinaryIO, Protocol, cast
 
 from include.dsar.delivery.excerpt import PageRoom
 from include.dsar.delivery.page import ShownFile, page
 from include.dsar.delivery.paths import PackagedFile, packaged_files, table_path
 from include.dsar.delivery.receipt import json_bytes, utc_text
-from include.dsar.delivery.spreadsheet import write_csv
+from include.dsar.delivery.spreadsheet import csv_pieces
 from include.dsar.delivery.table import Note
 from include.dsar.delivery.tables import tables_of
 from include.dsar.errors import UnsafeDownload
 from include.dsar.model import Action, CollectedFile, RequestRecord
 
 CHUNK = 1024 * 1024
+PIECE = 64 * 1024  # that the target gets at a time: zipfile itself writes in hundreds of small ones
 SPOOL_BYTES = 8 * 1024 * 1024  # an answer up to this size stays in memory
 ZIP64_ROWS = 1_000_000  # a table of more may pass 4 GB
 
@@ -52,13 +53,13 @@ def write_package(
             _add_file(package, request, packaged, open_file, room, table_paths)
             for packaged in packaged_files(request)
         ]
-        package.add("index.html", page(request, closed_at, shown))
+        package.add("index.html", [page(request, closed_at, shown)])
         manifest = {
             "request_id": request.request_id,
             "closed_at": utc_text(closed_at),
             "files": sorted(package.files, key=lambda file: str(file["path"])),
         }
-        package.add("manifest.json", json_bytes(manifest))
+        package.add("manifest.json", [json_bytes(manifest)])
 
 
 def _add_file(
@@ -76,19 +77,15 @@ def _add_file(
         content = cast(BinaryIO, answer)
         _copy_checked(packaged, request, open_file, content)
         content.seek(0)
-        with package.member(packaged.path, zip64=packaged.file.bytes >= zipfile.ZIP64_LIMIT // 2) as out:
-            while chunk := content.read(CHUNK):
-                out.write(chunk)
+        zip64 = packaged.file.bytes >= zipfile.ZIP64_LIMIT // 2
+        package.add(packaged.path, iter(partial(content.read, CHUNK), b""), zip64=zip64)
         content.seek(0)
         for part in tables_of(packaged.file.name, content):
             if isinstance(part, Note):
                 shown.add_note(part.text)
                 continue
             path = table_path(account, part.name, table_paths)
-            with package.member(path, zip64=len(part.rows) > ZIP64_ROWS) as out:
-                text = io.TextIOWrapper(cast(BinaryIO, out), "utf-8", newline="")
-                write_csv(part, text)
-                text.detach()
+            package.add(path, csv_pieces(part), zip64=len(part.rows) > ZIP64_ROWS)
             excerpt = room.excerpt(part, path)
             if excerpt is None:
                 shown.tables_not_shown += 1
@@ -125,7 +122,8 @@ class _Package:
         year = min(max(utc.year, 1980), 2107)  # all that the format can say
         self._moment = (year, utc.month, utc.day, utc.hour, utc.minute, utc.second)
         self._stream = _Stream(target)
-        self._zip = zipfile.ZipFile(cast(BinaryIO, self._stream), "w", zipfile.ZIP_DEFLATED)
+        out = io.BufferedWriter(cast(io.RawIOBase, self._stream), PIECE)
+        self._zip = zipfile.ZipFile(cast(BinaryIO, out), "w", zipfile.ZIP_DEFLATED)
         self.files: list[dict[str, str | int]] = []
 
     def __enter__(self) -> _Package:
@@ -136,40 +134,22 @@ class _Package:
             self._stream.stop()  # `close` would end half a package as if it were a whole one
         self._zip.close()
 
-    def add(self, path: str, content: bytes) -> None:
-        with self.member(path) as out:
-            out.write(content)
-
-    @contextmanager
-    def member(self, path: str, *, zip64: bool = False) -> Iterator[_Member]:
+    def add(self, path: str, pieces: Iterable[bytes], *, zip64: bool = False) -> None:
         info = zipfile.ZipInfo(path, self._moment)
         info.compress_type = zipfile.ZIP_DEFLATED
         info.create_system = 3  # Unix, wherever this runs
         info.external_attr = 0o100600 << 16
-        with self._zip.open(info, "w", force_zip64=zip64) as handle:
-            member = _Member(cast(BinaryIO, handle))
-            yield member
-        self.files.append({"path": path, "sha256": member.digest.hexdigest(), "bytes": member.bytes})
+        digest = hashlib.sha256()
+        count = 0
+        with self._zip.open(info, "w", force_zip64=zip64) as member:
+            for piece in pieces:
+                digest.update(piece)
+                count += len(piece)
+                member.write(piece)
+        self.files.append({"path": path, "sha256": digest.hexdigest(), "bytes": count})
 
 
-class _Member(io.RawIOBase):
-    """A file of the zip while it is written."""
-
-    def __init__(self, handle: BinaryIO) -> None:
-        self._handle = handle
-        self.digest = hashlib.sha256()
-        self.bytes = 0
-
-    def write(self, data: bytes, /) -> int:  # type: ignore[override]
-        self.digest.update(data)
-        self.bytes += len(data)
-        return self._handle.write(data)
-
-    def writable(self) -> bool:
-        return True
-
-
-class _Stream:
+class _Stream(io.RawIOBase):
     """The target without `seek` and `tell`, so that the bytes do not depend on whether it has them."""
 
     def __init__(self, target: Target) -> None:
@@ -178,10 +158,10 @@ class _Stream:
     def stop(self) -> None:
         self._target = None
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: memoryview, /) -> int:  # type: ignore[override]
         if self._target is not None:
-            self._target.write(data)
+            self._target.write(bytes(data))
         return len(data)
 
-    def flush(self) -> None:
-        pass
+    def writable(self) -> bool:
+        return True

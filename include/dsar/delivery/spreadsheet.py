@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
+from collections.abc import Iterator
 from itertools import chain
-from typing import IO
 
 from include.dsar.delivery.table import Table
+
+ROWS_AT_A_TIME = 10_000
 
 # A cell is a formula if it starts with one of these (OWASP, "CSV Injection"), be it behind blanks,
 # quotes or invisible marks. A program that splits at semicolons or tabs (Excel in many countries), or
@@ -20,21 +23,29 @@ _BLANKS = "[ \"'`\xa0\xad\u180e\u2000-\u200f\u2028-\u202f\u205f-\u2064\u3000\ufe
 _NUMBER = r" *[+-]?[0-9]+(?:[.,][0-9]+)*(?:[eE][+-]?[0-9]+)? *(?:[;\t\r\n]|\Z)"
 _FORMULA = re.compile(rf"(\A(?=[\t\r\n])|(?:\A|[;\t\r\n])(?={_BLANKS}[=+\-@＝＋－＠])(?!{_NUMBER}))")
 # Most cells need no closer look: they begin like a word or a number, and no other cell begins in them.
-_PLAIN = re.compile("[0-9A-Za-z][^;\x00-\x1f\ud800-\udfff]*")
-_PLAIN_LINES = re.compile(rf"(?:(?:{_PLAIN.pattern})?\n)*(?:{_PLAIN.pattern})?")
+_PLAIN = re.compile("[0-9A-Za-z][^;\x00-\x1f\ud800-\udfff]*+")
+_PLAIN_LINES = re.compile(rf"(?:(?:{_PLAIN.pattern})?\n)*+(?:{_PLAIN.pattern})?")
 _UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
 
 
-def write_csv(table: Table, target: IO[str]) -> None:
-    """Writes the table; `target` takes text as it comes (UTF-8, no translation of line ends)."""
-    target.write("\ufeff")  # without it, Excel takes UTF-8 for the local code page
-    csv.writer(target, lineterminator="\r\n").writerows(_harmless_rows([table.columns, *table.rows]))
+def csv_pieces(table: Table) -> Iterator[bytes]:
+    """The table in UTF-8, in pieces: one of a large table is in memory at a time."""
+    yield b"\xef\xbb\xbf"  # without it, Excel takes UTF-8 for the local code page
+    rows = [table.columns, *table.rows]
+    for start in range(0, len(rows), ROWS_AT_A_TIME):
+        yield _lines(rows[start : start + ROWS_AT_A_TIME]).encode()
 
 
-def _harmless_rows(rows: list[list[str]]) -> list[list[str]]:
-    if _PLAIN_LINES.fullmatch("\n".join(chain.from_iterable(rows))):
-        return rows  # most tables, in one look
-    return [[harmless(cell) for cell in row] for row in rows]
+def _lines(rows: list[list[str]]) -> str:
+    cells = "\n".join(chain.from_iterable(rows))
+    in_one_look = cells.count("\n") < sum(map(len, rows)) and _PLAIN_LINES.fullmatch(cells)
+    if not in_one_look:
+        rows = [[harmless(cell) for cell in row] for row in rows]
+    elif len(rows[0]) > 1 and "," not in cells and '"' not in cells:
+        return "".join([f"{','.join(row)}\r\n" for row in rows])  # what `csv` writes, in a tenth of its time
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\r\n").writerows(rows)
+    return text.getvalue()
 
 
 def harmless(cell: str) -> str:

@@ -68,7 +68,8 @@ def test_changed_file_is_refused(change: Callable[[bytes], bytes]) -> None:
 
 def test_abandoned_package_is_no_zip() -> None:
     """A package that failed midway is not ended as if it were whole."""
-    delivery = Delivery().account("batch", ("e.json", b"[1]")).account("besitos", ("e.json", b"[2]"))
+    large = as_json(os.urandom(100_000).hex())
+    delivery = Delivery().account("batch", ("e.json", large)).account("besitos", ("e.json", b"[2]"))
     delivery.contents["collected/besitos/1"] = b"[3]"
     target = io.BytesIO()
     with pytest.raises(UnsafeDownload):

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import csv
 import io
 import stat
 import zipfile
+from unittest.mock import patch
 
 import pytest
 from delivery_samples import BESITOS, as_json, zipped
+from hypothesis import given
+from hypothesis import strategies as st
 
-from include.dsar.delivery import archive, table
-from include.dsar.delivery.spreadsheet import harmless
+from include.dsar.delivery import archive, spreadsheet, table
+from include.dsar.delivery.spreadsheet import csv_pieces, harmless
 from include.dsar.delivery.table import Note, Table
 from include.dsar.delivery.tables import tables_of
 
@@ -254,3 +258,19 @@ def test_long_hostile_cell_is_quick() -> None:
 def test_unwritable_characters() -> None:
     """Lone surrogates and control characters become a visible mark."""
     assert harmless("a\ud800b\x00") == "a\ufffdb\ufffd"
+
+
+CELL = st.text(st.sampled_from("aZ1 ,;\"\r\n\t='–\x00\ud800"), max_size=4)
+TABLE = st.integers(1, 3).flatmap(
+    lambda width: st.lists(st.lists(CELL, min_size=width, max_size=width), min_size=1)
+)
+
+
+@given(TABLE)
+def test_csv_is_that_of_the_harmless_cells(rows: list[list[str]]) -> None:
+    """Whatever a table holds, its CSV is what `csv` writes of its harmless cells, however it is cut."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\r\n").writerows([[harmless(cell) for cell in row] for row in rows])
+    with patch.object(spreadsheet, "ROWS_AT_A_TIME", 2):
+        written = b"".join(csv_pieces(Table("t", rows[0], rows[1:])))
+    assert written.decode("utf-8-sig") == text.getvalue()
