@@ -19,9 +19,10 @@ def csv_table(name: str, content: bytes) -> Table:
         rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if row]
     except (UnicodeDecodeError, csv.Error):
         raise Unreadable("is no readable CSV") from None
-    width = max(map(len, rows), default=0)
-    if not limits.fits(width, len(rows), sum(map(len, rows))):
+    width, cells = max(map(len, rows), default=0), sum(map(len, rows))
+    if not limits.fits(width, len(rows), cells):
         raise Unreadable("has rows of too different lengths to be a table")
-    for row in rows:
-        row.extend([""] * (width - len(row)))
+    if cells < width * len(rows):
+        for row in rows:
+            row.extend([""] * (width - len(row)))
     return Table(name, rows[0] if rows else [], rows[1:])

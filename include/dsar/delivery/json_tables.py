@@ -141,9 +141,9 @@ def _flatten(value: Any, path: str, row: dict[str, str], lists: Lists, *, in_row
     value = _opened(value)
     if isinstance(value, dict) and value:
         for key, inner in value.items():
-            name = _joined(path, key)
-            if isinstance(inner, str) and inner[:1] not in _OPENERS:  # most are, and need no closer look
-                _put(row, name, inner)
+            name = _joined(path, key) if path or len(key) > MAX_PATH else key
+            if isinstance(inner, str) and inner[:1] not in _OPENERS and name not in row:
+                row[name] = inner  # most are such, and need no closer look
             else:
                 _flatten(inner, name, row, lists, in_row=in_row)
     elif isinstance(value, list) and value:

@@ -113,13 +113,19 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     environment.filters["link"] = quote
+    environment.filters["columns"] = _columns
     environment.filters["rows"] = _rows
     return environment.get_template("page.html.j2")
 
 
+def _columns(table: Excerpt) -> Markup:
+    names = escape(_CELL.join(table.columns)).replace(_CELL, '</th><th scope="col">')
+    return Markup(f'<th scope="col">{names}</th>')  # noqa: S704 - escaped above
+
+
 def _rows(table: Excerpt) -> Markup:
     """The rows of a table, escaped in one go: cell by cell, this would be most of what a page costs."""
-    lines = (_CELL.join(row if all(row) else [text or "–" for text in row]) for row in table.rows)
+    lines = [_CELL.join([text or "–" for text in row] if "" in row else row) for row in table.rows]
     text = escape(_ROW.join(lines))
     if table.is_record:
         text = text.replace(_CELL, '</th><td dir="auto">').replace(_ROW, '</td></tr>\n<tr><th scope="row">')

@@ -58,12 +58,12 @@ def vendor_words(account: AccountRecord, accounts: tuple[AccountRecord, ...]) ->
 
 def verdict(account: AccountRecord) -> str:
     """What an account said, in a few words."""
-    return _SHORT.get(account.outcome, human(account.outcome))
+    return _SHORT.get(account.outcome) or human(account.outcome)
 
 
 def sentence(outcome: State | Status, reason: str | None) -> str:
     """What an account said, as a sentence with the reason."""
-    text = _LONG.get(outcome, human(outcome))
+    text = _LONG.get(outcome) or human(outcome)
     if outcome in _ANSWERED:
         return text
     return f"{text}: {reason.strip().rstrip('.')}." if reason and reason.strip() else f"{text}."
@@ -71,7 +71,7 @@ def sentence(outcome: State | Status, reason: str | None) -> str:
 
 def identity_words(identity: str) -> str:
     """`email+phone` as `e-mail address and phone number`."""
-    return " and ".join(IDENTITIES.get(kind, human(kind)) for kind in identity.split("+"))
+    return " and ".join(IDENTITIES.get(kind) or human(kind) for kind in identity.split("+"))
 
 
 def human(name: str) -> str:
