@@ -19,10 +19,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Measured:
-    """One run: seconds, seconds, megabytes, and what the function returned."""
+    """One run: seconds, seconds, those of them in the system, megabytes, and what the function returned."""
 
     wall: float
     processor: float
+    system: float
     memory: float
     result: Any = None
 
@@ -35,13 +36,15 @@ def measure(function: Callable[..., Any], *args: Any) -> Measured:
 
 def _measured(function: Callable[..., Any], args: tuple[Any, ...]) -> Measured:
     gc.collect()
-    began, used = time.perf_counter(), _processor()
+    began, (user, system) = time.perf_counter(), _processor()
     result = function(*args)
-    wall, processor = time.perf_counter() - began, _processor() - used
+    wall, (user_after, system_after) = time.perf_counter() - began, _processor()
+    system = system_after - system
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Measured(wall, processor, memory, result)
+    return Measured(wall, user_after - user + system, system, memory, result)
 
 
-def _processor() -> float:
+def _processor() -> tuple[float, float]:
+    """User and system time."""
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+    return sum(usage.ru_utime for usage in usages), sum(usage.ru_stime for usage in usages)
