@@ -14,8 +14,9 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -24,10 +25,13 @@ from fsspec.implementations.local import LocalFileSystem
 
 CHUNK = 1024 * 1024
 ONE_CALL_BYTES = 8 * 1024 * 1024  # up to here an upload is one call from memory
+UPLOADS = 8  # at a time, of files that are written together
 
 _FORBIDDEN = re.compile(
     r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\\*?\[\]]"
 )  # controls, and what means more than a name
+
+PART = re.compile(r"\..+\.[0-9]+\.part", re.DOTALL)
 
 
 class StorageWriter(io.BufferedIOBase):
@@ -48,6 +52,13 @@ class StorageWriter(io.BufferedIOBase):
         self.bytes += len(data)
         return len(data)
 
+    def take(self, content: bytes | BinaryIO) -> None:
+        """Writes all of it."""
+        if isinstance(content, bytes):
+            self.write(content)
+        else:
+            shutil.copyfileobj(content, self, CHUNK)
+
     def writable(self) -> bool:
         return True
 
@@ -65,11 +76,18 @@ class Storage:
     def write(self, path: str, content: bytes | BinaryIO) -> StorageWriter:
         """Writes a whole file, or leaves what was there. The result knows its `sha256` and `bytes`."""
         with self.writer(path) as out:
-            if isinstance(content, bytes):
-                out.write(content)
-            else:
-                shutil.copyfileobj(content, out, CHUNK)
+            out.take(content)
         return out
+
+    def write_all(self, files: Sequence[tuple[str, bytes | BinaryIO]]) -> list[StorageWriter]:
+        """Writes several files as `write` does each, waiting for the disk or the network less often.
+
+        An exception may leave some of them written.
+        """
+        if self._local:
+            return _write_local([(Path(self._full(path)), content) for path, content in files])
+        with ThreadPoolExecutor(UPLOADS) as pool:
+            return list(pool.map(lambda file: self.write(*file), files))
 
     @contextmanager
     def writer(self, path: str) -> Iterator[StorageWriter]:
@@ -137,19 +155,58 @@ class Storage:
 @contextmanager
 def _local_file(path: Path) -> Iterator[BinaryIO]:
     """A file beside its place that takes the place at the end, or vanishes on an exception."""
-    _make_folders(path.parent)
+    _make_folders({path.parent})
+    with _part_file(path) as (part, file):
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+        part.replace(path)
+    _fsync_folder(path.parent)
+    _remove_stale(path.parent)
+
+
+def _write_local(files: Sequence[tuple[Path, bytes | BinaryIO]]) -> list[StorageWriter]:
+    """Each file as `_local_file` does it, step by step for all: the disk writes them at the same time,
+    and a file system with a journal commits their names at once."""
+    folders = {path.parent for path, _ in files}
+    _make_folders(folders)
+    written = []
+    with ExitStack() as parts:
+        places = []
+        for path, content in files:
+            part, file = parts.enter_context(_part_file(path))
+            out = StorageWriter(file)
+            out.take(content)
+            file.flush()
+            _begin_to_write(file)
+            written.append(out)
+            places.append((part, file, path))
+        for part, file, path in places:
+            os.fsync(file.fileno())
+            part.replace(path)
+    for folder in folders:
+        _fsync_folder(folder)
+    for folder in folders:
+        _remove_stale(folder)
+    return written
+
+
+def _begin_to_write(file: BinaryIO) -> None:
+    """Asks the system to write the file out now, so that a flush of it later finds little to do."""
+    if hasattr(os, "posix_fadvise"):  # macOS has none
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+@contextmanager
+def _part_file(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
+    """A file beside its place; an exception removes it."""
     part, file = _open_part(path)
     with file:
         try:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-            part.replace(path)
+            yield part, file
         except BaseException:
             part.unlink(missing_ok=True)
             raise
-    _fsync_folder(path.parent)
-    _remove_stale(path.parent)
 
 
 def _open_part(path: Path) -> tuple[Path, BinaryIO]:
@@ -166,7 +223,9 @@ def _open_part(path: Path) -> tuple[Path, BinaryIO]:
 
 def _remove_stale(folder: Path) -> None:
     """Removes the folder's part files that no living writer holds: tomorrow's have other names."""
-    for part in folder.glob(_part(Path("*"), "*").name):
+    with os.scandir(folder) as entries:
+        parts = [folder / entry.name for entry in entries if PART.fullmatch(entry.name)]
+    for part in parts:
         with suppress(FileNotFoundError):
             file = _locked(part)
             if file is not None:
@@ -190,17 +249,21 @@ def _locked(part: Path, flags: int = 0) -> BinaryIO | None:
         file.close()  # its holder finished between our opening and locking it: the file is the final one now
 
 
-def _part(path: Path, number: int | str) -> Path:
+def _part(path: Path, number: int) -> Path:
     return path.with_name(f".{path.name}.{number}.part")
 
 
-def _make_folders(folder: Path) -> None:
-    if folder.is_dir():
+def _make_folders(folders: set[Path]) -> None:
+    missing = {folder for folder in folders if not folder.is_dir()}
+    if not missing:
         return
-    _make_folders(folder.parent)
-    with suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-        _fsync_folder(folder.parent)
+    above = {folder.parent for folder in missing}
+    _make_folders(above)
+    for folder in missing:
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+    for folder in above:
+        _fsync_folder(folder)
 
 
 def _fsync_folder(folder: Path) -> None:

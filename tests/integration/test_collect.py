@@ -97,7 +97,7 @@ async def test_each_persons_record_is_cut_out_whole_and_unaltered(
             assert not [v for v in values if v != row["request_id"] and f'"{v}"'.encode() in own]
             assert (row["file_sha256"], row["file_bytes"]) == (sha256(own).hexdigest(), len(own))
             assert row["file_name"] == f"user_id_{row['id']}.json"
-            assert row["file_path"].startswith(f"work/{row['request_id']}/besitos/")
+            assert row["file_path"].startswith(f"work/{row['request_id']}/besitos_")
             assert row["file_path"].endswith(row["file_name"])
 
 

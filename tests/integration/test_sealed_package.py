@@ -323,7 +323,7 @@ async def test_only_the_owner_may_read_what_is_in_storage(
     finally:
         os.umask(before)
     modes = results | _modes(tmp_path / "storage")
-    assert {"work/a-1/besitos", PLAIN, RECEIPT, "requests/a-1"} <= modes.keys()
+    assert {"work/a-1", PLAIN, RECEIPT, "requests/a-1"} <= modes.keys()
     assert {mode for path, mode in modes.items() if (tmp_path / "storage" / path).suffix} == {0o600}
     assert {mode for path, mode in modes.items() if not (tmp_path / "storage" / path).suffix} == {0o700}
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import signal
 import stat
 import subprocess
@@ -66,6 +67,58 @@ def test_writer_discards_on_exception(storage: Storage, tmp_path: Path) -> None:
         raise KeyboardInterrupt
     assert read(storage, "a/b") == b"old"
     assert not list(tmp_path.rglob("*.part"))
+
+
+def test_files_written_together(storage: Storage, tmp_path: Path) -> None:
+    """Each is there as if it were written alone, be it bytes or a stream; nothing stays beside them."""
+    storage.write("a/0", b"old")
+    written = storage.write_all([("a/0", b"zero"), ("b/1", io.BytesIO(b"one")), ("b/c/2", b"two")])
+    assert [out.sha256 for out in written] == [
+        hashlib.sha256(b).hexdigest() for b in (b"zero", b"one", b"two")
+    ]
+    assert [read(storage, path) for path in ("a/0", "b/1", "b/c/2")] == [b"zero", b"one", b"two"]
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_one_of_the_files_written_together_fails(local: Storage, tmp_path: Path) -> None:
+    """The exception is raised; no file is half there, and nothing stays beside them."""
+
+    class Broken(io.BytesIO):
+        def read(self, *_: object) -> bytes:
+            raise OSError("gone")
+
+    local.write("a/1", b"old")
+    with pytest.raises(OSError, match="gone"):
+        local.write_all([("a/1", b"new"), ("a/2", Broken())])
+    assert [p.name for p in (tmp_path / "store/a").iterdir()] == ["1"]
+    assert read(local, "a/1") == b"old"
+
+
+def test_what_is_written_together_is_flushed(
+    local: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each file before it gets its name, each folder after the names in it, and what holds a new folder."""
+    steps: list[tuple[str, str]] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def flushed(descriptor: int) -> None:
+        fsync(descriptor)
+        steps.append(("flush", str(Path(f"/proc/self/fd/{descriptor}").readlink())))
+
+    def named(part: Path, path: Path) -> Path:
+        steps.append(("name", str(part)))
+        return replace(part, path)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(Path, "replace", named)
+    local.write_all([(f"work/{n}/file", b"x") for n in range(3)])
+    root = tmp_path / "store"
+    for folder in (tmp_path, root, root / "work"):
+        assert ("flush", str(folder)) in steps
+    for n in range(3):
+        part = str(root / f"work/{n}/.file.0.part")
+        assert steps.index(("flush", part)) < steps.index(("name", part))
+        assert steps.index(("name", part)) < steps.index(("flush", str(root / f"work/{n}")))
 
 
 def test_large_upload(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,7 @@ from include.dsar.ledger.transitions import Move, move
 from include.dsar.model import CollectedFile, State
 from include.dsar.stages.account import AccountWork, Progress, Recorder, Refusals
 from include.dsar.stages.deliver import COLLECTED
+from include.dsar.stages.storing import Storing
 from include.dsar.storage import Storage, StorageWriter
 from include.dsar.vendors.vendor import Result
 
@@ -62,7 +63,8 @@ async def collect(work: AccountWork, storage: Storage) -> Collected:
 
 class _Collect:
     def __init__(self, work: AccountWork, storage: Storage) -> None:
-        self._work, self._storage = work, storage
+        self._work, self._storing = work, Storing(storage)
+        self._run = uuid4().hex
         self._recorder = Recorder(self._record)
         self._refusals = Refusals()
         self._moved: Counter[State] = Counter()
@@ -176,9 +178,9 @@ class _Collect:
         name = f"{kind}_{member.submission}{PurePosixPath(result.file_name).suffix}"
         # A file of its own: another worker may collect the same, and the vendor need not repeat itself
         # byte for byte. What the ledger does not speak of goes with the folder, once it is packaged.
-        path = f"{COLLECTED}/{member.request_id}/{self._work.account}/{uuid4().hex}_{name}"
+        path = f"{COLLECTED}/{member.request_id}/{self._work.account}_{self._run}_{name}"
         if result.content is not None:
-            written = await asyncio.to_thread(self._storage.write, path, result.content)
+            written = await self._storing.write(path, result.content)
         else:
             assert result.url is not None
             written = await self._download_zip(path, result.url)
@@ -193,7 +195,7 @@ class _Collect:
             if not watched.is_whole:
                 raise ProtocolError("the result is no zip, or only the beginning of one")
             content.seek(0)
-            return await asyncio.to_thread(self._storage.write, path, content)
+            return await self._storing.write(path, content)
 
     async def _record(self, moves: list[Move]) -> None:
         work = self._work
