@@ -1,9 +1,13 @@
 """How fast an account may be called.
 
-Calls start at least 1/rate apart (no bursts). A 429 or 503 halves the rate, at most once in a
-second; every second without one gives back a tenth of the account's own rate. `Retry-After` stops
-all calls of the account until then; where that is long, they are refused instead of kept waiting, so
-that a run does not hold its claims for hours. A limiter library with a fixed rate cannot do this.
+Calls start 1/rate apart. A turn that nobody took in time is made up for where it was missed by a moment
+(CATCH_UP: a busy processor, the change from one call to the next), else lost, so that no pause ends in
+a burst. Over any second that is at most rate x (1 + CATCH_UP) calls, and one.
+
+A 429 or 503 halves the rate, at most once in a second; every second without one gives back a tenth of
+the account's own rate. `Retry-After` stops all calls of the account until then; where that is long,
+they are refused instead of kept waiting, so that a run does not hold its claims for hours. A limiter
+library with a fixed rate cannot do this.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from include.dsar.errors import NotTaken
 
 SLOWEST = 1 / 64  # of the account's own rate
 RECOVERY_PER_SECOND = 0.1
+CATCH_UP = 0.02  # seconds
 LONGEST_WAIT = 60.0  # seconds that a call waits for Retry-After to be over
 
 
@@ -65,6 +70,8 @@ class Pacer:
             self._blocked_until = max(self._blocked_until, now + retry_after)
 
     def _take_turn(self) -> float:
-        turn = max(time.monotonic(), self._next_slot, self._blocked_until)
+        now = time.monotonic()
+        planned = self._next_slot if now - self._next_slot <= CATCH_UP else now
+        turn = max(planned, self._blocked_until)
         self._next_slot = turn + 1 / self.rate
         return turn

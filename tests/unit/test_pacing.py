@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -36,6 +37,22 @@ async def test_calls_begin_at_least_one_interval_apart_without_bursts() -> None:
     again = time.monotonic()
     await starts(pacer, 6)
     assert time.monotonic() - again >= 5 / 50
+
+
+async def test_a_turn_missed_by_a_moment_is_made_up_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks a little late keeps the schedule; a longer pause is lost, and ends in no burst."""
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr(pacing, "time", clock)
+    pacer = Pacer(50, 1)
+
+    def turns_at(*asked: float) -> list[float]:
+        given = []
+        for clock.now in asked:
+            given.append(pacer._take_turn())
+        return given
+
+    assert turns_at(100.0, 100.025, 100.059, 100.059) == pytest.approx([100.0, 100.02, 100.04, 100.06])
+    assert turns_at(101.0, 101.0, 101.0) == pytest.approx([101.0, 101.02, 101.04])
 
 
 async def test_no_more_calls_run_at_once_than_allowed() -> None:
