@@ -11,7 +11,7 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Protocol
 
 import aiohttp
@@ -201,6 +201,8 @@ async def check_download_url(url: str, base_url: str) -> None:
 
 async def is_public(host: str) -> bool:
     """Whether a name or address leads to public addresses only."""
+    with suppress(ValueError):  # an address in its ordinary form needs no look-up
+        return _is_public_address(str(ipaddress.ip_address(host)))
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, None)
     except (OSError, ValueError):

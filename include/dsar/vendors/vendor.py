@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, ClassVar
 
 from include.dsar.accounts import AccountSettings
@@ -40,7 +41,11 @@ class HttpReply:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # names in lower case
 
     def json(self) -> Any:
-        """The body as JSON. Raises ProtocolError where it is none."""
+        """The body as JSON, the same object each time. Raises ProtocolError where it is none."""
+        return self._parsed
+
+    @cached_property
+    def _parsed(self) -> Any:
         try:
             # One byte that is no UTF-8, in the record of one person, must not hide the others' records.
             return json.loads(self.body.decode(json.detect_encoding(self.body), "surrogateescape"))
