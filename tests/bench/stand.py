@@ -32,9 +32,9 @@ class VendorServer:
     def reset(self) -> None:
         self._ask("reset")
 
-    def ends(self) -> dict[str, float]:
-        """When each job ends, as seconds since the epoch, by its id."""
-        return self._ask("ends")
+    def jobs(self) -> dict[str, Any]:
+        """When each job `ends` and was `asked` about, as seconds since the epoch, by its id."""
+        return self._ask("jobs")
 
     def counted(self) -> dict[str, Any]:
         """`calls` by kind, `busy` (share of a processor), `late_ms` (of a reply, on average).

@@ -17,7 +17,7 @@ import json
 import sys
 import time
 import zipfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
@@ -60,6 +60,7 @@ class Vendors:
         self._ids = map("{:08x}-0000-4000-8000-000000000000".format, count(1))
         self._jobs: dict[str, tuple[str, list[str], float]] = {}
         self._replies: dict[str, bytes] = {}
+        self._asked: defaultdict[str, list[float]] = defaultdict(list)  # when, by job
         self._record = "x" * self.record_bytes
         self._archive = reply(archive(self.record_bytes))
         self._late = self._replied = 0.0
@@ -69,16 +70,21 @@ class Vendors:
         self.calls.clear()
         self._jobs.clear()
         self._replies.clear()
+        self._asked.clear()
         self._began, self._used = time.monotonic(), time.process_time()
         self._late = self._replied = 0.0
 
     def asked(self, what: str) -> dict[str, Any]:
-        """What the benchmark wants to know: `counted`, `ends` (when each job ends), or `reset` all."""
+        """What the benchmark wants to know: `counted`, `jobs` (when each ends and was asked about), or
+        `reset` all."""
         if what == "reset":
             self.reset()
-        if what == "ends":
+        if what == "jobs":
             ahead = time.time() - time.monotonic()
-            return {job: ends_at + ahead for job, (_, _, ends_at) in self._jobs.items()}
+            return {
+                job: {"ends": ends_at + ahead, "asked": [at + ahead for at in self._asked[job]]}
+                for job, (_, _, ends_at) in self._jobs.items()
+            }
         return {
             "calls": dict(self.calls),
             "busy": (time.process_time() - self._used) / (time.monotonic() - self._began),
@@ -123,7 +129,8 @@ class Vendors:
     def _ended(self, call: str, job: str) -> bool:
         """Whether it has; one that nobody has created here goes on and on."""
         self.calls[call] += 1
-        return job in self._jobs and self._jobs[job][2] <= time.monotonic()
+        self._asked[job].append(now := time.monotonic())
+        return job in self._jobs and self._jobs[job][2] <= now
 
     def _batch(self, job: str) -> bytes:
         action = self._jobs[job][0]
