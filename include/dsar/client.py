@@ -20,6 +20,7 @@ from yarl import URL
 from include.dsar.accounts import AccountSettings
 from include.dsar.errors import NotTaken, ReplyLost, UnsafeDownload, VendorBusy
 from include.dsar.pacing import Pacer
+from include.dsar.vendors.replies import retry_after
 from include.dsar.vendors.vendor import HttpReply, HttpRequest
 
 TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=10, sock_read=30)
@@ -59,18 +60,19 @@ class Client:
         """One call, one reply.
 
         Raises NotTaken where no call was made or no connection came about, ReplyLost where one did and
-        no whole reply came back. Slows this account down where the vendor is overloaded.
+        no whole reply came back. Slows this account down where the vendor is overloaded, and makes no
+        further call before `Retry-After` is over, whatever the reply means to its vendor.
         """
         async with self._pacer.slot():
             self.calls += 1
             reply = await self._send(request)
         self.refused += reply.status in REFUSED
         if reply.status in OVERLOADED:
-            self._pacer.slow_down(None)
+            self._pacer.slow_down(retry_after(reply))
         return reply
 
     def honour(self, busy: VendorBusy) -> None:
-        """The vendor named a time to wait: no call of this account before it is over."""
+        """The vendor asks for patience in words of its own (ID5: a 403): no call before that is over."""
         self._pacer.slow_down(busy.retry_after)
 
     async def download(self, url: str, target: Sink) -> None:

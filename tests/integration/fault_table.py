@@ -171,6 +171,12 @@ FAULTS = (
     _row("429 with Retry-After as a date", _status(429, headers=AT_A_TIME), create=LATER),
     _row("500, 502, 504", *map(_status, (500, 502))),
     _row("503", _status(503), create={"": IN_DOUBT, "batch": LATER}),
+    _row(
+        "503 with Retry-After, in seconds or as a date",
+        _status(503, headers=IN_10_MINUTES),
+        _status(503, headers=AT_A_TIME),
+        create={"": IN_DOUBT, "batch": LATER},
+    ),
 )  # fmt: skip
 
 

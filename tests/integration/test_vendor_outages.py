@@ -6,7 +6,8 @@ import asyncio
 import tracemalloc
 from contextlib import nullcontext
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 
@@ -15,8 +16,10 @@ from include.dsar.errors import CredentialsRefused, ReplyLost, VendorUnavailable
 from include.dsar.ledger.database import Database
 from include.dsar.model import Action, IdentityKind, Regulation, Subject
 from include.dsar.stages import submit as submit_module
+from include.dsar.stages.collect import collect
 from include.dsar.stages.submit import submit
 from include.dsar.stages.watch import watch
+from include.dsar.storage import Storage
 from include.sandbox import Sandbox
 from tests.integration.conftest import OpenWork
 from tests.integration.fault_table import HUGE
@@ -26,9 +29,10 @@ VENDORS = ("besitos", "batch", "id5", "attentive")
 MANY = 30
 
 
-def plan_many(db: Database, account: str, count: int = MANY) -> None:
+def plan_many(db: Database, account: str, count: int = MANY, action: Action = Action.ERASURE) -> None:
     kind = IdentityKind.USER_ID if account in ("besitos", "batch") else IdentityKind.EMAIL
-    plan(db, *(request(f"r-{n}", submission(f"u{n}@example.com", account, kind)) for n in range(count)))
+    persons = [submission(f"u{n}@example.com", account, kind) for n in range(count)]
+    plan(db, *(request(f"r-{n}", one, action=action) for n, one in enumerate(persons)))
 
 
 @pytest.mark.asyncio
@@ -66,6 +70,65 @@ async def test_errors_for_minutes_and_then_recovery(
     taken = [value for entry in sandbox.book() for value in entry.values]
     assert len(taken) == len(set(taken)) == MANY
     assert all(event["reason"] for event in events(db))
+
+
+IN_AN_HOUR = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("status", "told"), [(429, "3600"), (503, IN_AN_HOUR)], ids=["429-seconds", "503-date"]
+)
+@pytest.mark.parametrize(
+    ("stage", "vendor"),
+    [*((s, v) for s in ("submit", "watch") for v in VENDORS), ("collect", "besitos"), ("collect", "batch")],
+)
+async def test_retry_after_is_a_floor_for_every_call(
+    db: Database,
+    open_work: OpenWork,
+    sandbox: Sandbox,
+    storage: Storage,
+    monkeypatch: pytest.MonkeyPatch,
+    stage: str,
+    vendor: str,
+    status: int,
+    told: str,
+) -> None:
+    """A POST, a poll and a result that meet it are the only call; what was to be done is done later."""
+    monkeypatch.setattr(submit_module, "PATIENCE", timedelta())
+    action = Action.ACCESS if stage == "collect" else Action.ERASURE
+    plan_many(db, vendor, 12, action)
+    clock = Clock()
+
+    async def run(one: str) -> None:
+        async with open_work(vendor, users_per_call=1, max_concurrency=1) as opened:
+            work, now = replace(opened, clock=clock), clock()
+            match one:
+                case "submit":
+                    await submit(work)
+                case "watch":
+                    await watch(work, since=now, until=now + timedelta(seconds=0.2))
+                case "collect":
+                    await collect(work, storage)
+
+    def calls() -> int:
+        return sum(sandbox.calls().get(vendor, {}).get(route, 0) for route in ("create", "status"))
+
+    stages = ("submit", "watch", "collect")
+    for earlier in stages[: stages.index(stage)]:
+        await run(earlier)
+        clock.advance(hours=1)
+        sandbox.advance(3600)
+    before, states_before = calls(), states(db)
+    sandbox.inject("status", vendor=vendor, status=status, headers={"Retry-After": told})
+    with nullcontext() if stage == "watch" else pytest.raises(VendorUnavailable):
+        await run(stage)
+    assert calls() == before + 1
+    assert {*states(db).values()} <= {*states_before.values(), "uncertain"}
+    clock.advance(days=1)
+    sandbox.advance(86_400)
+    await run(stage)
+    assert not {*states(db).values()} & {*states_before.values()}
 
 
 @pytest.mark.asyncio

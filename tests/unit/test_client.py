@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
@@ -173,3 +176,31 @@ async def test_errors_hold_neither_url_nor_secret() -> None:
         assert error.__suppress_context__
         assert not [word for word in ("s3cret", "jane", "127.0.0.1") if word in repr(error)]
     assert "s3cret" not in repr(request)
+
+
+@pytest.mark.parametrize("form", ["seconds", "date"])
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_retry_after_is_a_floor(method: str, status: int, form: str) -> None:
+    """Of any vendor's 429 and 503, to any call: none of the account is made before it is over."""
+    seen: list[float] = []
+    wait = 1 if method == "GET" else 3600
+
+    async def handle(request: web.Request) -> web.Response:
+        seen.append(time.time())
+        if len(seen) > 1:
+            return web.Response()
+        at = datetime.now(UTC) + timedelta(seconds=wait + 1)  # a date has whole seconds
+        told = str(wait) if form == "seconds" else format_datetime(at, usegmt=True)
+        return web.Response(status=status, headers={"Retry-After": told})
+
+    async with served(handle) as url, opened(url) as one:
+        assert (await one.send(HttpRequest(method, "/"))).status == status
+        if wait == 1:
+            await one.send(HttpRequest(method, "/"))
+            assert seen[1] - seen[0] >= 1
+        else:
+            with pytest.raises(NotTaken) as raised:
+                await one.send(HttpRequest(method, "/"))
+            assert raised.value.retry_after == pytest.approx(3600, abs=10)
+            assert len(seen) == 1
