@@ -237,6 +237,7 @@ class World:
 
     def _besitos_status(self, job: Job) -> Answer:
         request: dict[str, Any] = {"id": job.id, "status": "pending", "error_message": None}
+        request["partner_user_ids"] = job.keys
         if job.ends_at > self.clock():
             return _json(200, {"success": True, "request": request, "data": None})
         request["status"] = "completed"

@@ -30,7 +30,8 @@ from include.dsar.vendors.vendor import (
 T = TypeVar("T")
 ROUTES = {Action.ACCESS: "export", Action.ERASURE: "delete"}
 FILE = "record.json"
-NOBODYS = "a record in the reply names nobody, and could be this person's"
+NOBODYS = "a record in the reply names nobody whom we asked for, and could be this person's"
+NOT_ASKED = "the reply is about others than this person"
 NOT_CONFIRMED = Verdict(State.FAILED, "not confirmed")
 
 
@@ -72,29 +73,17 @@ class Besitos(Vendor):
         return HttpRequest("GET", path, _headers(settings))
 
     def read_status(self, action: Action, reply: HttpReply) -> JobStatus:
-        body = answered(reply).object()
-        if body.get("success") is False:
-            return _failed("success: false")
-        request = _shape(dict, body.get("request"))
-        if request.get("error_message") is not None:
-            return _failed("error_message is set")
-        status = request.get("status")
-        if not isinstance(status, str):
-            raise ProtocolError("the reply names no status")
-        if status != "completed":
-            return RUNNING  # ours: `pending` is the only other one that the pages show
-        if action is Action.ACCESS:
-            return JobStatus(ended=True, verdict=Verdict(State.READY))  # collect looks at each person
-        return _deleted(request, _shape(dict, _shape(dict, body.get("data")).get("data")))
+        return _standing(action, answered(reply).object())
 
     def read_results(self, reply: HttpReply, identifiers: Sequence[str]) -> Mapping[str, Result]:
         """Each person's record, byte for byte; who has none is absent.
 
-        Records are matched by `partner_user_id`, never by position. One that names an id which we did
-        not send is another person's, and dropped. One that names nobody could be anybody's: who has no
-        other is unreadable then, and not without data.
+        Records are matched by `partner_user_id`, never by position. One that names nobody, or an id that
+        is not in the job (`USER-1` for `user-1`), could be anybody's: who has no other is unreadable
+        then, and not without data. So is who is not in the job that the reply is about.
         """
-        if self.read_status(Action.ACCESS, reply).verdict != Verdict(State.READY):
+        body = answered(reply).object()
+        if _standing(Action.ACCESS, body).verdict != Verdict(State.READY):
             raise ProtocolError("the export has not completed")
         records: dict[str, list[bytes]] = {}
         nobodys = False
@@ -105,9 +94,32 @@ class Besitos(Vendor):
                 records.setdefault(_id(_shape(dict, record).get("partner_user_id")), []).append(content)
             except ProtocolError:
                 nobodys = True
+        listed = body["request"].get("partner_user_ids")
+        asked = {str(name) for name in listed} if isinstance(listed, list) else set()
+        strange = nobodys or not records.keys() <= asked | {*identifiers}
         found = {name: Result(FILE, _joined(records[name])) for name in identifiers if name in records}
-        unreadable = dict.fromkeys(identifiers, Result(FILE, unreadable=NOBODYS)) if nobodys else {}
+        unreadable = {
+            name: Result(FILE, unreadable=NOBODYS if strange else NOT_ASKED)
+            for name in identifiers
+            if strange or (asked and name not in asked)
+        }
         return unreadable | found
+
+
+def _standing(action: Action, body: dict[str, Any]) -> JobStatus:
+    if body.get("success") is False:
+        return _failed("success: false")
+    request = _shape(dict, body.get("request"))
+    if request.get("error_message") is not None:
+        return _failed("error_message is set")
+    status = request.get("status")
+    if not isinstance(status, str):
+        raise ProtocolError("the reply names no status")
+    if status != "completed":
+        return RUNNING  # ours: `pending` is the only other one that the pages show
+    if action is Action.ACCESS:
+        return JobStatus(ended=True, verdict=Verdict(State.READY))  # collect looks at each person
+    return _deleted(request, _shape(dict, _shape(dict, body.get("data")).get("data")))
 
 
 def _deleted(request: dict[str, Any], data: dict[str, Any]) -> JobStatus:
@@ -116,8 +128,9 @@ def _deleted(request: dict[str, Any], data: dict[str, Any]) -> JobStatus:
     if found is None and missing is None:
         raise ProtocolError("the summary of a deletion names nobody")
     found, missing = found or set(), missing or set()
-    done = _shape(dict, request.get("progress", {})).get("completed")  # "the number of user IDs deleted"
-    short = type(done) is int and done < len(found)
+    # "The number of user IDs deleted", and "of completed delete processes": either may be left out.
+    counts = (_shape(dict, request.get("progress", {})).get("completed"), summary.get("processed_count"))
+    short = any(type(done) is int and done < len(found) for done in counts)
     told = (verification.get("deletion_completed", True), summary.get("success", True))
     # Found is not yet deleted. Where the counts or flags deny it, they do not say for whom.
     confirmed = not found or (told == (True, True) and not short)

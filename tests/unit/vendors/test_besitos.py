@@ -76,8 +76,10 @@ def subject(user_id: str) -> Subject:
     return Subject(1, {IdentityKind.USER_ID: user_id}, Regulation.GDPR, "DSAR-1")
 
 
-def export(*records: bytes) -> HttpReply:
+def export(*records: bytes, asked: bytes = b'["a", "b", "7", "u1"]') -> HttpReply:
+    """The sample of an export with these records, of a job that was made of the ids `asked`."""
     head, tail = EXPORT_STATUS.split(RECORD + b",\nnull")
+    head = head.replace(b'["sampleuser1", "sampleuser2"]', asked)
     return HttpReply(200, head + b",\n".join(records) + tail)
 
 
@@ -166,6 +168,8 @@ def test_deleted() -> None:
     [
         {"deletion_completed": False},
         {"progress": {"completed": 0, "failed": 2}},
+        {"processed_count": 0},
+        {"processed_count": 0, "progress": {}},
         {"deletion_completed": "no"},
     ],
 )
@@ -271,8 +275,24 @@ def test_results_by_id() -> None:
 
 
 def test_results_of_others() -> None:
-    """A record of an id that was not asked for is another person's, and given to nobody."""
-    assert BESITOS.read_results(export(b'{"partner_user_id": "other"}'), ["u1"]) == {}
+    """A record of another person of the job is given to nobody else; who has none has no data."""
+    assert BESITOS.read_results(export(b'{"partner_user_id": "b"}', b"null"), ["u1"]) == {}
+
+
+@pytest.mark.parametrize("asked", [b'["u1", "b"]', b"null", b"[]"])
+def test_a_record_of_an_id_that_was_not_sent(asked: bytes) -> None:
+    """It could be that of anybody who has no other (`U1` for `u1`), and is given to nobody."""
+    reply = export(b'{"partner_user_id": "U1"}', b'{"partner_user_id": "b"}', asked=asked)
+    results = BESITOS.read_results(reply, ["u1", "b"])
+    assert results["u1"].unreadable and results["u1"].content is None
+    assert results["b"].content == b'{"partner_user_id": "b"}'
+
+
+def test_results_of_another_job() -> None:
+    """A reply about others does not say that there is no data about this person."""
+    results = BESITOS.read_results(export(b"null", asked=b'["other"]'), ["u1"])
+    assert results["u1"].unreadable
+    assert BESITOS.read_results(export(b"null", asked=b"null"), ["u1"]) == {}
 
 
 def test_two_records() -> None:
