@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from include.accounts import ACCOUNTS
-from include.dsar.errors import ConfigurationError
+from include.dsar.errors import ConfigurationError, VendorUnavailable
 from include.dsar.ledger.database import Database
 from include.dsar.source import Source
+from include.dsar.stages.account import AccountWork
+from include.dsar.stages.collect import collect
 from include.dsar.stages.decide import Decision, decide
 from include.dsar.stages.intake import Intake
 from include.dsar.stages.report import Report
@@ -19,6 +22,7 @@ from include.dsar.stages.watch import watch
 from include.dsar.storage import Storage
 from include.sandbox import Sandbox
 from tests.integration.conftest import OpenWork, Row, put, submissions
+from tests.integration.requests_given import Clock, put_into, rows
 
 RULES = Rules(ACCOUNTS, None, b"key")
 
@@ -91,6 +95,48 @@ async def test_one_job_is_not_taken_for_that_of_several_identifiers(
     assert decide(db, [Decision.parse(f"{taken} email")], by="run-7", now=now) == 1
     assert submissions(db) == {("r1", "id5", "email"): "submitted", ("r1", "id5", "id5_id"): "uncertain"}
     assert decide(db, [Decision.parse("r1 id5 send_again id5_id")], by="run-7", now=now) == 1
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("action", ["access", "erasure"])
+async def test_another_persons_job_is_never_taken_for_ones_own(
+    dsn: str,
+    db: Database,
+    source_table: Source,
+    open_work: OpenWork,
+    sandbox: Sandbox,
+    storage: Storage,
+    action: str,
+) -> None:
+    """Batch says whose job it is: a mistyped number ends nothing, and brings nobody another's data."""
+    put(dsn, Row("alice", action, user_id="alice", accounts=["batch"]))
+    put(dsn, Row("bob", action, user_id="bob", accounts=["batch"]))
+    Intake(db, source_table, RULES).run()
+    sandbox.inject("reset_before", vendor="batch", route="create")
+    clock = Clock()
+
+    async def look(base: AccountWork) -> None:
+        work, now = replace(base, clock=clock), clock()
+        await watch(work, since=now, until=now + timedelta(seconds=0.2))
+
+    async with open_work("batch", on_uncertain="hold", max_concurrency=1) as work:
+        await submit(replace(work, clock=clock))
+        (entry,) = sandbox.book()
+        (lost,) = {"alice", "bob"} - {*entry.values}
+        clock.advance(hours=1)
+        sandbox.advance(3600)
+        await look(work)
+        ended = "ready" if action == "access" else "completed"
+        assert submissions(db)[entry.values[0], "batch", "user_id"] == ended
+        decide(db, [Decision.parse(f"{lost} batch taken {entry.job_id}")], by="run-7", now=clock())
+        clock.advance(hours=1)
+        await look(work)
+        assert submissions(db)[lost, "batch", "user_id"] == "submitted"
+        put_into(db, [row["id"] for row in rows(db) if row["request_id"] == lost], {"state": "ready"})
+        if action == "access":  # as an earlier version would have left it
+            with pytest.raises(VendorUnavailable, match="somebody else"):
+                await collect(replace(work, clock=clock), storage)
+            assert submissions(db)[lost, "batch", "user_id"] == "ready"
 
 
 def test_a_decision_about_nothing_is_refused(db: Database) -> None:

@@ -78,16 +78,25 @@ class Batch(Vendor):
             case "pending":
                 return RUNNING
             case "done":
-                return JobStatus(ended=True, verdict=_verdict(action, body))
+                verdict, whose = _verdict(action, body), _whose(body)
+                if whose is None:
+                    return JobStatus(ended=True, verdict=verdict)
+                return JobStatus(ended=True, verdicts={whose: verdict})
         raise ProtocolError("a status that is neither pending nor done")
+
+    def identifier_of(self, identifiers: Mapping[IdentityKind, str]) -> str:
+        """The type and the value: `custom_id john.doe`."""
+        ((kind, value),) = identifiers.items()
+        return _name(ID_TYPES[kind], value)
 
     def read_results(self, reply: HttpReply, identifiers: Sequence[str]) -> Mapping[str, Result]:
         status = self.read_status(Action.ACCESS, reply)
-        if status.verdict is None:
+        if not status.ended:
             raise ProtocolError("the review is not done")
-        if status.verdict.state is not State.READY:
+        whose = identifiers[0]  # those of several requests are one person's
+        if status.verdict_of(whose).state is not State.READY:
             return {}
-        return {identifiers[0]: Result("data.zip", url=reply.object()["data_url"])}
+        return {whose: Result("data.zip", url=reply.object()["data_url"])}
 
     def probe(self, settings: AccountSettings) -> HttpRequest:
         return self.listing(settings)
@@ -121,6 +130,21 @@ def _verdict(action: Action, body: dict[str, Any]) -> Verdict:
     if not isinstance(body.get("data_url"), str) or not body["data_url"]:
         raise ProtocolError("a review is done, with neither data_url nor error")
     return Verdict(State.READY)
+
+
+def _whose(body: dict[str, Any]) -> str | None:
+    """Whom the job is about, as `identifier_of` says it; None where the reply leaves it out."""
+    user = body.get("id")
+    if user is None:
+        return None
+    if not isinstance(user, dict) or not isinstance(user.get("type"), str) or "value" not in user:
+        raise ProtocolError("an id of a user of another shape than the page shows")
+    return _name(user["type"], str(user["value"]))
+
+
+def _name(id_type: str, value: str) -> str:
+    # A UUID is the same in capitals: devices of one kind write it so, and others do not.
+    return f"{id_type} {value.lower() if id_type == ID_TYPES[IdentityKind.ADVERTISING_ID] else value}"
 
 
 def _listed(entry: Any) -> ListedJob | None:

@@ -71,7 +71,11 @@ class OnUncertain(StrEnum):
 
 @dataclass(frozen=True)
 class JobStatus:
-    """What a status reply says. `verdicts` maps an identifier to what differs from `verdict`."""
+    """What a status reply says. `verdicts` maps an identifier to what differs from `verdict`.
+
+    A reply that names its only subject says nothing of any other: it has no `verdict`, and one in
+    `verdicts`.
+    """
 
     ended: bool
     verdict: Verdict | None = None
@@ -79,10 +83,11 @@ class JobStatus:
     retry_alone: bool = False  # the batch failed, not saying for whom: worth another try in smaller ones
 
     def verdict_of(self, identifier: str) -> Verdict:
-        """The verdict on one subject, by the identifier that was sent."""
+        """The verdict on one subject, by the identifier that was sent. Raises ProtocolError where the
+        job is about somebody else (a person may have entered the wrong one)."""
         verdict = self.verdicts.get(identifier, self.verdict)
         if verdict is None:
-            raise ProtocolError("the reply says nothing about one of the subjects")
+            raise ProtocolError("the job is about somebody else")
         return verdict
 
 

@@ -24,6 +24,7 @@ from include.dsar.vendors import settings, vendor
 from include.dsar.vendors.vendor import RUNNING, HttpReply, ListedJob
 
 BATCH = vendor("batch")
+JOHN = BATCH.identifier_of({IdentityKind.USER_ID: "john.doe"})
 
 LISTING = b"""[
   {"request_id": "6c256bd1-485a-47d1-8c36-7e3d5be013aa", "request_date": "2021-01-03T16:52:16.051",
@@ -152,10 +153,51 @@ def test_status(account: AccountSettings) -> None:
 )
 def test_done(action: Action, fields: dict[str, Any], state: State) -> None:
     """Done is a success only without an error, and then an access request has something to fetch."""
-    status = BATCH.read_status(action, standing(**fields))
-    assert status.ended and status.verdict is not None
-    assert status.verdict.state is state
-    assert "john" not in str(status.verdict.reason)
+    for whose in ({}, {"id": None}):  # the reply names its user, or leaves that out
+        status = BATCH.read_status(action, standing(**fields, **whose))
+        assert status.ended
+        verdict = status.verdict_of(JOHN)
+        assert verdict.state is state
+        assert "john" not in str(verdict.reason)
+
+
+@pytest.mark.parametrize(
+    "user",
+    [
+        {"type": "custom_id", "value": "jane.doe"},
+        {"type": "custom_id", "value": "John.Doe"},
+        {"type": "install_id", "value": "john.doe"},
+        {"type": "custom_id"},
+        {"value": "john.doe"},
+        "john.doe",
+        [],
+    ],
+)
+@pytest.mark.parametrize("action", list(Action))
+def test_another_persons_job(action: Action, user: object) -> None:
+    """Whose id or type differs: neither an outcome nor a result of ours, and nobody is named."""
+    url = {"data_url": "https://data.batch.com/a.zip"} if action is Action.ACCESS else {}
+    reply = standing(id=user, request_type="review" if action is Action.ACCESS else "remove", **url)
+    with pytest.raises(ProtocolError) as caught:
+        BATCH.read_status(action, reply).verdict_of(JOHN)
+    assert "doe" not in str(caught.value).lower()
+    if action is Action.ACCESS:
+        with pytest.raises(ProtocolError):
+            BATCH.read_results(reply, [JOHN])
+
+
+@pytest.mark.parametrize(
+    ("kind", "sent", "user"),
+    [
+        (IdentityKind.USER_ID, "7", {"type": "custom_id", "value": 7}),
+        (IdentityKind.INSTALL_ID, "a-b", {"type": "install_id", "value": "a-b"}),
+        (IdentityKind.ADVERTISING_ID, "AB-12", {"type": "advertising_id", "value": "ab-12"}),
+    ],
+)
+def test_whose_job(kind: IdentityKind, sent: str, user: dict[str, object]) -> None:
+    """The same id in another spelling of its type is the same person's."""
+    status = BATCH.read_status(Action.ERASURE, standing(id=user, request_type="remove"))
+    assert status.verdict_of(BATCH.identifier_of({kind: sent})).state is State.COMPLETED
 
 
 def test_running() -> None:
@@ -206,16 +248,16 @@ def test_status_errors(status: int, body: bytes, expected: type[Exception]) -> N
 
 def test_results() -> None:
     """The result is a file to download."""
-    results = BATCH.read_results(standing(data_url="https://data.batch.com/a.zip"), ["john.doe"])
-    assert (results["john.doe"].url, results["john.doe"].content) == ("https://data.batch.com/a.zip", None)
+    results = BATCH.read_results(standing(data_url="https://data.batch.com/a.zip"), [JOHN])
+    assert (results[JOHN].url, results[JOHN].content) == ("https://data.batch.com/a.zip", None)
     assert "data.batch.com" not in repr(results)
 
 
 def test_no_results() -> None:
     """Who is not known has no result, and an unfinished review has none to read."""
-    assert BATCH.read_results(standing(error="user not found"), ["john.doe"]) == {}
+    assert BATCH.read_results(standing(error="user not found"), [JOHN]) == {}
     with pytest.raises(ProtocolError):
-        BATCH.read_results(standing(status="pending"), ["john.doe"])
+        BATCH.read_results(standing(status="pending"), [JOHN])
 
 
 def test_listing(account: AccountSettings) -> None:

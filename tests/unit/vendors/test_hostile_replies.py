@@ -59,7 +59,7 @@ DOCUMENTED = [
     Documented("batch create", b'{"token": "b1946ac9"}', BATCH.read_created, 202),
     Documented("batch refusal", b'{"code": 31, "message": "m"}', BATCH.read_created, 400),
     Documented("batch review", BATCH_REVIEW, statuses("batch", Action.ACCESS)),
-    Documented("batch results", BATCH_REVIEW, lambda reply: BATCH.read_results(reply, ["u1"])),
+    Documented("batch results", BATCH_REVIEW, lambda reply: BATCH.read_results(reply, ["custom_id u1"])),
     Documented("batch list", BATCH_LISTING, BATCH.read_listing),
     Documented("id5 create", b'{"id": "7b3f07fd-6343-4b88-bffb-051bc5652b73"}', ID5.read_created),
     Documented("id5 limit", ID5_LIMIT, ID5.read_created, 403),
