@@ -16,6 +16,7 @@
     ├── JobUnknown                the vendor knows no such job (any more)
     ├── ProtocolError             a reply of a shape or status that no page of the vendor documents
     ├── UnsafeDownload            a result that must not be fetched or opened as it stands
+    ├── RequestsRefused           refused as if for our credentials, though others were not
     ├── VendorUnavailable         an account gave no usable answer for too long; the next run goes on
     ├── PersonNeeded              a run did what it could; the rest is for a person
     ├── NotDelivered              requests that could not be closed, each named in the log
@@ -99,6 +100,11 @@ class ProtocolError(DsarError):
 
 class UnsafeDownload(DsarError):
     """A result that must not be fetched or opened: its address, size or content is refused."""
+
+
+class RequestsRefused(DsarError):
+    """Calls were refused as if for our credentials, though the vendor takes those: it is about what the
+    calls held. Nothing is lost; a retry sends it in smaller calls."""
 
 
 class VendorUnavailable(DsarError):

@@ -16,7 +16,7 @@ import pytest
 
 from include.accounts import ACCOUNTS
 from include.dsar.accounts import AccountSettings
-from include.dsar.errors import ConfigurationError, NotDelivered, VendorUnavailable
+from include.dsar.errors import ConfigurationError, NotDelivered, RequestsRefused, VendorUnavailable
 from include.dsar.ledger.database import Database
 from include.dsar.model import Action, IdentityKind, Subject
 from include.dsar.source import Source
@@ -283,7 +283,8 @@ async def test_one_refusal_for_our_credentials(run: Run, stage: str, status: int
     for name in ("submit", "watch", "collect"):
         if name == stage:
             run.sandbox.inject("status", status=status, vendor="batch", route=route)
-        with pytest.raises(ConfigurationError) if name == stage else nullcontext():
+        expected = RequestsRefused if stage == "submit" else ConfigurationError
+        with pytest.raises(expected) if name == stage else nullcontext():
             await getattr(run, name)("batch")
     run.package()
     ended = [row["status"] == "completed" for row in run.told.values()]

@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 
 from include.accounts import ACCOUNTS
 from include.dsar.accounts import Account, AccountSettings
-from include.dsar.errors import CredentialsRefused, VendorUnavailable
+from include.dsar.errors import CredentialsRefused, RequestsRefused, VendorUnavailable
 from include.dsar.ledger import planning
 from include.dsar.ledger.database import Database
 from include.dsar.stages.account import AccountWork
@@ -44,7 +44,7 @@ EXTRA: dict[str, dict[str, Any]] = {
     "attentive": {"give_up_after_days": 3},
 }
 
-ILL = (VendorUnavailable, CredentialsRefused)  # a vendor's illness, not a bug
+ILL = (VendorUnavailable, CredentialsRefused, RequestsRefused)  # a vendor's illness, not a bug
 
 Stage = Callable[[AccountWork], Awaitable[Any]]
 

@@ -195,6 +195,8 @@ class World:
             return getattr(self, f"_{vendor}_create")(account, path, body, echo)
         if vendor == "batch" and path[-1] == "requests":
             return _json(200, [self._batch_entry(job) for job in self._jobs_of(account)])
+        if path[-1] == "me":
+            return _json(200, {})
         job = self.jobs.get(path[-1])
         if job is None or job.account != account or job.forgotten:
             return _json(404, {})

@@ -23,9 +23,10 @@ from include.dsar.errors import (
 )
 from include.dsar.ledger import submitting
 from include.dsar.ledger.transitions import Move, move
-from include.dsar.model import State, Subject
-from include.dsar.stages.account import AccountWork, Progress, Recorder, Refusals
+from include.dsar.model import State
+from include.dsar.stages.account import AccountWork, Progress, Recorder
 from include.dsar.stages.calls import Call, Calls, next_utc_day
+from include.dsar.stages.refused import RefusedCalls
 from include.dsar.stages.settle import settle
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,8 @@ async def submit(work: AccountWork) -> Submitted:
 
     Ends normally where the account's quota of the day is used up: what does not fit stays planned.
     Raises CredentialsRefused or ConfigurationError, with nothing marked as tried, where a person
-    must mend the account's connection; VendorUnavailable where the vendor gives no usable answer.
+    must mend the account's connection; RequestsRefused where some calls were refused so and others
+    were not; VendorUnavailable where the vendor gives no usable answer.
     """
     with work.naming_the_connection():
         return await _Submit(work).run()
@@ -76,8 +78,7 @@ class _Submit:
         self._strikes = 0
         self._quota_used = False
         self._stopped_by: Exception | None = None
-        self._refusals = Refusals()
-        self._set_aside: list[Subject] = []  # refused: planned again once the others have been sent
+        self._refused = RefusedCalls(work)
         self._moved: Counter[State] = Counter()
         self._shared = 0
 
@@ -126,34 +127,41 @@ class _Submit:
             async with asyncio.TaskGroup() as group:
                 for _ in range(work.settings.max_concurrency):
                     group.create_task(self._send_calls())
+            await self._refused.find_out()
         finally:
             await self._recorder.close()
-            unsent = self._calls.close() + self._set_aside
-            await self._record([Move(s.submission, State.PLANNED, untried=True) for s in unsent])
-        self._stopped_by = self._stopped_by or self._refusals.first
+            unsent = [Move(s.submission, State.PLANNED, untried=True) for s in self._calls.close()]
+            await self._record([*unsent, *self._refused.moves()])
+        self._stopped_by = self._stopped_by or self._refused.error()
         self._quota_used = self._quota_used or self._calls.quota_used
 
     async def _send_calls(self) -> None:
         try:
-            while not (self._stopped_by or self._quota_used) and (call := await self._calls.next()):
+            while not self._is_over and (call := await self._calls.next()):
                 moves = await self._send(call)
                 await self._recorder.add(moves)
                 self._progress.advance(len(moves))
-        except Exception as error:  # the ledger's, or a refusal; the others end their calls
+        except Exception as error:  # the ledger's; the others end their calls
             self._stopped_by = self._stopped_by or error
+
+    @property
+    def _is_over(self) -> bool:
+        return bool(self._stopped_by or self._quota_used or self._refused.are_too_many)
 
     async def _send(self, call: Call) -> list[Move]:
         """Makes one call, and says what follows from it for each of its submissions."""
         work = self._work
+        if self._refused.puts_off(call):
+            return []
         try:
             request = work.vendor.create(work.settings, call.action, call.subjects)
         except Exception as error:  # one request that no call can be made of stops no other
             return _refused(call, Refused(f"no call can be made of it ({type(error).__name__})"))
         try:
-            job_id = work.vendor.read_created(await work.client.send(request))
+            reply = await work.client.send(request)
+            job_id = work.vendor.read_created(reply)
         except ConfigurationError as error:
-            self._set_aside += call.subjects
-            self._refusals.add(error)
+            self._refused.add(call, reply.status, error)
             return []
         except Refused as error:
             self._strikes = 0
@@ -180,7 +188,7 @@ class _Submit:
         except Exception as error:  # the vendor may have taken the call whose reply we stumble over
             return _moves(call, State.UNCERTAIN, f"its reply could not be read ({type(error).__name__})")
         self._strikes = 0
-        self._refusals.answered()
+        self._refused.answered()
         return [
             Move(
                 claim.subject.submission,
