@@ -98,6 +98,31 @@ async def test_one_job_is_not_taken_for_that_of_several_identifiers(
 
 
 @pytest.mark.asyncio
+async def test_of_two_identifiers_of_one_kind_none_is_taken(
+    dsn: str, db: Database, source_table: Source, open_work: OpenWork, sandbox: Sandbox
+) -> None:
+    """Nobody can say whose the job is: the sentence says what can be decided, and that ends both right."""
+    row = Row("r1", email=["a@example.com", "b@example.com"], id5_id="ID5*abc", accounts=["id5"])
+    put(dsn, row)
+    Intake(db, source_table, RULES).run()
+    sandbox.inject("reset_before", vendor="id5", route="create", times=3)
+    async with open_work("id5", on_uncertain="hold") as work:
+        await submit(work)
+    now = datetime.now(UTC)
+    again = "of email there are 2, and nobody can say which: decide `r1 id5 send_again email`"
+    with pytest.raises(ConfigurationError, match=f"add which: id5_id; {again}"):
+        decide(db, [Decision.parse("r1 id5 taken 4711")], by="run-7", now=now)
+    with pytest.raises(ConfigurationError, match=f"one of them; {again}"):
+        decide(db, [Decision.parse("r1 id5 taken 4711 email")], by="run-7", now=now)
+    assert {row["state"] for row in rows(db)} == {"uncertain"}
+    for decision, settled in (("r1 id5 send_again email", 2), ("r1 id5 taken 4711 id5_id", 1)):
+        assert decide(db, [Decision.parse(decision)], by="run-7", now=now) == settled
+    async with open_work("id5", on_uncertain="hold") as work:
+        assert (await submit(work)).submitted == 2
+    assert {row["state"] for row in rows(db)} == {"submitted"}
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize("action", ["access", "erasure"])
 async def test_another_persons_job_is_never_taken_for_ones_own(
     dsn: str,

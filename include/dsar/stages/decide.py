@@ -3,11 +3,13 @@
 <request_id> <account> send_again [<identity>]         the vendor did not take it
 <request_id> <account> taken <job_id> [<identity>]     the vendor took it, as this job
 
-`identity` is the kind, such as `email`, where only one of several submissions is meant.
+`identity` is the kind, such as `email`, where only one of several submissions is meant. Of two of one
+kind nobody here can say which one a job is (the ledger shows no values): those are sent again.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -47,8 +49,9 @@ class Decision:
 def decide(db: Database, decisions: Sequence[Decision], *, by: str, now: datetime) -> int:
     """Carries the decisions out, each with `by` on record. Returns how many submissions they settled.
 
-    Raises ConfigurationError where nothing is uncertain at that request and account, or where one job
-    is said to be that of several submissions; the others are carried out all the same.
+    Raises ConfigurationError, which says what to decide instead, where nothing is uncertain at that
+    request and account, or where one job is said to be that of several submissions; the others are
+    carried out all the same.
     """
     settled = 0
     vain = []
@@ -56,7 +59,7 @@ def decide(db: Database, decisions: Sequence[Decision], *, by: str, now: datetim
         held = submitting.uncertain(db, decision.request_id, decision.account, decision.identity)
         where = f"{decision.request_id} at {decision.account}"
         if decision.job_id is not None and _is_one_of_several(held):
-            vain.append(f"{where} ({len(held)} are uncertain, of {_kinds(held)}: one job is one of them)")
+            vain.append(f"{where} ({len(held)} are uncertain, of {_instead(decision, held)})")
             continue
         moves = [_move(decision, one.submission, by) for one in held]
         moved = move(db, moves, leave=State.UNCERTAIN, now=now)
@@ -73,8 +76,16 @@ def _is_one_of_several(held: Sequence[Uncertain]) -> bool:
     return len(held) > 1 and vendor(held[0].vendor).users_per_call == 1
 
 
-def _kinds(held: Sequence[Uncertain]) -> str:
-    return ", ".join(sorted({one.identity for one in held}))
+def _instead(decision: Decision, held: Sequence[Uncertain]) -> str:
+    """Of which kinds they are, and what can be decided about them."""
+    kinds = Counter(one.identity for one in held)
+    told = [f"{', '.join(sorted(kinds))}: one job is one of them"]
+    if single := sorted(kind for kind, n in kinds.items() if n == 1):
+        told.append(f"add which: {' or '.join(single)}")
+    for kind in sorted(kind for kind, n in kinds.items() if n > 1):
+        again = f"{decision.request_id} {decision.account} send_again {kind}"
+        told.append(f"of {kind} there are {kinds[kind]}, and nobody can say which: decide `{again}`")
+    return "; ".join(told)
 
 
 def _move(decision: Decision, submission: int, by: str) -> Move:
