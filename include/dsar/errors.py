@@ -87,7 +87,8 @@ class ReplyLost(OutcomeUnknown):
 
 
 class AlreadyRunning(OutcomeUnknown):
-    """The vendor is at work on this person already and names no job (Batch: 409)."""
+    """The vendor is at work on this person already, perhaps for another action, and names no job
+    (Batch: 409)."""
 
 
 class JobUnknown(DsarError):

@@ -31,6 +31,9 @@ def parse(arguments: list[str] | None = None) -> SandboxSettings:
     parser.add_argument("--seed", type=int, default=usual.seed, help="another seed deals out other times")
     parser.add_argument("--rate-limit", type=int, help="calls a second per route, then 429")
     parser.add_argument("--id5-daily-limit", type=int, default=usual.id5_daily_limit)
+    parser.add_argument(
+        "--batch-one-at-a-time", action="store_true", help="409 for a user's other requests too"
+    )
     return SandboxSettings(**vars(parser.parse_args(arguments)))
 
 

@@ -3,7 +3,8 @@
 Source: https://doc.batch.com/api/gdpr/create, https://doc.batch.com/api/gdpr/get-status,
 https://doc.batch.com/api/gdpr/get-all-requests.
 Its pages name the errors but show no body, and no field for the token: ``code``, ``message`` and ``token``
-are this sandbox's own. A ``callback_url`` is checked and never called.
+are this sandbox's own. A ``callback_url`` is checked and never called. Whether a 409 speaks of requests of
+the same type only, they leave open: a setting says so.
 """
 
 from __future__ import annotations
@@ -40,10 +41,12 @@ def create(call: Call) -> web.Response:
     _authorise(call)
     request_type, id_type, value = _parse(call)
     action = REQUEST_TYPES[request_type]
-    same = [e for e in call.book.of_subject(NAME, call.account, id_type, value) if e.action == action]
+    jobs = call.book.of_subject(NAME, call.account, id_type, value)
+    same = [e for e in jobs if e.action == action]
     if not same and is_marked(value, "busy"):
         same = [_take(call, request_type, id_type, value, "dashboard")]
-    if any(call.book.now() < entry.ends_at for entry in same):
+    in_the_way = jobs if call.settings.batch_one_at_a_time else same
+    if any(call.book.now() < entry.ends_at for entry in in_the_way):
         return json_response({"message": "This user is currently being processed"}, 409)
     entry = _take(call, request_type, id_type, value, "api")
     return json_response({"token": entry.job_id}, 202)

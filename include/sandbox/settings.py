@@ -29,3 +29,5 @@ class SandboxSettings:
     """Calls a second that each route of a vendor takes before it answers 429; none: no limit."""
     id5_daily_limit: int = 3000
     """ID5's limit per partner and UTC day."""
+    batch_one_at_a_time: bool = False
+    """Batch answers 409 while any request of the user runs, not only one of the same type."""

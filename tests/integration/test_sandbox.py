@@ -266,6 +266,17 @@ async def test_batch_is_busy_with_a_user_it_is_processing(sandbox: Sandbox) -> N
 
 
 @pytest.mark.asyncio
+async def test_batch_that_takes_one_request_of_a_user_at_a_time() -> None:
+    """Where it is set so, 409 speaks of a running request of either type."""
+    with run_in_thread(SandboxSettings(batch_one_at_a_time=True)) as sandbox:
+        assert (await batch_create(sandbox.url, batch_body("ada"))).status == 202
+        assert (await batch_create(sandbox.url, batch_body("ada", "remove"))).status == 409
+        assert (await batch_create(sandbox.url, batch_body("bob", "remove"))).status == 202
+        sandbox.advance(10)
+        assert (await batch_create(sandbox.url, batch_body("ada", "remove"))).status == 202
+
+
+@pytest.mark.asyncio
 async def test_batch_forgets_after_20_days(sandbox: Sandbox) -> None:
     """Requests that have ended disappear from both routes, those of another app were never there."""
     token = (await batch_create(sandbox.url, batch_body("ada"))).json()["token"]

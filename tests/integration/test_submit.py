@@ -18,7 +18,7 @@ from include.dsar.errors import ConfigurationError, CredentialsRefused, VendorUn
 from include.dsar.ledger import database, submitting
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.transitions import Move, move
-from include.dsar.model import Action, IdentityKind, State
+from include.dsar.model import Action, IdentityKind, Regulation, State, Subject
 from include.dsar.stages import settle
 from include.dsar.stages import submit as submit_module
 from include.dsar.stages.decide import Decision, decide
@@ -145,6 +145,34 @@ async def test_a_person_batch_works_on_already_is_found_in_the_list(
     assert {row["request_id"]: row["job_id"] for row in rows(db)} == by_value
     assert len(taken(sandbox, "batch")) == 15
     assert ("uncertain", "submitted", settle.FOUND) in reasons(db)
+
+
+async def test_a_person_on_whom_batch_does_other_work_is_sent_once_that_has_ended(
+    db: Database, run: Run, open_work: OpenWork
+) -> None:
+    """409 may speak of a job of the other action, which the list shows and which is none of ours: the
+    request is tried once more, then from hour to hour, each time on record."""
+    one_each(db, "batch", "slow-1")
+    other = Subject(0, {IdentityKind.USER_ID: "slow-1"}, Regulation.GDPR, "somebody else's")
+    with run_in_thread(SandboxSettings(batch_one_at_a_time=True, slow_seconds=7200)) as own:
+        async with open_work("batch", base_url=own.url) as work:
+            await work.client.send(work.vendor.create(work.settings, Action.ACCESS, [other]))
+        clock = Clock()
+        for _ in range(11):
+            await run("batch", clock, base_url=own.url)
+            assert states(db)["slow-1"] in ("uncertain", "planned")
+            forward(own, clock, minutes=5)
+        assert own.calls()["batch"]["create"] == 1 + 2
+        forward(own, clock, hours=2)
+        await run("batch", clock, base_url=own.url)
+        assert [entry.action for entry in own.book()] == ["access", "erasure"]
+    assert states(db) == {"slow-1": "submitted"}
+    assert reasons(db) == [
+        ("submitting", "uncertain", "HTTP 409"),
+        ("uncertain", "planned", settle.NOT_FOUND),
+        ("submitting", "planned", f"HTTP 409: {submit_module.OTHER_JOB}"),
+        ("submitting", "submitted", f"{submit_module.AFTER_DOUBT}: HTTP 409"),
+    ]
 
 
 LOST = [

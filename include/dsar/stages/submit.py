@@ -35,10 +35,12 @@ STRIKES = 50  # in a row, after which the account is left alone
 BUSY_STRIKES, LOST_STRIKES = 1, 5  # of a vendor that asks for patience; of one that gives no usable answer
 PATIENCE = timedelta(minutes=5)  # that a run waits for postponed submissions, altogether
 BACKOFF = timedelta(seconds=5)  # after a call that was not taken, where the vendor names no time
+OTHER_JOB_PAUSE = timedelta(hours=1)  # before a person is sent again on whom the vendor does other work
 BATCH_SHRINKS_BY = 10  # what a refused batch held is sent again in batches of a tenth
 
 QUOTA_USED = "the quota of the day is used up"
 PROBABLY_TAKEN = "the vendor has had this identifier today, probably by the call whose reply was lost"
+OTHER_JOB = "the vendor is at work on this person, and its list holds no job of ours: later"
 AFTER_DOUBT = "sent again, since an earlier call was in doubt"
 
 
@@ -181,7 +183,7 @@ class _Submit:
             return _moves(call, State.PLANNED, str(error), not_before=work.clock() + max(pause, BACKOFF))
         except AlreadyRunning as error:
             self._strikes = 0
-            return _moves(call, State.UNCERTAIN, str(error))
+            return _running(call, error, later=work.clock() + OTHER_JOB_PAUSE)
         except (OutcomeUnknown, ProtocolError) as error:
             self._strike(error, LOST_STRIKES)
             return _moves(call, State.UNCERTAIN, str(error))
@@ -261,24 +263,13 @@ class _Submit:
 def _moves(
     call: Call,
     to: State,
-    reason: str | None = None,
+    reason: str,
     *,
-    job_id: str | None = None,
     not_before: datetime | None = None,
     batch_limit: int | None = None,
-    untried: bool = False,
 ) -> list[Move]:
     return [
-        Move(
-            s.submission,
-            to,
-            reason,
-            job_id=job_id,
-            not_before=not_before,
-            batch_limit=batch_limit,
-            untried=untried,
-        )
-        for s in call.subjects
+        Move(s.submission, to, reason, not_before=not_before, batch_limit=batch_limit) for s in call.subjects
     ]
 
 
@@ -289,6 +280,17 @@ def _had_today(call: Call, error: IdentifierQuota, *, tomorrow: datetime) -> lis
         Move(c.subject.submission, State.UNCERTAIN, f"{error}: {PROBABLY_TAKEN}")
         if c.doubt
         else Move(c.subject.submission, State.PLANNED, str(error), not_before=tomorrow)
+        for c in call.claims
+    ]
+
+
+def _running(call: Call, error: AlreadyRunning, *, later: datetime) -> list[Move]:
+    """The job may be one that was asked for the same, which the vendor's list shows: in doubt until it was
+    asked. Where it was, and does not hold one, the same answer speaks of a job for another action."""
+    return [
+        Move(c.subject.submission, State.PLANNED, f"{error}: {OTHER_JOB}", not_before=later)
+        if c.doubt == str(error)
+        else Move(c.subject.submission, State.UNCERTAIN, str(error))
         for c in call.claims
     ]
 

@@ -34,6 +34,9 @@ ID_TYPES = {
 TOKEN_FIELDS = ("token", "id", "request_id")  # ours: the page says "a unique token", not where
 CODES = frozenset({"10", "20", "30", "31", "32", "1", "2"})
 USER_NOT_FOUND = "user not found"
+# "The user … is currently being processed": the page does not say whether by a request of the same type
+# only. Ours: it can be either, so that the list route need not hold a job that we can take for ours.
+BEING_PROCESSED = 409
 
 
 class Batch(Vendor):
@@ -58,8 +61,8 @@ class Batch(Vendor):
 
     def read_created(self, reply: HttpReply) -> str:
         _read_errors(reply)
-        if reply.status == 409:
-            raise AlreadyRunning("HTTP 409")
+        if reply.status == BEING_PROCESSED:
+            raise AlreadyRunning(f"HTTP {BEING_PROCESSED}")
         body = created(reply, CODES)
         # `id` is elsewhere the object that names the user: only a plain value can be the token.
         tokens = (body[field] for field in TOKEN_FIELDS if isinstance(body.get(field), str | int))
