@@ -10,19 +10,20 @@ import asyncio
 import heapq
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from include.dsar.accounts import WHOLE, AccountSettings, Shard
 from include.dsar.errors import ConfigurationError, DsarError, JobUnknown, ProtocolError, VendorBusy
 from include.dsar.ledger import awaiting
-from include.dsar.ledger.awaiting import JobRow, OpenJob
+from include.dsar.ledger.awaiting import JobRow, Member, OpenJob
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.transitions import Move, move
 from include.dsar.model import State, Verdict
 from include.dsar.polling import PollSchedule
 from include.dsar.stages.account import AccountWork, Progress, Recorder, Refusals
+from include.dsar.stages.lookups import Lookups
 from include.dsar.vendors.vendor import HttpReply, JobStatus
 
 log = logging.getLogger(__name__)
@@ -84,6 +85,7 @@ class _Watch:
         self._due: list[tuple[float, JobRow]] = []  # a heap
         self._later: list[tuple[float, JobRow]] = []
         self._recorder = Recorder(self._record)
+        self._members = Lookups(self._look_up)
         self._refusals = Refusals()
         self._moved: Counter[State] = Counter()
         self._polls = self._failed_polls = 0
@@ -173,17 +175,17 @@ class _Watch:
     async def _outcomes(self, job: OpenJob, status: JobStatus) -> list[Move] | None:
         if not status.verdicts and status.verdict:
             return self._shrink(job, status, _all(job, status.verdict))
-        work = self._work
-        members = await work.ledger(
-            awaiting.members, work.db, work.account, [job.job_id], state=State.SUBMITTED
-        )
+        identifier_of = self._work.vendor.identifier_of
+        members = await self._members.get(job.job_id)
         try:
-            verdicts = [
-                (m, status.verdict_of(work.vendor.identifier_of(m.identifiers))) for m in members[job.job_id]
-            ]
+            verdicts = [(m, status.verdict_of(identifier_of(m.identifiers))) for m in members]
         except ProtocolError as error:
             return self._unread(job, error)
         return self._shrink(job, status, [_move(m.submission, job, v) for m, v in verdicts])
+
+    async def _look_up(self, job_ids: Sequence[str]) -> Mapping[str, list[Member]]:
+        work = self._work
+        return await work.ledger(awaiting.members, work.db, work.account, job_ids, state=State.SUBMITTED)
 
     def _shrink(self, job: OpenJob, status: JobStatus, moves: list[Move]) -> list[Move]:
         """One bad id may fail a whole batch: those that failed are sent once more, in smaller ones."""
