@@ -5,6 +5,7 @@
     ├── ConfigurationError        a connection, account or setting to mend; a retry does not help
     │   └── CredentialsRefused    the vendor refused our secret, or our right to the route
     ├── ConnectionMissing         Airflow gives us no such connection; a retry may help
+    ├── SettingDiffers            a variable is not what the ledger remembers; a retry may help
     ├── NotTaken                  the vendor surely took nothing: safe to send again
     │   ├── VendorBusy            429, or the vendor's own maintenance answer
     │   ├── IdentifierQuota       this identifier has used its share of the day
@@ -52,6 +53,13 @@ class CredentialsRefused(ConfigurationError):
 
 class ConnectionMissing(DsarError):
     """Airflow gives us no such connection. It says the same where a secrets backend does not answer."""
+
+
+class SettingDiffers(DsarError):
+    """A variable is lost or changed on which what was done before depends: nothing was done with another.
+
+    Airflow says the same where a secrets backend does not answer.
+    """
 
 
 class NotTaken(DsarError):

@@ -83,6 +83,7 @@ def test_only_what_may_mend_itself_is_retried(daily: DAG) -> None:
         errors.VendorUnavailable,
         errors.NotDelivered,
         errors.ConnectionMissing,
+        errors.SettingDiffers,
         OSError,
     )
     for task in daily.tasks:

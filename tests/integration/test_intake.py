@@ -18,7 +18,7 @@ from psycopg.types.json import Jsonb
 from sqlalchemy import create_engine, event
 
 from include.dsar import source as source_module
-from include.dsar.errors import ConfigurationError, SourceUnavailable
+from include.dsar.errors import ConfigurationError, SettingDiffers, SourceUnavailable
 from include.dsar.ledger import closing, planning
 from include.dsar.ledger.closing import Closed
 from include.dsar.ledger.database import Database
@@ -223,11 +223,14 @@ def test_only_the_requests_asked_for_are_taken_in(dsn: str, db: Database, source
     assert (dry.rows, dry.would_send) == (1, {"batch": {"erasure": 1}})
 
 
+LEDGER = ("dsar.request", "dsar.submission", "dsar.event", "dsar.deployment", "dsar.report")
+
+
 def dump(dsn: str) -> list[Any]:
     with psycopg.connect(dsn) as db:
         return [
             db.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall()
-            for table in ("dsar.request", "dsar.submission", "dsar.event", "public.dsar_requests")
+            for table in (*LEDGER, "public.dsar_requests")
         ]
 
 
@@ -320,6 +323,35 @@ def test_repeated_ids_are_taken_once_within_and_across_chunks(
     taken = take_in(db, source_table)
     assert (taken.rows, taken.new, taken.repeated) == (61, 2, 59)
     assert 1 <= caplog.text.count("more than once") <= 20
+
+
+@pytest.mark.parametrize("retry_failed", [True, False])
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_another_hash_key_is_refused_before_anything_is_planned(
+    dsn: str, db: Database, source_table: Source, retry_failed: bool, dry_run: bool
+) -> None:
+    """No request would be known again; the right key goes on where it was. The ledger has no key."""
+    put(dsn, Row("r-1", user_id="a"))
+    take_in(db, source_table)
+    put(dsn, Row("r-2", user_id="b"))
+    before = dump(dsn)
+    other = type(RULES)(RULES.accounts, None, b"another")
+    with pytest.raises(SettingDiffers, match="dsar_hash_key"):
+        Intake(db, source_table, other, retry_failed=retry_failed, dry_run=dry_run).run()
+    assert dump(dsn) == before
+    assert take_in(db, source_table).new == 1
+    (settled,) = db.execute("SELECT name, value FROM dsar.deployment").fetchall()
+    assert settled["name"] == "hash_key"
+    assert RULES.hash_key.decode() not in settled["value"]
+    assert RULES.hash_key.hex() not in settled["value"]
+
+
+def test_a_dry_run_settles_no_hash_key(dsn: str, db: Database, source_table: Source) -> None:
+    """A key that was only tried is not the ledger's."""
+    put(dsn, Row("r-1", user_id="a"))
+    take_in(db, source_table, dry_run=True)
+    other = type(RULES)(RULES.accounts, None, b"another")
+    assert Intake(db, source_table, other).run().new == 1
 
 
 def test_a_row_whose_status_the_source_refuses_stops_no_other(

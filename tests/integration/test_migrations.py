@@ -32,8 +32,8 @@ def before(server: Home) -> Iterator[str]:
 def closed(url: str, request_id: str, action: str, day: int, package: str) -> None:
     with psycopg.connect(url) as db:
         db.execute(
-            "INSERT INTO dsar.request (request_id, action, regulation, received_at, due_at, fingerprint, status,"
-            " planned_at, closed_at, export_uri)"
+            "INSERT INTO dsar.request (request_id, action, regulation, received_at, due_at, fingerprint,"
+            " status, planned_at, closed_at, export_uri)"
             " VALUES (%s, %s, 'GDPR', now(), now(), '', 'completed', now(), make_date(2026, 11, %s), %s)",
             [request_id, action, day, f"file:///requests/{request_id}/{package}"],
         )

@@ -188,6 +188,25 @@ def test_a_connection_that_is_not_there_is_tried_again_and_named(
     assert "connection besitos_default does not exist, or cannot be read: create it in Admin" in ran.log
 
 
+def test_a_hash_key_that_was_not_there_before_is_refused_and_named(
+    dsn: str, db: Database, deployment: Path, run_daily: RunDaily, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor one that is gone, which may be over in a minute: so it is tried again."""
+    monkeypatch.setenv("AIRFLOW_VAR_DSAR_HASH_KEY", "the-key-marker")
+    put(dsn, PEOPLE[0])
+    run_daily(only="intake")
+    before = submissions(db)
+    put(dsn, PEOPLE[1])
+    monkeypatch.delenv("AIRFLOW_VAR_DSAR_HASH_KEY")
+    ran = run_daily(only="intake", retries=1)
+    assert (ran.states["intake"], ran.tries["intake"]) == ("failed", 2)
+    assert "Variable dsar_hash_key is not what this ledger's hashes were made with" in ran.log
+    assert submissions(db) == before
+    monkeypatch.setenv("AIRFLOW_VAR_DSAR_HASH_KEY", "the-key-marker")
+    assert run_daily(only="intake").states["intake"] == "success"
+    assert len(submissions(db)) > len(before)
+
+
 def test_a_host_that_does_not_answer_is_tried_again_and_named(
     dsn: str,
     deployment: Path,

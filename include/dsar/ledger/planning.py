@@ -73,6 +73,7 @@ def plan(db: Database, requests: Sequence[PlannedRequest], *, now: datetime, ret
         db.execute(_ADD_SUBMISSIONS, {"now": now})
         db.execute("UPDATE dsar.request SET source_told = false WHERE request_id = ANY(%s)", [same])
         reopened = _reopen(db, same, now) if retry_failed and same else 0
+        db.execute("DROP TABLE incoming, incoming_submission")
         return Planned(new, len(same) - reopened, reopened, tuple(changed))
 
 
@@ -82,12 +83,10 @@ def retry_open(db: Database, *, now: datetime, requests: Sequence[str] | None) -
     return len(_replan(db, [row["id"] for row in rows], now))
 
 
-def planned(
-    db: Database, *, at: datetime | None = None, requests: Sequence[str] | None = None
-) -> dict[str, dict[str, int]]:
-    """How many submissions wait to be sent, by account and action; or only those planned `at` a time."""
+def planned(db: Database, *, requests: Sequence[str] | None = None) -> dict[str, dict[str, int]]:
+    """How many submissions wait to be sent, by account and action."""
     counts: dict[str, dict[str, int]] = {}
-    for row in db.execute(_PLANNED, {"at": at, "requests": requests}).fetchall():
+    for row in db.execute(_PLANNED, {"requests": requests}).fetchall():
         counts.setdefault(row["account"], {})[row["action"]] = row["n"]
     return counts
 
@@ -155,11 +154,11 @@ _STAGING = """
 CREATE TEMP TABLE incoming (
     request_id text PRIMARY KEY, action text, regulation text, received_at timestamptz, due_at timestamptz,
     fingerprint text
-) ON COMMIT DROP;
+);
 CREATE TEMP TABLE incoming_submission (
     request_id text, account text, vendor text, state text, reason text, identity text, identity_hash text,
     identifiers jsonb
-) ON COMMIT DROP;
+);
 """
 
 _KNOWN = """
@@ -190,8 +189,7 @@ SELECT r.id, s.account, s.vendor, s.identity, s.identity_hash, s.identifiers, s.
 _PLANNED = """
 SELECT s.account, r.action, count(*) AS n
   FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
- WHERE s.state = 'planned' AND (%(at)s::timestamptz IS NULL OR s.changed_at = %(at)s)
-   AND r.status = 'in_progress'
+ WHERE s.state = 'planned' AND r.status = 'in_progress'
    AND (%(requests)s::text[] IS NULL OR r.request_id = ANY(%(requests)s))
  GROUP BY s.account, r.action
 """

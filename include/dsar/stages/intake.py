@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID
 
 from include.dsar.errors import ConfigurationError, InvalidRow
-from include.dsar.ledger import planning
+from include.dsar.ledger import deployment, planning
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.planning import PlannedRequest
 from include.dsar.model import Status
@@ -52,32 +53,35 @@ class Intake:
     def run(self) -> TakenIn:
         """Takes in all pending rows. A bad row is marked invalid and stops nobody else.
 
-        Raises ConfigurationError where the source refuses to be told of some, all others told.
+        Raises SettingDiffers, with nothing planned, where the hash key is not the ledger's;
+        ConfigurationError where the source refuses to be told of some, all others told.
         """
         self._seen: set[str] = set()
         self._bad: list[Row] = []
         self._result = result = TakenIn()
-        only = list(self.requests) or None
-        if self.dry_run:
-            self._count(planning.planned(self.db, requests=only))
+        with self.db.transaction(force_rollback=True) if self.dry_run else nullcontext():
+            deployment.insist_on_hash_key(self.db, self.rules.hash_key)
+            self._take_in_all()
+        if not self.dry_run:
+            self._tell()
+        return result
+
+    def _take_in_all(self) -> None:
+        result = self._result
         for rows in self.source.pending(retry_failed=self.retry_failed):
             self._take_in(rows)
             log.info(
                 "read %s rows so far: %s new, %s invalid", *map(_n, (result.rows, result.new, result.invalid))
             )
+        only = list(self.requests) or None
         if self.retry_failed:
-            self._retry_open(only)
-        if not self.dry_run:
-            self._tell()
-        return result
+            result.retried = planning.retry_open(self.db, now=self.clock(), requests=only)
+        if self.dry_run:
+            result.would_send = planning.planned(self.db, requests=only)
 
     def _take_in(self, rows: Sequence[Row]) -> None:
         good = self._read(rows)
-        now = self.clock()
-        with self.db.transaction(force_rollback=self.dry_run):
-            planned = planning.plan(self.db, good, now=now, retry_failed=self.retry_failed)
-            if self.dry_run:
-                self._count(planning.planned(self.db, at=now))
+        planned = planning.plan(self.db, good, now=self.clock(), retry_failed=self.retry_failed)
         self._result.new += planned.new
         self._result.known += planned.known
         self._result.reopened += planned.reopened
@@ -88,13 +92,6 @@ class Intake:
                 "with a request_id of its own",
                 changed,
             )
-
-    def _retry_open(self, only: Sequence[str] | None) -> None:
-        now = self.clock()
-        with self.db.transaction(force_rollback=self.dry_run):
-            self._result.retried = planning.retry_open(self.db, now=now, requests=only)
-            if self.dry_run:
-                self._count(planning.planned(self.db, at=now))
 
     def _tell(self) -> None:
         """Only now, since some databases let nobody write what another still reads."""
@@ -143,12 +140,6 @@ class Intake:
         told = dict.fromkeys(("due_at", "closed_at", "export_uri"))
         status = {"status": Status.INVALID.value, "status_reason": reason}
         self._bad.append({"request_id": row["request_id"], **status, **told})
-
-    def _count(self, planned: dict[str, dict[str, int]]) -> None:
-        for account, actions in planned.items():
-            of_account = self._result.would_send.setdefault(account, {})
-            for action, n in actions.items():
-                of_account[action] = of_account.get(action, 0) + n
 
 
 def _name(row: Row) -> str:
