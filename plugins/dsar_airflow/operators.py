@@ -180,8 +180,13 @@ def _bad_rows(context: Context) -> Sequence[str]:
         )
     if changed := counts.get("changed"):
         found.append(
-            f"{_rows(changed)} different from when the request was accepted: intake's log has the ids. "
-            "What is new needs a row with a request_id of its own."
+            f"{_rows(changed)} different from when the request was accepted, or bad by now: intake's log has "
+            "the ids, and such a row is left as it is. What is new needs a row with a request_id of its own."
+        )
+    if repeated := counts.get("repeated"):
+        found.append(
+            f"{_rows(repeated)} there more than once, each time the same: intake's log has the ids. "
+            "Each request was taken in once; a request_id must be unique, so give the source a key."
         )
     return found
 

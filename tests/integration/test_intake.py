@@ -19,7 +19,7 @@ from sqlalchemy import create_engine, event
 
 from include.dsar import source as source_module
 from include.dsar.errors import ConfigurationError, SettingDiffers, SourceUnavailable
-from include.dsar.ledger import closing, planning
+from include.dsar.ledger import closing, planning, withdrawing
 from include.dsar.ledger.closing import Closed
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.planning import PlannedRequest
@@ -308,21 +308,160 @@ def test_an_account_added_since_does_not_keep_a_failed_request_from_being_tried_
     assert (again.reopened, again.changed) == (1, 0)
 
 
+@pytest.fixture
+def keyless(dsn: str) -> None:
+    """A source that lets a request_id stand there more than once."""
+    with psycopg.connect(dsn) as other:
+        other.execute("ALTER TABLE public.dsar_requests DROP CONSTRAINT dsar_requests_pkey")
+
+
 def test_repeated_ids_are_taken_once_within_and_across_chunks(
     dsn: str,
     db: Database,
     source_table: Source,
+    keyless: None,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The first row counts; the log names the others, and is not flooded."""
+    """The same row many times over does no harm; the log names it, and is not flooded."""
     monkeypatch.setattr(source_module, "CHUNK_ROWS", 7)
-    with psycopg.connect(dsn) as other:
-        other.execute("ALTER TABLE public.dsar_requests DROP CONSTRAINT dsar_requests_pkey")
-    put(dsn, *(Row("same", user_id=f"u{n}") for n in range(60)), Row("other", user_id="u"))
+    put(dsn, *(Row("same", user_id="u") for n in range(60)), Row("other", user_id="u"))
     taken = take_in(db, source_table)
-    assert (taken.rows, taken.new, taken.repeated) == (61, 2, 59)
+    assert (taken.rows, taken.new, taken.repeated, taken.invalid) == (61, 2, 59, 0)
     assert 1 <= caplog.text.count("more than once") <= 20
+
+
+ALICE, BOB = Row("r-1", "access", user_id="alice"), Row("r-1", "access", user_id="bob")
+NONSENSE = Row("r-1", "nonsense", user_id=MARKER)
+OTHERS = [Row("r-2", "access", user_id="u2"), Row("r-3", "access", user_id="u3")]
+
+
+@pytest.mark.parametrize("chunk", [10_000, 2], ids=["one chunk", "several"])
+@pytest.mark.parametrize(
+    "of_one_id",
+    [[ALICE, BOB], [ALICE, NONSENSE], [NONSENSE, ALICE], [ALICE, BOB, ALICE]],
+    ids=["two persons", "then a bad one", "first a bad one", "three"],
+)
+def test_rows_that_contradict_each_other_are_all_refused(
+    dsn: str,
+    db: Database,
+    source_table: Source,
+    keyless: None,
+    monkeypatch: pytest.MonkeyPatch,
+    chunk: int,
+    of_one_id: list[Row],
+) -> None:
+    """Else one person would be shown what is another's. A dry run says the same, and changes nothing."""
+    monkeypatch.setattr(source_module, "CHUNK_ROWS", chunk)
+    put(dsn, of_one_id[0], *OTHERS, *of_one_id[1:])
+    before = dump(dsn)
+    dry = take_in(db, source_table, dry_run=True)
+    assert dump(dsn) == before
+    taken = take_in(db, source_table)
+    assert (taken.rows, taken.new, taken.invalid) == (2 + len(of_one_id), 2, len(of_one_id))
+    assert set(requests(db)) == {"r-2", "r-3"}
+    assert dry.would_send == planning.planned(db) == {"besitos": {"access": 2}, "batch": {"access": 2}}
+    assert (dry.rows, dry.new, dry.invalid, dry.changed) == (taken.rows, taken.new, taken.invalid, 0)
+    with psycopg.connect(dsn) as other:
+        told = other.execute(
+            "SELECT status, status_reason FROM public.dsar_requests WHERE request_id = 'r-1'"
+        ).fetchall()
+    assert set(told) == {
+        ("invalid", "the request_id stands in the source more than once, with different content")
+    }
+
+
+@pytest.mark.parametrize("chunk", [10_000, 2], ids=["one chunk", "several"])
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_request_that_is_under_way_stays_whatever_contradicts_it(
+    dsn: str,
+    db: Database,
+    source_table: Source,
+    keyless: None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    chunk: int,
+    dry_run: bool,
+) -> None:
+    """What was sent cannot be taken back: the other row is counted, named, and left as it is."""
+    monkeypatch.setattr(source_module, "CHUNK_ROWS", chunk)
+    put(dsn, ALICE)
+    take_in(db, source_table)
+    first, *_ = rows(db)
+    put_into(db, [first["id"]], {"state": "submitted", "attempts": 1, "attempted_at": NOW, "job_id": "j"})
+    before = rows(db)
+    with psycopg.connect(dsn) as other:
+        other.execute("UPDATE public.dsar_requests SET status = 'pending'")
+    put(dsn, *OTHERS, BOB)
+    taken = take_in(db, source_table, dry_run=dry_run)
+    assert (taken.known, taken.new, taken.changed, taken.invalid) == (1, 2, 1, 0)
+    assert [row for row in rows(db) if row["request_id"] == "r-1"] == before
+    assert "request r-1 is known, but not by this row" in caplog.text
+
+
+def test_what_an_intake_that_broke_off_had_planned_is_taken_back(
+    dsn: str, db: Database, source_table: Source, keyless: None
+) -> None:
+    """It had read one of two contradictory rows: nothing of it was sent, so neither is."""
+    put(dsn, ALICE)
+    take_in(db, source_table)
+    with psycopg.connect(dsn) as other:
+        other.execute("UPDATE public.dsar_requests SET status = 'pending'")
+    put(dsn, BOB)
+    taken = take_in(db, source_table)
+    assert (taken.rows, taken.new, taken.known, taken.invalid) == (2, 0, 0, 2)
+    assert (requests(db), rows(db)) == ({}, [])
+
+
+@pytest.mark.parametrize(
+    "touched",
+    [
+        {"state": "uncertain", "attempts": 1},
+        {"attempts": 1},
+        {"attempted_at": NOW},  # claimed, and surely not taken
+        {"state": "submitted", "job_id": "of another request"},
+    ],
+    ids=repr,
+)
+def test_only_what_was_never_claimed_is_taken_back(
+    dsn: str, db: Database, source_table: Source, touched: dict[str, Any]
+) -> None:
+    """One submission of several that a worker has had in its hands keeps the whole request."""
+    put(dsn, Row("r-1", user_id=["a", "b"]), Row("r-2", user_id="c"))
+    take_in(db, source_table)
+    put_into(db, [rows(db)[1]["id"]], touched)
+    assert set(withdrawing.take_back(db, ["r-1", "r-2", "nobody"])) == {"r-2"}
+    assert set(requests(db)) == {"r-1"}
+    assert {row["request_id"] for row in rows(db)} == {"r-1"}
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+@pytest.mark.parametrize(
+    "purged",
+    ["UPDATE public.dsar_requests SET user_id = NULL", "UPDATE public.dsar_requests SET accounts = '{gone}'"],
+    ids=["identifiers", "account"],
+)
+def test_a_row_that_has_become_bad_keeps_what_became_of_its_request(
+    dsn: str,
+    db: Database,
+    source_table: Source,
+    caplog: pytest.LogCaptureFixture,
+    purged: str,
+    dry_run: bool,
+) -> None:
+    """A company erases a person's identifiers once they are erased everywhere: the record of it stays."""
+    put(dsn, Row("r-1", user_id="a", accounts=["batch"]))
+    take_in(db, source_table)
+    finished(db, "r-1", closed=True, state="failed")
+    write_back(db, source_table)
+    with psycopg.connect(dsn) as other:
+        other.execute(purged)
+    before = source_rows(dsn)
+    assert (before["r-1"]["status"], before["r-1"]["export_uri"]) == ("failed", "file:///x")
+    taken = take_in(db, source_table, retry_failed=True, dry_run=dry_run)
+    assert (taken.changed, taken.invalid, taken.reopened) == (1, 0, 0)
+    assert source_rows(dsn) == before
+    assert "request r-1 is known, but not by this row (" in caplog.text
 
 
 @pytest.mark.parametrize("retry_failed", [True, False])

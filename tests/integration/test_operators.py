@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from include.accounts import ACCOUNTS
+from include.dsar.ledger import database
 from include.dsar.ledger.database import Database
 from include.sandbox import Sandbox
 from include.stack.home import free_port
@@ -270,6 +271,19 @@ def test_a_person_is_told_what_to_do(dsn: str, deployment: Path, run_daily: RunD
     assert "besitos refused the identifiers of 1 request (e-1)" in ran.log
     assert "batch failed 1 request (e-2)" in ran.log
     assert "1 row of the source is invalid" in ran.log
+
+
+def test_a_person_is_told_of_rows_that_share_a_request_id(
+    dsn: str, deployment: Path, run_daily: RunDaily
+) -> None:
+    """Of the same row twice, which does no harm, and of two that contradict each other, which are refused."""
+    with database.connect(dsn) as source:
+        source.execute("ALTER TABLE public.dsar_requests DROP CONSTRAINT dsar_requests_pkey")
+    put(dsn, PEOPLE[0], PEOPLE[0], PEOPLE[1], Row("e-1", "erasure", user_id="somebody else"))
+    ran = run_daily(only="intake|report")
+    assert "1 row of the source is there more than once, each time the same" in ran.log
+    assert "2 rows of the source are invalid" in ran.log
+    assert "somebody else" not in ran.log
 
 
 def test_every_account_has_its_tasks() -> None:
