@@ -18,7 +18,7 @@ from airflow.sdk.log import amask_secret, mask_secret
 from include.accounts import ACCOUNTS
 from include.dsar.accounts import WHOLE, Account, AccountSettings, Shard
 from include.dsar.errors import ConfigurationError, ConnectionMissing, VendorUnavailable
-from include.dsar.ledger import database, planning
+from include.dsar.ledger import database, deployment, planning
 from include.dsar.ledger.database import Database
 from include.dsar.source import Source
 from include.dsar.stages.account import AccountWork
@@ -33,6 +33,7 @@ LEDGER = "dsar_db"
 SOURCE = "dsar_source"  # where it is absent, the source is in the ledger's database
 STORAGE = "dsar_storage_uri"
 RECIPIENT = "dsar_age_recipient"  # where it is absent, packages are not sealed
+UNSEALED = "none"  # in its place: a deployment that sealed its packages does so no longer
 HASH_KEY = "dsar_hash_key"  # where it is absent, the ledger's own key is used
 
 MISSING = (AirflowNotFoundException, AirflowRuntimeError)
@@ -196,18 +197,23 @@ def storage() -> Storage:
         ) from None
 
 
-def seal() -> Seal | None:
-    """Whom packages are sealed for; None: they are not. Raises ConfigurationError."""
+def seal(db: Database) -> Seal | None:
+    """Whom packages are sealed for; None: they are not. The ledger remembers which.
+
+    Raises ConfigurationError; SettingDiffers where the variable is gone that packages were sealed by.
+    """
     from include.dsar.delivery.seal import Seal
 
     given = Variable.get(RECIPIENT, default=None)
     try:
-        return None if given is None else Seal(given)
+        found = None if given is None or given.strip().lower() == UNSEALED else Seal(given)
     except ValueError:
         raise ConfigurationError(
             f"Variable {RECIPIENT} (or AIRFLOW_VAR_{RECIPIENT.upper()}) is no public key: set it to one that "
-            "begins with age1 (age-keygen prints it) or ssh-ed25519, or remove it so that nothing is sealed"
+            f"begins with age1 (age-keygen prints it) or ssh-ed25519, or to {UNSEALED} to seal nothing"
         ) from None
+    deployment.settle_sealing(db, sealing=None if given is None else found is not None)
+    return found
 
 
 def hash_key(db: Database) -> bytes:

@@ -121,7 +121,7 @@ class PackageOperator(BaseOperator):
         with ledger() as db, source() as table:
             place = storage()
             self.log.info("package: closing what has ended, into %s", place.uri("requests"))
-            counts = asdict(Package(db, table, place, only(db, params.request_ids), seal()).run())
+            counts = asdict(Package(db, table, place, only(db, params.request_ids), seal(db)).run())
         for asset in self.outlets:
             context["outlet_events"][asset].extra = {"uri": place.uri("requests"), **counts}
         return counts

@@ -16,10 +16,11 @@ import psycopg
 import pyrage
 import pytest
 
+from dsar_airflow import connections
 from include.accounts import ACCOUNTS
 from include.dsar.delivery.package import write_package
 from include.dsar.delivery.seal import Seal
-from include.dsar.errors import NotDelivered
+from include.dsar.errors import ConfigurationError, NotDelivered, SettingDiffers
 from include.dsar.ledger import closing
 from include.dsar.ledger.database import Database
 from include.dsar.source import Source
@@ -38,6 +39,7 @@ RULES = Rules(ACCOUNTS, None, b"key")
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 KEY = pyrage.x25519.Identity.generate()
 SEAL = Seal(str(KEY.to_public()))
+SSH = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsKLqeplhpW+uObz5dvMgjz1OxfM/XXUB+VHtZ6isGN"
 REFUSED_AT_BATCH = json.dumps({"status": "done", "request_type": "review", "error": "no"})
 SEALED, PLAIN = "requests/a-1/package.zip.age", "requests/a-1/package.zip"
 RECEIPT = "requests/a-1/receipt.json"
@@ -352,3 +354,55 @@ async def test_the_variable_says_whom_packages_are_sealed_for(
     assert run_daily(only="package").states["package"] == "success"
     assert data_of(sealed_members(deployment)) == {"besitos", "batch"}
     assert not (deployment / PLAIN).exists()
+
+
+@pytest.mark.asyncio
+async def test_a_deployment_that_seals_writes_no_plain_package_when_its_variable_is_gone(
+    dsn: str,
+    db: Database,
+    deployment: Path,
+    bring_to_package: BringToPackage,
+    run_daily: Callable[..., Ran],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Airflow says the same of a secrets backend that does not answer, which may be over in a minute. Only
+    a person who sets it to none ends the sealing."""
+    monkeypatch.setenv("AIRFLOW_VAR_DSAR_AGE_RECIPIENT", str(KEY.to_public()))
+    assert run_daily(only="package").states["package"] == "success"
+    await bring_to_package()
+    before = stored(deployment)
+    monkeypatch.delenv("AIRFLOW_VAR_DSAR_AGE_RECIPIENT")
+    ran = run_daily(only="package", retries=1)
+    assert (ran.states["package"], ran.tries["package"]) == ("failed", 2)
+    assert "this deployment seals its packages" in ran.log
+    assert stored(deployment) == before
+    assert source_rows(dsn)["a-1"]["status"] == "in_progress"
+    monkeypatch.setenv("AIRFLOW_VAR_DSAR_AGE_RECIPIENT", "none")
+    assert run_daily(only="package").states["package"] == "success"
+    assert stored(deployment) == {PLAIN, RECEIPT}
+    monkeypatch.delenv("AIRFLOW_VAR_DSAR_AGE_RECIPIENT")
+    assert run_daily(only="package").states["package"] == "success"
+
+
+def test_another_recipient_may_take_the_place_of_the_first(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keys are changed for good reasons; and sealing may begin again after it was ended."""
+    for given in (str(KEY.to_public()), str(pyrage.x25519.Identity.generate().to_public()), " None ", SSH):
+        monkeypatch.setenv("AIRFLOW_VAR_DSAR_AGE_RECIPIENT", given)
+        assert (connections.seal(db) is None) == (given == " None ")
+    monkeypatch.delenv("AIRFLOW_VAR_DSAR_AGE_RECIPIENT")
+    with pytest.raises(SettingDiffers):
+        connections.seal(db)
+    with pytest.raises(ConfigurationError):
+        monkeypatch.setenv("AIRFLOW_VAR_DSAR_AGE_RECIPIENT", "")
+        connections.seal(db)
+
+
+def test_a_deployment_that_never_sealed_needs_no_variable(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And remembers nothing of it."""
+    monkeypatch.delenv("AIRFLOW_VAR_DSAR_AGE_RECIPIENT", raising=False)
+    assert connections.seal(db) is None
+    assert db.execute("SELECT * FROM dsar.deployment").fetchall() == []

@@ -1,7 +1,7 @@
 """What this deployment has settled, so that a setting that is lost or changed later is noticed.
 
 Airflow says the same of a variable that is not there and of a secrets backend that does not answer for a
-moment: without a memory, hashes would then be made with another key.
+moment: without a memory, packages would then be written in plain, and hashes made with another key.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from include.dsar.errors import SettingDiffers
 from include.dsar.ledger.database import Database
 
 HASH_KEY = "hash_key"  # its check value, never the key
+SEALING = "sealing"
+ON, OFF = "on", "off"
 CONSTANT = b"the hash key of this ledger"
 
 
@@ -28,6 +30,21 @@ def insist_on_hash_key(db: Database, key: bytes) -> None:
         )
 
 
+def settle_sealing(db: Database, *, sealing: bool | None) -> None:
+    """Remembers whether packages are sealed. None: Airflow gives no setting, which leaves it as it was.
+
+    Raises SettingDiffers for None where they are sealed.
+    """
+    if sealing is not None:
+        db.execute(_REMEMBER, {"name": SEALING, "value": ON if sealing else OFF})
+    elif _settled(db, SEALING) == ON:
+        raise SettingDiffers(
+            "this deployment seals its packages, and Airflow gives no Variable dsar_age_recipient: it was "
+            "removed, or cannot be read for the moment. Nothing was written. Set it to a public key again "
+            "(or to none, which ends the sealing), then clear this task."
+        )
+
+
 def _settled(db: Database, name: str) -> str | None:
     row = db.execute("SELECT value FROM dsar.deployment WHERE name = %s", [name]).fetchone()
     return row["value"] if row else None
@@ -35,4 +52,9 @@ def _settled(db: Database, name: str) -> str | None:
 
 _REMEMBER_FIRST = """
 INSERT INTO dsar.deployment (name, value) VALUES (%(name)s, %(value)s) ON CONFLICT (name) DO NOTHING
+"""
+
+_REMEMBER = """
+INSERT INTO dsar.deployment (name, value) VALUES (%(name)s, %(value)s)
+    ON CONFLICT (name) DO UPDATE SET value = excluded.value
 """
