@@ -11,6 +11,10 @@ Batch has one API key for each app, so each app is an account of its own:
     Account("batch_ios", vendor="batch"),
     Account("batch_android", vendor="batch"),
 
+One that is to go stays until its open requests have ended, and is given nothing new meanwhile:
+
+    Account("batch_ios", vendor="batch", identities=()),
+
 An account of very many requests can be spread over several workers and triggerers, which share its rate:
 
     Account("attentive", vendor="attentive", shards=8),

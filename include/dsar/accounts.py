@@ -33,8 +33,9 @@ class Account:
 
     `name` stands in the DAG, in receipts and in the ledger: do not rename an account that has open
     requests. `identities` are the kinds of identifiers that this account holds; by default the
-    vendor's own. `shards` is the number of task instances over which each of its stages is spread;
-    they share the account's rate, so more of them make no account faster than its vendor allows.
+    vendor's own; with `()` it only ends what it has. `shards` is the number of task instances over
+    which each of its stages is spread; they share the account's rate, so more of them make no account
+    faster than its vendor allows.
     Raises ValueError where a name or a number does not fit.
     """
 

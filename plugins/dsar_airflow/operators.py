@@ -141,10 +141,12 @@ class ReportOperator(BaseOperator):
 
         RunParams.of(context).skip_unless_real()
         since = context["dag_run"].run_after
+        accounts = [account.name for account in ACCOUNTS]
         with ledger() as db:
-            gauge_run(db, [account.name for account in ACCOUNTS], since=since)
-            report = Report(db, storage(), run_after=since, held=held_accounts())
+            gauge_run(db, accounts, since=since)
+            report = Report(db, storage(), run_after=since, accounts=accounts, held=held_accounts())
             todo = [*_red_tasks(context), *_bad_rows(context), *report.run()]
+            report.told()
         if todo:
             raise PersonNeeded("A person has to act:\n" + "\n".join(f"- {sentence}" for sentence in todo))
         self.log.info("Nothing to do for a person.")

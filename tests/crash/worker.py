@@ -163,7 +163,9 @@ class _Run:
 
     def _report(self) -> None:
         with database.connect(self._job.dsn) as db:
-            Report(db, self._storage, run_after=self._began, clock=self._clock).run()
+            Report(
+                db, self._storage, self._began, [account.name for account in ACCOUNTS], clock=self._clock
+            ).run()
 
 
 def _bound(function: Callable[..., None], *args: Any) -> Callable[[], None]:

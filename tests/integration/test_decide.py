@@ -50,7 +50,7 @@ async def test_a_held_submission_is_sent_again_when_a_person_says_so(
 ) -> None:
     """The report asks, the decision and who made it are on record, and the next submit sends it."""
     await hold_one(dsn, db, source_table, open_work, sandbox)
-    report = Report(db, storage, run_after=datetime.now(UTC), held=["besitos"])
+    report = Report(db, storage, datetime.now(UTC), ["besitos"], held=["besitos"])
     (asked,) = report.run()
     assert "r1 besitos send_again" in asked
     assert decide(db, [Decision.parse("r1 besitos send_again")], by="run-7", now=datetime.now(UTC)) == 1

@@ -90,7 +90,7 @@ async def test_hostile_rows_harm_nobody(
             await watch(work, since=now, until=now + timedelta(seconds=20))
             await collect(work, storage)
     Package(db, source_table, storage).run()
-    Report(db, storage, run_after=datetime.now(UTC) - timedelta(minutes=5)).run()
+    Report(db, storage, datetime.now(UTC) - timedelta(minutes=5), [a.name for a in ACCOUNTS]).run()
 
     told = source_rows(dsn)
     served = {"good-access", "good-erasure", *(f"odd-{n}" for n in range(len(ODD_VALUES)))}

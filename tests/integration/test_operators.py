@@ -273,6 +273,28 @@ def test_a_person_is_told_what_to_do(dsn: str, deployment: Path, run_daily: RunD
     assert "1 row of the source is invalid" in ran.log
 
 
+def test_a_person_is_told_of_a_failure_once(dsn: str, deployment: Path, run_daily: RunDaily) -> None:
+    """By the first report that looks after it, be its run green or not; not by each that follows."""
+    put(dsn, Row("e-2", user_id="jobfails-2", accounts=["batch"]))
+    assert set(run_daily(only="intake|batch.*").states.values()) == {"success"}
+    ran = run_daily(only="report")
+    assert "batch failed 1 request (e-2)" in ran.log
+    assert ran.states["report"] == "failed"
+    assert run_daily(only="report").states["report"] == "success"
+
+
+def test_a_person_is_told_of_an_account_that_is_gone_with_open_submissions(
+    dsn: str, db: Database, deployment: Path, run_daily: RunDaily
+) -> None:
+    """Which include/accounts.py no longer lists, or by another name."""
+    put(dsn, Row("e-2", user_id="u", accounts=["batch"]))
+    run_daily(only="intake")
+    db.execute("UPDATE dsar.submission SET account = 'batch_ios'")
+    ran = run_daily(only="report")
+    assert ran.states["report"] == "failed"
+    assert "lists no account batch_ios any more, which has open submissions (planned 1)" in ran.log
+
+
 def test_a_person_is_told_of_rows_that_share_a_request_id(
     dsn: str, deployment: Path, run_daily: RunDaily
 ) -> None:

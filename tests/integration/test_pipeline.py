@@ -65,5 +65,5 @@ async def test_every_kind_of_request_ends_as_the_vendors_decided(
     assert not storage.exists("work/a-1")
     kept = db.execute("SELECT count(*) AS n FROM dsar.submission WHERE identifiers IS NOT NULL").fetchone()
     assert kept == {"n": 0}
-    todo = Report(db, storage, run_after=datetime.now(UTC) - timedelta(minutes=5)).run()
+    todo = Report(db, storage, datetime.now(UTC) - timedelta(minutes=5), [a.name for a in ACCOUNTS]).run()
     assert len(todo) == 3

@@ -13,7 +13,7 @@ import pytest
 from psycopg.rows import scalar_row
 
 from include.dsar.accounts import Shard
-from include.dsar.ledger import awaiting, closing, database, planning, reporting, submitting
+from include.dsar.ledger import awaiting, closing, database, planning, reporting, submitting, withdrawing
 from include.dsar.ledger.closing import Closed
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.transitions import Move, move
@@ -52,7 +52,9 @@ class Explaining(psycopg.Cursor[Any]):
     """Runs each statement once more before: explained, analysed, and taken back."""
 
     def execute(self, query: Any, params: Any = None, **kwargs: Any) -> Any:
-        if isinstance(query, str) and query.lstrip().startswith(("SELECT", "WITH", "UPDATE", "INSERT")):
+        if isinstance(query, str) and query.lstrip().startswith(
+            ("SELECT", "WITH", "UPDATE", "INSERT", "DELETE")
+        ):
             explain = f"EXPLAIN (ANALYZE, VERBOSE, FORMAT JSON) {query}"
             with (
                 self.connection.transaction(force_rollback=True),
@@ -78,6 +80,15 @@ def planned(db: Database) -> None:
     known = [request(f"r-{n}", submission(f"u{n}")) for n in range(7, 249_000, 500)]
     with db.transaction(force_rollback=True):
         planning.plan(db, [*new, *known], now=NOW, retry_failed=True)
+
+
+def taken_back(db: Database) -> None:
+    """Rows that contradict each other, of requests that nobody has claimed yet."""
+    new = [request(f"new-{n}", submission(f"new-{n}")) for n in range(500)]
+    with db.transaction(force_rollback=True):
+        planning.plan(db, new, now=NOW, retry_failed=False)
+        SCANS.clear()
+        assert len(withdrawing.take_back(db, [one.request_id for one in new])) == 500
 
 
 def claimed(db: Database) -> None:
@@ -120,6 +131,8 @@ STATEMENTS = {
     "intake: plan": planned,
     "intake: retry": lambda db: planning.retry_open(db, now=NOW, requests=None),
     "intake: dry run": lambda db: planning.planned(db),
+    "intake: known": lambda db: withdrawing.known(db, [f"r-{n}" for n in SOME]),
+    "intake: take back": taken_back,
     "intake: refs": lambda db: planning.refs(db, [f"r-{n}" for n in SOME]),
     "submit: abandoned": lambda db: submitting.doubt_abandoned(db, "batch", worker=1, now=NOW),
     "submit: doubts": lambda db: submitting.doubts(db, "batch", requests=None),
@@ -150,6 +163,8 @@ STATEMENTS = {
     "report: standing": lambda db: reporting.standing(db, now=NOW),
     "report: accounts": lambda db: reporting.account_days(db, TODAY),
     "report: attention": lambda db: reporting.attention(db, now=NOW, since=TODAY, held=["besitos"]),
+    "report: reported before": lambda db: reporting.reported_before(db, NOW),
+    "report: all that ever failed": lambda db: reporting.attention(db, now=NOW, since=None, held=[]),
     "report: register": lambda db: db.execute(reporting._REGISTER, {"since": TODAY}),
 }
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from include.dsar.ledger import closing, planning
+from include.dsar.ledger import closing, planning, reporting
 from include.dsar.ledger.closing import Closed
 from include.dsar.ledger.database import Database
 from include.dsar.model import Status
@@ -22,9 +22,25 @@ RUN = datetime(2026, 11, 20, 3, tzinfo=UTC)
 MARKER = "jane-marker"
 
 
-def report(db: Database, storage: Storage, **options: object) -> list[str]:
-    clock = lambda: RUN + timedelta(hours=1)  # noqa: E731 - it is one
-    return Report(db, storage, run_after=RUN, clock=clock, **options).run()  # type: ignore[arg-type]
+ACCOUNTS = ("besitos", "batch", "id5", "attentive")
+
+
+def report(db: Database, storage: Storage, run_after: datetime = RUN, **options: object) -> list[str]:
+    """What the report of a run says, an hour after that was due."""
+    return reporting_of(db, storage, run_after, **options).run()
+
+
+def reporting_of(db: Database, storage: Storage, run_after: datetime = RUN, **options: object) -> Report:
+    clock = lambda: run_after + timedelta(hours=1)  # noqa: E731 - it is one
+    return Report(db, storage, run_after, ACCOUNTS, clock=clock, **options)  # type: ignore[arg-type]
+
+
+def told(db: Database, storage: Storage, run_after: datetime) -> list[str]:
+    """As the task does it: what it says reaches a person."""
+    one = reporting_of(db, storage, run_after)
+    sentences = one.run()
+    one.told()
+    return sentences
 
 
 def register(storage: Storage) -> list[dict[str, str]]:
@@ -90,6 +106,7 @@ def test_nothing_to_do_is_no_sentence(
 
 def test_each_thing_that_a_person_has_to_do_is_one_sentence(db: Database, storage: Storage) -> None:
     """Overdue, failed, refused, and held; each with the account, and the requests by their ids."""
+    reporting.reported(db, RUN - timedelta(days=1), at=RUN - timedelta(hours=12))
     late = RUN + timedelta(minutes=30)
     plan(
         db,
@@ -120,3 +137,50 @@ def test_a_long_list_of_requests_is_cut_in_the_sentence(db: Database, storage: S
     assert "14 requests (r-00, " in sentence
     assert "r-09 and 4 more)" in sentence
     assert len(register(storage)) == 14
+
+
+DAY = timedelta(days=1)
+
+
+def test_a_failure_is_told_by_the_next_report_whenever_it_came(db: Database, storage: Storage) -> None:
+    """One that came after the report of its own run, from a task that was cleared, is in no other; and
+    a report that is cleared tells the same again."""
+    plan(db, *(request(name, submission(name, "batch")) for name in ("in-time", "late", "refused")))
+    ended(db, "in-time", "failed")
+    for _ in range(2):
+        (sentence,) = told(db, storage, RUN)
+        assert sentence.startswith("batch failed 1 request (in-time)")
+    ended(db, "late", "failed", finished_at=RUN + timedelta(hours=2))
+    ended(db, "refused", "rejected", finished_at=RUN + timedelta(hours=3))
+    for _ in range(2):
+        failed, refused = told(db, storage, RUN + DAY)
+        assert failed.startswith("batch failed 1 request (late)")
+        assert refused.startswith("batch refused the identifiers of 1 request (refused)")
+    assert told(db, storage, RUN + 2 * DAY) == []
+
+
+def test_what_a_report_could_not_tell_the_next_one_tells(db: Database, storage: Storage) -> None:
+    """A report that broke off before a person could read it is none."""
+    plan(db, request("r-1", submission("a", "batch")))
+    assert told(db, storage, RUN - DAY) == []
+    ended(db, "r-1", "failed", finished_at=RUN)
+    assert report(db, storage, RUN) != []
+    assert report(db, storage, RUN + DAY) != []
+
+
+def test_open_submissions_at_an_account_that_is_no_longer_listed_are_told(
+    db: Database, storage: Storage
+) -> None:
+    """Else nobody would hear of them before they are overdue. What has ended there needs nobody."""
+    plan(
+        db,
+        request("r-1", submission("a", "batch_ios"), submission("a")),
+        request("r-2", submission("b", "batch_ios")),
+        request("r-3", submission("c", "batch_old")),
+    )
+    ended(db, "r-2", "uncertain", finished_at=None)  # type: ignore[arg-type]
+    ended(db, "r-3", "completed")
+    (sentence,) = report(db, storage)
+    assert "no account batch_ios any more" in sentence
+    assert "(planned 1, uncertain 1)" in sentence
+    assert "Put it back" in sentence

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from include.accounts import ACCOUNTS
+from include.dsar.accounts import Account
 from include.dsar.errors import ConfigurationError, InvalidRow
 from include.dsar.ledger.planning import PlannedRequest
-from include.dsar.model import IdentityKind
+from include.dsar.model import IdentityKind, State
 from include.dsar.stages.rows import Rules, request_id
 
 RULES = Rules(ACCOUNTS, "DE", b"key")
@@ -171,3 +172,14 @@ def test_the_hashes_are_keyed_and_the_same_for_the_same_person() -> None:
 
     assert hashes(RULES, email="A@Example.com") == hashes(RULES, email=[" a@example.com "])
     assert set(hashes(RULES)).isdisjoint(set(hashes(Rules(ACCOUNTS, "DE", b"another"))) - {""})
+
+
+def test_an_account_that_is_to_go_is_given_nothing_new() -> None:
+    """With identities=() it stays for what is open there, and the receipt says why it was not asked."""
+    accounts = (Account("batch", vendor="batch"), Account("batch_ios", vendor="batch", identities=()))
+    planned, left_out = Rules(accounts, None, b"key").read(GOOD, NOW).submissions
+    assert (planned.account, planned.state) == ("batch", State.PLANNED)
+    assert (left_out.account, left_out.state, left_out.identifiers) == (
+        "batch_ios", State.NOT_APPLICABLE, None
+    )  # fmt: skip
+    assert left_out.reason == "is given no identifiers any more"

@@ -77,9 +77,9 @@ def request_counts(db: Database, since: datetime) -> dict[str, int]:
     return {row["status"]: row["n"] for row in rows}
 
 
-def attention(db: Database, *, now: datetime, since: datetime, held: list[str]) -> Attention:
-    """What a person has to look at: past due now; failed or rejected since then; uncertain where
-    the account (`held`) leaves that to a person."""
+def attention(db: Database, *, now: datetime, since: datetime | None, held: list[str]) -> Attention:
+    """What a person has to look at: past due now; failed or rejected since then (None: ever); uncertain
+    where the account (`held`) leaves that to a person."""
     overdue = db.execute(_OVERDUE, {"now": now}).fetchall()
     wrong: dict[str, dict[str, list[str]]] = {"failed": {}, "rejected": {}, "uncertain": {}}
     for row in db.execute(_WRONG, {"since": since, "held": held}).fetchall():
@@ -87,6 +87,19 @@ def attention(db: Database, *, now: datetime, since: datetime, held: list[str]) 
     return Attention(
         [row["request_id"] for row in overdue], wrong["failed"], wrong["rejected"], wrong["uncertain"]
     )
+
+
+def reported_before(db: Database, run_after: datetime) -> datetime | None:
+    """Up to when the reports of earlier runs have told; None: no report has. That of the same run does
+    not count, so that one that is cleared tells the same again."""
+    row = db.execute(_REPORTED, {"run_after": run_after}).fetchone()
+    assert row is not None
+    return row["at"]  # type: ignore[no-any-return]
+
+
+def reported(db: Database, run_after: datetime, *, at: datetime) -> None:
+    """The report of this run has told what there was when it looked."""
+    db.execute(_REPORT, {"run_after": run_after, "at": at})
 
 
 def register(db: Database, since: datetime) -> Iterator[dict[str, Any]]:
@@ -128,9 +141,18 @@ SELECT request_id FROM dsar.request
 _WRONG = """
 SELECT DISTINCT s.state, s.account, r.request_id
   FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
- WHERE (s.state IN ('failed', 'rejected') AND s.finished_at >= %(since)s)
+ WHERE (s.state IN ('failed', 'rejected') AND s.finished_at >= coalesce(%(since)s::timestamptz, '-infinity'))
     OR (s.state = 'uncertain' AND s.account = ANY(%(held)s))
  ORDER BY s.state, s.account, r.request_id
+"""
+
+_REPORTED = """
+SELECT max(reported_at) AS at FROM dsar.report WHERE run_after < %(run_after)s
+"""
+
+_REPORT = """
+INSERT INTO dsar.report (run_after, reported_at) VALUES (%(run_after)s, %(at)s)
+    ON CONFLICT (run_after) DO UPDATE SET reported_at = excluded.reported_at
 """
 
 _REGISTER = """

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from datetime import datetime
 
 from include.dsar.ledger.database import Database
+from include.dsar.ledger.planning import refs
 
 
 def known(db: Database, request_ids: Collection[str]) -> set[str]:
@@ -24,7 +25,8 @@ def take_back(db: Database, request_ids: Collection[str]) -> dict[str, datetime]
     if not request_ids:
         return {}
     with db.transaction():
-        rows = db.execute(_UNTOUCHED, {"requests": list(request_ids)}).fetchall()
+        requests = refs(db, list(request_ids))
+        rows = db.execute(_UNTOUCHED, {"requests": requests}).fetchall()
         gone = [row["id"] for row in rows]
         db.execute("DELETE FROM dsar.submission WHERE request = ANY(%s)", [gone])
         db.execute("DELETE FROM dsar.request WHERE id = ANY(%s)", [gone])
@@ -34,14 +36,14 @@ def take_back(db: Database, request_ids: Collection[str]) -> dict[str, datetime]
 _UNTOUCHED = """
 WITH held AS (  -- so that no worker claims one meanwhile
     SELECT s.request, s.state, s.attempts, s.attempted_at
-      FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
-     WHERE r.request_id = ANY(%(requests)s)
-     ORDER BY s.id FOR UPDATE OF s
+      FROM dsar.submission s
+     WHERE s.request = ANY(%(requests)s)
+     ORDER BY s.id FOR UPDATE
 )
 SELECT r.id, r.request_id, r.planned_at
   FROM dsar.request r
- WHERE r.request_id = ANY(%(requests)s)
-   AND NOT EXISTS (SELECT FROM dsar.event e WHERE e.request = r.id)
+ WHERE r.id = ANY(%(requests)s)
+   AND (SELECT min(e.id) FROM dsar.event e WHERE e.request = r.id) IS NULL  -- by its index, one by one
    AND NOT EXISTS (
        SELECT FROM held h
         WHERE h.request = r.id

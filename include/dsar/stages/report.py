@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, BinaryIO, cast
@@ -30,11 +30,13 @@ SHOWN = 10  # request ids in a sentence
 
 @dataclass
 class Report:
-    """The stage. The register covers the whole UTC day, the rest this run."""
+    """The stage. The register covers the whole UTC day, the summary this run, and what is to be done
+    all that no report of an earlier run has told."""
 
     db: Database
     storage: Storage
     run_after: datetime  # when the run was due to begin
+    accounts: Collection[str]  # those of this deployment
     held: Sequence[str] = ()  # accounts whose uncertain submissions wait for a person
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
 
@@ -42,11 +44,17 @@ class Report:
         """Writes the register, logs the summary, and returns a sentence for each thing to be done."""
         uri = self._write_register()
         requests = reporting.request_counts(self.db, self.run_after)
-        log.info("\n%s", summary(reporting.account_days(self.db, self.run_after), requests))
+        days = reporting.account_days(self.db, self.run_after)
+        log.info("\n%s", summary(days, requests))
         log.info("register: %s", uri)
-        return todo(
-            reporting.attention(self.db, now=self.clock(), since=self.run_after, held=list(self.held))
-        )
+        self._looked_at = now = self.clock()
+        since = reporting.reported_before(self.db, self.run_after)
+        attention = reporting.attention(self.db, now=now, since=since, held=list(self.held))
+        return [*todo(attention), *stranded(days, self.accounts)]
+
+    def told(self) -> None:
+        """A person has got the sentences: the next run's report begins where this one looked."""
+        reporting.reported(self.db, self.run_after, at=self._looked_at)
 
     def _write_register(self) -> str:
         path = f"register/{self.run_after.astimezone(UTC):%Y-%m-%d}.csv"
@@ -99,6 +107,17 @@ def todo(attention: Attention) -> list[str]:
             f"`{ids[0]} {account} taken <job id>`."
         )
     return found
+
+
+def stranded(days: Sequence[AccountDay], accounts: Collection[str]) -> list[str]:
+    """A sentence for each account that was removed or renamed while it had open submissions."""
+    return [
+        f"include/accounts.py lists no account {day.account} any more, which has open submissions "
+        f"({_counts(day.open)}): no task sends, awaits or collects them, and their requests stay open. Put "
+        "it back until they have ended, with identities=() if it shall be given nothing new."
+        for day in days
+        if day.open and day.account not in accounts
+    ]
 
 
 def _some(request_ids: Sequence[str]) -> str:

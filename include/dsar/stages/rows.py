@@ -99,9 +99,11 @@ class Rules:
         self, account: Account, asked: Action, identities: Identities
     ) -> list[PlannedSubmission]:
         known = vendor(account.vendor)
-        kinds = account.identities or known.identities
+        kinds = known.identities if account.identities is None else account.identities
         if asked not in known.actions:
             return [self._not_applicable(account, f"takes no {asked} requests")]
+        if not kinds:
+            return [self._not_applicable(account, "is given no identifiers any more")]
         sent = {kind: identities[kind] for kind in kinds if kind in identities}
         if not sent:
             return [self._not_applicable(account, f"none of the identifiers it knows ({', '.join(kinds)})")]
