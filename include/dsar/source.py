@@ -23,6 +23,8 @@ UPDATE = SQL / "update_request.sql"
 CHUNK_ROWS = 10_000
 REQUIRED = ("request_id", "request_type", "regulation", "received_at")
 COMMENT = re.compile(r"^\s*--.*$", re.MULTILINE)
+# What a cast of a time to text gives depends on the server, the database and the role otherwise.
+ISO_TIMES = {"postgresql": "SET LOCAL DateStyle = 'ISO'"}
 HOPELESS = 20  # rows refused in a row from the first on: then it is the statement, not the rows
 
 Row = dict[str, Any]
@@ -40,6 +42,8 @@ class Source:
         Raises ConfigurationError where the query fails or a column is missing, SourceUnavailable.
         """
         with _naming(PENDING), self._engine.connect() as connection:
+            if setting := ISO_TIMES.get(connection.dialect.name):
+                connection.execute(text(setting))
             streaming = connection.execution_options(stream_results=True)
             with streaming.execute(_statement(PENDING), {"retry_failed": int(retry_failed)}) as rows:
                 columns = [str(name).lower() for name in rows.keys()]  # noqa: SIM118 - a result is no dict

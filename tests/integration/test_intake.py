@@ -14,6 +14,7 @@ from uuid import UUID
 import pandas as pd
 import psycopg
 import pytest
+from psycopg import sql
 from psycopg.types.json import Jsonb
 from sqlalchemy import create_engine, event
 
@@ -179,6 +180,18 @@ def test_the_due_date_follows_from_the_law(
     told = source_rows(dsn)
     assert (told["r-1"]["status"], told["r-1"]["due_at"]) == ("in_progress", datetime.fromisoformat(due))
     assert told["r-2"]["due_at"] == own
+
+
+@pytest.mark.parametrize("style", ["SQL, DMY", "German", "Postgres, MDY"])
+def test_times_are_read_however_the_server_writes_them(
+    dsn: str, db: Database, source_table: Source, style: str
+) -> None:
+    """A server, a database or a role may have a DateStyle of its own."""
+    name = sql.Identifier(db.info.dbname)
+    db.execute(sql.SQL("ALTER DATABASE {} SET DateStyle = {}").format(name, sql.Literal(style)))
+    put(dsn, Row("r-1", user_id="u1", received_at="2026-11-02T10:00:00+00:00"))
+    assert take_in(db, source_table).new == 1
+    assert requests(db)["r-1"]["received_at"] == datetime(2026, 11, 2, 10, tzinfo=UTC)
 
 
 def test_running_it_twice_plans_nothing_twice(dsn: str, db: Database, source_table: Source) -> None:
