@@ -49,6 +49,8 @@ class IntakeOperator(BaseOperator):
             counts = asdict(intake.run())
             if not params.dry_run:
                 counts["decided"] = decide(db, decisions, by=_person(context), now=datetime.now(UTC))
+            elif decisions:
+                self.log.warning("dry run: of the decisions (%d), none is carried out", len(decisions))
         wanted = params.accounts or [account.name for account in ACCOUNTS]
         would_send = {name: counts["would_send"].get(name, {}) for name in wanted}
         if params.dry_run:

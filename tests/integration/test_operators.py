@@ -87,8 +87,9 @@ def test_a_dry_run_prints_counts_and_sends_nothing(
 ) -> None:
     """Its log says for each account how many would be sent; the source and the ledger stay as they are."""
     put(dsn, *PEOPLE)
-    ran = run_daily(dry_run=True)
+    ran = run_daily(dry_run=True, decisions=["e-1 id5 send_again"])
     assert ran.states.pop("intake") == "success"
+    assert "dry run: of the decisions (1), none is carried out" in ran.log
     assert set(ran.states.values()) == {"skipped"}
     assert "besitos would be sent: 1 access, 2 erasure" in ran.log
     assert "id5 would be sent: 2 erasure" in ran.log
