@@ -9,7 +9,9 @@ from include.dsar.model import AccountRecord, IdentityKind, Regulation, State, S
 from include.dsar.vendors import VENDORS
 
 LAWS = {
-    Regulation.GDPR: "General Data Protection Regulation (EU) 2016/679, Article 15: right of access",
+    # One package answers both: what lies in data/ and tables/ is machine-readable, as Article 20 wants.
+    Regulation.GDPR: "General Data Protection Regulation (EU) 2016/679, Article 15: right of access; "
+    "Article 20: right to data portability",
     Regulation.CCPA: "California Consumer Privacy Act, Civil Code § 1798.110: right to know",
 }
 

@@ -132,7 +132,8 @@ def test_plain_words() -> None:
     )
     text = " ".join(page.text.split())
     for words in (
-        "On 25 February 2026 you asked", "4 March 2026", "DSAR-42", "Article 15", "Besitos (offer wall)",
+        "On 25 February 2026 you asked", "4 March 2026", "DSAR-42", "Article 15",
+        "Article 20", "Besitos (offer wall)",
         "Batch (push messages, ios)", "ID5 (advertising identity)", "Attentive (SMS and e-mail)",
         "It holds data about you.", "It answered that it holds nothing about you.",
         "It could not be asked: takes no access requests.", "no answer for 45 days.", "1 of 2 failed.",
