@@ -21,9 +21,14 @@ PERIODS: dict[Regulation, relativedelta | timedelta] = {
 def due_at(regulation: Regulation, received_at: datetime) -> datetime:
     """By when the request must be answered, in the zone of `received_at`.
 
-    On the safe side of the law, never beyond it: at the hour of receipt, where the law grants the
-    rest of the day, and without the extension of Art. 3(4) past weekends and holidays, which differ
-    from country to country. Raises InvalidRow where no calendar holds the date.
+    The month or the days are counted in that zone: 28 February, 21:30 in New York is 1 March in UTC, and
+    so due on 28 March in the one and on 1 April in the other. The source must give the time in the zone
+    of the law's day; intake takes one without a zone as UTC, and PostgreSQL gives a timestamptz in the
+    zone of the session.
+
+    In that zone it is on the safe side of the law, never beyond it: at the hour of receipt, where the law
+    grants the rest of the day, and without the extension of Art. 3(4) past weekends and holidays, which
+    differ from country to country. Raises InvalidRow where no calendar holds the date.
     """
     try:
         return received_at + PERIODS[regulation]

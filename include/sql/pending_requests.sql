@@ -7,6 +7,8 @@
 -- :retry_failed is 1 when a person asked for failed requests to be tried again, else 0.
 -- (A colon before a word is a parameter: write \: for a plain one.)
 -- The times come as text: one that Python cannot hold (infinity) would fail the query for everybody.
+-- The due date is counted in the zone of received_at, here the session's. Where the law's day is that of
+-- another one, give it to the role of the connection: ALTER ROLE dsar SET TimeZone = 'America/New_York'.
 SELECT request_id, request_type, regulation,
        CAST(received_at AS text) AS received_at, CAST(due_at AS text) AS due_at,
        email, phone, user_id, advertising_id, install_id, id5_id, accounts

@@ -61,7 +61,8 @@ CREATE INDEX submission_person ON dsar.submission (account, identity_hash)
 CREATE INDEX submission_finished ON dsar.submission (finished_at) WHERE finished_at IS NOT NULL;
 CREATE INDEX submission_attempted ON dsar.submission (account, attempted_at) WHERE attempted_at IS NOT NULL;
 
--- What departed from the ordinary way, and why. Append-only; names no person.
+-- What departed from the ordinary way, and why. Append-only. Names no data subject; the only person that
+-- it may name is the Airflow user who decided about a submission in doubt (reason: "decided by ...").
 CREATE TABLE dsar.event (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     at          timestamptz NOT NULL,
