@@ -172,6 +172,26 @@ def test_the_board_is_in_the_navigation_and_its_requests_can_be_filtered_and_ope
     expect(page.get_by_role("heading", name="besitos.submit")).to_be_visible()
 
 
+def test_the_form_sends_nothing_that_is_no_request_id(
+    stack: RunningStack, open_page: OpenPage, real_run: str
+) -> None:
+    """What somebody pastes stays in the browser: an address would stand in the API server's log."""
+    page = open_page(f"{BOARD}/requests?status=any")
+    seen = board(page)
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.url))
+    field = seen.get_by_label("Request id")
+    for pasted in (EMAIL, "+12025550147", "Jane Doe", "ui-access\t" + EMAIL):
+        field.fill(pasted)
+        seen.get_by_role("button", name="Filter").click()
+        assert field.evaluate("field => field.validity.patternMismatch"), pasted
+    assert [url for url in sent if "id=" in url] == []
+    assert EMAIL.split("@")[0] not in (stack.logs / "api-server.log").read_text()
+    field.fill(" ui-access ")
+    seen.get_by_role("button", name="Filter").click()
+    expect(seen.locator("tbody tr")).to_have_count(1)
+
+
 def test_a_task_leads_to_its_account(open_page: OpenPage, real_run: str) -> None:
     """By a link on the task, to a page that loads within Airflow's."""
     page = open_page(f"/dags/dsar_daily/runs/{real_run}/tasks/besitos.submit/details")

@@ -97,7 +97,10 @@ def test_an_id_is_taken_letter_by_letter(dsn: str, db: Database, prefix: str) ->
     ],
 )
 def test_a_wrong_filter_is_named_and_its_value_is_not(fields: dict[str, str]) -> None:
-    """The message is for the person who sent it, and goes nowhere else with what they sent."""
+    """The message, which is for the person who sent it, does not repeat what they sent.
+
+    The address does: so the form has the browser refuse it before it is sent (tests/e2e/test_ui.py).
+    """
     with pytest.raises(BadFilter) as caught:
         RequestFilter.parse(fields)
     (name, value), told = *fields.items(), str(caught.value)
