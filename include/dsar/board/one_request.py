@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from include.dsar.board.request_list import ListedRequest, fill_cells
 from include.dsar.ledger.database import Database
 from include.dsar.model import State
+from include.dsar.vendors import vendor
 
 UNCERTAIN = State.UNCERTAIN.value
 MOST_EVENTS = 500
@@ -29,6 +31,15 @@ class Submission:
     submitted_at: datetime | None
     finished_at: datetime | None
     file_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """The uncertain submissions of one kind of identity at one account."""
+
+    identity: str
+    submissions: int
+    one_job: bool  # whether a person can say that the vendor took them as one job
 
 
 @dataclass(frozen=True)
@@ -55,9 +66,13 @@ class OneRequest:
     events: list[Event]
     events_left_out: int  # the oldest of them
 
-    def uncertain(self, account: str) -> list[str]:
-        """The kinds of identity of which nobody knows whether this account has taken them."""
-        return sorted({s.identity for s in self.submissions if (s.account, s.state) == (account, UNCERTAIN)})
+    def doubts(self, account: str) -> list[Doubt]:
+        """Of what nobody knows whether this account has taken it."""
+        uncertain = [s for s in self.submissions if (s.account, s.state) == (account, UNCERTAIN)]
+        counts = Counter(s.identity for s in uncertain)
+        # Where a vendor takes one in a call, a line cannot say which of several of a kind a job is of.
+        together = bool(uncertain) and vendor(uncertain[0].vendor).users_per_call > 1
+        return [Doubt(kind, n, one_job=n == 1 or together) for kind, n in sorted(counts.items())]
 
     @property
     def receipt_uri(self) -> str | None:

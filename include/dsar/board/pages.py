@@ -90,7 +90,7 @@ def request_page(
         one=one,
         request=one.request,
         events=[(event, find(tries, event.at, event.account)) for event in one.events],
-        held={account: kinds for account in sorted(site.held) if (kinds := one.uncertain(account))},
+        held={account: doubts for account in sorted(site.held) if (doubts := one.doubts(account))},
     )
 
 

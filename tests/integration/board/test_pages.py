@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from html import unescape
@@ -14,6 +15,8 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from include.dsar.ledger import database
+from include.dsar.stages.decide import Decision, decide
 from include.stack.home import free_port
 from tests.integration.board.conftest import LogIn
 from tests.integration.board.rows_given import MARKERS, event, given
@@ -200,7 +203,6 @@ def test_a_page_that_would_take_too_long_is_given_up(
 def test_the_board_can_change_nothing(dsn: str) -> None:
     """Its transactions are read-only, whatever a statement in them says."""
     from include.dsar.board.reading import reading
-    from include.dsar.ledger import database
 
     with database.connect(dsn) as db, pytest.raises(psycopg.errors.ReadOnlySqlTransaction), reading(db):
         db.execute("UPDATE dsar.request SET status = status")
@@ -290,6 +292,41 @@ def test_decisions_on_several_identifiers_name_the_kind(
     told = unescape(log_in("viewer").get("/dsar/request?id=r-1").text)
     for line in ("r-1 id5 taken <job id> email", "r-1 id5 taken <job id> id5_id", "r-1 id5 send_again email"):
         assert f"<code>{line}</code>" in told
+
+
+@pytest.mark.parametrize(
+    ("account", "kinds", "lines"),
+    [
+        ("id5", ["email"], ["send_again", "taken <job id>"]),
+        ("id5", ["email", "email"], ["send_again"]),
+        ("id5", ["email", "email", "id5_id"],
+         ["send_again email", "send_again id5_id", "taken <job id> id5_id"]),
+        ("besitos", ["user_id", "user_id"], ["send_again", "taken <job id>"]),
+        ("attentive", ["email+phone", "email+phone", "email"],
+         ["send_again email", "taken <job id> email", "send_again email+phone"]),
+    ],
+)  # fmt: skip
+def test_every_decision_on_offer_can_be_carried_out_and_no_other_is(
+    log_in: LogIn,
+    deployment: Path,
+    dsn: str,
+    set_connection: Callable[..., None],
+    account: str,
+    kinds: list[str],
+    lines: list[str],
+) -> None:
+    """Where a vendor takes one in a call, a job can be that of one submission only: `decide` refuses more."""
+    set_connection(account, extra={"on_uncertain": "hold"})
+    one = {"account": account, "vendor": account, "state": "uncertain"}
+    given(dsn, "r-1", *[one | {"identity": kind} for kind in kinds])
+    told = unescape(log_in("viewer").get("/dsar/request?id=r-1").text)
+    offered = re.findall(r"<code>(r-1 .*?)</code>", told)
+    assert sorted(offered) == sorted(f"r-1 {account} {line}" for line in lines)
+    assert ("all that can be entered is" in told) == (len(set(kinds)) * 2 > len(lines))
+    for line in offered:
+        decision = Decision.parse(line.replace("<job id>", "job-7"))
+        with database.connect(dsn) as db, db.transaction(force_rollback=True):
+            assert decide(db, [decision], by="a person", now=NOW) >= 1
 
 
 def test_the_quota_of_the_day_is_the_accounts_own(
