@@ -145,7 +145,7 @@ def _site() -> Site:
         root=board_links.pages(),
         dag=board_links.dag_in_airflow(),
         now=datetime.now(UTC),
-        accounts=[account.name for account in ACCOUNTS],
+        connections={account.name: account.connection for account in ACCOUNTS},
         settings=_settings,
         in_airflow=board_links.in_airflow,
         task=board_links.task_in_airflow,

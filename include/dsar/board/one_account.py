@@ -8,7 +8,7 @@ from datetime import datetime
 from include.dsar.ledger.database import Database
 
 MOST_JOBS = 50
-MOST_HELD = 50
+MOST_UNDECIDED = 50
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ def jobs(db: Database, account: str) -> list[Job]:
 
 
 def undecided(db: Database, accounts: list[str]) -> list[Undecided]:
-    """What is uncertain at these accounts, due soonest first, MOST_HELD of it."""
-    rows = db.execute(_UNDECIDED, {"accounts": accounts, "most": MOST_HELD}).fetchall()
+    """What is uncertain at these accounts, due soonest first, MOST_UNDECIDED of it."""
+    rows = db.execute(_UNDECIDED, {"accounts": accounts, "most": MOST_UNDECIDED}).fetchall()
     return [Undecided(**row) for row in rows]
 
 

@@ -66,8 +66,13 @@ class OneRequest:
     events: list[Event]
     events_left_out: int  # the oldest of them
 
+    @property
+    def uncertain_at(self) -> list[str]:
+        """Accounts of which nobody knows whether they have taken what was sent."""
+        return sorted({s.account for s in self.submissions if s.state == UNCERTAIN})
+
     def doubts(self, account: str) -> list[Doubt]:
-        """Of what nobody knows whether this account has taken it."""
+        """What is uncertain at this account, by kind."""
         uncertain = [s for s in self.submissions if (s.account, s.state) == (account, UNCERTAIN)]
         counts = Counter(s.identity for s in uncertain)
         # Where a vendor takes one in a call, a line cannot say which of several of a kind a job is of.

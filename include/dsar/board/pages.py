@@ -33,6 +33,8 @@ STEP_NAMES = (
 def overview_page(db: Database, site: Site, period: PeriodFilter) -> str:
     """How urgent, how many, how long, and what each account is doing."""
     since = _begin(site.now, period)
+    accounts = overview.accounts(db, site.accounts, since=since, midnight=_midnight(site.now))
+    stuck = [each.account for each in accounts if each.uncertain and site.doubts(each.account) != "settled"]
     per_day = overview.days(db, first=since.date(), last=site.now.date())
     closing = overview.closing(db, since)
     return render(
@@ -54,8 +56,9 @@ def overview_page(db: Database, site: Site, period: PeriodFilter) -> str:
         took=charts.bar_chart(STEP_NAMES, [("requests", closing.by_days)]),
         took_text=_closing_in_words(closing),
         took_rows=list(zip(STEP_NAMES, closing.by_days, strict=True)),
-        accounts=overview.accounts(db, site.accounts, since=since, midnight=_midnight(site.now)),
-        undecided=one_account.undecided(db, list(site.held)),
+        accounts=accounts,
+        undecided=one_account.undecided(db, stuck),
+        most_undecided=one_account.MOST_UNDECIDED,
     )
 
 
@@ -90,7 +93,6 @@ def request_page(
         one=one,
         request=one.request,
         events=[(event, find(tries, event.at, event.account)) for event in one.events],
-        held={account: doubts for account in sorted(site.held) if (doubts := one.doubts(account))},
     )
 
 
@@ -110,6 +112,7 @@ def account_page(db: Database, site: Site, account: str, period: PeriodFilter) -
         jobs=one_account.jobs(db, account),
         most_jobs=one_account.MOST_JOBS,
         undecided=one_account.undecided(db, [account]),
+        most_undecided=one_account.MOST_UNDECIDED,
     )
 
 

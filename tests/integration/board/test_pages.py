@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import psycopg
 import pytest
+from fastapi.testclient import TestClient
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
@@ -278,8 +279,54 @@ def test_what_a_person_has_to_decide_is_shown_with_the_lines_to_enter(
     assert "r-1 besitos taken <job id>" in told
     assert "Decisions on uncertain submissions" in told
     assert "r-1 batch send_again" not in told
-    assert "The next run settles it by itself" in told
-    assert "To be decided by a person" in client.get("/dsar/").text
+    assert told.count("The next run settles it by itself") == 1
+    assert "The next run settles them by itself" in client.get("/dsar/account?name=batch").text
+    assert "a person decides" in client.get("/dsar/account?name=besitos").text
+    (line,) = waiting_for_a_person(client)
+    assert "r-1" in line
+    assert "at besitos" in line
+
+
+def waiting_for_a_person(client: TestClient) -> list[str]:
+    """What the overview lists as in doubt."""
+    text = client.get("/dsar/").text
+    return text.split('id="decide"')[1].split("</ul>")[0].split("<li>")[1:] if 'id="decide"' in text else []
+
+
+def test_a_doubt_that_no_run_settles_is_never_said_to_settle_itself(
+    log_in: LogIn, deployment: Path, dsn: str, set_connection: Callable[..., None]
+) -> None:
+    """Where the connection is broken, or the account is gone: the pages say what to mend first."""
+    set_connection("besitos", password=None, extra={"on_uncertain": "hold"})
+    gone = {"account": "batch_old", "vendor": "batch", "state": "uncertain"}
+    given(dsn, "r-1", {"state": "uncertain"}, gone)
+    client = log_in("viewer")
+    request = client.get("/dsar/request?id=r-1").text
+    for account, what in (("besitos", "besitos_default"), ("batch_old", "include/accounts.py")):
+        one = client.get(f"/dsar/account?name={account}").text
+        assert "settles them by itself" not in one
+        assert f"<code>{what}</code>" in one
+        assert f"<code>{what}</code>" in request.split(f"In doubt: {account}</h2>")[1].split("</section>")[0]
+    assert "settles it by itself" not in request
+    assert "send_again" not in request
+    assert len(waiting_for_a_person(client)) == 2
+
+
+def test_a_list_of_doubts_that_is_cut_says_so(
+    log_in: LogIn,
+    deployment: Path,
+    dsn: str,
+    monkeypatch: pytest.MonkeyPatch,
+    set_connection: Callable[..., None],
+) -> None:
+    """Whoever has decided those that are listed knows that there are more."""
+    monkeypatch.setattr("include.dsar.board.one_account.MOST_UNDECIDED", 2)
+    set_connection("besitos", extra={"on_uncertain": "hold"})
+    client = log_in("viewer")
+    for n, told in enumerate((False, True, True)):
+        given(dsn, f"r-{n}", {"state": "uncertain"})
+        for page in ("/dsar/", "/dsar/account?name=besitos"):
+            assert ("the first 2" in client.get(page).text.lower()) == told, (n, page)
 
 
 def test_decisions_on_several_identifiers_name_the_kind(
