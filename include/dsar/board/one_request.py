@@ -53,6 +53,7 @@ class Event:
     reason: str | None = None
     attempt: int | None = None
     job_id: str | None = None
+    by_task: bool = True  # of Airflow
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,10 @@ def _timeline(
     request: ListedRequest, planned_at: datetime, submissions: list[Submission], noted: list[dict[str, Any]]
 ) -> list[Event]:
     """The ordinary way of each submission stands in its own row, what departs from it in the event log."""
-    events = [Event(request.received_at, "received"), Event(planned_at, "taken in, its submissions planned")]
+    events = [
+        Event(request.received_at, "received", by_task=False),
+        Event(planned_at, "taken in, its submissions planned"),
+    ]
     by_id = {each.id: each for each in submissions}
     told = {(row["submission"], row["at"], row["enters"]) for row in noted}
     for one in submissions:

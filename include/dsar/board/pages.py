@@ -86,13 +86,16 @@ def request_page(
     one = one_request.one_request(db, request_id)
     if one is None:
         return None
-    tries = tries_between(min(event.at for event in one.events), max(event.at for event in one.events))
+    by_tasks = [event.at for event in one.events if event.by_task]
+    tries = tries_between(min(by_tasks), max(by_tasks))
     return render(
         "request",
         site=site,
         one=one,
         request=one.request,
-        events=[(event, find(tries, event.at, event.account)) for event in one.events],
+        events=[
+            (event, find(tries, event.at, event.account) if event.by_task else None) for event in one.events
+        ],
     )
 
 

@@ -229,6 +229,9 @@ def test_a_request_shows_its_events_and_the_tasks_in_which_they_happened(
 
     with (
         a_run(
+            "day+zero", ("package", -1, *around(NOW - 5 * HOUR))
+        ),  # while the request was received elsewhere
+        a_run(
             "day+one",
             ("intake", -1, *around(NOW)),
             ("besitos.submit", -1, *around(NOW + HOUR)),
