@@ -41,7 +41,10 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-FOR_GOOD = {"Cache-Control": "private, max-age=31536000, immutable"}  # the address changes with the content
+# A page names the version of a file in its address, which then changes with the content; Airflow's
+# navigation names its icons without one.
+FOR_GOOD = {"Cache-Control": "private, max-age=31536000, immutable"}
+FOR_A_WHILE = {"Cache-Control": "private, max-age=300"}
 
 # Each page has a connection to the ledger of its own for as long as its statements take; this many at once.
 CONNECTIONS = threading.BoundedSemaphore(4)
@@ -121,12 +124,13 @@ def show_run(request: Request) -> Response:
         return HTMLResponse(pages.run_page(db, _site(), run, after=query.after))
 
 
-def serve_static(name: str) -> Response:
+def serve_static(name: str, v: str = "") -> Response:
     """The style sheet, the script and the icons."""
     file = static_file(name)
     if file is None:
         raise HTTPException(404, "There is no such file.")
-    return Response(file.content, media_type=file.media_type, headers=FOR_GOOD)
+    kept = FOR_GOOD if v == file.version else FOR_A_WHILE
+    return Response(file.content, media_type=file.media_type, headers=kept)
 
 
 @contextmanager

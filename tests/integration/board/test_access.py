@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import httpx
@@ -82,9 +83,25 @@ def test_every_answer_forbids_what_a_page_does_not_need(
     assert policy["script-src"] == policy["style-src"] == policy["frame-ancestors"] == "'self'"
     assert "unsafe" not in headers["content-security-policy"]
     assert headers["x-content-type-options"] == "nosniff"
-    kept = "immutable" in headers["cache-control"]
-    assert kept == ("/static/" in path and user == "viewer")
+    kept = "/static/" in path and user == "viewer"
+    assert ("max-age" in headers["cache-control"]) == kept
     assert kept or headers["cache-control"] == "no-store"
+
+
+def test_a_file_is_kept_for_good_only_under_its_versions_address(
+    log_in: LogIn, deployment: Path, dsn: str
+) -> None:
+    """As pages name it. The icons' address stays when a new release changes them."""
+    client = log_in("viewer")
+    page = client.get("/dsar/").text
+    for name in ("board.css", "board.js", "icon.svg", "icon-dark.svg"):
+        unversioned = client.get(f"/dsar/static/{name}").headers["cache-control"]
+        assert "immutable" not in unversioned
+        assert int(unversioned.rsplit("=", 1)[1]) <= 3600
+        assert client.get(f"/dsar/static/{name}?v=older").headers["cache-control"] == unversioned
+    for address in re.findall(r'"(/dsar/static/[^"]+)"', page):
+        assert "?v=" in address
+        assert "immutable" in client.get(address).headers["cache-control"]
 
 
 def test_pages_load_nothing_from_elsewhere_and_hold_no_inline_script_or_style(
