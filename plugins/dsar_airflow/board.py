@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+import traceback
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -31,6 +33,8 @@ from include.dsar.errors import (
     LedgerUnavailable,
 )
 from include.dsar.ledger.database import Database
+
+log = logging.getLogger(__name__)
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -166,7 +170,10 @@ def _settings() -> Mapping[str, AccountSettings]:
 
 
 async def _with_headers(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
-    response = await call(request)
+    try:
+        response = await call(request)
+    except Exception as error:
+        response = _broken(error)
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
     return response
@@ -196,6 +203,15 @@ def _no_ledger(_: Request, error: Exception) -> Response:
         case LedgerUnavailable() | ConfigurationError() | ConnectionMissing():
             return _problem(503, "The ledger cannot be read now", f"{error}.".replace("..", "."))
     return _problem(500, "The ledger cannot be read", str(error))
+
+
+def _broken(error: Exception) -> Response:
+    """A mistake of ours. Its text may hold anything, so the log gets its kind and place only."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    log.error("a page of the board failed: %s in %s:%s", type(error).__name__, place.filename, place.lineno)
+    return _problem(
+        500, "This page failed", "It is a mistake of the board. The log of the API server says where."
+    )
 
 
 def _problem(status: int, title: str, text: str) -> Response:

@@ -201,6 +201,25 @@ def test_a_page_that_would_take_too_long_is_given_up(
     assert "Choose narrower filters" in answer.text
 
 
+def test_a_mistake_of_the_board_is_a_page_too_and_its_text_goes_nowhere(
+    log_in: LogIn, deployment: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What an exception says may hold anything: the log has its kind and place, the page neither."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("zq7x said something")
+
+    monkeypatch.setattr("include.dsar.board.pages.overview_page", fail)
+    answer = log_in("viewer").get("/dsar/")
+    assert answer.status_code == 500
+    assert "mistake of the board" in answer.text
+    assert answer.headers["cache-control"] == "no-store"
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert "zq7x" not in answer.text + caplog.text
+    assert "RuntimeError in " in caplog.text
+    assert "test_pages.py" in caplog.text
+
+
 def test_the_board_can_change_nothing(dsn: str) -> None:
     """Its transactions are read-only, whatever a statement in them says."""
     from include.dsar.board.reading import reading
