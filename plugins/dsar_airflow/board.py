@@ -64,6 +64,7 @@ def create_app() -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        redirect_slashes=False,  # it would answer before anybody is asked who they are
     )
     app.middleware("http")(_with_headers)
     app.exception_handler(AnyHTTPException)(_refused)
