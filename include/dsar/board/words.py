@@ -32,6 +32,7 @@ MEANINGS: dict[str, str] = {
     State.NOT_APPLICABLE: "the vendor takes no such request, or none of the identifiers",
     State.REJECTED: "the vendor refused our input",
     State.FAILED: "it was not done",
+    Status.IN_PROGRESS: "not all accounts have ended",
     Status.PARTIAL: "some of it failed",
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
 
 import pytest
 from fastapi import FastAPI
@@ -45,6 +46,18 @@ def log_in(airflow_app: FastAPI) -> LogIn:
         return client
 
     return logged_in
+
+
+def every_page(log_in: LogIn, request_id: str = "r-1", run_id: str = "manual-1") -> dict[str, str]:
+    """The text of each page that shows data."""
+    client = log_in("viewer")
+    paths = [
+        "/dsar/", "/dsar/requests?status=any", f"/dsar/request?id={quote(request_id, safe='')}",
+        "/dsar/account?name=besitos", f"/dsar/run?run_id={quote(run_id, safe='')}",
+    ]  # fmt: skip
+    answers = {path: client.get(path) for path in paths}
+    assert {path: answer.status_code for path, answer in answers.items()} == dict.fromkeys(paths, 200)
+    return {path: answer.text for path, answer in answers.items()}
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from html import unescape
 from pathlib import Path
-from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -19,25 +18,13 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from include.dsar.ledger import database
 from include.dsar.stages.decide import Decision, decide
 from include.stack.home import free_port
-from tests.integration.board.conftest import LogIn
+from tests.integration.board.conftest import LogIn, every_page
 from tests.integration.board.rows_given import MARKERS, event, given
 from tests.integration.board.runs_given import a_run
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 HOUR = timedelta(hours=1)
 HOSTILE = "<script>alert(1)</script>\"'&?#%2F../\u202e{{ 7*7 }}"
-
-
-def every_page(log_in: LogIn, request_id: str = "r-1", run_id: str = "manual-1") -> dict[str, str]:
-    """The text of each page that shows data."""
-    client = log_in("viewer")
-    paths = [
-        "/dsar/", "/dsar/requests?status=any", f"/dsar/request?id={quote(request_id, safe='')}",
-        "/dsar/account?name=besitos", f"/dsar/run?run_id={quote(run_id, safe='')}",
-    ]  # fmt: skip
-    answers = {path: client.get(path) for path in paths}
-    assert {path: answer.status_code for path, answer in answers.items()} == dict.fromkeys(paths, 200)
-    return {path: answer.text for path, answer in answers.items()}
 
 
 def test_no_page_shows_an_identifier_a_hash_or_a_secret(
