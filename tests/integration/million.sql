@@ -1,4 +1,4 @@
--- A ledger of two years: 250,000 requests, four submissions each, 98 in a hundred closed.
+-- A ledger of two years: %(requests)s requests, four submissions each, 98 in a hundred closed.
 -- Neither indexes nor foreign keys are kept up row by row: the former are built at the end, the latter
 -- hold all the same.
 SET session_replication_role = replica;
@@ -6,20 +6,22 @@ UPDATE pg_index SET indisready = false WHERE indrelid IN ('dsar.request'::regcla
 
 INSERT INTO dsar.request (request_id, action, regulation, received_at, due_at, fingerprint, status, planned_at,
                           closed_at, export_uri, source_told)
-SELECT 'r-' || n, CASE WHEN n % 2 = 0 THEN 'access' ELSE 'erasure' END, 'GDPR', at, at + interval '1 month',
-       md5(n::text), CASE WHEN open THEN 'in_progress' WHEN n % 50 = 7 THEN 'partial' ELSE 'completed' END, at,
+SELECT 'r-' || n, CASE WHEN n %% 2 = 0 THEN 'access' ELSE 'erasure' END,
+       CASE WHEN n %% 5 = 0 THEN 'CCPA' ELSE 'GDPR' END, at, at + interval '1 month',
+       md5(n::text), CASE WHEN open THEN 'in_progress' WHEN n %% 50 = 7 THEN 'partial'
+                                WHEN n %% 997 = 0 THEN 'failed' ELSE 'completed' END, at,
        CASE WHEN NOT open THEN at + interval '3 days' END,
        CASE WHEN NOT open THEN 'file:///storage/requests/r-' || n || '/receipt.json' END, true
-  FROM generate_series(1, 250000) AS n,
-       LATERAL (SELECT n > 245000 AS open,
-                       now() - interval '700 days' + n * interval '700 days' / 250000 AS at) AS of_request;
+  FROM generate_series(1, %(requests)s) AS n,
+       LATERAL (SELECT n > %(requests)s * 0.98 AS open,
+                       now() - interval '700 days' + n * interval '700 days' / %(requests)s AS at) AS of_request;
 
-INSERT INTO dsar.submission (request, account, vendor, identity, identity_hash, identifiers, state, due_at,
+INSERT INTO dsar.submission (request, account, vendor, identity, identity_hash, identifiers, state, reason, due_at,
                              attempts, attempted_at, job_id, submitted_at, finished_at, changed_at, worker,
                              file_path, file_name, file_sha256, file_bytes)
 SELECT r.id, a.account, a.account, 'user_id', md5(r.id || a.account) || md5(r.id::text),
        CASE WHEN r.status = 'in_progress' THEN jsonb_build_object('user_id', 'user-' || r.id) END,
-       s.state, r.due_at, (s.state <> 'planned')::int,
+       s.state, CASE WHEN s.state = 'failed' THEN 'the job failed' END, r.due_at, (s.state <> 'planned')::int,
        CASE WHEN s.state <> 'planned' THEN r.received_at + interval '1 hour' END,
        CASE WHEN s.state NOT IN ('planned', 'submitting', 'uncertain') THEN md5('job' || r.id || a.account) END,
        CASE WHEN s.state NOT IN ('planned', 'submitting', 'uncertain') THEN r.received_at + interval '1 hour' END,
@@ -32,15 +34,21 @@ SELECT r.id, a.account, a.account, 'user_id', md5(r.id || a.account) || md5(r.id
   FROM dsar.request r,
        (VALUES ('besitos', 1), ('batch', 2), ('id5', 3), ('attentive', 4)) AS a (account, number),
        LATERAL (SELECT CASE
-           WHEN r.status = 'partial' AND a.number = 2 THEN 'failed'
-           WHEN r.status <> 'in_progress' THEN CASE (r.id + a.number) % 9 WHEN 0 THEN 'no_data' ELSE 'completed' END
-           WHEN r.id % 20 = 0 THEN 'completed'
+           WHEN r.status = 'failed' OR r.status = 'partial' AND a.number = 2 THEN 'failed'
+           WHEN r.status <> 'in_progress' THEN CASE (r.id + a.number) %% 9 WHEN 0 THEN 'no_data' ELSE 'completed' END
+           WHEN r.id %% 20 = 0 THEN 'completed'
            ELSE (ARRAY['planned', 'planned', 'submitted', 'submitted', 'submitted', 'ready', 'completed',
                        'submitted', 'planned', 'submitted', 'submitted', 'submitting', 'uncertain'])
-                [1 + (r.id * 7 + a.number * 3) % 13]
+                [1 + (r.id * 7 + a.number * 3) %% 13]
        END AS state) AS s;
+
+INSERT INTO dsar.event (at, request, submission, leaves, enters, reason, attempt)
+SELECT changed_at, request, id, CASE state WHEN 'failed' THEN 'submitted' ELSE 'submitting' END,
+       CASE WHEN state IN ('failed', 'uncertain') THEN state ELSE 'planned' END, reason, 1
+  FROM dsar.submission WHERE state IN ('failed', 'uncertain') OR id %% 10 = 0 ORDER BY changed_at;
 
 SET session_replication_role = origin;
 REINDEX TABLE dsar.request;
 REINDEX TABLE dsar.submission;
 ANALYZE dsar.request, dsar.submission;
+VACUUM ANALYZE dsar.event; -- which writes its index by time

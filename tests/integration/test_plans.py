@@ -1,18 +1,25 @@
-"""The ledger's statements at a million submissions: what is closed does not slow the daily run."""
+"""The ledger's statements at a million submissions: what is closed slows neither a run nor the board."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg.rows import scalar_row
+from psycopg.sql import Composable
 
+from include.accounts import ACCOUNTS
 from include.dsar.accounts import Shard
+from include.dsar.board import pages
+from include.dsar.board.filters import PeriodFilter, RequestFilter
+from include.dsar.board.one_run import Run
+from include.dsar.board.request_list import MOST_COUNTED
+from include.dsar.board.site import Site
+from include.dsar.board.tries import Try
 from include.dsar.ledger import awaiting, closing, database, planning, reporting, submitting, withdrawing
 from include.dsar.ledger.closing import Closed
 from include.dsar.ledger.database import Database
@@ -20,9 +27,10 @@ from include.dsar.ledger.transitions import Move, move
 from include.dsar.model import State, Status
 from include.stack.home import Home
 from tests.integration.conftest import own_database
+from tests.integration.million import fill
 from tests.integration.requests_given import request, submission
 
-MILLION = Path(__file__).with_name("million.sql")
+REQUESTS = 250_000
 OPEN = 20_000  # submissions of requests that are open
 NOW = datetime.now(UTC)
 
@@ -52,10 +60,11 @@ class Explaining(psycopg.Cursor[Any]):
     """Runs each statement once more before: explained, analysed, and taken back."""
 
     def execute(self, query: Any, params: Any = None, **kwargs: Any) -> Any:
-        if isinstance(query, str) and query.lstrip().startswith(
+        text = query.as_string(self) if isinstance(query, Composable) else query
+        if isinstance(text, str) and text.lstrip().startswith(
             ("SELECT", "WITH", "UPDATE", "INSERT", "DELETE")
         ):
-            explain = f"EXPLAIN (ANALYZE, VERBOSE, FORMAT JSON) {query}"
+            explain = f"EXPLAIN (ANALYZE, VERBOSE, FORMAT JSON) {text}"
             with (
                 self.connection.transaction(force_rollback=True),
                 psycopg.Cursor(self.connection, row_factory=scalar_row) as plain,
@@ -67,9 +76,7 @@ class Explaining(psycopg.Cursor[Any]):
 @pytest.fixture(scope="module")
 def db(server: Home) -> Iterator[Database]:
     with own_database(server) as url, database.connect(url) as db:
-        with psycopg.connect(url, autocommit=True) as filling:
-            for statement in MILLION.read_text().split(";\n"):
-                filling.execute(statement.encode())
+        fill(url, requests=REQUESTS)
         db.cursor_factory = Explaining
         yield db
 
@@ -124,6 +131,22 @@ def a_job(db: Database, state: str) -> str:
         return str(plain.fetchone())
 
 
+SITE = Site(
+    root="/dsar",
+    dag="/dags/dsar_daily",
+    now=NOW,
+    connections={account.name: account.connection for account in ACCOUNTS},
+    settings=dict,
+    in_airflow=str,
+    task=str,
+)
+TODAYS_RUN = Run("today", [Try("today", "intake", -1, NOW - timedelta(hours=12), NOW - timedelta(hours=1))])
+
+
+def listed(**fields: str) -> Callable[[Database], str]:
+    return lambda db: pages.requests_page(db, SITE, RequestFilter.parse(fields))
+
+
 SOME = list(range(245_100, 245_120))  # ledger ids of open requests
 TODAY = NOW - timedelta(hours=12)
 
@@ -168,6 +191,30 @@ STATEMENTS = {
     "report: register": lambda db: db.execute(reporting._REGISTER, {"since": TODAY}),
 }
 
+PAGES = {
+    "overview": lambda db: pages.overview_page(db, SITE, PeriodFilter()),
+    "account": lambda db: pages.account_page(db, SITE, "besitos", PeriodFilter(name="besitos")),
+    "run": lambda db: pages.run_page(db, SITE, TODAYS_RUN, after=0),
+    "an open request": lambda db: pages.request_page(db, SITE, "r-249000", lambda *_: []),
+    "a closed request": lambda db: pages.request_page(db, SITE, "r-7", lambda *_: []),
+    "open requests": listed(),
+    "open requests, a page on": listed(after="246000"),
+    "open requests, a page back": listed(before="246000"),
+    "due soon": listed(left="under_10"),
+    "overdue": listed(left="overdue"),
+    "all requests": listed(status="any"),
+    "all requests, a page on": listed(status="any", after="120000"),
+    "all requests, the oldest": listed(status="any", order="soonest"),
+    "failed requests": listed(status="failed", regulation="CCPA"),
+    "by id": listed(status="any", id="r-2468"),
+    "in doubt": listed(account="besitos", state="uncertain"),
+}
+
+SEARCHES = {
+    "failed at an account": listed(status="any", account="attentive", state="failed"),
+    "an account that is not there": listed(status="any", account="nobody"),
+}
+
 
 @pytest.mark.parametrize("name", STATEMENTS)
 def test_a_statement_looks_at_what_is_open(db: Database, name: str) -> None:
@@ -177,3 +224,22 @@ def test_a_statement_looks_at_what_is_open(db: Database, name: str) -> None:
     assert SCANS
     assert [scan for scan in SCANS if scan.how == "Seq Scan"] == []
     assert [scan for scan in SCANS if scan.rows > 3 * OPEN] == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_of_the_board_looks_at_few_rows(db: Database, name: str) -> None:
+    """At what is open, or of the period; by an index, or else no further than it counts for its heading."""
+    SCANS.clear()
+    PAGES[name](db)
+    assert SCANS
+    assert [scan for scan in SCANS if scan.how == "Seq Scan" and scan.rows > MOST_COUNTED + 1] == []
+    assert [scan for scan in SCANS if scan.rows > 3 * OPEN] == []
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_a_search_by_account_through_all_that_is_closed_reads_it_once(db: Database, name: str) -> None:
+    """No index is kept for it, which every submission would pay for; but nothing is read for each row."""
+    SCANS.clear()
+    SEARCHES[name](db)
+    assert SCANS
+    assert [scan for scan in SCANS if scan.rows > 4 * REQUESTS] == []
