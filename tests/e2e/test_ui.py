@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
 
 import psycopg
 import pytest
@@ -222,6 +224,24 @@ def test_the_theme_is_airflows(open_page: OpenPage, real_run: str) -> None:
     expect(seen.locator("html")).to_have_class("dark")
     paint = "element => getComputedStyle(element).backgroundColor"
     assert seen.locator("body").evaluate(paint) == page.locator("html").evaluate(paint)
+
+
+UNREADABLE = Path(__file__).with_name("contrast.js").read_text()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_all_text_can_be_read_in_airflows_colours(
+    open_page: OpenPage, real_run: str, theme: Literal["light", "dark"]
+) -> None:
+    """Within Airflow's page, whose colours take the place of ours: states, urgencies, and the rest."""
+    page = open_page(BOARD + "/", color_scheme=theme)
+    for path in ("/", "/requests?status=any", "/request?id=ui-access", "/account?name=besitos"):
+        page.goto(BOARD + path)
+        expect(board(page).locator("html")).to_have_class(theme)
+        expect(board(page).locator("footer")).to_be_visible()
+        texts, unreadable = board(page).locator("html").evaluate(UNREADABLE)
+        assert texts > 20
+        assert unreadable == [], path
 
 
 def test_it_is_usable_on_a_phone_and_with_a_keyboard_alone(open_page: OpenPage, real_run: str) -> None:
