@@ -17,7 +17,7 @@
       const mark = document.createElement("span");
       mark.className = `${kind} is-${urgency}`;
       mark.textContent = urgency;
-      document.querySelector(parent).append(mark);
+      document.querySelector(parent)?.append(mark); // a page may have no table
     }
   }
   document.querySelectorAll("details").forEach((each) => { each.open = true; });
