@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from include.dsar.errors import TransitionLost
-from include.dsar.ledger import closing, database, planning, submitting
+from include.dsar.ledger import closing, database, doubts, planning, submitting
 from include.dsar.ledger.closing import Closed
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.transitions import ORDINARY, TRANSITIONS, Move, insist, move
@@ -364,7 +364,7 @@ def test_a_doubt_that_another_worker_has_settled_meanwhile_is_left_alone(db: Dat
     plan(db, request("r-1"))
     (one,) = rows(db)
     put_into(db, [one["id"]], {"state": "uncertain", "changed_at": LATER, "attempted_at": LATER})
-    (doubt,) = submitting.doubts(db, "besitos", requests=None)
+    (doubt,) = doubts.in_doubt(db, "besitos", requests=None)
     for since, moved in ((NOW, set()), (doubt.since, {one["id"]})):
         again = Move(one["id"], State.PLANNED, "sent again", since=since)
         assert move(db, [again], leave=State.UNCERTAIN, now=LATER) == moved
@@ -386,11 +386,11 @@ def test_only_a_dead_workers_claims_become_uncertain(dsn: str, db: Database) -> 
                     requests=None,
                     one_job_a_person=False,
                 )
-            assert submitting.doubt_abandoned(db, "besitos", worker=me, now=LATER) == 0
-        assert submitting.doubt_abandoned(db, "besitos", worker=me, now=LATER) == 1
+            assert doubts.doubt_abandoned(db, "besitos", worker=me, now=LATER) == 0
+        assert doubts.doubt_abandoned(db, "besitos", worker=me, now=LATER) == 1
     assert [found["state"] for found in rows(db)] == ["submitting", "uncertain"]
     (event,) = events(db)
-    assert (event["enters"], event["reason"]) == ("uncertain", submitting.WORKER_DIED)
+    assert (event["enters"], event["reason"]) == ("uncertain", doubts.WORKER_DIED)
 
 
 def test_times_of_the_ledger_keep_their_zone(db: Database) -> None:

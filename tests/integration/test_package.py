@@ -265,7 +265,9 @@ def test_many_requests_are_written_by_other_processes_to_the_same_bytes(
     ended(db, source_table, storage, dsn, "r-1", "r-2", "r-3", "r-4")
     ended(db, source_table, storage, dsn, "r-5", action="erasure")
     shutil.copytree(tmp_path / "storage", tmp_path / "alone")
-    record, *_ = (record for records in closing.closable(db, requests=None) for record in records)
+    record, *_ = (
+        record for records in closing.records(db, closing.closable(db, requests=None)) for record in records
+    )
     alone = Storage(LocalFileSystem(), str(tmp_path / "alone"))
     assert Delivery(alone, None).write(record, NOW).uri
     (tmp_path / "storage/requests").mkdir()

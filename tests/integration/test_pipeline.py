@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import zipfile
 from datetime import UTC, datetime, timedelta
 
@@ -23,6 +24,43 @@ from include.dsar.storage import Storage
 from tests.integration.conftest import OpenWork, Row, put, source_rows, submissions
 
 RULES = Rules(ACCOUNTS, None, b"key")
+
+
+@pytest.mark.asyncio
+async def test_each_stage_says_what_it_is_about_to_do_and_what_it_did(
+    dsn: str,
+    db: Database,
+    source_table: Source,
+    storage: Storage,
+    open_work: OpenWork,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """In this order, in counts."""
+    caplog.set_level(logging.INFO, "include.dsar")
+    put(dsn, Row("a-1", "access", user_id="u1", accounts=["batch"]))
+    Intake(db, source_table, RULES).run()
+    async with open_work("batch") as work:
+        await submit(work)
+        now = datetime.now(UTC)
+        await watch(work, since=now, until=now + timedelta(seconds=5))
+        await collect(work, storage)
+    Package(db, source_table, storage).run()
+    Report(db, storage, run_after=datetime.now(UTC), accounts=["batch"]).run()
+    said = iter([record.getMessage() for record in caplog.records])
+    for expected in (
+        "read 1 rows so far: 1 new, 0 invalid",
+        "batch: to send: 1 access; at most",
+        "batch: submitted: 1",
+        "batch: watching 1 open jobs",
+        "batch: ended: 0, ready: 1",
+        "batch: 1 results to collect",
+        "batch: collected: 1",
+        "package: 1 requests to close",
+        "package: completed: 1",
+        "report: writing the register of",
+        "register: ",
+    ):
+        assert any(expected in line for line in said), expected
 
 
 @pytest.mark.asyncio

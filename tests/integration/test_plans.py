@@ -20,7 +20,16 @@ from include.dsar.board.one_run import Run
 from include.dsar.board.request_list import MOST_COUNTED
 from include.dsar.board.site import Site
 from include.dsar.board.tries import Try
-from include.dsar.ledger import awaiting, closing, database, planning, reporting, submitting, withdrawing
+from include.dsar.ledger import (
+    awaiting,
+    closing,
+    database,
+    doubts,
+    planning,
+    reporting,
+    submitting,
+    withdrawing,
+)
 from include.dsar.ledger.closing import Closed
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.transitions import Move, move
@@ -117,7 +126,7 @@ def moved(db: Database) -> None:
 
 def closed(db: Database) -> None:
     with db.transaction(force_rollback=True):
-        (first, *_) = closing.closable(db, requests=None)
+        (first, *_) = closing.records(db, closing.closable(db, requests=None))
         done = [Closed(record.id, Status.COMPLETED, None, "file:///r") for record in first]
         closing.close(db, done, now=NOW)
         closing.told(db, closing.news(db, limit=1000))
@@ -157,8 +166,8 @@ STATEMENTS = {
     "intake: known": lambda db: withdrawing.known(db, [f"r-{n}" for n in SOME]),
     "intake: take back": taken_back,
     "intake: refs": lambda db: planning.refs(db, [f"r-{n}" for n in SOME]),
-    "submit: abandoned": lambda db: submitting.doubt_abandoned(db, "batch", worker=1, now=NOW),
-    "submit: doubts": lambda db: submitting.doubts(db, "batch", requests=None),
+    "submit: abandoned": lambda db: doubts.doubt_abandoned(db, "batch", worker=1, now=NOW),
+    "submit: doubts": lambda db: doubts.in_doubt(db, "batch", requests=None),
     "submit: shared": lambda db: submitting.share_jobs(db, "batch", now=NOW, requests=None),
     "submit: counts": lambda db: submitting.planned_counts(db, "batch", requests=None),
     "submit: quota": lambda db: submitting.attempted_since(db, "batch", TODAY),
@@ -166,7 +175,7 @@ STATEMENTS = {
     "submit: next": lambda db: submitting.next_planned_at(
         db, "batch", now=NOW, requests=None, one_job_a_person=True
     ),
-    "submit: uncertain": lambda db: submitting.uncertain(db, "r-245104", "batch", "user_id"),
+    "submit: uncertain": lambda db: doubts.uncertain(db, "r-245104", "batch", "user_id"),
     "submit: some requests": lambda db: submitting.next_planned_at(
         db, "batch", now=NOW, requests=SOME, one_job_a_person=True
     ),
@@ -180,7 +189,7 @@ STATEMENTS = {
     "collect: ready": lambda db: awaiting.ready_jobs(db, "besitos", requests=None),
     "collect: members": lambda db: awaiting.members(db, "besitos", [a_job(db, "ready")], state=State.READY),
     "package: close": closed,
-    "package: some requests": lambda db: next(closing.closable(db, requests=SOME), None),
+    "package: some requests": lambda db: closing.closable(db, requests=SOME),
     "package: news": lambda db: closing.news(db, limit=1000),
     "report: counts": lambda db: reporting.request_counts(db, TODAY),
     "report: standing": lambda db: reporting.standing(db, now=NOW),

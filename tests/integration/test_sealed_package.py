@@ -144,7 +144,7 @@ async def test_the_key_opens_what_would_have_been_the_plain_package(
 ) -> None:
     """Byte for byte; and nothing but the sealed one is ever written, be it to storage or elsewhere."""
     await bring_to_package()
-    ((record,),) = closing.closable(db, requests=None)
+    ((record,),) = closing.records(db, closing.closable(db, requests=None))
     plain = io.BytesIO()
     write_package(plain, record, NOW, lambda file: storage.open(file.path))
     written.clear()

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import pytest
 
 from include.dsar.errors import ConfigurationError, CredentialsRefused, VendorUnavailable
-from include.dsar.ledger import database, submitting
+from include.dsar.ledger import database, doubts, reporting
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.transitions import Move, move
 from include.dsar.model import Action, IdentityKind, Regulation, State, Subject
@@ -341,9 +341,11 @@ async def test_what_stays_in_doubt_is_sent_ever_more_rarely_and_left_to_a_person
     for _ in range(20):
         await run(account, clock)
         sent.append(sandbox.calls()[account]["create"])
-        forward(sandbox, clock, hours=13 if sent[-1] < 8 else 30)
+        forward(sandbox, clock, hours=13)
+        told = reporting.attention(db, now=clock(), since=None, held=[]).held
+        assert told == ({} if sent[-1] < doubts.MOST_DOUBTS else {account: ["a@example.com"]})
     assert states(db) == {"a@example.com": "uncertain"}
-    assert sent[-1] == submitting.MOST_DOUBTS
+    assert sent[-1] == doubts.MOST_DOUBTS
     await run(account, clock)
     decide(db, [Decision("a@example.com", account, None)], by="somebody", now=clock())
     sandbox.clear_faults()
@@ -576,7 +578,7 @@ DYING = """
 import asyncio, sys
 from include.accounts import ACCOUNTS
 from include.dsar.client import client
-from include.dsar.ledger import database
+from include.dsar.ledger import database, reporting
 from include.dsar.stages.account import AccountWork
 from include.dsar.stages.submit import submit
 from include.dsar.vendors import settings, vendor
@@ -622,7 +624,7 @@ async def test_a_killed_workers_claims_become_uncertain_in_the_next_run(
         await worker.wait()
     await until(lambda: not db.execute(OTHER_SESSIONS).fetchall())
     await run("besitos", clock)
-    assert reasons(db) == [("submitting", "uncertain", submitting.WORKER_DIED)] * 2
+    assert reasons(db) == [("submitting", "uncertain", doubts.WORKER_DIED)] * 2
     clock.advance(seconds=61)
     done = await run("besitos", clock)
     assert (done.submitted, set(states(db).values())) == (2, {"submitted"})

@@ -18,7 +18,7 @@ def life(dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[DeploymentMachin
     """Its rules hold when the test is over, and all that it holds is closed in the end."""
     clock = Clock()
     monkeypatch.setattr("include.dsar.pacing.time", clock)
-    monkeypatch.setattr("include.dsar.stages.account.time", clock)
+    monkeypatch.setattr("include.dsar.stages.progress.time", clock)
     engine = create_engine(dsn.replace("postgresql://", "postgresql+psycopg://"))
     sessions = Sessions(dsn)
     machine = DeploymentMachine(Deployment(sessions, engine, clock))

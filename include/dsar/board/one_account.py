@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from include.dsar.ledger.database import Database
+from include.dsar.ledger.doubts import MOST_DOUBTS
 
 MOST_JOBS = 50
 MOST_UNDECIDED = 50
@@ -36,9 +37,13 @@ def jobs(db: Database, account: str) -> list[Job]:
     return [Job(**row) for row in rows]
 
 
-def undecided(db: Database, accounts: list[str]) -> list[Undecided]:
-    """What is uncertain at these accounts, due soonest first, MOST_UNDECIDED of it."""
-    rows = db.execute(_UNDECIDED, {"accounts": accounts, "most": MOST_UNDECIDED}).fetchall()
+def undecided(db: Database, accounts: list[str], *, or_stuck: bool = False) -> list[Undecided]:
+    """What is uncertain at these accounts, or anywhere after so many doubts that no run settles it; due
+    soonest first, MOST_UNDECIDED of it."""
+    parameters = {
+        "accounts": accounts, "or_stuck": or_stuck, "most_doubts": MOST_DOUBTS, "most": MOST_UNDECIDED
+    }  # fmt: skip
+    rows = db.execute(_UNDECIDED, parameters).fetchall()
     return [Undecided(**row) for row in rows]
 
 
@@ -59,6 +64,11 @@ SELECT job_id, state, count(*) AS submissions, min(submitted_at) AS submitted_at
 _UNDECIDED = """
 SELECT r.request_id, s.account, r.due_at, min(s.changed_at) AS since
   FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
- WHERE s.state = 'uncertain' AND s.account = ANY(%(accounts)s)
+ WHERE s.state = 'uncertain' AND (
+           s.account = ANY(%(accounts)s)
+           OR %(or_stuck)s AND (
+               SELECT count(*) FROM dsar.event e
+                WHERE e.request = s.request AND e.submission = s.id AND e.enters = 'uncertain')
+               >= %(most_doubts)s)
  GROUP BY r.id, s.account ORDER BY r.due_at, r.id, s.account LIMIT %(most)s
 """

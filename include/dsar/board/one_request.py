@@ -9,6 +9,7 @@ from typing import Any
 
 from include.dsar.board.request_list import ListedRequest, fill_cells
 from include.dsar.ledger.database import Database
+from include.dsar.ledger.doubts import MOST_DOUBTS
 from include.dsar.model import State
 from include.dsar.vendors import vendor
 
@@ -31,6 +32,12 @@ class Submission:
     submitted_at: datetime | None
     finished_at: datetime | None
     file_bytes: int | None
+    doubts: int  # about it, so far
+
+    @property
+    def is_stuck(self) -> bool:
+        """In doubt, and after so many doubts that no run settles it."""
+        return self.state == UNCERTAIN and self.doubts >= MOST_DOUBTS
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,10 @@ class OneRequest:
     def uncertain_at(self) -> list[str]:
         """Accounts of which nobody knows whether they have taken what was sent."""
         return sorted({s.account for s in self.submissions if s.state == UNCERTAIN})
+
+    def is_stuck(self, account: str) -> bool:
+        """Whether no run settles what is uncertain at this account."""
+        return any(s.account == account and s.is_stuck for s in self.submissions)
 
     def doubts(self, account: str) -> list[Doubt]:
         """What is uncertain at this account, by kind."""
@@ -161,8 +172,10 @@ SELECT id, request_id, action, regulation, received_at, due_at, status, closed_a
 
 _SUBMISSIONS = """
 SELECT id, account, vendor, identity, state, reason, not_before, attempts, attempted_at, job_id,
-       submitted_at, finished_at, file_bytes
-  FROM dsar.submission WHERE request = %s ORDER BY account, id
+       submitted_at, finished_at, file_bytes,
+       (SELECT count(*) FROM dsar.event e
+         WHERE e.request = s.request AND e.submission = s.id AND e.enters = 'uncertain') AS doubts
+  FROM dsar.submission s WHERE request = %s ORDER BY account, id
 """
 
 _EVENTS = """

@@ -57,7 +57,7 @@ def overview_page(db: Database, site: Site, period: PeriodFilter) -> str:
         took_text=_closing_in_words(closing),
         took_rows=list(zip(STEP_NAMES, closing.by_days, strict=True)),
         accounts=accounts,
-        undecided=one_account.undecided(db, stuck),
+        undecided=one_account.undecided(db, stuck, or_stuck=True),
         most_undecided=one_account.MOST_UNDECIDED,
     )
 

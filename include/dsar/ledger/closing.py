@@ -48,13 +48,15 @@ class News:
     export_uri: str | None
 
 
-def closable(
-    db: Database, *, requests: Sequence[int] | None, chunk: int = 200
-) -> Iterator[list[RequestRecord]]:
-    """Open requests all of whose submissions have ended, due soonest first, by chunks."""
-    ids = [row["id"] for row in db.execute(_CLOSABLE, {"requests": requests}).fetchall()]
+def closable(db: Database, *, requests: Sequence[int] | None) -> list[int]:
+    """Open requests all of whose submissions have ended, by their ledger ids, due soonest first."""
+    return [row["id"] for row in db.execute(_CLOSABLE, {"requests": requests}).fetchall()]
+
+
+def records(db: Database, ids: Sequence[int], *, chunk: int = 200) -> Iterator[list[RequestRecord]]:
+    """What became of these requests, by chunks."""
     for start in range(0, len(ids), chunk):
-        rows = db.execute(_RECORDS, {"ids": ids[start : start + chunk]}).fetchall()
+        rows = db.execute(_RECORDS, {"ids": list(ids[start : start + chunk])}).fetchall()
         yield [_record(list(of_one)) for _, of_one in groupby(rows, key=lambda row: row["id"])]
 
 

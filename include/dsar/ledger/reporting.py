@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from include.dsar.ledger.database import Database
+from include.dsar.ledger.doubts import MOST_DOUBTS
 
 
 @dataclass(frozen=True)
@@ -79,10 +80,10 @@ def request_counts(db: Database, since: datetime) -> dict[str, int]:
 
 def attention(db: Database, *, now: datetime, since: datetime | None, held: list[str]) -> Attention:
     """What a person has to look at: past due now; failed or rejected since then (None: ever); uncertain
-    where the account (`held`) leaves that to a person."""
+    where the account (`held`) leaves that to a person, or after so many doubts that no run settles it."""
     overdue = db.execute(_OVERDUE, {"now": now}).fetchall()
     wrong: dict[str, dict[str, list[str]]] = {"failed": {}, "rejected": {}, "uncertain": {}}
-    for row in db.execute(_WRONG, {"since": since, "held": held}).fetchall():
+    for row in db.execute(_WRONG, {"since": since, "held": held, "most_doubts": MOST_DOUBTS}).fetchall():
         wrong[row["state"]].setdefault(row["account"], []).append(row["request_id"])
     return Attention(
         [row["request_id"] for row in overdue], wrong["failed"], wrong["rejected"], wrong["uncertain"]
@@ -139,11 +140,15 @@ SELECT request_id FROM dsar.request
 """
 
 _WRONG = """
-SELECT DISTINCT s.state, s.account, r.request_id
-  FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
+SELECT DISTINCT s.state, s.account, (SELECT request_id FROM dsar.request WHERE id = s.request) AS request_id
+  FROM dsar.submission s
  WHERE (s.state IN ('failed', 'rejected') AND s.finished_at >= coalesce(%(since)s::timestamptz, '-infinity'))
-    OR (s.state = 'uncertain' AND s.account = ANY(%(held)s))
- ORDER BY s.state, s.account, r.request_id
+    OR (s.state = 'uncertain' AND (
+           s.account = ANY(%(held)s)
+           OR (SELECT count(*) FROM dsar.event e
+                WHERE e.request = s.request AND e.submission = s.id AND e.enters = 'uncertain')
+              >= %(most_doubts)s))
+ ORDER BY s.state, s.account, request_id
 """
 
 _REPORTED = """

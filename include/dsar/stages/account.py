@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -24,8 +23,6 @@ log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-PROGRESS_EVERY = 10.0  # seconds between two lines of a task's log
 
 
 @dataclass(frozen=True)
@@ -139,29 +136,3 @@ class Recorder:
             await self._write(batch)
             del self._moves[: len(batch)]
             left -= len(batch)
-
-
-class Progress:
-    """A line in the task's log every few seconds: done, left, rate, expected end."""
-
-    def __init__(self, account: str, what: str, total: int) -> None:
-        self._account, self._what, self._total = account, what, total
-        self._began = self._said = time.monotonic()
-        self.done = 0
-
-    def advance(self, n: int) -> None:
-        self.done += n
-        now = time.monotonic()
-        if now - self._said >= PROGRESS_EVERY:
-            self._said = now
-            rate = self.done / (now - self._began)
-            left = max(self._total - self.done, 0)
-            log.info(
-                "%s: %s %s of %s, %.1f a second, about %.0f s left",
-                self._account,
-                self._what,
-                f"{self.done:,}",
-                f"{self._total:,}",
-                rate,
-                left / rate if rate else 0,
-            )

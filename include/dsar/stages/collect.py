@@ -28,8 +28,9 @@ from include.dsar.ledger import awaiting
 from include.dsar.ledger.awaiting import Member, ReadyJob
 from include.dsar.ledger.transitions import Move, move
 from include.dsar.model import CollectedFile, State
-from include.dsar.stages.account import AccountWork, Progress, Recorder, Refusals
+from include.dsar.stages.account import AccountWork, Recorder, Refusals
 from include.dsar.stages.deliver import COLLECTED
+from include.dsar.stages.progress import Progress
 from include.dsar.stages.storing import Storing
 from include.dsar.storage import Storage, StorageWriter
 from include.dsar.vendors.vendor import Result

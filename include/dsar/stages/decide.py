@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from include.dsar.errors import ConfigurationError
-from include.dsar.ledger import submitting
+from include.dsar.ledger import doubts
 from include.dsar.ledger.database import Database
-from include.dsar.ledger.submitting import Uncertain
+from include.dsar.ledger.doubts import Uncertain
 from include.dsar.ledger.transitions import Move, move
 from include.dsar.model import State
 from include.dsar.vendors import vendor
@@ -56,7 +56,7 @@ def decide(db: Database, decisions: Sequence[Decision], *, by: str, now: datetim
     settled = 0
     vain = []
     for decision in decisions:
-        held = submitting.uncertain(db, decision.request_id, decision.account, decision.identity)
+        held = doubts.uncertain(db, decision.request_id, decision.account, decision.identity)
         where = f"{decision.request_id} at {decision.account}"
         if decision.job_id is not None and _is_one_of_several(held):
             vain.append(f"{where} ({len(held)} are uncertain, of {_instead(decision, held)})")

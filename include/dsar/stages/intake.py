@@ -94,8 +94,10 @@ class Intake:
         result = self._result
         for rows in self.source.pending(retry_failed=self.retry_failed):
             self._take_in(rows)
+            seconds = max((self.clock() - self._began).total_seconds(), 0.001)
             log.info(
-                "read %s rows so far: %s new, %s invalid", *map(_n, (result.rows, result.new, result.invalid))
+                "read %s rows so far: %s new, %s invalid; %s a second",
+                *map(_n, (result.rows, result.new, result.invalid, round(result.rows / seconds))),
             )
         only = list(self.requests) or None
         if self.retry_failed:

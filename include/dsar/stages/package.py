@@ -15,6 +15,7 @@ from include.dsar.ledger.database import Database
 from include.dsar.model import RequestRecord
 from include.dsar.source import Source
 from include.dsar.stages.deliver import MANY, Delivery, Writers, Written
+from include.dsar.stages.progress import Progress
 from include.dsar.stages.write_back import write_back
 from include.dsar.storage import Storage
 
@@ -51,15 +52,18 @@ class Package:
     def run(self) -> Delivered:
         """Raises NotDelivered where a request could not be closed; all others are."""
         result = Delivered()
+        ended = closing.closable(self.db, requests=self.requests)
+        log.info("package: %s requests to close", f"{len(ended):,}")
+        progress = Progress("package", "closed", len(ended))
         with Writers(Delivery(self.storage, self.seal)) as writers:
-            for records in closing.closable(self.db, requests=self.requests, chunk=MANY):
+            for records in closing.records(self.db, ended, chunk=MANY):
                 now = self.clock()
                 written = zip(records, writers.write(records, now), strict=True)
                 closed = [c for record, w in written if (c := self._closed(record, w, now, result))]
                 closing.close(self.db, closed, now=now)
                 for one in closed:
                     setattr(result, one.status, getattr(result, one.status) + 1)
-                log.info("closed %s requests", f"{result.completed + result.partial + result.failed:,}")
+                progress.advance(len(records))
         result.source_told = write_back(self.db, self.source)
         log.info("package: %s", ", ".join(f"{k}: {v}" for k, v in asdict(result).items()))
         if result.not_delivered:

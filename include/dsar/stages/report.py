@@ -42,6 +42,7 @@ class Report:
 
     def run(self) -> list[str]:
         """Writes the register, logs the summary, and returns a sentence for each thing to be done."""
+        log.info("report: writing the register of %s", f"{self.run_after.astimezone(UTC):%Y-%m-%d}")
         uri = self._write_register()
         requests = reporting.request_counts(self.db, self.run_after)
         days = reporting.account_days(self.db, self.run_after)
@@ -102,7 +103,7 @@ def todo(attention: Attention) -> list[str]:
         )
     for account, ids in attention.held.items():
         found.append(
-            f"{account} may or may not have taken {_some(ids)} (on_uncertain is hold). Ask the vendor, then "
+            f"{account} may or may not have taken {_some(ids)}: no run settles that. Ask the vendor, then "
             f"trigger dsar_daily with a decision for each: `{ids[0]} {account} send_again`, or "
             f"`{ids[0]} {account} taken <job id>`."
         )

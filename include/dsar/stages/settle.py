@@ -18,8 +18,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from include.dsar.errors import ConfigurationError, DsarError, VendorBusy
-from include.dsar.ledger import submitting
-from include.dsar.ledger.submitting import Doubt
+from include.dsar.ledger.doubts import Doubt, in_doubt
 from include.dsar.ledger.transitions import Move, move
 from include.dsar.model import State
 from include.dsar.stages.account import AccountWork
@@ -44,7 +43,7 @@ async def settle(work: AccountWork) -> datetime | None:
 
     Raises CredentialsRefused where the vendor lets us not ask.
     """
-    doubts = await work.ledger(submitting.doubts, work.db, work.account, requests=work.requests)
+    doubts = await work.ledger(in_doubt, work.db, work.account, requests=work.requests)
     if not doubts:
         return None
     now = work.clock()

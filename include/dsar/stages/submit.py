@@ -21,11 +21,12 @@ from include.dsar.errors import (
     VendorBusy,
     VendorUnavailable,
 )
-from include.dsar.ledger import submitting
+from include.dsar.ledger import doubts, submitting
 from include.dsar.ledger.transitions import Move, move
 from include.dsar.model import State
-from include.dsar.stages.account import AccountWork, Progress, Recorder
+from include.dsar.stages.account import AccountWork, Recorder
 from include.dsar.stages.calls import Call, Calls, next_utc_day
+from include.dsar.stages.progress import Progress
 from include.dsar.stages.refused import RefusedCalls
 from include.dsar.stages.settle import settle
 
@@ -88,7 +89,7 @@ class _Submit:
         work = self._work
         self._worker = await work.ledger(submitting.register, work.db)
         abandoned = await work.ledger(
-            submitting.doubt_abandoned, work.db, work.account, worker=self._worker, now=work.clock()
+            doubts.doubt_abandoned, work.db, work.account, worker=self._worker, now=work.clock()
         )
         if abandoned:
             log.warning("%s: a worker died: %d submissions are uncertain", work.account, abandoned)
@@ -217,12 +218,8 @@ class _Submit:
         if lost:  # our session broke and another worker doubted what we held: we know better
             known = [m for m in lost if m.to is State.SUBMITTED]
             found = await work.ledger(move, work.db, known, leave=State.UNCERTAIN, now=now)
-            log.warning(
-                "%s: %d submissions had left our hands, %d of them recorded all the same",
-                work.account,
-                len(lost),
-                len(found),
-            )
+            told = "%s: %d submissions had left our hands, %d of them recorded all the same"
+            log.warning(told, work.account, len(lost), len(found))
 
     async def _time_to_wait(self) -> timedelta | None:
         """Until something can be sent or settled again; None where nothing is left to wait for."""

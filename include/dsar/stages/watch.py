@@ -22,8 +22,9 @@ from include.dsar.ledger.database import Database
 from include.dsar.ledger.transitions import Move, move
 from include.dsar.model import State, Verdict
 from include.dsar.polling import PollSchedule
-from include.dsar.stages.account import AccountWork, Progress, Recorder, Refusals
+from include.dsar.stages.account import AccountWork, Recorder, Refusals
 from include.dsar.stages.lookups import Lookups
+from include.dsar.stages.progress import Progress
 from include.dsar.vendors.vendor import HttpReply, JobStatus
 
 log = logging.getLogger(__name__)

@@ -16,6 +16,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from include.dsar.ledger import database
+from include.dsar.ledger.doubts import MOST_DOUBTS
 from include.dsar.stages.decide import Decision, decide
 from include.stack.home import free_port
 from tests.integration.board.conftest import LogIn, every_page
@@ -289,11 +290,32 @@ def test_what_a_person_has_to_decide_is_shown_with_the_lines_to_enter(
     assert "Decisions on uncertain submissions" in told
     assert "r-1 batch send_again" not in told
     assert told.count("The next run settles it by itself") == 1
-    assert "The next run settles them by itself" in client.get("/dsar/account?name=batch").text
+    assert "The next runs settle them by themselves" in client.get("/dsar/account?name=batch").text
     assert "a person decides" in client.get("/dsar/account?name=besitos").text
     (line,) = waiting_for_a_person(client)
     assert "r-1" in line
     assert "at besitos" in line
+
+
+def test_what_no_run_settles_any_more_is_for_a_person_at_any_account(
+    log_in: LogIn, deployment: Path, dsn: str
+) -> None:
+    """After so many doubts about one submission, though its account leaves none to a person."""
+    given(dsn, "r-1", {"account": "batch", "vendor": "batch", "state": "uncertain"})
+    client = log_in("viewer")
+    for doubt in range(MOST_DOUBTS):
+        assert waiting_for_a_person(client) == []
+        assert "r-1 batch send_again" not in unescape(client.get("/dsar/request?id=r-1").text), doubt
+        with psycopg.connect(dsn) as db:
+            db.execute(
+                "INSERT INTO dsar.event (at, request, submission, leaves, enters)"
+                " SELECT now(), request, id, 'submitting', 'uncertain' FROM dsar.submission"
+            )
+    (line,) = waiting_for_a_person(client)
+    assert "at batch" in line
+    told = unescape(client.get("/dsar/request?id=r-1").text)
+    assert "r-1 batch send_again" in told
+    assert "The next run settles it by itself" not in told
 
 
 def waiting_for_a_person(client: TestClient) -> list[str]:
