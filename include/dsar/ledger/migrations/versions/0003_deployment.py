@@ -1,4 +1,4 @@
-"""What this deployment has settled, and when its reports looked."""
+"""What this deployment has settled, when its reports looked, and whose open submissions there are."""
 
 from pathlib import Path
 

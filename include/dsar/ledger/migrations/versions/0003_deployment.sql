@@ -1,4 +1,4 @@
--- What this deployment has settled, and when its reports looked.
+-- What this deployment has settled, when its reports looked, and whose open submissions there are.
 
 -- One row a setting that must not be lost, or changed, unnoticed: see ledger/deployment.py.
 CREATE TABLE dsar.deployment (
@@ -20,3 +20,8 @@ CREATE TABLE dsar.report (
 
 -- Else each submission that is taken back, see ledger/withdrawing.py, costs a look at every event.
 CREATE INDEX event_submission ON dsar.event (submission);
+
+-- An erasure waits until what the same person has asked to see is collected.
+DROP INDEX dsar.submission_person;
+CREATE INDEX submission_person ON dsar.submission (account, identity_hash)
+    WHERE state IN ('planned', 'submitting', 'uncertain', 'submitted', 'ready');
