@@ -27,7 +27,7 @@ up: $(ENVIRONMENT) ## the stack in the foreground, UI on 127.0.0.1:8080; Ctrl-C 
 test: lint ## lint and all tests
 	$(BIN)/python -m pytest
 
-bench: $(ENVIRONMENT) ## CASES= SCALE=1: performance beside the best that can be had; half an hour
+bench: $(ENVIRONMENT) ## CASES= SCALE=1: performance beside the best that can be had; three quarters of an hour
 	$(BIN)/python -m tests.bench --scale $(SCALE) $(if $(DOCS),--docs) $(CASES)
 
 crash: $(ENVIRONMENT) ## SEED=1 COUNT=500: kill a run beside every step, then COUNT pairs of steps; half an hour

@@ -1,6 +1,6 @@
 """`make bench`: runs the cases, one after another, and tells their figures as a table and as JSON.
 
-    make bench                              all of them, 25 minutes on two quiet cores
+    make bench                              all of them, three quarters of an hour on two quiet cores
     make bench CASES="package intake"       some
     make bench SCALE=0.1                    small, to try a change: no figures to quote
     make bench DOCS=1                       also writes tables and plots into docs/performance.md

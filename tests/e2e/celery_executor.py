@@ -105,7 +105,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[
     parts = {name: command for name, command in COMPONENTS.items() if name != "triggerer"}
     for one in ("one", "two"):
         pid = str(home.path(f"worker-{one}.pid"))
-        parts[f"triggerer-{one}"] = COMPONENTS["triggerer"]
+        # One trigger each: else whoever looks first may take them all, and the death of the other is none.
+        parts[f"triggerer-{one}"] = [*COMPONENTS["triggerer"], "--capacity", "1"]
         parts[f"worker-{one}"] = [
             *("celery", "worker", "--skip-serve-logs", "--concurrency", "6"),
             *("--celery-hostname", one, "--pid", pid),
