@@ -11,7 +11,7 @@ from typing import Any
 Points = Sequence[tuple[float, float]]
 
 WIDTH, HEIGHT = 640, 320
-LEFT, RIGHT, TOP, BOTTOM = 70, 20, 40, 50
+LEFT, RIGHT, TOP, BOTTOM = 70, 40, 52, 50
 COLOURS = ("#2563eb", "#b45309", "#059669")
 
 
@@ -41,7 +41,7 @@ def svg(title: str, across: str, up: str, lines: Mapping[str, Points]) -> str:
     parts = [
         _text(LEFT, 20, title, "start", bold=True),
         _text(WIDTH / 2, HEIGHT - 10, across),
-        _text(4, 38, up, "start"),
+        _text(LEFT, 40, up, "start"),
     ]
     for number in range(round(top / step) + 1):
         _, y = at(min(xs), number * step)
