@@ -61,10 +61,11 @@ SELECT job_id, state, count(*) AS submissions, min(submitted_at) AS submitted_at
  GROUP BY job_id, state ORDER BY min(submitted_at), job_id LIMIT %(most)s
 """
 
+# What is uncertain is of open requests: said, it keeps PostgreSQL from reading all that ever were.
 _UNDECIDED = """
 SELECT r.request_id, s.account, r.due_at, min(s.changed_at) AS since
   FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
- WHERE s.state = 'uncertain' AND (
+ WHERE s.state = 'uncertain' AND r.status = 'in_progress' AND (
            s.account = ANY(%(accounts)s)
            OR %(or_stuck)s AND (
                SELECT count(*) FROM dsar.event e

@@ -161,9 +161,11 @@ CREATE TEMP TABLE incoming_submission (
 );
 """
 
+# LATERAL with OFFSET 0, here and below: the ledger is looked up for what comes in, and never read whole.
 _KNOWN = """
-SELECT request_id, r.fingerprint = i.fingerprint AS unchanged
-  FROM incoming i JOIN dsar.request r USING (request_id)
+SELECT i.request_id, r.fingerprint = i.fingerprint AS unchanged
+  FROM incoming i,
+       LATERAL (SELECT fingerprint FROM dsar.request WHERE request_id = i.request_id OFFSET 0) AS r
 """
 
 _ADD = """
@@ -180,8 +182,11 @@ INSERT INTO dsar.submission (request, account, vendor, identity, identity_hash, 
 SELECT r.id, s.account, s.vendor, s.identity, s.identity_hash, s.identifiers, s.state, s.reason, r.due_at,
        %(now)s, CASE WHEN s.state = 'not_applicable' THEN %(now)s END
   FROM incoming_submission s
-  JOIN dsar.request r USING (request_id)
- WHERE NOT EXISTS (SELECT FROM dsar.submission o WHERE o.request = r.id)
+  JOIN (SELECT i.request_id, known.id, known.due_at
+          FROM incoming i,
+               LATERAL (SELECT id, due_at FROM dsar.request WHERE request_id = i.request_id OFFSET 0) AS known
+         WHERE NOT EXISTS (SELECT FROM dsar.submission o WHERE o.request = known.id OFFSET 0)
+        OFFSET 0) AS r USING (request_id)
  ORDER BY r.id
 """
 
