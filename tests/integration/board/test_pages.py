@@ -313,6 +313,7 @@ def test_what_no_run_settles_any_more_is_for_a_person_at_any_account(
             )
     (line,) = waiting_for_a_person(client)
     assert "at batch" in line
+    assert "so a person decides" in line
     told = unescape(client.get("/dsar/request?id=r-1").text)
     assert "r-1 batch send_again" in told
     assert "The next run settles it by itself" not in told
