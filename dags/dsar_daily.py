@@ -95,12 +95,13 @@ DOCS = {
     "intake": """Reads `include/sql/pending_requests.sql`, checks every row, and plans what each account has
 to be sent. A bad row becomes `invalid` with its reason and stops no other.
 
-**Red:** the source or the ledger could not be read. The log names the SQL file or the connection to mend;
-then clear this task.""",
+**Red:** the source or the ledger could not be read, or `dsar_hash_key` is not what it was. The log names the
+SQL file, the connection or the variable to mend; then clear this task.""",
     "submit": """Sends what is planned for {account} ({vendor}, connection `{connection}`), due soonest first.
 
 **Red:** the vendor refused the credentials, or gave no usable answer for long. Nothing is lost: what was not
-sent stays planned. Mend the connection that the log names, then clear this task with what is downstream.""",
+sent stays planned. Mend the connection that the log names, then clear this task with what is downstream.
+Where the log names requests that were refused alone, look at the identifiers that they hold.""",
     "await_completion": """Watches the open jobs of {account} from the triggerer, for `await_minutes` at most.
 Jobs that go on are carried over to the next run.
 
@@ -112,7 +113,8 @@ connection `{connection}`, then clear this task with what is downstream.""",
     "package": """Closes requests whose submissions have all ended: writes `receipt.json`, for access
 `package.zip` too, and tells the source.
 
-**Red:** a request could not be written. The log names it; mend the storage, then clear this task.""",
+**Red:** a request could not be written, or packages were sealed and `dsar_age_recipient` is not given any
+more. The log names which; mend the storage or the variable, then clear this task.""",
     "report": """Writes the day's register, and a summary into the log.
 
 **Red:** a person has to act. The log has a sentence for each thing to do; nothing has to be cleared.""",
