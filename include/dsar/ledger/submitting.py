@@ -217,11 +217,14 @@ SELECT DISTINCT ON (s.id) s.id, o.job_id, o.submitted_at, o.id AS shares_with
  ORDER BY s.id, o.submitted_at DESC
 """
 
-# Both receipts tell it.
+# Both receipts tell it. Locked in the order of their ids, as a move locks them: a watch may end them now.
 _SHARES = """
-UPDATE dsar.submission SET reason = concat_ws('; ', reason, %(reason)s::text)
- WHERE id = ANY(%(submissions)s) AND state = 'submitted'
-   AND strpos(coalesce(reason, ''), %(reason)s) = 0
+WITH sharing AS (
+    SELECT id FROM dsar.submission WHERE id = ANY(%(submissions)s) ORDER BY id FOR UPDATE
+)
+UPDATE dsar.submission s SET reason = concat_ws('; ', s.reason, %(reason)s::text)
+  FROM sharing
+ WHERE s.id = sharing.id AND s.state = 'submitted' AND strpos(coalesce(s.reason, ''), %(reason)s) = 0
 """
 
 # As _CLAIM has it, but for a job that may be shared at once.
