@@ -37,21 +37,21 @@ class Outcome:
 
 LATER = Outcome("sent later", "planned")
 TOMORROW = Outcome("sent tomorrow", "planned")
-TO_MEND = Outcome("connection to mend", "planned", ConfigurationError)
-IN_DOUBT = Outcome("in doubt", "uncertain")
+TO_MEND = Outcome("fix the connection", "planned", ConfigurationError)
+IN_DOUBT = Outcome("uncertain", "uncertain")
 REJECTED = Outcome("rejected", "rejected")
 
-READ_AGAIN = Outcome("read again", "submitted")
-RUNS_ON = Outcome("runs on", "submitted")
+READ_AGAIN = Outcome("polled again", "submitted")
+RUNS_ON = Outcome("still running", "submitted")
 FORGOTTEN = Outcome("forgotten", "failed")
-STATUS_TO_MEND = Outcome("connection to mend", "submitted", ConfigurationError)
+STATUS_TO_MEND = Outcome("fix the connection", "submitted", ConfigurationError)
 
-FETCHED_AGAIN = Outcome("fetched again", "ready", VendorUnavailable)
-GONE = Outcome("gone", "failed")
-RESULT_TO_MEND = Outcome("connection to mend", "ready", ConfigurationError)
+FETCHED_AGAIN = Outcome("collected again", "ready", VendorUnavailable)
+GONE = Outcome("expired", "failed")
+RESULT_TO_MEND = Outcome("fix the connection", "ready", ConfigurationError)
 
 ASKED_AGAIN = Outcome("asked again", "uncertain")
-LIST_TO_MEND = Outcome("connection to mend", "uncertain", ConfigurationError)
+LIST_TO_MEND = Outcome("fix the connection", "uncertain", ConfigurationError)
 
 AS_USUAL = Outcome("as usual", "")  # no fault at all for this call
 
@@ -129,10 +129,10 @@ HUGE: Mapping[str, Any] = {"kind": "oversize", "bytes": 200_000_000}
 
 FAULTS = (
     _row("connection refused", {"kind": REFUSED}, create=LATER),
-    _row("reset before the call was taken", {"kind": "reset_before", "times": None}),
-    _row("reset after the call was taken", {"kind": "reset_after", "times": None}),
+    _row("reset before the vendor took the call", {"kind": "reset_before", "times": None}),
+    _row("reset after the vendor took the call", {"kind": "reset_after", "times": None}),
     _row("no reply in time", {"kind": "hang", "taken": False}, {"kind": "hang", "taken": True}),
-    _row("a reply that drips for longer than we wait", {"kind": "slow_drip", "seconds": 4}),
+    _row("a reply slower than the time-out", {"kind": "slow_drip", "seconds": 4}),
     _row("a reply that is cut off", {"kind": "truncated"}),
     _row("200 with an empty body", {"kind": "empty"}),
     _row("HTML instead of JSON", {"kind": "html"}, {"kind": "html", "taken": True}),
@@ -156,14 +156,14 @@ FAULTS = (
     _row("400", _status(400), create=REJECTED),
     _row("401", _status(401), **TO_MEND_CELLS),
     _row("403", _status(403), **TO_MEND_CELLS),
-    _row("403, ID5: the identifier's limit of the day", _id5_limit("email"), **ONLY_ID5),
+    _row("403, ID5: daily limit of the identifier", _id5_limit("email"), **ONLY_ID5),
     _row(
-        "403, ID5: the identifier's limit of the day, once a reply was lost",
+        "403, ID5: daily limit of the identifier, after a lost reply",
         _id5_limit("email"),
         on_repeat=True,
         **{**ONLY_ID5, "create": {"id5": IN_DOUBT}, "status": None},
     ),
-    _row("403, ID5: the account's limit of the day", _id5_limit("partner"), **ONLY_ID5),
+    _row("403, ID5: daily limit of the account", _id5_limit("partner"), **ONLY_ID5),
     _row("404", _status(404), create=TO_MEND, status=FORGOTTEN, result=GONE, listed=LIST_TO_MEND),
     _row("409", _status(409)),
     _row("429", _status(429), create=LATER),
