@@ -43,7 +43,7 @@ for task in dag.tasks:  # of an airflow DAG
     task.retry_delay = timedelta(seconds=3)
 '''
 
-# A deployment's are minutes: docs/performance.md says which and why.
+# A deployment's are minutes: docs/capacity.md says which and why.
 SOON_NOTICED = {
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
