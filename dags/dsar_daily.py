@@ -26,7 +26,7 @@ from dsar_airflow.operators import (
     ReportOperator,
     SubmitOperator,
 )
-from dsar_airflow.sensors import CompletionSensor
+from dsar_airflow.sensors import PollSensor
 from include.accounts import ACCOUNTS
 from include.dsar.accounts import Account
 
@@ -162,7 +162,7 @@ with DAG(
                 RetryRule(f"include.dsar.errors.{name}", RetryAction.FAIL, reason=reason)
                 for name, reason in {
                     "ConfigurationError": "a person has to mend it",
-                    "PersonNeeded": "a person has to act",
+                    "OperatorActionRequired": "a person has to act",
                 }.items()
             ]
         ),
@@ -179,7 +179,7 @@ with DAG(
     for account in ACCOUNTS:
         stages: dict[str, type[BaseOperator]] = {
             "submit": SubmitOperator,
-            "await_completion": CompletionSensor,
+            "await_completion": PollSensor,
         }
         if account.vendor in RETURN_DATA:
             stages["collect"] = CollectOperator

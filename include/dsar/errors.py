@@ -19,7 +19,7 @@
     ├── UnsafeDownload            a result that must not be fetched or opened as it stands
     ├── RequestsRefused           refused as if for our credentials, though others were not
     ├── VendorUnavailable         an account gave no usable answer for too long; the next run goes on
-    ├── PersonNeeded              a run did what it could; the rest is for a person
+    ├── OperatorActionRequired              a run did what it could; the rest is for a person
     ├── NotDelivered              requests that could not be closed, each named in the log
     ├── LedgerUnavailable         the ledger's PostgreSQL does not answer; a retry may help
     │   ├── LedgerMissing         no run has made the ledger yet
@@ -120,7 +120,7 @@ class VendorUnavailable(DsarError):
     """An account gave no usable answer for too long. Nothing is lost; the next run goes on."""
 
 
-class PersonNeeded(DsarError):
+class OperatorActionRequired(DsarError):
     """The run did what it could; the message says what is left for a person."""
 
 

@@ -68,7 +68,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Outcome:
     """How the vendor's work on one subject stands: `READY` means that there is a result to collect."""
 
     state: State

@@ -9,7 +9,7 @@ from airflow.configuration import conf
 from airflow.sdk import BaseOperatorLink
 
 from dsar_airflow.operators import CollectOperator, SubmitOperator
-from dsar_airflow.sensors import CompletionSensor
+from dsar_airflow.sensors import PollSensor
 from include.dsar.board.tries import TaskInstance
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class AccountLink(BaseOperatorLink):
     """From a task of an account to that account's page of the board."""
 
     name = "Privacy requests of this account"
-    operators: ClassVar = [SubmitOperator, CompletionSensor, CollectOperator]
+    operators: ClassVar = [SubmitOperator, PollSensor, CollectOperator]
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         account = ti_key.task_id.split(".")[0]

@@ -17,12 +17,12 @@ from airflow.sdk.log import amask_secret, mask_secret
 
 from include.accounts import ACCOUNTS
 from include.dsar.accounts import WHOLE, Account, AccountSettings, Shard
+from include.dsar.delivery.storage import Storage
 from include.dsar.errors import ConfigurationError, ConnectionMissing, VendorUnavailable
+from include.dsar.execution.account_work import AccountWork
+from include.dsar.intake.source import Source
 from include.dsar.ledger import database, deployment, planning
 from include.dsar.ledger.database import Database
-from include.dsar.source import Source
-from include.dsar.stages.account import AccountWork
-from include.dsar.storage import Storage
 from include.dsar.vendors import VENDORS, settings, vendor
 from include.dsar.vendors.vendor import OnUncertain
 
@@ -61,13 +61,13 @@ async def account_work(
     *,
     shard: Shard = WHOLE,
     request_ids: Sequence[str] = (),
-    requests: Sequence[int] | None = None,
+    request_pks: Sequence[int] | None = None,
 ) -> AsyncIterator[AccountWork]:
     """All that a stage needs to work on an account or a shard of it, each connection looked up once.
 
     A run that is limited to some requests names them by their ids, or by the ledger's.
     """
-    from include.dsar.client import client  # only here: aiohttp takes longer to import than all the rest
+    from include.dsar.http.client import client  # only here: aiohttp takes longer to import than all the rest
 
     account = account_of(name)
     resolved = account_settings(account, await _aget(account.connection)).share(shard)
@@ -76,8 +76,8 @@ async def account_work(
         async with _session(info) as db, client(resolved) as http:
             with database.without_rows():
                 if request_ids:
-                    requests = await asyncio.to_thread(planning.refs, db, request_ids)
-                yield AccountWork(db, vendor(account.vendor), resolved, http, requests, shard)
+                    request_pks = await asyncio.to_thread(planning.refs, db, request_ids)
+                yield AccountWork(db, vendor(account.vendor), resolved, http, request_pks, shard)
     except VendorUnavailable as error:
         raise VendorUnavailable(
             f"{error} If it goes on, check Host, Port and Schema of connection {account.connection}, "
@@ -212,7 +212,7 @@ def seal(db: Database) -> Seal | None:
             f"Variable {RECIPIENT} (or AIRFLOW_VAR_{RECIPIENT.upper()}) is no public key: set it to one that "
             f"begins with age1 (age-keygen prints it) or ssh-ed25519, or to {UNSEALED} to seal nothing"
         ) from None
-    deployment.settle_sealing(db, sealing=None if given is None else found is not None)
+    deployment.remember_sealing(db, sealing=None if given is None else found is not None)
     return found
 
 

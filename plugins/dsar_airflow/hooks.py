@@ -28,7 +28,7 @@ class AccountHook(BaseHook):
         from dsar_airflow.connections import account_settings
         from include.dsar.accounts import Account
         from include.dsar.errors import DsarError
-        from include.dsar.stages.probe import probe
+        from include.dsar.execution.probe import probe
 
         # Airflow tests under a random name, which would mean nothing to whoever reads the answer.
         account = Account(self.conn_type, self.conn_type, connection="under test")

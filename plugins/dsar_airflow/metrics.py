@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from airflow.sdk.observability import stats
 
 if TYPE_CHECKING:
+    from include.dsar.execution.account_work import AccountWork
     from include.dsar.ledger.database import Database
-    from include.dsar.stages.account import AccountWork
 
 OUTCOMES = ("completed", "no_data", "rejected", "failed")
 
@@ -41,7 +41,7 @@ def gauge_run(db: Database, accounts: Sequence[str], *, since: datetime) -> None
 
     now = datetime.now(UTC)
     ended = {day.account: day.ended for day in reporting.account_days(db, since)}
-    standing = reporting.standing(db, now=now)
+    standing = reporting.backlog(db, now=now)
     for account in accounts:
         for outcome in OUTCOMES:
             stats.gauge(f"dsar.submissions.{account}.{outcome}", ended.get(account, {}).get(outcome, 0))

@@ -30,9 +30,9 @@ class IntakeOperator(BaseOperator):
     def execute(self, context: Context) -> Counts:
         from dsar_airflow.connections import hash_key, ledger, source
         from include.accounts import ACCOUNTS, PHONE_REGION
-        from include.dsar.stages.decide import Decision, decide
+        from include.dsar.intake.decisions import Decision, decide
+        from include.dsar.intake.rows import Rules
         from include.dsar.stages.intake import Intake
-        from include.dsar.stages.rows import Rules
 
         params = RunParams.of(context)
         decisions = [Decision.parse(line) for line in params.decisions]
@@ -42,7 +42,7 @@ class IntakeOperator(BaseOperator):
                 db,
                 table,
                 Rules(ACCOUNTS, PHONE_REGION, hash_key(db)),
-                requests=params.request_ids,
+                request_ids=params.request_ids,
                 dry_run=params.dry_run,
                 retry_failed=params.retry_failed,
             )
@@ -138,7 +138,7 @@ class ReportOperator(BaseOperator):
         from dsar_airflow.connections import held_accounts, ledger, storage
         from dsar_airflow.metrics import gauge_run
         from include.accounts import ACCOUNTS
-        from include.dsar.errors import PersonNeeded
+        from include.dsar.errors import OperatorActionRequired
         from include.dsar.stages.report import Report
 
         RunParams.of(context).skip_unless_real()
@@ -150,7 +150,9 @@ class ReportOperator(BaseOperator):
             todo = [*_red_tasks(context), *_bad_rows(context), *report.run()]
             report.told()
         if todo:
-            raise PersonNeeded("A person has to act:\n" + "\n".join(f"- {sentence}" for sentence in todo))
+            raise OperatorActionRequired(
+                "A person has to act:\n" + "\n".join(f"- {sentence}" for sentence in todo)
+            )
         self.log.info("Nothing to do for a person.")
         return {"to_do": 0}
 

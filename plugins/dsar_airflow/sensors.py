@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseSensorOperator
 
 from dsar_airflow.params import RunParams
-from dsar_airflow.triggers import CompletionTrigger
+from dsar_airflow.triggers import PollTrigger
 from include.dsar.accounts import WHOLE, Shard
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 GRACE = timedelta(minutes=15)  # for a triggerer to come back, before the deferral counts as lost
 
 
-class CompletionSensor(BaseSensorOperator):
+class PollSensor(BaseSensorOperator):
     """Waits until no open job of an account (or a shard of it) is due for a poll in the run's window.
 
     It looks at the ledger once on the worker and defers only where there is something to wait for.
@@ -36,7 +36,7 @@ class CompletionSensor(BaseSensorOperator):
         params.skip_unless_wanted(self.account)
         since = datetime.now(UTC)
         until = since + params.window
-        due, requests = self._look(params, since)
+        due, request_pks = self._look(params, since)
         if due is None:
             self.log.info("%s: no open job", self.account)
             return {"open_jobs": 0}
@@ -55,12 +55,12 @@ class CompletionSensor(BaseSensorOperator):
         # Airflow keeps no reason with a deferral; the task's XCom tab shows this one while it waits.
         context["ti"].xcom_push(key="waiting_for", value=waiting)
         self.defer(
-            trigger=CompletionTrigger(
+            trigger=PollTrigger(
                 account=self.account,
                 shard=self.shard,
                 since=since.isoformat(),
                 until=until.isoformat(),
-                requests=requests,
+                request_pks=request_pks,
             ),
             method_name="resume",
             timeout=params.window + GRACE,
@@ -92,12 +92,12 @@ class CompletionSensor(BaseSensorOperator):
         Without the account's client: whoever only reads the ledger need not wait for aiohttp's import.
         """
         from dsar_airflow.connections import ledger, only, settings_of
-        from include.dsar.stages.watch import next_poll
+        from include.dsar.stages.poll import next_poll
 
         settings = settings_of(self.account)
         with ledger() as db:
-            requests = only(db, params.request_ids)
-            return next_poll(db, settings, since, requests=requests, shard=self.shard), requests
+            request_pks = only(db, params.request_ids)
+            return next_poll(db, settings, since, request_pks=request_pks, shard=self.shard), request_pks
 
 
 def _told(counts: Mapping[str, Any]) -> str:

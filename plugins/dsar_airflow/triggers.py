@@ -19,11 +19,11 @@ ENDED, REFUSED = "ended", "refused"
 SHORTEST = 10.0  # seconds
 
 
-class CompletionTrigger(BaseTrigger):
+class PollTrigger(BaseTrigger):
     """Polls all open jobs of an account or a shard of it; fires when none is due any more before `until`.
 
     Its state is the ledger: it may be broken off anywhere and started again, even run twice.
-    `requests` are ledger ids; times are ISO 8601.
+    `request_pks` are ledger ids; times are ISO 8601.
     """
 
     def __init__(
@@ -32,24 +32,24 @@ class CompletionTrigger(BaseTrigger):
         account: str,
         since: str,
         until: str,
-        requests: Sequence[int] | None,
+        request_pks: Sequence[int] | None,
         shard: Sequence[int] = WHOLE,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.account = account
         self.since = since
         self.until = until
-        self.requests = None if requests is None else list(requests)
+        self.request_pks = None if request_pks is None else list(request_pks)
         self.shard = Shard(*shard)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return (
-            "dsar_airflow.triggers.CompletionTrigger",
+            "dsar_airflow.triggers.PollTrigger",
             {
                 "account": self.account,
                 "since": self.since,
                 "until": self.until,
-                "requests": self.requests,
+                "request_pks": self.request_pks,
                 "shard": list(self.shard),
             },
         )
@@ -67,17 +67,17 @@ class CompletionTrigger(BaseTrigger):
 
     async def _watch(self) -> dict[str, Any]:
         # In a thread, since the first import takes half a second, and the event loop is every trigger's.
-        for name in ("dsar_airflow.connections", "include.dsar.client"):
+        for name in ("dsar_airflow.connections", "include.dsar.http.client"):
             await asyncio.to_thread(import_module, name)
         from dsar_airflow.connections import account_work
         from include.dsar.errors import ConfigurationError
-        from include.dsar.stages.watch import watch
+        from include.dsar.stages.poll import poll_open_jobs
 
         since, until = datetime.fromisoformat(self.since), datetime.fromisoformat(self.until)
         try:
-            async with account_work(self.account, shard=self.shard, requests=self.requests) as work:
+            async with account_work(self.account, shard=self.shard, request_pks=self.request_pks) as work:
                 try:
-                    event = {"status": ENDED, **asdict(await watch(work, since=since, until=until))}
+                    event = {"status": ENDED, **asdict(await poll_open_jobs(work, since=since, until=until))}
                 except ConfigurationError as error:
                     event = _refused(error)
                 return event | {"calls": work.client.calls, "refused_calls": work.client.refused}

@@ -27,7 +27,7 @@ from include.stack.home import PROJECT, Home
 from tests.bench import page
 from tests.bench.case import Case, Outcome
 from tests.bench.cases import ALL
-from tests.bench.stand import Stand, standing
+from tests.bench.stand import Stand, bench_stand
 
 
 def main() -> None:
@@ -48,7 +48,7 @@ def main() -> None:
     results = json.loads(given.json.read_text()) if given.json.exists() else {}
     scratch = Path(tempfile.mkdtemp(prefix="dsar-bench-"))
     try:
-        with standing(Home(scratch / "home"), given.scale, given.repeats) as stand:
+        with bench_stand(Home(scratch / "home"), given.scale, given.repeats) as stand:
             for name in given.cases or ALL:
                 results[name] = run(importlib.import_module(f"tests.bench.cases.{name}"), stand)
                 given.json.parent.mkdir(parents=True, exist_ok=True)

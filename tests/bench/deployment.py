@@ -16,17 +16,17 @@ from sqlalchemy import create_engine
 
 from include.accounts import ACCOUNTS
 from include.dsar.accounts import Account
-from include.dsar.client import client
+from include.dsar.delivery.storage import Storage
+from include.dsar.execution.account_work import AccountWork
+from include.dsar.http.client import client
+from include.dsar.intake.rows import Rules
+from include.dsar.intake.source import Source
 from include.dsar.ledger import database
-from include.dsar.source import Source
-from include.dsar.stages.account import AccountWork
 from include.dsar.stages.collect import collect
 from include.dsar.stages.intake import Intake, TakenIn
 from include.dsar.stages.package import Delivered, Package
-from include.dsar.stages.rows import Rules
+from include.dsar.stages.poll import poll_open_jobs
 from include.dsar.stages.submit import submit
-from include.dsar.stages.watch import watch
-from include.dsar.storage import Storage
 from include.dsar.vendors import settings, vendor
 
 RULES = Rules(ACCOUNTS, None, b"key")
@@ -101,7 +101,7 @@ async def _pass_on(deployment: Deployment, account: Account, stages: Sequence[st
                     await submit(work)
                 case "await":
                     seconds["watched_since"] = now.timestamp()
-                    await watch(work, since=now, until=now + AWAIT)
+                    await poll_open_jobs(work, since=now, until=now + AWAIT)
                 case "collect":
                     await collect(work, deployment.storage)
             seconds[stage] = time.perf_counter() - began

@@ -126,7 +126,7 @@ class Stand:
 
 
 @contextmanager
-def standing(home: Home, scale: float, repeats: int) -> Iterator[Stand]:
+def bench_stand(home: Home, scale: float, repeats: int) -> Iterator[Stand]:
     """The embedded PostgreSQL, with its default durability, and an empty ledger to copy."""
     with postgres.running(home):
         stand = Stand(home, scale, repeats)

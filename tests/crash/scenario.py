@@ -9,8 +9,8 @@ from typing import Any
 
 from include.accounts import ACCOUNTS
 from include.dsar.accounts import Account, AccountSettings
+from include.dsar.intake.rows import Rules
 from include.dsar.model import IdentityKind
-from include.dsar.stages.rows import Rules
 from include.dsar.vendors import settings
 from tests.integration.conftest import EXTRA, Row
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from include.stack.home import Home
+from tests.crash.consistency import Ending, Outcomes
 from tests.crash.laboratory import KILLED, Case, Laboratory, Place, Restart
 from tests.crash.steps import Kill
-from tests.crash.verdict import Ending, Outcomes
 
 AT_ONCE = 2
 TOLD_EVERY = 50  # cases, for who waits for the long form

@@ -29,9 +29,9 @@ import psycopg
 from fsspec.implementations.local import LocalFileSystem
 from sqlalchemy import Engine, event
 
-from include.dsar.client import Client
-from include.dsar.source import Source
-from include.dsar.storage import StorageWriter
+from include.dsar.delivery.storage import StorageWriter
+from include.dsar.http.client import Client
+from include.dsar.intake.source import Source
 
 WRITES = re.compile(
     r"(INSERT INTO|UPDATE|DELETE FROM|CREATE TEMP TABLE|ANALYZE|COPY) (?!OF\b)([\w.]+)|(pg_advisory_lock)"

@@ -3,7 +3,7 @@
 `steps.py` says what a step is; here each *kind* of step (a stage, an account and what is done) is hit
 at its first and last occurrence, alone, and some tens of pairs of steps are hit one after
 the other. After each kill the stages are started again (the same task, another run at once, or the next
-day's) until all is done; `verdict.py` then compares the ledger, the source and the storage with the
+day's) until all is done; `outcome.py` then compares the ledger, the source and the storage with the
 sandbox's own book. `make crash` hits every step, and as many pairs as one likes.
 """
 
@@ -22,7 +22,7 @@ COUNTED = {
     "intake: plan commit",
     "intake: _stage COPY incoming_submission",
     "intake: source commit",
-    "intake: told UPDATE dsar.request",
+    "intake: mark_written_back UPDATE dsar.request",
     "besitos submit: register pg_advisory_lock",
     "besitos submit: claim UPDATE dsar.submission",
     "besitos submit: POST create",
@@ -45,7 +45,7 @@ COUNTED = {
     "package: close UPDATE dsar.request",
     "package: close commit",
     "package: source update",
-    "package: told UPDATE dsar.request",
+    "package: mark_written_back UPDATE dsar.request",
     "report: rename to *.csv",
 }
 

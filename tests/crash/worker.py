@@ -29,21 +29,22 @@ from sqlalchemy import create_engine
 
 from include.accounts import ACCOUNTS
 from include.dsar.accounts import Account
-from include.dsar.client import client
 from include.dsar.delivery.seal import Seal
+from include.dsar.delivery.storage import Storage
 from include.dsar.errors import DsarError
+from include.dsar.execution.account_work import AccountWork
+from include.dsar.execution.recorder import Recorder
+from include.dsar.http.client import client
+from include.dsar.intake.source import Source
 from include.dsar.ledger import database
-from include.dsar.source import Source
+from include.dsar.stages import poll as polling
 from include.dsar.stages import submit as submitting
-from include.dsar.stages import watch as watching
-from include.dsar.stages.account import AccountWork, Recorder
 from include.dsar.stages.collect import collect
 from include.dsar.stages.intake import Intake
 from include.dsar.stages.package import Package
+from include.dsar.stages.poll import poll_open_jobs
 from include.dsar.stages.report import Report
 from include.dsar.stages.submit import submit
-from include.dsar.stages.watch import watch
-from include.dsar.storage import Storage
 from include.dsar.vendors import vendor
 from tests.crash.scenario import RULES, account_settings
 from tests.crash.steps import Kill, Steps, watch_steps
@@ -110,7 +111,7 @@ class _Run:
         self._seal = Seal(job.recipient) if job.recipient else None
         self._began = self._clock()
         Recorder.DELAY = 0.02
-        submitting.asyncio = watching.asyncio = VirtualTime(self._clock)
+        submitting.asyncio = polling.asyncio = VirtualTime(self._clock)
 
     def stages(self) -> int:
         """All stages, each whatever became of the one before, as in the DAG."""
@@ -152,7 +153,7 @@ class _Run:
 
     async def _watch(self, work: AccountWork) -> None:
         now = self._clock()
-        await watch(work, since=now, until=now + AWAIT)
+        await poll_open_jobs(work, since=now, until=now + AWAIT)
 
     async def _collect(self, work: AccountWork) -> None:
         await collect(work, self._storage)

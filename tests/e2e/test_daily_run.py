@@ -285,7 +285,7 @@ def test_trigger_arguments_are_accounts_times_and_ledger_ids(
     """One trigger an account, whatever the number of jobs, and no person in it."""
     assert len({one["kwargs"] for one in seen_triggers}) in (2, 3, 4)
     for one in seen_triggers:
-        assert one["classpath"] == "dsar_airflow.triggers.CompletionTrigger"
+        assert one["classpath"] == "dsar_airflow.triggers.PollTrigger"
         assert not [value for value in identifiers() if value in one["kwargs"]]
         assert SECRET not in one["kwargs"]
 

@@ -122,7 +122,7 @@ def _assert_all_is_there(kept: Places) -> None:
         assert re.search(said, logs), said
     for place in ("api-server", "scheduler", "dag-processor", "triggerer"):
         assert b"debug" in kept[f"logs/{place}.log"].lower(), place
-    assert b"CompletionTrigger" in kept["triggers and deferred tasks"]
+    assert b"PollTrigger" in kept["triggers and deferred tasks"]
     assert b"airflow" in kept["process arguments"]
     assert all(kept[f"table public.{name}"] for name in ("xcom", "task_instance", "log"))
 

@@ -17,12 +17,12 @@ from sqlalchemy import create_engine
 
 from include.accounts import ACCOUNTS
 from include.dsar.accounts import Account
-from include.dsar.client import client
+from include.dsar.delivery.storage import Storage
+from include.dsar.execution.account_work import AccountWork
+from include.dsar.http.client import client
+from include.dsar.intake.source import Source
 from include.dsar.ledger import database
 from include.dsar.ledger.database import Database
-from include.dsar.source import Source
-from include.dsar.stages.account import AccountWork
-from include.dsar.storage import Storage
 from include.dsar.vendors import settings, vendor
 from include.sandbox import Sandbox, SandboxSettings, run_in_thread
 from include.stack import postgres, source

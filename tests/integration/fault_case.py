@@ -10,14 +10,14 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
+from include.dsar.delivery.storage import Storage
 from include.dsar.errors import DsarError
+from include.dsar.execution.account_work import AccountWork
 from include.dsar.ledger.database import Database
 from include.dsar.model import Action, IdentityKind
-from include.dsar.stages.account import AccountWork
 from include.dsar.stages.collect import collect
+from include.dsar.stages.poll import PollResult, poll_open_jobs
 from include.dsar.stages.submit import submit
-from include.dsar.stages.watch import Watched, watch
-from include.dsar.storage import Storage
 from include.dsar.vendors.id5 import hashed_email
 from include.sandbox import Sandbox
 from tests.integration import fault_table as told
@@ -102,10 +102,10 @@ class Case:
     async def submit(self, base_url: str | None = None) -> DsarError | None:
         return (await self._run(submit, base_url))[1]
 
-    async def watch(self, base_url: str | None = None, window: timedelta = A_LOOK) -> Watched | DsarError:
-        async def looked(work: AccountWork) -> Watched:
+    async def poll(self, base_url: str | None = None, window: timedelta = A_LOOK) -> PollResult | DsarError:
+        async def looked(work: AccountWork) -> PollResult:
             since = work.clock()
-            return await watch(work, since=since, until=since + window)
+            return await poll_open_jobs(work, since=since, until=since + window)
 
         result, error = await self._run(looked, base_url)
         return error or result
@@ -120,7 +120,7 @@ class Case:
             assert await self.submit() is None
         if self.state == "submitted":
             self.advance(LONG_ENOUGH)
-            assert isinstance(await self.watch(), Watched)
+            assert isinstance(await self.poll(), PollResult)
         if self.state == "ready":
             assert await self.collect() is None
         assert self.state == "completed"
@@ -137,7 +137,7 @@ class Case:
         )
         async with opened as work:
             try:
-                return await stage(replace(work, requests=[self.request], clock=self.clock)), None
+                return await stage(replace(work, request_pks=[self.request], clock=self.clock)), None
             except DsarError as error:
                 return None, error
         raise AssertionError

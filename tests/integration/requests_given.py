@@ -10,11 +10,11 @@ import psycopg
 from psycopg import sql
 
 from include.accounts import ACCOUNTS
+from include.dsar.intake.rows import Rules
 from include.dsar.ledger import planning
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.planning import Planned, PlannedRequest, PlannedSubmission
 from include.dsar.model import Action, IdentityKind, Regulation, State
-from include.dsar.stages.rows import Rules
 
 RULES = Rules(ACCOUNTS, None, b"key")
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)

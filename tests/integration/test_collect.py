@@ -17,15 +17,15 @@ import aiohttp
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from include.dsar import client as client_module
+from include.dsar.delivery.storage import Storage
 from include.dsar.errors import CredentialsRefused, VendorUnavailable
+from include.dsar.http import client as client_module
 from include.dsar.ledger.database import Database
 from include.dsar.model import Action
 from include.dsar.stages import collect as collect_module
 from include.dsar.stages.collect import Collected, collect
+from include.dsar.stages.poll import poll_open_jobs
 from include.dsar.stages.submit import submit
-from include.dsar.stages.watch import watch
-from include.dsar.storage import Storage
 from include.sandbox import Sandbox
 from tests.integration.conftest import OpenWork
 from tests.integration.requests_given import Clock, plan, request, rows, states, submission
@@ -54,7 +54,7 @@ async def ready(db: Database, open_work: OpenWork, account: str, values: Sequenc
     async with open_work(account, **extra) as work:
         await submit(work)
         now = work.clock()
-        await watch(work, since=now, until=now + timedelta(seconds=5))
+        await poll_open_jobs(work, since=now, until=now + timedelta(seconds=5))
 
 
 def content(storage: Storage, row: dict[str, Any]) -> bytes:
@@ -237,7 +237,7 @@ async def test_two_requests_that_share_a_job_get_their_own_copy(
         for _ in range(2):
             await submit(work)
         now = work.clock()
-        await watch(work, since=now, until=now + timedelta(seconds=5))
+        await poll_open_jobs(work, since=now, until=now + timedelta(seconds=5))
     with suppress(VendorUnavailable):
         await run("batch")
     one, two = rows(db)

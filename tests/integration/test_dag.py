@@ -77,7 +77,7 @@ def test_it_runs_daily_one_at_a_time_for_today_only(daily: DAG) -> None:
 
 def test_only_what_may_mend_itself_is_retried(daily: DAG) -> None:
     """An outage is tried again; what a person has to mend fails at once."""
-    mendable = errors.ConfigurationError, errors.CredentialsRefused, errors.PersonNeeded
+    mendable = errors.ConfigurationError, errors.CredentialsRefused, errors.OperatorActionRequired
     passing = (
         errors.LedgerUnavailable,
         errors.VendorUnavailable,
@@ -242,7 +242,7 @@ OF_A_TASK = ("dsar_airflow.operators", "dsar_airflow.sensors", "dsar_airflow.tri
         ((), set()),
         (("dsar_airflow.connections",), {"psycopg"}),
         # The sensor's look at the ledger, and its return with what the trigger found.
-        (("dsar_airflow.connections", "include.dsar.stages.watch"), {"psycopg"}),
+        (("dsar_airflow.connections", "include.dsar.stages.poll"), {"psycopg"}),
         (("dsar_airflow.metrics", "include.dsar.errors"), set()),
     ],
 )

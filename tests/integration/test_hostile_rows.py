@@ -16,16 +16,16 @@ import pytest
 from psycopg import sql
 
 from include.accounts import ACCOUNTS
+from include.dsar.delivery.storage import Storage
+from include.dsar.intake.rows import Rules
+from include.dsar.intake.source import Source
 from include.dsar.ledger.database import Database
-from include.dsar.source import Source
 from include.dsar.stages.collect import collect
 from include.dsar.stages.intake import Intake
 from include.dsar.stages.package import Package
+from include.dsar.stages.poll import poll_open_jobs
 from include.dsar.stages.report import Report
-from include.dsar.stages.rows import Rules
 from include.dsar.stages.submit import submit
-from include.dsar.stages.watch import watch
-from include.dsar.storage import Storage
 from tests.integration.conftest import LISTS, OpenWork, source_rows
 
 LONG = 1_000_000
@@ -87,7 +87,7 @@ async def test_hostile_rows_harm_nobody(
         async with open_work(account) as work:
             await submit(work)
             now = datetime.now(UTC)
-            await watch(work, since=now, until=now + timedelta(seconds=20))
+            await poll_open_jobs(work, since=now, until=now + timedelta(seconds=20))
             await collect(work, storage)
     Package(db, source_table, storage).run()
     Report(db, storage, datetime.now(UTC) - timedelta(minutes=5), [a.name for a in ACCOUNTS]).run()

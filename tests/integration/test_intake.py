@@ -18,17 +18,17 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 from sqlalchemy import create_engine, event
 
-from include.dsar import source as source_module
 from include.dsar.errors import ConfigurationError, SettingDiffers, SourceUnavailable
+from include.dsar.intake import source as source_module
+from include.dsar.intake.rows import Rules
+from include.dsar.intake.source import Source
+from include.dsar.intake.write_back import write_back
 from include.dsar.ledger import closing, planning, withdrawing
 from include.dsar.ledger.closing import Closed
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.planning import PlannedRequest
 from include.dsar.model import Status
-from include.dsar.source import Source
 from include.dsar.stages.intake import Intake, TakenIn
-from include.dsar.stages.rows import Rules
-from include.dsar.stages.write_back import write_back
 from tests.integration.conftest import Row, put, source_rows
 from tests.integration.requests_given import NOW, RULES, events, put_into, rows
 
@@ -229,10 +229,10 @@ def test_only_the_requests_asked_for_are_taken_in(dsn: str, db: Database, source
     put(
         dsn, *(Row(f"r-{n}", user_id=f"u{n}", accounts=["batch"]) for n in range(3)), Row("../x", user_id="u")
     )
-    take_in(db, source_table, requests=["r-0"])
+    take_in(db, source_table, request_ids=["r-0"])
     assert set(requests(db)) == {"r-0"}
     assert [row["status"] for row in source_rows(dsn).values()].count("pending") == 3
-    dry = take_in(db, source_table, requests=["r-1"], dry_run=True)
+    dry = take_in(db, source_table, request_ids=["r-1"], dry_run=True)
     assert (dry.rows, dry.would_send) == (1, {"batch": {"erasure": 1}})
 
 
@@ -524,7 +524,7 @@ def test_a_row_whose_status_the_source_refuses_stops_no_other(
         "a-1": "in_progress", "b-narrow": "pending", "c-1": "in_progress",
         "x-1": "invalid", "x-2": "pending", "x-3": "invalid",
     }  # fmt: skip
-    assert [n.request_id for n in closing.news(db, limit=9)] == ["b-narrow"]
+    assert [n.request_id for n in closing.pending_write_backs(db, limit=9)] == ["b-narrow"]
     assert "23514" in caplog.text
     assert len(requests(db)) == 3
 

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from include.dsar.errors import TransitionLost
-from include.dsar.ledger import closing, database, doubts, planning, submitting
+from include.dsar.ledger import claiming, closing, database, planning, uncertain
 from include.dsar.ledger.closing import Closed
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.transitions import ORDINARY, TRANSITIONS, Move, insist, move
@@ -315,13 +315,13 @@ def test_a_request_is_not_closed_twice(db: Database) -> None:
 def test_the_source_is_told_anew_what_changed_while_it_was_told(db: Database) -> None:
     """A late writer that told an older status does not have the last word."""
     plan(db, request("r-1"))
-    (late,) = closing.news(db, limit=10)
+    (late,) = closing.pending_write_backs(db, limit=10)
     put_into(db, [found["id"] for found in rows(db)], {"state": "completed", "finished_at": NOW})
     close(db, "r-1")
-    closing.told(db, closing.news(db, limit=10))
-    assert closing.news(db, limit=10) == []
-    closing.told(db, [late])
-    assert [n.status for n in closing.news(db, limit=10)] == [Status.COMPLETED]
+    closing.mark_written_back(db, closing.pending_write_backs(db, limit=10))
+    assert closing.pending_write_backs(db, limit=10) == []
+    closing.mark_written_back(db, [late])
+    assert [n.status for n in closing.pending_write_backs(db, limit=10)] == [Status.COMPLETED]
 
 
 def test_what_is_due_soonest_is_claimed_first_and_never_twice(dsn: str, db: Database) -> None:
@@ -329,11 +329,11 @@ def test_what_is_due_soonest_is_claimed_first_and_never_twice(dsn: str, db: Data
     due = [NOW + timedelta(days=days) for days in (9, 1, 5, 3, 7)]
     plan(db, *(request(f"r-{at.day}", submission(f"u{at.day}"), due_at=at) for at in due))
     with database.connect(dsn) as other, other.transaction():
-        first = submitting.claim(
-            other, "besitos", worker=1, limit=2, now=LATER, requests=None, one_job_a_person=False
+        first = claiming.claim(
+            other, "besitos", worker=1, limit=2, now=LATER, request_pks=None, one_job_per_subject=False
         )
-        second = submitting.claim(
-            db, "besitos", worker=2, limit=2, now=LATER, requests=None, one_job_a_person=False
+        second = claiming.claim(
+            db, "besitos", worker=2, limit=2, now=LATER, request_pks=None, one_job_per_subject=False
         )
     assert [c.subject.request_id for c in first] == ["r-21", "r-23"]
     assert [c.subject.request_id for c in second] == ["r-25", "r-27"]
@@ -349,14 +349,18 @@ def test_what_is_not_to_be_sent_yet_is_not_claimed(db: Database) -> None:
     put_into(db, [one["id"]], {"not_before": LATER})
     wanted = [one["request"]]
     assert (
-        submitting.claim(db, "besitos", worker=1, limit=9, now=NOW, requests=wanted, one_job_a_person=False)
+        claiming.claim(
+            db, "besitos", worker=1, limit=9, now=NOW, request_pks=wanted, one_job_per_subject=False
+        )
         == []
     )
-    (claimed,) = submitting.claim(
-        db, "besitos", worker=1, limit=9, now=NOW, requests=None, one_job_a_person=False
+    (claimed,) = claiming.claim(
+        db, "besitos", worker=1, limit=9, now=NOW, request_pks=None, one_job_per_subject=False
     )
     assert claimed.subject.submission == two["id"]
-    assert submitting.next_planned_at(db, "besitos", now=NOW, requests=None, one_job_a_person=False) == LATER
+    assert (
+        claiming.next_planned_at(db, "besitos", now=NOW, request_pks=None, one_job_per_subject=False) == LATER
+    )
 
 
 def test_a_doubt_that_another_worker_has_settled_meanwhile_is_left_alone(db: Database) -> None:
@@ -364,7 +368,7 @@ def test_a_doubt_that_another_worker_has_settled_meanwhile_is_left_alone(db: Dat
     plan(db, request("r-1"))
     (one,) = rows(db)
     put_into(db, [one["id"]], {"state": "uncertain", "changed_at": LATER, "attempted_at": LATER})
-    (doubt,) = doubts.in_doubt(db, "besitos", requests=None)
+    (doubt,) = uncertain.uncertain_submissions(db, "besitos", request_pks=None)
     for since, moved in ((NOW, set()), (doubt.since, {one["id"]})):
         again = Move(one["id"], State.PLANNED, "sent again", since=since)
         assert move(db, [again], leave=State.UNCERTAIN, now=LATER) == moved
@@ -373,31 +377,31 @@ def test_a_doubt_that_another_worker_has_settled_meanwhile_is_left_alone(db: Dat
 def test_only_a_dead_workers_claims_become_uncertain(dsn: str, db: Database) -> None:
     """A worker lives as long as its session; its claims are nobody else's until then."""
     plan(db, request("r-1"), request("r-2", submission("u2")))
-    me = submitting.register(db)
+    me = claiming.register(db)
     with database.connect(dsn) as living:
         with database.connect(dsn) as dying:
             for own in (living, dying):
-                submitting.claim(
+                claiming.claim(
                     own,
                     "besitos",
-                    worker=submitting.register(own),
+                    worker=claiming.register(own),
                     limit=1,
                     now=NOW,
-                    requests=None,
-                    one_job_a_person=False,
+                    request_pks=None,
+                    one_job_per_subject=False,
                 )
-            assert doubts.doubt_abandoned(db, "besitos", worker=me, now=LATER) == 0
-        assert doubts.doubt_abandoned(db, "besitos", worker=me, now=LATER) == 1
+            assert uncertain.mark_abandoned(db, "besitos", worker=me, now=LATER) == 0
+        assert uncertain.mark_abandoned(db, "besitos", worker=me, now=LATER) == 1
     assert [found["state"] for found in rows(db)] == ["submitting", "uncertain"]
     (event,) = events(db)
-    assert (event["enters"], event["reason"]) == ("uncertain", doubts.WORKER_DIED)
+    assert (event["enters"], event["reason"]) == ("uncertain", uncertain.WORKER_DIED)
 
 
 def test_times_of_the_ledger_keep_their_zone(db: Database) -> None:
     """Whatever zone the server has, what comes out is the moment that went in."""
     db.execute("SET timezone = 'Pacific/Auckland'")
     plan(db, request("r-1", due_at=datetime(2026, 12, 1, tzinfo=UTC)))
-    (told,) = closing.news(db, limit=1)
+    (told,) = closing.pending_write_backs(db, limit=1)
     assert told.due_at == datetime(2026, 12, 1, tzinfo=UTC)
 
 
@@ -408,8 +412,8 @@ def test_a_claim_of_many_planned_is_quick_before_and_after_their_statistics(db: 
         if statistics:
             db.execute("ANALYZE dsar.submission")
         began = time.monotonic()
-        claimed = submitting.claim(
-            db, "besitos", worker=1, limit=500, now=LATER, requests=None, one_job_a_person=False
+        claimed = claiming.claim(
+            db, "besitos", worker=1, limit=500, now=LATER, request_pks=None, one_job_per_subject=False
         )
         assert len(claimed) == 500
         assert time.monotonic() - began < 2

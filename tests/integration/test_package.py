@@ -16,15 +16,15 @@ import psycopg
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
+from include.dsar.delivery import deliver
+from include.dsar.delivery.deliver import Delivery
+from include.dsar.delivery.storage import Storage, StorageWriter
 from include.dsar.errors import ConfigurationError, NotDelivered
+from include.dsar.intake.source import Source
 from include.dsar.ledger import closing, planning
 from include.dsar.ledger.database import Database
-from include.dsar.source import Source
-from include.dsar.stages import deliver
-from include.dsar.stages.deliver import Delivery
 from include.dsar.stages.intake import Intake
 from include.dsar.stages.package import Delivered, Package
-from include.dsar.storage import Storage, StorageWriter
 from tests.integration.conftest import Row, put, source_rows
 from tests.integration.requests_given import NOW, RULES, put_into, rows
 from tests.integration.test_collect import full_for
@@ -117,7 +117,7 @@ def test_it_is_safe_to_break_off_at_each_step(
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("step", ["close", "news", "told"])
+@pytest.mark.parametrize("step", ["close", "pending_write_backs", "mark_written_back"])
 def test_it_is_safe_to_break_off_between_ledger_and_source(
     dsn: str, db: Database, source_table: Source, storage: Storage, monkeypatch: pytest.MonkeyPatch,
     step: str, when: str,
@@ -156,7 +156,7 @@ def broken_off(
         assert json.loads(held[f"data/besitos/user_id_{row['id']}.json"]) == {"of": name, "row": row["id"]}
         assert receipt(storage, name)["accounts"][0]["files"][0]["sha256"] == row["file_sha256"]
     assert not storage.exists("work/r-1")
-    assert closing.news(db, limit=9) == []
+    assert closing.pending_write_backs(db, limit=9) == []
 
 
 def test_a_storage_that_refuses_one_request_stops_no_other(
@@ -224,7 +224,7 @@ def test_what_the_source_refuses_stops_no_other_and_is_tried_again(
     with pytest.raises(ConfigurationError, match="refused the status of 1 requests"):
         Package(db, source_table, storage).run()
     assert [row["status"] for row in source_rows(dsn).values()].count("completed") == 2
-    assert [n.request_id for n in closing.news(db, limit=9)] == ["r-2"]
+    assert [n.request_id for n in closing.pending_write_backs(db, limit=9)] == ["r-2"]
     with psycopg.connect(dsn) as other:
         other.execute("ALTER TABLE public.dsar_requests DROP CONSTRAINT narrow")
     assert Package(db, source_table, storage).run() == Delivered(source_told=1)
@@ -266,7 +266,9 @@ def test_many_requests_are_written_by_other_processes_to_the_same_bytes(
     ended(db, source_table, storage, dsn, "r-5", action="erasure")
     shutil.copytree(tmp_path / "storage", tmp_path / "alone")
     record, *_ = (
-        record for records in closing.records(db, closing.closable(db, requests=None)) for record in records
+        record
+        for records in closing.records(db, closing.closable(db, request_pks=None))
+        for record in records
     )
     alone = Storage(LocalFileSystem(), str(tmp_path / "alone"))
     assert Delivery(alone, None).write(record, NOW).uri

@@ -11,16 +11,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from include.accounts import ACCOUNTS
+from include.dsar.delivery.storage import Storage
+from include.dsar.intake.rows import Rules
+from include.dsar.intake.source import Source
 from include.dsar.ledger.database import Database
-from include.dsar.source import Source
 from include.dsar.stages.collect import collect
 from include.dsar.stages.intake import Intake
 from include.dsar.stages.package import Package
+from include.dsar.stages.poll import poll_open_jobs
 from include.dsar.stages.report import Report
-from include.dsar.stages.rows import Rules
 from include.dsar.stages.submit import submit
-from include.dsar.stages.watch import watch
-from include.dsar.storage import Storage
 from tests.integration.conftest import OpenWork, Row, put, source_rows, submissions
 
 RULES = Rules(ACCOUNTS, None, b"key")
@@ -42,7 +42,7 @@ async def test_each_stage_says_what_it_is_about_to_do_and_what_it_did(
     async with open_work("batch") as work:
         await submit(work)
         now = datetime.now(UTC)
-        await watch(work, since=now, until=now + timedelta(seconds=5))
+        await poll_open_jobs(work, since=now, until=now + timedelta(seconds=5))
         await collect(work, storage)
     Package(db, source_table, storage).run()
     Report(db, storage, run_after=datetime.now(UTC), accounts=["batch"]).run()
@@ -85,7 +85,7 @@ async def test_every_kind_of_request_ends_as_the_vendors_decided(
             done = await submit(work)
             assert done.left == 0
             now = datetime.now(UTC)
-            await watch(work, since=now, until=now + timedelta(seconds=5))
+            await poll_open_jobs(work, since=now, until=now + timedelta(seconds=5))
             if account in ("besitos", "batch"):
                 await collect(work, storage)
     assert submissions(db)["a-2", "besitos", "user_id"] in {"completed", "no_data"}

@@ -21,13 +21,13 @@ from include.dsar.board.request_list import MOST_COUNTED
 from include.dsar.board.site import Site
 from include.dsar.board.tries import Try
 from include.dsar.ledger import (
-    awaiting,
+    claiming,
     closing,
     database,
-    doubts,
     planning,
     reporting,
-    submitting,
+    uncertain,
+    vendor_jobs,
     withdrawing,
 )
 from include.dsar.ledger.closing import Closed
@@ -110,15 +110,15 @@ def taken_back(db: Database) -> None:
 def claimed(db: Database) -> None:
     """So often that PostgreSQL may keep one plan for all."""
     with db.transaction(force_rollback=True):
-        worker = submitting.register(db)
+        worker = claiming.register(db)
         for _ in range(12):
-            assert submitting.claim(
-                db, "batch", worker=worker, limit=50, now=NOW, requests=None, one_job_a_person=True
+            assert claiming.claim(
+                db, "batch", worker=worker, limit=50, now=NOW, request_pks=None, one_job_per_subject=True
             )
 
 
 def moved(db: Database) -> None:
-    jobs = map(awaiting.OpenJob.of, awaiting.open_jobs(db, "besitos", requests=None)[:200])
+    jobs = map(vendor_jobs.OpenJob.of, vendor_jobs.open_jobs(db, "besitos", request_pks=None)[:200])
     moves = [Move(one, State.COMPLETED, of_job=job.job_id) for job in jobs for one in job.submissions]
     with db.transaction(force_rollback=True):
         assert len(move(db, moves, leave=State.SUBMITTED, now=NOW)) == len(moves)
@@ -126,10 +126,10 @@ def moved(db: Database) -> None:
 
 def closed(db: Database) -> None:
     with db.transaction(force_rollback=True):
-        (first, *_) = closing.records(db, closing.closable(db, requests=None))
+        (first, *_) = closing.records(db, closing.closable(db, request_pks=None))
         done = [Closed(record.id, Status.COMPLETED, None, "file:///r") for record in first]
         closing.close(db, done, now=NOW)
-        closing.told(db, closing.news(db, limit=1000))
+        closing.mark_written_back(db, closing.pending_write_backs(db, limit=1000))
 
 
 def a_job(db: Database, state: str) -> str:
@@ -161,38 +161,40 @@ TODAY = NOW - timedelta(hours=12)
 
 STATEMENTS = {
     "intake: plan": planned,
-    "intake: retry": lambda db: planning.retry_open(db, now=NOW, requests=None),
+    "intake: retry": lambda db: planning.retry_open(db, now=NOW, request_ids=None),
     "intake: dry run": lambda db: planning.planned(db),
     "intake: known": lambda db: withdrawing.known(db, [f"r-{n}" for n in SOME]),
     "intake: take back": taken_back,
     "intake: refs": lambda db: planning.refs(db, [f"r-{n}" for n in SOME]),
-    "submit: abandoned": lambda db: doubts.doubt_abandoned(db, "batch", worker=1, now=NOW),
-    "submit: doubts": lambda db: doubts.in_doubt(db, "batch", requests=None),
-    "submit: shared": lambda db: submitting.share_jobs(db, "batch", now=NOW, requests=None),
-    "submit: counts": lambda db: submitting.planned_counts(db, "batch", requests=None),
-    "submit: quota": lambda db: submitting.attempted_since(db, "batch", TODAY),
+    "submit: abandoned": lambda db: uncertain.mark_abandoned(db, "batch", worker=1, now=NOW),
+    "submit: doubts": lambda db: uncertain.uncertain_submissions(db, "batch", request_pks=None),
+    "submit: shared": lambda db: claiming.share_jobs(db, "batch", now=NOW, request_pks=None),
+    "submit: counts": lambda db: claiming.planned_counts(db, "batch", request_pks=None),
+    "submit: quota": lambda db: claiming.attempted_since(db, "batch", TODAY),
     "submit: claim": claimed,
-    "submit: next": lambda db: submitting.next_planned_at(
-        db, "batch", now=NOW, requests=None, one_job_a_person=True
+    "submit: next": lambda db: claiming.next_planned_at(
+        db, "batch", now=NOW, request_pks=None, one_job_per_subject=True
     ),
-    "submit: uncertain": lambda db: doubts.uncertain(db, "r-245104", "batch", "user_id"),
-    "submit: some requests": lambda db: submitting.next_planned_at(
-        db, "batch", now=NOW, requests=SOME, one_job_a_person=True
+    "submit: uncertain": lambda db: uncertain.undecided(db, "r-245104", "batch", "user_id"),
+    "submit: some requests": lambda db: claiming.next_planned_at(
+        db, "batch", now=NOW, request_pks=SOME, one_job_per_subject=True
     ),
-    "await: open": lambda db: awaiting.open_jobs(db, "besitos", requests=None),
-    "await: open, a shard": lambda db: awaiting.open_jobs(db, "id5", requests=None, shard=Shard(2, 4)),
-    "await: open, some requests": lambda db: awaiting.open_jobs(db, "besitos", requests=SOME),
-    "await: members": lambda db: awaiting.members(
+    "await: open": lambda db: vendor_jobs.open_jobs(db, "besitos", request_pks=None),
+    "await: open, a shard": lambda db: vendor_jobs.open_jobs(db, "id5", request_pks=None, shard=Shard(2, 4)),
+    "await: open, some requests": lambda db: vendor_jobs.open_jobs(db, "besitos", request_pks=SOME),
+    "await: members": lambda db: vendor_jobs.members(
         db, "besitos", [a_job(db, "submitted")], state=State.SUBMITTED
     ),
     "await: move": moved,
-    "collect: ready": lambda db: awaiting.ready_jobs(db, "besitos", requests=None),
-    "collect: members": lambda db: awaiting.members(db, "besitos", [a_job(db, "ready")], state=State.READY),
+    "collect: ready": lambda db: vendor_jobs.ready_jobs(db, "besitos", request_pks=None),
+    "collect: members": lambda db: vendor_jobs.members(
+        db, "besitos", [a_job(db, "ready")], state=State.READY
+    ),
     "package: close": closed,
-    "package: some requests": lambda db: closing.closable(db, requests=SOME),
-    "package: news": lambda db: closing.news(db, limit=1000),
+    "package: some requests": lambda db: closing.closable(db, request_pks=SOME),
+    "package: news": lambda db: closing.pending_write_backs(db, limit=1000),
     "report: counts": lambda db: reporting.request_counts(db, TODAY),
-    "report: standing": lambda db: reporting.standing(db, now=NOW),
+    "report: standing": lambda db: reporting.backlog(db, now=NOW),
     "report: accounts": lambda db: reporting.account_days(db, TODAY),
     "report: attention": lambda db: reporting.attention(db, now=NOW, since=TODAY, held=["besitos"]),
     "report: reported before": lambda db: reporting.reported_before(db, NOW),

@@ -16,21 +16,21 @@ import pytest
 
 from include.accounts import ACCOUNTS
 from include.dsar.accounts import AccountSettings
+from include.dsar.delivery.storage import Storage
 from include.dsar.errors import ConfigurationError, NotDelivered, RequestsRefused, VendorUnavailable
+from include.dsar.execution.account_work import AccountWork
+from include.dsar.http.messages import HttpRequest
+from include.dsar.intake.rows import Rules
+from include.dsar.intake.source import Source
 from include.dsar.ledger.database import Database
 from include.dsar.model import Action, IdentityKind, Subject
-from include.dsar.source import Source
 from include.dsar.stages import submit as submit_module
-from include.dsar.stages.account import AccountWork
 from include.dsar.stages.collect import collect
 from include.dsar.stages.intake import Intake
 from include.dsar.stages.package import Package
-from include.dsar.stages.rows import Rules
+from include.dsar.stages.poll import UNREADABLE, poll_open_jobs
 from include.dsar.stages.submit import submit
-from include.dsar.stages.watch import UNREADABLE, watch
-from include.dsar.storage import Storage
 from include.dsar.vendors.besitos import Besitos
-from include.dsar.vendors.vendor import HttpRequest
 from include.sandbox import Sandbox
 from tests.integration.conftest import OpenWork, Row, put
 from tests.integration.elsewhere import listening
@@ -76,10 +76,10 @@ class Run:
     async def submit(self, account: str = "besitos", **given: Any) -> None:
         await self.account(submit, account, **given)
 
-    async def watch(self, account: str = "besitos") -> None:
+    async def poll(self, account: str = "besitos") -> None:
         async def looked(work: AccountWork) -> object:
             now = work.clock()
-            return await watch(work, since=now, until=now + timedelta(seconds=0.05))
+            return await poll_open_jobs(work, since=now, until=now + timedelta(seconds=0.05))
 
         self.advance(seconds=2)
         await self.account(looked, account)
@@ -131,7 +131,7 @@ def poisoned(**fields: Any) -> Row:
 
 async def finish(run: Run, account: str = "besitos") -> None:
     await run.submit(account)
-    await run.watch(account)
+    await run.poll(account)
     await run.collect(account)
     run.package()
 
@@ -168,7 +168,7 @@ async def test_a_record_in_a_shared_reply(run: Run, record: bytes) -> None:
     """A record that names nobody stops no other of its batch, and is taken for nobody's "no data"."""
     run.intake(poisoned())
     await run.submit()
-    await run.watch()
+    await run.poll()
     records = [b'{"partner_user_id": "user-%s"}' % name.encode() for name in GOOD]
     body = json.dumps(run.status_body()).encode().replace(
         b'"data": null', b'"data": {"data": [' + b",".join([record, *records]) + b"]}"
@@ -194,16 +194,16 @@ async def test_a_record_that_spoils_the_whole_reply(run: Run, action: str) -> No
     run.intake(poisoned(request_type=action), action=action)
     await run.submit()
     run.sandbox.inject("body", vendor="besitos", route="status", body='{"data": [{"a": ', times=None)
-    await run.watch()
+    await run.poll()
     assert set(states(run.db).values()) == {"submitted"}
     run.advance(days=1)
-    await run.watch()
+    await run.poll()
     assert set(states(run.db).values()) == {"planned"}
     assert {event["reason"] for event in events(run.db)} == {UNREADABLE}
     run.sandbox.clear_faults()
     await run.submit()
     assert [len(entry.subjects) for entry in run.sandbox.book()] == [5, 1, 1, 1, 1, 1]
-    await run.watch()
+    await run.poll()
     await run.collect()
     run.package()
     assert run.good_are_delivered()
@@ -225,7 +225,7 @@ async def test_an_id_that_fails_its_job(run: Run) -> None:
     """One id that fails the job of its batch: the others are sent again without it, and it fails alone."""
     run.intake(poisoned(user_id="jobfails-1"))
     await run.submit()
-    await run.watch()
+    await run.poll()
     await finish(run)
     assert run.good_are_delivered()
     assert run.poison["status"] == "failed"
@@ -246,7 +246,7 @@ async def test_a_call_that_cannot_be_made(run: Run) -> None:
     run.intake(poisoned())
     for _ in range(2):
         await run.submit(vendor=Stumbling())
-    await run.watch()
+    await run.poll()
     await run.collect()
     run.package()
     assert run.good_are_delivered()
@@ -273,14 +273,14 @@ async def test_a_batch_that_loses_every_reply(run: Run) -> None:
     ("stage", "status"),
     [
         ("submit", 404),
-        *((stage, status) for stage in ("submit", "watch", "collect") for status in (401, 403)),
+        *((stage, status) for stage in ("submit", "poll", "collect") for status in (401, 403)),
     ],
 )
 async def test_one_refusal_for_our_credentials(run: Run, stage: str, status: int) -> None:
     """A firewall that answers 403 to one request's call stops that call, and shows; not the account."""
     run.intake(Row(POISON, "access", user_id=f"user-{POISON}", accounts=["batch"]), account="batch")
     route = "create" if stage == "submit" else "status"
-    for name in ("submit", "watch", "collect"):
+    for name in ("submit", "poll", "collect"):
         if name == stage:
             run.sandbox.inject("status", status=status, vendor="batch", route=route)
         expected = RequestsRefused if stage == "submit" else ConfigurationError
@@ -310,7 +310,7 @@ async def test_a_zip(run: Run, content: bytes) -> None:
     """A zip that cannot be read, or is a bomb, is given to its person as it came; the others get theirs."""
     run.intake(Row(POISON, "access", user_id=f"user-{POISON}", accounts=["batch"]), account="batch")
     await run.submit("batch")
-    await run.watch("batch")
+    await run.poll("batch")
     with listening() as elsewhere:
         elsewhere.answer = content
         body = {"status": "done", "request_type": "review", "data_url": f"{elsewhere.url}/data.zip"}
@@ -334,7 +334,7 @@ async def test_what_cannot_be_delivered(run: Run, trouble: str) -> None:
     """A collected file that is gone or changed, a package that cannot be written: it stays open and shows."""
     run.intake(poisoned())
     await run.submit()
-    await run.watch()
+    await run.poll()
     await run.collect()
     (path,) = [row["file_path"] for row in rows(run.db) if row["request_id"] == POISON]
     with run.storage.open(path) as file:
@@ -367,7 +367,7 @@ async def test_a_source_row_that_cannot_be_updated(run: Run) -> None:
             f" WHEN (OLD.request_id = '{POISON}') EXECUTE FUNCTION no()"
         )
     await run.submit()
-    await run.watch()
+    await run.poll()
     await run.collect()
     for _ in range(2):
         with pytest.raises(ConfigurationError):

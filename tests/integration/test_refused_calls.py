@@ -11,14 +11,14 @@ import pytest
 
 from include.dsar.accounts import AccountSettings
 from include.dsar.errors import CredentialsRefused, RequestsRefused
+from include.dsar.http.messages import HttpRequest
 from include.dsar.ledger.database import Database
 from include.dsar.model import Action, Subject
-from include.dsar.stages import refused
+from include.dsar.sending import refused_calls
 from include.dsar.stages import submit as submit_module
 from include.dsar.stages.submit import submit
 from include.dsar.vendors.batch import Batch
 from include.dsar.vendors.besitos import Besitos
-from include.dsar.vendors.vendor import HttpRequest
 from include.sandbox import Sandbox
 from tests.integration.conftest import OpenWork
 from tests.integration.requests_given import (
@@ -146,7 +146,9 @@ async def test_three_in_a_row_that_are_due_soonest(db: Database, run: Run) -> No
     }
 
 
-@pytest.mark.parametrize("poisoned", [refused.SUSPECTS_IN_A_ROW - 1, 2 * refused.SUSPECTS_IN_A_ROW])
+@pytest.mark.parametrize(
+    "poisoned", [refused_calls.SUSPECTS_IN_A_ROW - 1, 2 * refused_calls.SUSPECTS_IN_A_ROW]
+)
 async def test_many_suspects_that_are_due_soonest(
     db: Database, sandbox: Sandbox, run: Run, poisoned: int
 ) -> None:
@@ -156,7 +158,7 @@ async def test_many_suspects_that_are_due_soonest(
     said = await run("batch")
     assert said and "though the vendor took others" in said
     assert list(states(db).values()).count("submitted") == 5
-    assert sandbox.calls()["batch"]["create"] == 5 + min(poisoned, refused.SUSPECTS_IN_A_ROW)
+    assert sandbox.calls()["batch"]["create"] == 5 + min(poisoned, refused_calls.SUSPECTS_IN_A_ROW)
     assert {row["attempts"] for row in rows(db) if row["state"] == "planned"} == {0}
 
 
@@ -167,7 +169,7 @@ async def test_credentials_that_nobody_takes(db: Database, sandbox: Sandbox, run
     put_into(db, [row["id"] for row in rows(db)][:suspects], {"batch_limit": 1})
     with pytest.raises(CredentialsRefused, match="Password of connection batch_default"):
         await run("batch", secret="no")
-    assert sandbox.calls()["batch"]["create"] == (refused.SUSPECTS_IN_A_ROW if suspects else 3)
+    assert sandbox.calls()["batch"]["create"] == (refused_calls.SUSPECTS_IN_A_ROW if suspects else 3)
     assert limits(db) == ({1} if suspects else {None})
     assert {row["attempts"] for row in rows(db)} == {0}
 

@@ -10,12 +10,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from include.dsar.delivery.storage import Storage
 from include.dsar.ledger import closing, planning, reporting
 from include.dsar.ledger.closing import Closed
 from include.dsar.ledger.database import Database
 from include.dsar.model import Status
 from include.dsar.stages.report import Report
-from include.dsar.storage import Storage
 from tests.integration.requests_given import plan, put_into, request, rows, submission
 
 RUN = datetime(2026, 11, 20, 3, tzinfo=UTC)

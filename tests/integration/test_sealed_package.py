@@ -20,17 +20,17 @@ from dsar_airflow import connections
 from include.accounts import ACCOUNTS
 from include.dsar.delivery.package import write_package
 from include.dsar.delivery.seal import Seal
+from include.dsar.delivery.storage import Storage
 from include.dsar.errors import ConfigurationError, NotDelivered, SettingDiffers
+from include.dsar.intake.rows import Rules
+from include.dsar.intake.source import Source
 from include.dsar.ledger import closing
 from include.dsar.ledger.database import Database
-from include.dsar.source import Source
 from include.dsar.stages.collect import collect
 from include.dsar.stages.intake import Intake
 from include.dsar.stages.package import Package
-from include.dsar.stages.rows import Rules
+from include.dsar.stages.poll import poll_open_jobs
 from include.dsar.stages.submit import submit
-from include.dsar.stages.watch import watch
-from include.dsar.storage import Storage
 from include.sandbox import Sandbox
 from tests.conftest import Ran
 from tests.integration.conftest import OpenWork, Row, put, source_rows, submissions
@@ -61,7 +61,7 @@ def bring_to_package(
             async with open_work(account) as work:
                 await submit(work)
                 now = datetime.now(UTC)
-                await watch(work, since=now, until=now + timedelta(seconds=5))
+                await poll_open_jobs(work, since=now, until=now + timedelta(seconds=5))
                 await collect(work, storage)
 
     return bring
@@ -144,7 +144,7 @@ async def test_the_key_opens_what_would_have_been_the_plain_package(
 ) -> None:
     """Byte for byte; and nothing but the sealed one is ever written, be it to storage or elsewhere."""
     await bring_to_package()
-    ((record,),) = closing.records(db, closing.closable(db, requests=None))
+    ((record,),) = closing.records(db, closing.closable(db, request_pks=None))
     plain = io.BytesIO()
     write_package(plain, record, NOW, lambda file: storage.open(file.path))
     written.clear()

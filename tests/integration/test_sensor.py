@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 
-from dsar_airflow.sensors import GRACE, CompletionSensor
-from dsar_airflow.triggers import CompletionTrigger
+from dsar_airflow.sensors import GRACE, PollSensor
+from dsar_airflow.triggers import PollTrigger
 from include.accounts import ACCOUNTS
 from include.dsar.errors import ConfigurationError, ConnectionMissing, ProtocolError, VendorUnavailable
+from include.dsar.intake.rows import Rules
+from include.dsar.intake.source import Source
 from include.dsar.ledger.database import Database
-from include.dsar.source import Source
 from include.dsar.stages.intake import Intake
-from include.dsar.stages.rows import Rules
 from include.dsar.stages.submit import submit
 from tests.integration.conftest import OpenWork, Row, put
 
@@ -51,8 +51,8 @@ def context(**given: Any) -> Context:
 
 
 @pytest.fixture
-def sensor() -> CompletionSensor:
-    return CompletionSensor(task_id="await_completion", account="batch")
+def sensor() -> PollSensor:
+    return PollSensor(task_id="await_completion", account="batch")
 
 
 @pytest.fixture
@@ -73,13 +73,13 @@ def submitted(
     return put_and_submit
 
 
-def test_it_returns_at_once_where_nothing_is_open(sensor: CompletionSensor, deployment: Path) -> None:
+def test_it_returns_at_once_where_nothing_is_open(sensor: PollSensor, deployment: Path) -> None:
     """A deferral would cost the triggerer a place for nothing."""
     assert sensor.execute(context()) == {"open_jobs": 0}
 
 
 def test_it_returns_where_no_poll_is_due_within_the_window(
-    sensor: CompletionSensor, submitted: Callable[..., None], set_connection: Callable[..., None]
+    sensor: PollSensor, submitted: Callable[..., None], set_connection: Callable[..., None]
 ) -> None:
     """A vendor of weeks never holds a run open: the next run looks again."""
     submitted(Row("e-1", user_id="u1"))
@@ -92,7 +92,7 @@ def test_it_returns_where_no_poll_is_due_within_the_window(
 
 
 def test_it_defers_to_the_trigger_with_an_absolute_deadline(
-    sensor: CompletionSensor, submitted: Callable[..., None]
+    sensor: PollSensor, submitted: Callable[..., None]
 ) -> None:
     """The trigger gets account, times and ledger ids; Airflow's own timeout is a little longer; a sentence
     tells what is waited for."""
@@ -103,9 +103,9 @@ def test_it_defers_to_the_trigger_with_an_absolute_deadline(
         sensor.execute(given)
     after = datetime.now(UTC)
     trigger = deferred.value.trigger
-    assert isinstance(trigger, CompletionTrigger)
+    assert isinstance(trigger, PollTrigger)
     assert trigger.account == "batch"
-    assert trigger.requests is None
+    assert trigger.request_pks is None
     since, until = datetime.fromisoformat(trigger.since), datetime.fromisoformat(trigger.until)
     assert before <= since <= after
     assert until - since == timedelta(minutes=7)
@@ -117,7 +117,7 @@ def test_it_defers_to_the_trigger_with_an_absolute_deadline(
 
 
 def test_a_limited_run_hands_on_the_ledgers_ids(
-    sensor: CompletionSensor, submitted: Callable[..., None], db: Database
+    sensor: PollSensor, submitted: Callable[..., None], db: Database
 ) -> None:
     """Trigger arguments are stored in clear text, so a request's own id does not stand in them."""
     submitted(Row("e-1", user_id="u1"), Row("e-2", user_id="u2"))
@@ -125,7 +125,7 @@ def test_a_limited_run_hands_on_the_ledgers_ids(
     assert row is not None
     with pytest.raises(TaskDeferred) as deferred:
         sensor.execute(context(request_ids=["e-2", "unheard-of"]))
-    assert deferred.value.trigger.serialize()[1]["requests"] == [row["id"]]
+    assert deferred.value.trigger.serialize()[1]["request_pks"] == [row["id"]]
     assert sensor.execute(context(request_ids=["unheard-of"])) == {"open_jobs": 0}
 
 
@@ -133,7 +133,7 @@ def test_a_limited_run_hands_on_the_ledgers_ids(
     "given", [{"dry_run": True}, {"accounts": ["id5"]}], ids=["dry run", "other accounts"]
 )
 def test_it_is_skipped_where_the_run_does_not_want_it(
-    sensor: CompletionSensor, deployment: Path, given: dict[str, Any]
+    sensor: PollSensor, deployment: Path, given: dict[str, Any]
 ) -> None:
     """A dry run, or one that is limited to other accounts."""
     with pytest.raises(AirflowSkipException):
@@ -141,7 +141,7 @@ def test_it_is_skipped_where_the_run_does_not_want_it(
 
 
 def test_a_missing_connection_is_told_before_any_deferral(
-    sensor: CompletionSensor, deployment: Path, monkeypatch: pytest.MonkeyPatch
+    sensor: PollSensor, deployment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The sentence names it."""
     monkeypatch.delenv("AIRFLOW_CONN_BATCH_DEFAULT")
@@ -149,33 +149,31 @@ def test_a_missing_connection_is_told_before_any_deferral(
         sensor.execute(context())
 
 
-def test_it_goes_on_with_the_counts_of_the_event(sensor: CompletionSensor) -> None:
+def test_it_goes_on_with_the_counts_of_the_event(sensor: PollSensor) -> None:
     """Jobs that are still open are no failure: they are carried over."""
     counts = {name: value for name, value in ENDED.items() if name != "status"}
     assert sensor.resume(context(), dict(ENDED)) == counts
 
 
-def test_no_poll_at_all_is_no_failure(sensor: CompletionSensor) -> None:
+def test_no_poll_at_all_is_no_failure(sensor: PollSensor) -> None:
     """Somebody else may have ended the jobs in the meantime."""
     assert sensor.resume(context(), ENDED | {"polls": 0, "failed_polls": 0})["polls"] == 0
 
 
-def test_refused_credentials_fail_with_the_triggers_sentence(sensor: CompletionSensor) -> None:
+def test_refused_credentials_fail_with_the_triggers_sentence(sensor: PollSensor) -> None:
     """As an error that is not retried."""
     with pytest.raises(ConfigurationError, match="Mend the secret"):
         sensor.resume(context(), {"status": "refused", "message": "batch: … Mend the secret …"})
 
 
-def test_a_watch_without_one_usable_answer_fails(sensor: CompletionSensor) -> None:
+def test_a_watch_without_one_usable_answer_fails(sensor: PollSensor) -> None:
     """Silence for the whole window is not a green square."""
     with pytest.raises(VendorUnavailable, match="none of 5 polls brought a usable answer"):
         sensor.resume(context(), ENDED | {"failed_polls": 5})
 
 
 @pytest.mark.parametrize("event", [{}, {"status": "error"}, {"status": "ended"}, {"message": "x"}])
-def test_an_event_that_is_not_understood_fails_loudly(
-    sensor: CompletionSensor, event: dict[str, Any]
-) -> None:
+def test_an_event_that_is_not_understood_fails_loudly(sensor: PollSensor, event: dict[str, Any]) -> None:
     """It is never taken for success."""
     with pytest.raises(ProtocolError):
         sensor.resume(context(), event)

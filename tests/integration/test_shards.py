@@ -17,14 +17,14 @@ import pytest
 from airflow.sdk import TriggerRule
 
 from dsar_airflow import triggers
-from dsar_airflow.triggers import CompletionTrigger
+from dsar_airflow.triggers import PollTrigger
 from include.accounts import ACCOUNTS
 from include.dsar.accounts import WHOLE, Account, Shard
-from include.dsar.ledger import awaiting, database, submitting
+from include.dsar.intake.rows import Rules
+from include.dsar.intake.source import Source
+from include.dsar.ledger import claiming, database, vendor_jobs
 from include.dsar.ledger.database import Database
-from include.dsar.source import Source
 from include.dsar.stages.intake import Intake
-from include.dsar.stages.rows import Rules
 from include.dsar.stages.submit import Submitted, submit
 from include.dsar.vendors import settings
 from include.sandbox import Sandbox
@@ -119,20 +119,20 @@ def test_two_claims_at_once_do_not_take_two_requests_of_one_person(dsn: str, db:
     claimed: list[Any] = []
 
     def claim_all() -> None:
-        with database.connect(dsn) as other, submitting.one_at_a_time(other, "besitos"):
+        with database.connect(dsn) as other, claiming.one_at_a_time(other, "besitos"):
             claimed.extend(
-                submitting.claim(
-                    other, "besitos", worker=2, limit=9, now=NOW, requests=None, one_job_a_person=False
+                claiming.claim(
+                    other, "besitos", worker=2, limit=9, now=NOW, request_pks=None, one_job_per_subject=False
                 )
             )
 
     second = threading.Thread(target=claim_all)
-    with submitting.one_at_a_time(db, "besitos"):
+    with claiming.one_at_a_time(db, "besitos"):
         only = [late["request"]]  # a run that is limited to the later of the two
         assert (
             len(
-                submitting.claim(
-                    db, "besitos", worker=1, limit=9, now=NOW, requests=only, one_job_a_person=False
+                claiming.claim(
+                    db, "besitos", worker=1, limit=9, now=NOW, request_pks=only, one_job_per_subject=False
                 )
             )
             == 1
@@ -151,11 +151,11 @@ def test_each_job_belongs_to_one_shard(db: Database) -> None:
         put_into(db, [one["id"]], {"state": state, "job_id": f"job-{one['id'] // 4}", "submitted_at": NOW})
 
     def open_in(shard: Shard) -> list[str]:
-        rows = awaiting.open_jobs(db, "besitos", requests=None, shard=shard)
-        return [awaiting.OpenJob.of(row).job_id for row in rows]
+        rows = vendor_jobs.open_jobs(db, "besitos", request_pks=None, shard=shard)
+        return [vendor_jobs.OpenJob.of(row).job_id for row in rows]
 
     def ready_in(shard: Shard) -> list[str]:
-        return [job.job_id for job in awaiting.ready_jobs(db, "besitos", requests=None, shard=shard)]
+        return [job.job_id for job in vendor_jobs.ready_jobs(db, "besitos", request_pks=None, shard=shard)]
 
     for jobs in (open_in, ready_in):
         every = jobs(WHOLE)
@@ -183,9 +183,7 @@ async def test_the_triggers_of_all_shards_end_every_job_once(
     until = (now + timedelta(seconds=20)).isoformat()
 
     async def fire(shard: Shard) -> dict[str, Any]:
-        one = CompletionTrigger(
-            account="batch", since=now.isoformat(), until=until, requests=None, shard=shard
-        )
+        one = PollTrigger(account="batch", since=now.isoformat(), until=until, request_pks=None, shard=shard)
         (event,) = [event.payload async for event in one.run()]
         return event
 

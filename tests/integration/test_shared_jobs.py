@@ -8,15 +8,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from include.accounts import ACCOUNTS
+from include.dsar.delivery.storage import Storage
+from include.dsar.intake.rows import Rules
+from include.dsar.intake.source import Source
 from include.dsar.ledger.database import Database
-from include.dsar.source import Source
 from include.dsar.stages.collect import collect
 from include.dsar.stages.intake import Intake
 from include.dsar.stages.package import Package
-from include.dsar.stages.rows import Rules
+from include.dsar.stages.poll import poll_open_jobs
 from include.dsar.stages.submit import submit
-from include.dsar.stages.watch import watch
-from include.dsar.storage import Storage
 from include.sandbox import Sandbox
 from tests.integration.conftest import OpenWork, Row, put, source_rows
 from tests.integration.requests_given import states
@@ -43,7 +43,7 @@ async def test_one_call_serves_two_requests(
         done = await submit(work)
         assert (done.submitted, done.shared, done.left) == (1, 1, 0)
         now = datetime.now(UTC)
-        await watch(work, since=now, until=now + timedelta(seconds=5))
+        await poll_open_jobs(work, since=now, until=now + timedelta(seconds=5))
     Package(db, source_table, storage).run()
     assert len(sandbox.book()) == 1
     receipts = [
@@ -73,7 +73,7 @@ async def test_an_older_job_serves_no_later_request(
             assert done.shared == 0
         assert (done.submitted, done.left) == ((0, 1) if refuses else (1, 0))
         now = datetime.now(UTC)
-        await watch(work, since=now, until=now + timedelta(seconds=5))
+        await poll_open_jobs(work, since=now, until=now + timedelta(seconds=5))
         assert states(db)["first"] == "completed"
         if account == "id5":
             sandbox.advance(24 * 60 * 60)  # it takes one a day
@@ -100,7 +100,7 @@ async def test_a_person_is_forgotten_only_once_they_have_been_shown(
         done = await submit(work)
         assert (done.submitted, done.left) == (1, 2)
         now = datetime.now(UTC)
-        await watch(work, since=now, until=now + timedelta(seconds=5))
+        await poll_open_jobs(work, since=now, until=now + timedelta(seconds=5))
         assert (await submit(work)).submitted == 0  # what was found has yet to be collected
         assert (await collect(work, storage)).collected == 1
         assert (await submit(work)).submitted == 2

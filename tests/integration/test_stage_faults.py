@@ -14,18 +14,18 @@ import psycopg
 import pytest
 from sqlalchemy import create_engine
 
+from include.dsar.delivery.storage import Storage
 from include.dsar.errors import NotDelivered, VendorUnavailable
+from include.dsar.intake.source import Source
 from include.dsar.ledger import database
 from include.dsar.ledger.database import Database
 from include.dsar.model import Action, IdentityKind
-from include.dsar.source import Source
+from include.dsar.sending.reconcile import NOT_FOUND
 from include.dsar.stages import submit as submit_module
 from include.dsar.stages.collect import collect
 from include.dsar.stages.package import Package
-from include.dsar.stages.settle import NOT_FOUND
+from include.dsar.stages.poll import poll_open_jobs
 from include.dsar.stages.submit import submit
-from include.dsar.stages.watch import watch
-from include.dsar.storage import Storage
 from include.sandbox import Sandbox
 from include.stack import postgres, source
 from include.stack.home import Home
@@ -123,10 +123,10 @@ async def test_a_restart_of_the_ledger_in_the_middle_of_await_loses_nothing(
     now = datetime.now(UTC)
     with pytest.raises((psycopg.Error, ExceptionGroup)):
         async with open_work("batch", **SLOW) as work:
-            await watch(work, since=now, until=now + timedelta(seconds=20))
+            await poll_open_jobs(work, since=now, until=now + timedelta(seconds=20))
     restart.join()
     async with open_work("batch") as work:
-        await watch(work, since=now, until=datetime.now(UTC) + timedelta(seconds=20))
+        await poll_open_jobs(work, since=now, until=datetime.now(UTC) + timedelta(seconds=20))
     with database.connect(dsn) as db:
         assert set(states(db).values()) == {"completed"}
     assert len(sandbox.book()) == 40
@@ -158,13 +158,13 @@ async def test_a_clock_that_was_set_back_doubles_nothing(
     await run_submit(open_work, account, Clock())
     now = datetime.now(UTC)
     async with open_work(account) as work:
-        looked = await watch(work, since=now, until=now + timedelta(minutes=1))
+        looked = await poll_open_jobs(work, since=now, until=now + timedelta(minutes=1))
     assert looked.ended == 0 and set(states(db).values()) == {"submitted"}  # not due yet, by this clock
     ahead.advance(hours=1)
     sandbox.advance(60)
     later = ahead()
     async with open_work(account) as work:
-        await watch(replace(work, clock=ahead), since=later, until=later + timedelta(seconds=10))
+        await poll_open_jobs(replace(work, clock=ahead), since=later, until=later + timedelta(seconds=10))
     assert set(states(db).values()) == {"completed"}
     values = [value for entry in sandbox.book() for value in entry.values]
     assert len(values) == len(set(values)) == 5
@@ -201,7 +201,7 @@ async def test_a_storage_that_refuses_to_write_delays_and_loses_nothing(
     await run_submit(open_work, "besitos", Clock())
     now = datetime.now(UTC)
     async with open_work("besitos") as work:
-        await watch(work, since=now, until=now + timedelta(seconds=20))
+        await poll_open_jobs(work, since=now, until=now + timedelta(seconds=20))
     blocked = tmp_path / "storage"
     blocked.write_text("a file where the folder should be")
     async with open_work("besitos") as work:

@@ -15,13 +15,13 @@ from typing import Any, Protocol
 import pytest
 
 from include.dsar.errors import ConfigurationError, CredentialsRefused, VendorUnavailable
-from include.dsar.ledger import database, doubts, reporting
+from include.dsar.intake.decisions import Decision, decide
+from include.dsar.ledger import database, reporting, uncertain
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.transitions import Move, move
 from include.dsar.model import Action, IdentityKind, Regulation, State, Subject
-from include.dsar.stages import settle
+from include.dsar.sending import reconcile
 from include.dsar.stages import submit as submit_module
-from include.dsar.stages.decide import Decision, decide
 from include.dsar.stages.submit import Submitted, submit
 from include.dsar.vendors.besitos import Besitos
 from include.sandbox import Entry, Sandbox, SandboxSettings, run_in_thread
@@ -144,7 +144,7 @@ async def test_a_person_batch_works_on_already_is_found_in_the_list(
     by_value = {entry.values[0]: entry.job_id for entry in taken(sandbox, "batch")}
     assert {row["request_id"]: row["job_id"] for row in rows(db)} == by_value
     assert len(taken(sandbox, "batch")) == 15
-    assert ("uncertain", "submitted", settle.FOUND) in reasons(db)
+    assert ("uncertain", "submitted", reconcile.FOUND) in reasons(db)
 
 
 async def test_a_person_on_whom_batch_does_other_work_is_sent_once_that_has_ended(
@@ -169,7 +169,7 @@ async def test_a_person_on_whom_batch_does_other_work_is_sent_once_that_has_ende
     assert states(db) == {"slow-1": "submitted"}
     assert reasons(db) == [
         ("submitting", "uncertain", "HTTP 409"),
-        ("uncertain", "planned", settle.NOT_FOUND),
+        ("uncertain", "planned", reconcile.NOT_FOUND),
         ("submitting", "planned", f"HTTP 409: {submit_module.OTHER_JOB}"),
         ("submitting", "submitted", f"{submit_module.AFTER_DOUBT}: HTTP 409"),
     ]
@@ -194,12 +194,12 @@ async def test_a_lost_reply_is_uncertain_until_batch_was_asked(
     assert done.uncertain == 1
     assert reasons(db)[0][:2] == ("submitting", "uncertain")
     if was_taken:
-        assert reasons(db)[1:] == [("uncertain", "submitted", settle.FOUND)]
+        assert reasons(db)[1:] == [("uncertain", "submitted", reconcile.FOUND)]
     else:
         assert states(db) == {"slow-1": "uncertain"}
         clock.advance(seconds=61)
         await run("batch", clock)
-        assert reasons(db)[1:2] == [("uncertain", "planned", settle.NOT_FOUND)]
+        assert reasons(db)[1:2] == [("uncertain", "planned", reconcile.NOT_FOUND)]
     assert states(db) == {"slow-1": "submitted"}
     (job,) = taken(sandbox, "batch")
     assert rows(db)[0]["job_id"] == job.job_id
@@ -242,7 +242,7 @@ async def test_besitos_and_attentive_are_sent_again_after_a_pause(
     assert (states(db), len(taken(sandbox, account))) == ({"u1": "submitted"}, 2)
     sent_again = f"{submit_module.AFTER_DOUBT}: {reasons(db)[0][2]}"
     assert reasons(db)[1:] == [
-        ("uncertain", "planned", settle.REPEATED),
+        ("uncertain", "planned", reconcile.REPEATED),
         ("submitting", "submitted", sent_again),
     ]
     assert (rows(db)[0]["attempts"], rows(db)[0]["reason"]) == (2, sent_again)
@@ -261,7 +261,7 @@ async def test_id5_is_asked_again_on_the_next_utc_day(db: Database, sandbox: San
     await run("id5", clock)
     assert set(states(db).values()) == {"submitted"}
     assert reasons(db)[1:] == [
-        ("uncertain", "planned", settle.NEXT_DAY),
+        ("uncertain", "planned", reconcile.NEXT_DAY),
         ("submitting", "submitted", f"{submit_module.AFTER_DOUBT}: {reasons(db)[0][2]}"),
     ]
 
@@ -291,9 +291,9 @@ async def test_id5s_limit_on_a_repeat_says_that_the_lost_call_was_taken(
     assert (found["state"], found["attempts"], found["reason"]) == ("submitted", 4, confirmed)
     assert found["job_id"] == sandbox.book()[-1].job_id
     assert reasons(db)[1:] == [
-        ("uncertain", "planned", settle.NEXT_DAY),
+        ("uncertain", "planned", reconcile.NEXT_DAY),
         ("submitting", "uncertain", taken_today),
-        ("uncertain", "planned", settle.NEXT_DAY),
+        ("uncertain", "planned", reconcile.NEXT_DAY),
         ("submitting", "planned", "HTTP 429, code internal_id5_error"),
         ("submitting", "submitted", confirmed),
     ]
@@ -343,9 +343,9 @@ async def test_what_stays_in_doubt_is_sent_ever_more_rarely_and_left_to_a_person
         sent.append(sandbox.calls()[account]["create"])
         forward(sandbox, clock, hours=13)
         told = reporting.attention(db, now=clock(), since=None, held=[]).held
-        assert told == ({} if sent[-1] < doubts.MOST_DOUBTS else {account: ["a@example.com"]})
+        assert told == ({} if sent[-1] < uncertain.MAX_UNCERTAIN_ATTEMPTS else {account: ["a@example.com"]})
     assert states(db) == {"a@example.com": "uncertain"}
-    assert sent[-1] == doubts.MOST_DOUBTS
+    assert sent[-1] == uncertain.MAX_UNCERTAIN_ATTEMPTS
     await run(account, clock)
     decide(db, [Decision("a@example.com", account, None)], by="somebody", now=clock())
     sandbox.clear_faults()
@@ -577,9 +577,9 @@ async def test_a_reply_that_our_reader_stumbles_over_is_uncertain(
 DYING = """
 import asyncio, sys
 from include.accounts import ACCOUNTS
-from include.dsar.client import client
+from include.dsar.http.client import client
 from include.dsar.ledger import database, reporting
-from include.dsar.stages.account import AccountWork
+from include.dsar.execution.account_work import AccountWork
 from include.dsar.stages.submit import submit
 from include.dsar.vendors import settings, vendor
 
@@ -624,7 +624,7 @@ async def test_a_killed_workers_claims_become_uncertain_in_the_next_run(
         await worker.wait()
     await until(lambda: not db.execute(OTHER_SESSIONS).fetchall())
     await run("besitos", clock)
-    assert reasons(db) == [("submitting", "uncertain", doubts.WORKER_DIED)] * 2
+    assert reasons(db) == [("submitting", "uncertain", uncertain.WORKER_DIED)] * 2
     clock.advance(seconds=61)
     done = await run("besitos", clock)
     assert (done.submitted, set(states(db).values())) == (2, {"submitted"})
@@ -653,7 +653,7 @@ async def test_a_run_limited_to_some_requests_sends_no_other(
     one, _, three = rows(db)
     put_into(db, [three["id"]], {"state": "uncertain", "attempted_at": SOON - timedelta(days=30)})
     async with open_work("besitos") as work:
-        await submit(replace(work, requests=[one["request"]]))
+        await submit(replace(work, request_pks=[one["request"]]))
     assert states(db) == {"u1": "submitted", "u2": "planned", "u3": "uncertain"}
 
 

@@ -14,13 +14,13 @@ import psycopg
 import pytest
 
 from dsar_airflow import triggers
-from dsar_airflow.triggers import CompletionTrigger
+from dsar_airflow.triggers import PollTrigger
 from include.accounts import ACCOUNTS
 from include.dsar.errors import LedgerUnavailable
+from include.dsar.intake.rows import Rules
+from include.dsar.intake.source import Source
 from include.dsar.ledger.database import Database
-from include.dsar.source import Source
 from include.dsar.stages.intake import Intake
-from include.dsar.stages.rows import Rules
 from include.dsar.stages.submit import submit
 from include.sandbox import Sandbox
 from tests.integration.conftest import OpenWork, Row, put, submissions
@@ -33,17 +33,15 @@ PAYLOAD = {
 Submit = Callable[..., Any]
 
 
-def trigger(
-    account: str = "batch", seconds: float = 20, requests: list[int] | None = None
-) -> CompletionTrigger:
+def trigger(account: str = "batch", seconds: float = 20, request_pks: list[int] | None = None) -> PollTrigger:
     now = datetime.now(UTC)
     until = now + timedelta(seconds=seconds)
-    return CompletionTrigger(
-        account=account, since=now.isoformat(), until=until.isoformat(), requests=requests
+    return PollTrigger(
+        account=account, since=now.isoformat(), until=until.isoformat(), request_pks=request_pks
     )
 
 
-async def fire(one: CompletionTrigger) -> list[dict[str, Any]]:
+async def fire(one: PollTrigger) -> list[dict[str, Any]]:
     """All the events that the trigger gives before it ends."""
     return [event.payload async for event in one.run()]
 
@@ -73,10 +71,10 @@ def test_serialize_is_exactly_what_the_constructor_takes() -> None:
         "account": "batch_ios",
         "since": "2026-11-01T10:00:00+00:00",
         "until": "2026-11-01T11:00:00+00:00",
-        "requests": [1, 2],
+        "request_pks": [1, 2],
         "shard": [2, 4],
     }
-    assert CompletionTrigger(**given).serialize() == ("dsar_airflow.triggers.CompletionTrigger", given)
+    assert PollTrigger(**given).serialize() == ("dsar_airflow.triggers.PollTrigger", given)
     assert json.loads(json.dumps(given)) == given
 
 
@@ -85,8 +83,8 @@ def test_a_trigger_comes_back_the_same_from_the_metadata_database() -> None:
     from airflow.models.trigger import Trigger
     from airflow.sdk.module_loading import import_string
 
-    for requests in (None, [], [7, 2**40]):
-        one = trigger(requests=requests)
+    for request_pks in (None, [], [7, 2**40]):
+        one = trigger(request_pks=request_pks)
         stored = Trigger.from_object(one)
         again = import_string(stored.classpath)(**stored.kwargs)
         assert again.serialize() == one.serialize()
@@ -94,9 +92,9 @@ def test_a_trigger_comes_back_the_same_from_the_metadata_database() -> None:
 
 def test_its_arguments_hold_account_times_and_ledger_ids_only() -> None:
     """They are stored in clear text: a request's own id, or a person's, is refused by their types."""
-    _, arguments = trigger(requests=[1]).serialize()
-    assert set(arguments) == {"account", "since", "until", "requests", "shard"}
-    assert all(isinstance(one, int) for one in arguments["requests"])
+    _, arguments = trigger(request_pks=[1]).serialize()
+    assert set(arguments) == {"account", "since", "until", "request_pks", "shard"}
+    assert all(isinstance(one, int) for one in arguments["request_pks"])
     assert arguments["account"] in {account.name for account in ACCOUNTS}
     assert all(datetime.fromisoformat(arguments[name]).tzinfo for name in ("since", "until"))
 
@@ -168,7 +166,7 @@ async def test_it_watches_the_requests_of_its_run_only(db: Database, submitted: 
     await submitted("batch", Row("e-1", user_id="u1"), Row("e-2", user_id="u2"))
     row = db.execute("SELECT id FROM dsar.request WHERE request_id = 'e-2'").fetchone()
     assert row is not None
-    (event,) = await fire(trigger(requests=[row["id"]]))
+    (event,) = await fire(trigger(request_pks=[row["id"]]))
     assert event["ended"] == 1
     assert submissions(db)["e-1", "batch", "user_id"] == "submitted"
 
@@ -201,7 +199,7 @@ async def test_broken_off_and_started_again_it_ends_right(
         await running
     sandbox.advance(7200)
     _, arguments = one.serialize()
-    (event,) = await fire(CompletionTrigger(**arguments))
+    (event,) = await fire(PollTrigger(**arguments))
     assert event["open_jobs"] == 0
     assert {state for (_, account, _), state in submissions(db).items() if account == "batch"} == {
         "completed"

@@ -10,12 +10,12 @@ from typing import Any
 import aiohttp
 import pytest
 
-from include.dsar import client as client_module
+from include.dsar.delivery.storage import Storage
+from include.dsar.http import client as client_module
 from include.dsar.ledger.database import connect
 from include.dsar.model import Action
 from include.dsar.stages import submit as submit_module
-from include.dsar.stages.watch import JOB_FORGOTTEN, Watched
-from include.dsar.storage import Storage
+from include.dsar.stages.poll import JOB_FORGOTTEN, PollResult
 from include.sandbox import Sandbox, SandboxSettings, run_in_thread
 from include.stack.home import Home
 from tests.integration import fault_table as told
@@ -147,18 +147,18 @@ async def test_status(
     await case.submit()
     case.advance(LONG_ENOUGH)
     address = case.inject("status", variant)
-    watched = await case.watch(address)
+    watched = await case.poll(address)
     assert ended_as(outcome, watched)
     if outcome is AS_USUAL:
         assert case.state == "completed"
         return
     assert case.state == "submitted"
-    if isinstance(watched, Watched):
+    if isinstance(watched, PollResult):
         assert watched.polls > 0
         assert (watched.failed_polls == watched.polls) == (outcome is told.READ_AGAIN)
     if outcome is told.FORGOTTEN:
         case.advance(timedelta(hours=2))
-        await case.watch()
+        await case.poll()
         assert (case.state, row(case.db, case.id)["reason"]) == ("failed", JOB_FORGOTTEN)
     else:
         await case.finish()
@@ -182,7 +182,7 @@ async def test_result(
     case = new_case(vendor, Action.ACCESS)
     await case.submit()
     case.advance(LONG_ENOUGH)
-    await case.watch()
+    await case.poll()
     assert case.state == "ready"
     address = case.inject("data" if call == "data" else "status", variant)
     if call == "data" and address:

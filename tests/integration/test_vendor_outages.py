@@ -11,15 +11,15 @@ from email.utils import format_datetime
 
 import pytest
 
-from include.dsar.client import MAX_REPLY_BYTES
+from include.dsar.delivery.storage import Storage
 from include.dsar.errors import CredentialsRefused, ReplyLost, VendorUnavailable
+from include.dsar.http.client import MAX_REPLY_BYTES
 from include.dsar.ledger.database import Database
 from include.dsar.model import Action, IdentityKind, Regulation, Subject
 from include.dsar.stages import submit as submit_module
 from include.dsar.stages.collect import collect
+from include.dsar.stages.poll import poll_open_jobs
 from include.dsar.stages.submit import submit
-from include.dsar.stages.watch import watch
-from include.dsar.storage import Storage
 from include.sandbox import Sandbox
 from tests.integration.conftest import OpenWork
 from tests.integration.fault_table import HUGE
@@ -107,7 +107,7 @@ async def test_retry_after_is_a_floor_for_every_call(
                 case "submit":
                     await submit(work)
                 case "watch":
-                    await watch(work, since=now, until=now + timedelta(seconds=0.2))
+                    await poll_open_jobs(work, since=now, until=now + timedelta(seconds=0.2))
                 case "collect":
                     await collect(work, storage)
 
@@ -195,7 +195,7 @@ async def test_huge_replies_to_many_calls_at_once(
         tracemalloc.start()
         try:
             since = clock() + timedelta(seconds=1)
-            watched = await watch(
+            watched = await poll_open_jobs(
                 replace(work, clock=lambda: since), since=since, until=since + timedelta(seconds=0.1)
             )
             _, peak = tracemalloc.get_traced_memory()

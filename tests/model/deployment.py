@@ -13,18 +13,18 @@ from sqlalchemy import Engine
 
 from include.accounts import ACCOUNTS
 from include.dsar.accounts import Account, AccountSettings
+from include.dsar.delivery.storage import Storage
 from include.dsar.errors import CredentialsRefused, RequestsRefused, VendorUnavailable
+from include.dsar.execution.account_work import AccountWork
+from include.dsar.intake.decisions import Decision, decide
+from include.dsar.intake.rows import Rules
 from include.dsar.ledger import planning
 from include.dsar.ledger.database import Database
-from include.dsar.stages.account import AccountWork
 from include.dsar.stages.collect import collect
-from include.dsar.stages.decide import Decision, decide
 from include.dsar.stages.intake import Intake
 from include.dsar.stages.package import Package
-from include.dsar.stages.rows import Rules
+from include.dsar.stages.poll import poll_open_jobs
 from include.dsar.stages.submit import submit
-from include.dsar.stages.watch import watch
-from include.dsar.storage import Storage
 from include.dsar.vendors import settings, vendor
 from tests.model.line import Life, Line, LivedLedger, LivedSource, LivedStorage, WorkerDied
 from tests.model.sessions import Sessions
@@ -116,7 +116,7 @@ class Deployment:
     ) -> None:
         since = self.clock()
         until = since + timedelta(hours=hours)
-        self._run(accounts, lambda work: watch(work, since=since, until=until), dies_at, only)
+        self._run(accounts, lambda work: poll_open_jobs(work, since=since, until=until), dies_at, only)
 
     def collect(self, *accounts: str, dies_at: int | None = None, only: str | None = None) -> None:
         self._run(accounts, lambda work: collect(work, self.storage), dies_at, only)

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from include.dsar.errors import InvalidRow
-from include.dsar.ledger.submitting import LAST_DAYS
+from include.dsar.ledger.claiming import LAST_DAYS
 from tests.model.deployment import QUOTA, RULES, Deployment
 from tests.model.vendor_world import Job, wire_key
 

@@ -16,11 +16,11 @@ from fsspec import AbstractFileSystem
 from sqlalchemy import Engine
 
 from include.dsar.accounts import AccountSettings
-from include.dsar.client import Client, Sink
+from include.dsar.delivery.storage import Storage, StorageWriter
 from include.dsar.errors import ReplyLost
+from include.dsar.http.client import Client, Sink
+from include.dsar.intake.source import Row, Source
 from include.dsar.ledger.database import Database
-from include.dsar.source import Row, Source
-from include.dsar.storage import Storage, StorageWriter
 from tests.model.vendor_world import Answer, Lost, World
 
 TRAVEL = 0.05  # seconds, each way

@@ -17,8 +17,8 @@ from tests.model.virtual_time import Clock
 def life(dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[DeploymentMachine]:
     """Its rules hold when the test is over, and all that it holds is closed in the end."""
     clock = Clock()
-    monkeypatch.setattr("include.dsar.pacing.time", clock)
-    monkeypatch.setattr("include.dsar.stages.progress.time", clock)
+    monkeypatch.setattr("include.dsar.http.pacing.time", clock)
+    monkeypatch.setattr("include.dsar.execution.progress.time", clock)
     engine = create_engine(dsn.replace("postgresql://", "postgresql+psycopg://"))
     sessions = Sessions(dsn)
     machine = DeploymentMachine(Deployment(sessions, engine, clock))

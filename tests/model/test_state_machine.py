@@ -238,8 +238,8 @@ def test_the_rules_hold_whatever_happens(dsn: str, monkeypatch: pytest.MonkeyPat
     engine = create_engine(info.replace("postgresql://", "postgresql+psycopg://"))
     # The one place where real clocks are replaced, besides the loop of `Deployment`.
     clock = Clock()
-    monkeypatch.setattr("include.dsar.pacing.time", clock)
-    monkeypatch.setattr("include.dsar.stages.progress.time", clock)
+    monkeypatch.setattr("include.dsar.http.pacing.time", clock)
+    monkeypatch.setattr("include.dsar.execution.progress.time", clock)
     more = int(os.environ.get("DSAR_MODEL_EXAMPLES", "0"))
     sessions = Sessions(info)
     try:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
-MOST_LINES = 300
+MOST_LINES = 305
 
 # What each floor may not import.
 ABOVE = {

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from include.dsar.ledger.database import Database
-from include.dsar.ledger.doubts import MOST_DOUBTS
+from include.dsar.ledger.uncertain import MAX_UNCERTAIN_ATTEMPTS
 
 MOST_JOBS = 50
 MOST_UNDECIDED = 50
@@ -41,8 +41,11 @@ def undecided(db: Database, accounts: list[str], *, or_stuck: bool = False) -> l
     """What is uncertain at these accounts, or anywhere after so many doubts that no run settles it; due
     soonest first, MOST_UNDECIDED of it."""
     parameters = {
-        "accounts": accounts, "or_stuck": or_stuck, "most_doubts": MOST_DOUBTS, "most": MOST_UNDECIDED
-    }  # fmt: skip
+        "accounts": accounts,
+        "or_stuck": or_stuck,
+        "max_uncertain_attempts": MAX_UNCERTAIN_ATTEMPTS,
+        "most": MOST_UNDECIDED,
+    }
     rows = db.execute(_UNDECIDED, parameters).fetchall()
     return [Undecided(**row) for row in rows]
 
@@ -70,6 +73,6 @@ SELECT r.request_id, s.account, r.due_at, min(s.changed_at) AS since
            OR %(or_stuck)s AND (
                SELECT count(*) FROM dsar.event e
                 WHERE e.request = s.request AND e.submission = s.id AND e.enters = 'uncertain')
-               >= %(most_doubts)s)
+               >= %(max_uncertain_attempts)s)
  GROUP BY r.id, s.account ORDER BY r.due_at, r.id, s.account LIMIT %(most)s
 """

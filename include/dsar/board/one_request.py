@@ -9,7 +9,7 @@ from typing import Any
 
 from include.dsar.board.request_list import ListedRequest, fill_cells
 from include.dsar.ledger.database import Database
-from include.dsar.ledger.doubts import MOST_DOUBTS
+from include.dsar.ledger.uncertain import MAX_UNCERTAIN_ATTEMPTS
 from include.dsar.model import State
 from include.dsar.vendors import vendor
 
@@ -37,11 +37,11 @@ class Submission:
     @property
     def is_stuck(self) -> bool:
         """In doubt, and after so many doubts that no run settles it."""
-        return self.state == UNCERTAIN and self.doubts >= MOST_DOUBTS
+        return self.state == UNCERTAIN and self.doubts >= MAX_UNCERTAIN_ATTEMPTS
 
 
 @dataclass(frozen=True)
-class Doubt:
+class UndecidedKind:
     """The uncertain submissions of one kind of identity at one account."""
 
     identity: str
@@ -83,13 +83,13 @@ class OneRequest:
         """Whether no run settles what is uncertain at this account."""
         return any(s.account == account and s.is_stuck for s in self.submissions)
 
-    def doubts(self, account: str) -> list[Doubt]:
+    def doubts(self, account: str) -> list[UndecidedKind]:
         """What is uncertain at this account, by kind."""
         uncertain = [s for s in self.submissions if (s.account, s.state) == (account, UNCERTAIN)]
         counts = Counter(s.identity for s in uncertain)
         # Where a vendor takes one in a call, a line cannot say which of several of a kind a job is of.
         together = bool(uncertain) and vendor(uncertain[0].vendor).users_per_call > 1
-        return [Doubt(kind, n, one_job=n == 1 or together) for kind, n in sorted(counts.items())]
+        return [UndecidedKind(kind, n, one_job=n == 1 or together) for kind, n in sorted(counts.items())]
 
     @property
     def receipt_uri(self) -> str | None:

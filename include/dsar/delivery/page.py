@@ -59,7 +59,7 @@ class _ShownAccount:
     title: str
     kind: str
     outcome: str
-    verdict: str
+    outcome_words: str
     sentence: str
     submissions: list[tuple[str, str]]
     files: list[ShownFile]
@@ -93,7 +93,7 @@ def _account(
         title=readable(title),
         kind=readable(kind),
         outcome=account.outcome.value,
-        verdict=words.verdict(account),
+        outcome_words=words.outcome_words(account),
         sentence=readable(words.sentence(account.outcome, account.reason)),
         submissions=[
             (readable(words.identity_words(s.identity)), readable(words.sentence(s.outcome, s.reason)))

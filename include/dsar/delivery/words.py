@@ -58,7 +58,7 @@ def vendor_words(account: AccountRecord, accounts: tuple[AccountRecord, ...]) ->
     return title, kind
 
 
-def verdict(account: AccountRecord) -> str:
+def outcome_words(account: AccountRecord) -> str:
     """What an account said, in a few words."""
     return _SHORT.get(account.outcome) or human(account.outcome)
 

@@ -36,7 +36,7 @@ class Closed:
 
 
 @dataclass(frozen=True)
-class News:
+class PendingWriteBack:
     """What the source does not know yet."""
 
     request: int
@@ -48,9 +48,9 @@ class News:
     export_uri: str | None
 
 
-def closable(db: Database, *, requests: Sequence[int] | None) -> list[int]:
+def closable(db: Database, *, request_pks: Sequence[int] | None) -> list[int]:
     """Open requests all of whose submissions have ended, by their ledger ids, due soonest first."""
-    return [row["id"] for row in db.execute(_CLOSABLE, {"requests": requests}).fetchall()]
+    return [row["id"] for row in db.execute(_CLOSABLE, {"request_pks": request_pks}).fetchall()]
 
 
 def records(db: Database, ids: Sequence[int], *, chunk: int = 200) -> Iterator[list[RequestRecord]]:
@@ -91,13 +91,13 @@ def ask_again(db: Database, request: int, file_paths: Sequence[str], *, now: dat
             raise TransitionLost("a request whose result was to be collected once more is not open any more")
 
 
-def news(db: Database, *, limit: int, after: int = 0) -> list[News]:
+def pending_write_backs(db: Database, *, limit: int, after: int = 0) -> list[PendingWriteBack]:
     """Up to `limit` requests whose status the source has not been told, those past `after`."""
     rows = db.execute(_NEWS, {"limit": limit, "after": after}).fetchall()
-    return [News(**{**row, "status": Status(row["status"])}) for row in rows]
+    return [PendingWriteBack(**{**row, "status": Status(row["status"])}) for row in rows]
 
 
-def told(db: Database, news: Sequence[News]) -> None:
+def mark_written_back(db: Database, news: Sequence[PendingWriteBack]) -> None:
     """The source has it; where the request has changed once more in the meantime, it has to be told anew."""
     parameters = {
         "ids": [n.request for n in news],
@@ -179,7 +179,7 @@ def summarise(outcomes: dict[str, State | Status]) -> tuple[Status, str | None]:
 _CLOSABLE = """
 SELECT r.id FROM dsar.request r
  WHERE r.status = 'in_progress'
-   AND (%(requests)s::bigint[] IS NULL OR r.id = ANY(%(requests)s))
+   AND (%(request_pks)s::bigint[] IS NULL OR r.id = ANY(%(request_pks)s))
    AND NOT EXISTS (
        SELECT FROM dsar.submission s
         WHERE s.request = r.id

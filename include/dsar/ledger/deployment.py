@@ -30,7 +30,7 @@ def insist_on_hash_key(db: Database, key: bytes) -> None:
         )
 
 
-def settle_sealing(db: Database, *, sealing: bool | None) -> None:
+def remember_sealing(db: Database, *, sealing: bool | None) -> None:
     """Remembers whether packages are sealed. None: Airflow gives no setting, which leaves it as it was.
 
     Raises SettingDiffers for None where they are sealed.

@@ -77,16 +77,16 @@ def plan(db: Database, requests: Sequence[PlannedRequest], *, now: datetime, ret
         return Planned(new, len(same) - reopened, reopened, tuple(changed))
 
 
-def retry_open(db: Database, *, now: datetime, requests: Sequence[str] | None) -> int:
+def retry_open(db: Database, *, now: datetime, request_ids: Sequence[str] | None) -> int:
     """Plans failed submissions of requests that are still open once more. Returns how many."""
-    rows = db.execute(_FAILED_OPEN, {"requests": requests}).fetchall()
+    rows = db.execute(_FAILED_OPEN, {"request_ids": request_ids}).fetchall()
     return len(_replan(db, [row["id"] for row in rows], now))
 
 
-def planned(db: Database, *, requests: Sequence[str] | None = None) -> dict[str, dict[str, int]]:
+def planned(db: Database, *, request_ids: Sequence[str] | None = None) -> dict[str, dict[str, int]]:
     """How many submissions wait to be sent, by account and action."""
     counts: dict[str, dict[str, int]] = {}
-    for row in db.execute(_PLANNED, {"requests": requests}).fetchall():
+    for row in db.execute(_PLANNED, {"request_ids": request_ids}).fetchall():
         counts.setdefault(row["account"], {})[row["action"]] = row["n"]
     return counts
 
@@ -129,7 +129,7 @@ def _stage(db: Database, requests: Iterable[PlannedRequest]) -> None:
 
 
 def _reopen(db: Database, request_ids: Sequence[str], now: datetime) -> int:
-    failed = [row["id"] for row in db.execute(_FAILED_CLOSED, {"requests": request_ids}).fetchall()]
+    failed = [row["id"] for row in db.execute(_FAILED_CLOSED, {"request_ids": request_ids}).fetchall()]
     sealed = [row["id"] for row in db.execute(_SEALED, {"failed": failed}).fetchall()]
     reopened = db.execute(_REOPEN, {"submissions": failed + sealed}).rowcount
     _replan(db, failed, now)
@@ -195,14 +195,14 @@ _PLANNED = """
 SELECT s.account, r.action, count(*) AS n
   FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
  WHERE s.state = 'planned' AND r.status = 'in_progress'
-   AND (%(requests)s::text[] IS NULL OR r.request_id = ANY(%(requests)s))
+   AND (%(request_ids)s::text[] IS NULL OR r.request_id = ANY(%(request_ids)s))
  GROUP BY s.account, r.action
 """
 
 _FAILED_OPEN = """
 SELECT s.id FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
  WHERE s.state = 'failed' AND r.status = 'in_progress' AND s.identifiers IS NOT NULL
-   AND (%(requests)s::text[] IS NULL OR r.request_id = ANY(%(requests)s))
+   AND (%(request_ids)s::text[] IS NULL OR r.request_id = ANY(%(request_ids)s))
 """
 
 _FAILED_CLOSED = """
@@ -211,7 +211,7 @@ SELECT s.id
   JOIN dsar.submission s ON s.request = r.id AND s.state = 'failed'
   JOIN incoming_submission i ON i.request_id = r.request_id AND i.account = s.account
                             AND i.identity_hash = s.identity_hash
- WHERE r.request_id = ANY(%(requests)s) AND r.status <> 'in_progress'
+ WHERE r.request_id = ANY(%(request_ids)s) AND r.status <> 'in_progress'
 """
 
 # What such a request has in a sealed package, we cannot take from there for the next one.

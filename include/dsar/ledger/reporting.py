@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from include.dsar.ledger.database import Database
-from include.dsar.ledger.doubts import MOST_DOUBTS
+from include.dsar.ledger.uncertain import MAX_UNCERTAIN_ATTEMPTS
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class OpenJobs:
 
 
 @dataclass(frozen=True)
-class Standing:
+class Backlog:
     """What is open now; `jobs` by account."""
 
     open_requests: int
@@ -49,12 +49,12 @@ class Standing:
     jobs: dict[str, OpenJobs]
 
 
-def standing(db: Database, *, now: datetime) -> Standing:
+def backlog(db: Database, *, now: datetime) -> Backlog:
     """Open requests, and the jobs that vendors work on."""
     rows = db.execute(_OPEN_JOBS).fetchall()
     requests = db.execute(_OPEN_REQUESTS, {"now": now}).fetchone()
     assert requests is not None
-    return Standing(
+    return Backlog(
         **requests, jobs={row["account"]: OpenJobs(row["n"], row["oldest_submitted_at"]) for row in rows}
     )
 
@@ -83,7 +83,9 @@ def attention(db: Database, *, now: datetime, since: datetime | None, held: list
     where the account (`held`) leaves that to a person, or after so many doubts that no run settles it."""
     overdue = db.execute(_OVERDUE, {"now": now}).fetchall()
     wrong: dict[str, dict[str, list[str]]] = {"failed": {}, "rejected": {}, "uncertain": {}}
-    for row in db.execute(_WRONG, {"since": since, "held": held, "most_doubts": MOST_DOUBTS}).fetchall():
+    for row in db.execute(
+        _WRONG, {"since": since, "held": held, "max_uncertain_attempts": MAX_UNCERTAIN_ATTEMPTS}
+    ).fetchall():
         wrong[row["state"]].setdefault(row["account"], []).append(row["request_id"])
     return Attention(
         [row["request_id"] for row in overdue], wrong["failed"], wrong["rejected"], wrong["uncertain"]
@@ -147,7 +149,7 @@ SELECT DISTINCT s.state, s.account, (SELECT request_id FROM dsar.request WHERE i
            s.account = ANY(%(held)s)
            OR (SELECT count(*) FROM dsar.event e
                 WHERE e.request = s.request AND e.submission = s.id AND e.enters = 'uncertain')
-              >= %(most_doubts)s))
+              >= %(max_uncertain_attempts)s))
  ORDER BY s.state, s.account, request_id
 """
 

@@ -14,7 +14,9 @@ from pathlib import PurePosixPath
 from typing import BinaryIO, cast
 from uuid import uuid4
 
-from include.dsar.client import Sink
+from include.dsar.delivery.batched_storage import Storing
+from include.dsar.delivery.deliver import COLLECTED
+from include.dsar.delivery.storage import Storage, StorageWriter
 from include.dsar.errors import (
     ConfigurationError,
     DsarError,
@@ -24,15 +26,15 @@ from include.dsar.errors import (
     VendorBusy,
     VendorUnavailable,
 )
-from include.dsar.ledger import awaiting
-from include.dsar.ledger.awaiting import Member, ReadyJob
+from include.dsar.execution.account_work import AccountWork
+from include.dsar.execution.progress import Progress
+from include.dsar.execution.recorder import Recorder
+from include.dsar.execution.refusals import Refusals
+from include.dsar.http.client import Sink
+from include.dsar.ledger import vendor_jobs
 from include.dsar.ledger.transitions import Move, move
+from include.dsar.ledger.vendor_jobs import Member, ReadyJob
 from include.dsar.model import CollectedFile, State
-from include.dsar.stages.account import AccountWork, Recorder, Refusals
-from include.dsar.stages.deliver import COLLECTED
-from include.dsar.stages.progress import Progress
-from include.dsar.stages.storing import Storing
-from include.dsar.storage import Storage, StorageWriter
 from include.dsar.vendors.vendor import Result
 
 log = logging.getLogger(__name__)
@@ -78,7 +80,7 @@ class _Collect:
     async def run(self) -> Collected:
         work = self._work
         jobs = await work.ledger(
-            awaiting.ready_jobs, work.db, work.account, requests=work.requests, shard=work.shard
+            vendor_jobs.ready_jobs, work.db, work.account, request_pks=work.request_pks, shard=work.shard
         )
         log.info("%s: %s results to collect", work.account, f"{len(jobs):,}")
         self._progress = Progress(work.account, "collected", len(jobs))
@@ -119,7 +121,7 @@ class _Collect:
         """Reads whose results the next jobs are, of many jobs at once."""
         work, jobs = self._work, list(islice(self._jobs, READ_AHEAD))
         members = await work.ledger(
-            awaiting.members, work.db, work.account, [job.job_id for job in jobs], state=State.READY
+            vendor_jobs.members, work.db, work.account, [job.job_id for job in jobs], state=State.READY
         )
         self._next.extend((job, members[job.job_id]) for job in jobs if members[job.job_id])
 

@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from include.dsar.errors import ConfigurationError, InvalidRow
+from include.dsar.intake.rows import Rules, request_id
+from include.dsar.intake.source import Row, Source
+from include.dsar.intake.write_back import not_told, write_back
 from include.dsar.ledger import deployment, planning, withdrawing
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.planning import PlannedRequest
 from include.dsar.model import Status
-from include.dsar.source import Row, Source
-from include.dsar.stages.rows import Rules, request_id
-from include.dsar.stages.write_back import not_told, write_back
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class Intake:
     db: Database
     source: Source
     rules: Rules
-    requests: Collection[str] = ()  # request ids; empty: all
+    request_ids: Collection[str] = ()  # request ids; empty: all
     dry_run: bool = False
     retry_failed: bool = False
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
@@ -99,11 +99,11 @@ class Intake:
                 "read %s rows so far: %s new, %s invalid; %s a second",
                 *map(_n, (result.rows, result.new, result.invalid, round(result.rows / seconds))),
             )
-        only = list(self.requests) or None
+        only = list(self.request_ids) or None
         if self.retry_failed:
-            result.retried = planning.retry_open(self.db, now=self.clock(), requests=only)
+            result.retried = planning.retry_open(self.db, now=self.clock(), request_ids=only)
         if self.dry_run:
-            result.would_send = planning.planned(self.db, requests=only)
+            result.would_send = planning.planned(self.db, request_ids=only)
 
     def _take_in(self, rows: Sequence[Row]) -> None:
         chunk, result = self._read(rows), self._result
@@ -170,7 +170,7 @@ class Intake:
             return None, f"could not be read ({type(error).__name__})"
 
     def _is_wanted(self, row: Row) -> bool:
-        return not self.requests or _request_id(row) in self.requests
+        return not self.request_ids or _request_id(row) in self.request_ids
 
     def _repeat(self, request_id: str) -> None:
         self._result.repeated += 1

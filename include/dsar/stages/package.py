@@ -7,17 +7,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
+from include.dsar.delivery.deliver import MANY, Delivery, Writers, Written
 from include.dsar.delivery.seal import Seal
+from include.dsar.delivery.storage import Storage
 from include.dsar.errors import NotDelivered, TransitionLost
+from include.dsar.execution.progress import Progress
+from include.dsar.intake.source import Source
+from include.dsar.intake.write_back import write_back
 from include.dsar.ledger import closing
 from include.dsar.ledger.closing import Closed
 from include.dsar.ledger.database import Database
 from include.dsar.model import RequestRecord
-from include.dsar.source import Source
-from include.dsar.stages.deliver import MANY, Delivery, Writers, Written
-from include.dsar.stages.progress import Progress
-from include.dsar.stages.write_back import write_back
-from include.dsar.storage import Storage
 
 log = logging.getLogger(__name__)
 
@@ -45,14 +45,14 @@ class Package:
     db: Database
     source: Source
     storage: Storage
-    requests: Sequence[int] | None = None
+    request_pks: Sequence[int] | None = None
     seal: Seal | None = None  # with one, packages are written sealed only
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
 
     def run(self) -> Delivered:
         """Raises NotDelivered where a request could not be closed; all others are."""
         result = Delivered()
-        ended = closing.closable(self.db, requests=self.requests)
+        ended = closing.closable(self.db, request_pks=self.request_pks)
         log.info("package: %s requests to close", f"{len(ended):,}")
         progress = Progress("package", "closed", len(ended))
         with Writers(Delivery(self.storage, self.seal)) as writers:

@@ -12,12 +12,12 @@ from typing import Any, BinaryIO, cast
 
 import pandas as pd
 
+from include.dsar.delivery.storage import Storage
 from include.dsar.ledger import reporting
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.reporting import AccountDay, Attention
 from include.dsar.model import State
-from include.dsar.stages.calls import start_of_utc_day
-from include.dsar.storage import Storage
+from include.dsar.sending.calls import start_of_utc_day
 
 log = logging.getLogger(__name__)
 

@@ -21,14 +21,15 @@ from include.dsar.errors import (
     VendorBusy,
     VendorUnavailable,
 )
-from include.dsar.ledger import doubts, submitting
+from include.dsar.execution.account_work import AccountWork
+from include.dsar.execution.progress import Progress
+from include.dsar.execution.recorder import Recorder
+from include.dsar.ledger import claiming, uncertain
 from include.dsar.ledger.transitions import Move, move
 from include.dsar.model import State
-from include.dsar.stages.account import AccountWork, Recorder
-from include.dsar.stages.calls import Call, Calls, next_utc_day
-from include.dsar.stages.progress import Progress
-from include.dsar.stages.refused import RefusedCalls
-from include.dsar.stages.settle import settle
+from include.dsar.sending.calls import Call, Calls, next_utc_day
+from include.dsar.sending.reconcile import reconcile
+from include.dsar.sending.refused_calls import RefusedCalls
 
 log = logging.getLogger(__name__)
 
@@ -87,13 +88,13 @@ class _Submit:
 
     async def run(self) -> Submitted:
         work = self._work
-        self._worker = await work.ledger(submitting.register, work.db)
+        self._worker = await work.ledger(claiming.register, work.db)
         abandoned = await work.ledger(
-            doubts.doubt_abandoned, work.db, work.account, worker=self._worker, now=work.clock()
+            uncertain.mark_abandoned, work.db, work.account, worker=self._worker, now=work.clock()
         )
         if abandoned:
             log.warning("%s: a worker died: %d submissions are uncertain", work.account, abandoned)
-        await settle(work)
+        await reconcile(work)
         waited = timedelta()
         while True:
             await self._send_planned()
@@ -110,9 +111,11 @@ class _Submit:
     async def _send_planned(self) -> None:
         work = self._work
         self._shared += await work.ledger(
-            submitting.share_jobs, work.db, work.account, now=work.clock(), requests=work.requests
+            claiming.share_jobs, work.db, work.account, now=work.clock(), request_pks=work.request_pks
         )
-        planned = await work.ledger(submitting.planned_counts, work.db, work.account, requests=work.requests)
+        planned = await work.ledger(
+            claiming.planned_counts, work.db, work.account, request_pks=work.request_pks
+        )
         if not planned:
             return
         log.info(
@@ -224,14 +227,14 @@ class _Submit:
     async def _time_to_wait(self) -> timedelta | None:
         """Until something can be sent or settled again; None where nothing is left to wait for."""
         work, now = self._work, self._work.clock()
-        doubts_at = await settle(work)
+        doubts_at = await reconcile(work)
         planned_at = await work.ledger(
-            submitting.next_planned_at,
+            claiming.next_planned_at,
             work.db,
             work.account,
             now=now,
-            requests=work.requests,
-            one_job_a_person=work.vendor.one_job_a_person,
+            request_pks=work.request_pks,
+            one_job_per_subject=work.vendor.one_job_per_subject,
         )
         times = [at for at in (planned_at, doubts_at) if at is not None]
         return max(min(times) - now, timedelta(seconds=1)) if times else None
@@ -240,7 +243,7 @@ class _Submit:
         work = self._work
         if self._stopped_by:
             raise self._stopped_by
-        left = await work.ledger(submitting.planned_counts, work.db, work.account, requests=work.requests)
+        left = await work.ledger(claiming.planned_counts, work.db, work.account, request_pks=work.request_pks)
         result = Submitted(
             submitted=self._moved[State.SUBMITTED],
             shared=self._shared,

@@ -146,7 +146,9 @@ def _path_value(account: Account, field: str, known: Vendor, value: object) -> s
 def _mailbox(account: Account, value: object) -> str | None:
     if value is None:
         return None
-    from include.dsar.identities import normalise  # brings all telephone prefixes of the world: intake's
+    from include.dsar.intake.identities import (
+        normalise,  # brings all telephone prefixes of the world: intake's
+    )
 
     try:
         return normalise(IdentityKind.EMAIL, value if isinstance(value, str) else "")

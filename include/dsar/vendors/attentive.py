@@ -11,9 +11,10 @@ from urllib.parse import quote
 
 from include.dsar.accounts import AccountSettings
 from include.dsar.errors import JobUnknown, ProtocolError
-from include.dsar.model import Action, IdentityKind, State, Subject, Verdict
+from include.dsar.http.messages import HttpReply, HttpRequest
+from include.dsar.model import Action, IdentityKind, Outcome, State, Subject
 from include.dsar.vendors.replies import answered, created, created_id
-from include.dsar.vendors.vendor import RUNNING, HttpReply, HttpRequest, JobStatus, OnUncertain, Vendor
+from include.dsar.vendors.vendor import RUNNING, JobStatus, OnUncertain, Vendor
 
 ROUTE = "/v1/privacy/delete-request"
 FIELDS = {IdentityKind.EMAIL: "subjectEmail", IdentityKind.PHONE: "subjectPhone"}
@@ -62,7 +63,7 @@ class Attentive(Vendor):
     def read_status(self, action: Action, reply: HttpReply) -> JobStatus:
         processed = answered(reply).object().get("processed")
         if processed is True:
-            return JobStatus(ended=True, verdict=Verdict(State.COMPLETED))
+            return JobStatus(ended=True, outcome=Outcome(State.COMPLETED))
         if processed is False:
             return RUNNING
         raise ProtocolError("processed is neither true nor false")

@@ -12,18 +12,11 @@ from urllib.parse import quote
 
 from include.dsar.accounts import AccountSettings
 from include.dsar.errors import AlreadyRunning, ConfigurationError, ProtocolError, VendorBusy
-from include.dsar.model import Action, IdentityKind, State, Subject, Verdict
-from include.dsar.vendors.replies import answered, created, created_id, error_code, opaque_id, retry_after
-from include.dsar.vendors.vendor import (
-    RUNNING,
-    HttpReply,
-    HttpRequest,
-    JobStatus,
-    ListedJob,
-    OnUncertain,
-    Result,
-    Vendor,
-)
+from include.dsar.http.messages import HttpReply, HttpRequest
+from include.dsar.http.retry_after import retry_after
+from include.dsar.model import Action, IdentityKind, Outcome, State, Subject
+from include.dsar.vendors.replies import answered, created, created_id, error_code, opaque_id
+from include.dsar.vendors.vendor import RUNNING, JobStatus, ListedJob, OnUncertain, Result, Vendor
 
 REQUEST_TYPES = {Action.ACCESS: "review", Action.ERASURE: "remove"}
 ID_TYPES = {
@@ -47,7 +40,7 @@ class Batch(Vendor):
     actions = frozenset({Action.ACCESS, Action.ERASURE})
     identities = (IdentityKind.USER_ID, IdentityKind.ADVERTISING_ID, IdentityKind.INSTALL_ID)
     needs = frozenset({"api_key"})
-    one_job_a_person = True  # the page: 409 while the user is being processed
+    one_job_per_subject = True  # the page: 409 while the user is being processed
     poll_min = timedelta(minutes=1)  # ours
     poll_max = timedelta(hours=1)  # ours
     give_up_after = timedelta(days=20)  # the page: requests disappear 20 days after their creation
@@ -81,10 +74,10 @@ class Batch(Vendor):
             case "pending":
                 return RUNNING
             case "done":
-                verdict, whose = _verdict(action, body), _whose(body)
+                outcome, whose = _outcome(action, body), _whose(body)
                 if whose is None:
-                    return JobStatus(ended=True, verdict=verdict)
-                return JobStatus(ended=True, verdicts={whose: verdict})
+                    return JobStatus(ended=True, outcome=outcome)
+                return JobStatus(ended=True, outcomes={whose: outcome})
         raise ProtocolError("a status that is neither pending nor done")
 
     def identifier_of(self, identifiers: Mapping[IdentityKind, str]) -> str:
@@ -97,7 +90,7 @@ class Batch(Vendor):
         if not status.ended:
             raise ProtocolError("the review is not done")
         whose = identifiers[0]  # those of several requests are one person's
-        if status.verdict_of(whose).state is not State.READY:
+        if status.outcome_of(whose).state is not State.READY:
             return {}
         return {whose: Result("data.zip", url=reply.object()["data_url"])}
 
@@ -121,18 +114,18 @@ class Batch(Vendor):
         return jobs
 
 
-def _verdict(action: Action, body: dict[str, Any]) -> Verdict:
+def _outcome(action: Action, body: dict[str, Any]) -> Outcome:
     """What a job that is done says; `error` is absent where there is none."""
     error = body.get("error")
     if isinstance(error, str) and error.strip().lower() == USER_NOT_FOUND:
-        return Verdict(State.NO_DATA)
+        return Outcome(State.NO_DATA)
     if error is not None:
-        return Verdict(State.FAILED, "Batch reports an error")
+        return Outcome(State.FAILED, "Batch reports an error")
     if action is Action.ERASURE:
-        return Verdict(State.COMPLETED)
+        return Outcome(State.COMPLETED)
     if not isinstance(body.get("data_url"), str) or not body["data_url"]:
         raise ProtocolError("a review is done, with neither data_url nor error")
-    return Verdict(State.READY)
+    return Outcome(State.READY)
 
 
 def _whose(body: dict[str, Any]) -> str | None:

@@ -14,25 +14,18 @@ from urllib.parse import quote
 
 from include.dsar.accounts import AccountSettings
 from include.dsar.errors import ProtocolError, Refused
-from include.dsar.json_slices import items
-from include.dsar.model import Action, IdentityKind, State, Subject, Verdict
+from include.dsar.http.messages import HttpReply, HttpRequest
+from include.dsar.model import Action, IdentityKind, Outcome, State, Subject
+from include.dsar.vendors.json_slices import items
 from include.dsar.vendors.replies import answered, created, created_id
-from include.dsar.vendors.vendor import (
-    RUNNING,
-    HttpReply,
-    HttpRequest,
-    JobStatus,
-    OnUncertain,
-    Result,
-    Vendor,
-)
+from include.dsar.vendors.vendor import RUNNING, JobStatus, OnUncertain, Result, Vendor
 
 T = TypeVar("T")
 ROUTES = {Action.ACCESS: "export", Action.ERASURE: "delete"}
 FILE = "record.json"
 NOBODYS = "a record in the reply names nobody whom we asked for, and could be this person's"
 NOT_ASKED = "the reply is about others than this person"
-NOT_CONFIRMED = Verdict(State.FAILED, "not confirmed")
+NOT_CONFIRMED = Outcome(State.FAILED, "not confirmed")
 
 
 class Besitos(Vendor):
@@ -83,7 +76,7 @@ class Besitos(Vendor):
         then, and not without data. So is who is not in the job that the reply is about.
         """
         body = answered(reply).object()
-        if _standing(Action.ACCESS, body).verdict != Verdict(State.READY):
+        if _standing(Action.ACCESS, body).outcome != Outcome(State.READY):
             raise ProtocolError("the export has not completed")
         records: dict[str, list[bytes]] = {}
         nobodys = False
@@ -118,7 +111,7 @@ def _standing(action: Action, body: dict[str, Any]) -> JobStatus:
     if status != "completed":
         return RUNNING  # ours: `pending` is the only other one that the pages show
     if action is Action.ACCESS:
-        return JobStatus(ended=True, verdict=Verdict(State.READY))  # collect looks at each person
+        return JobStatus(ended=True, outcome=Outcome(State.READY))  # collect looks at each person
     return _deleted(request, _shape(dict, _shape(dict, body.get("data")).get("data")))
 
 
@@ -134,10 +127,10 @@ def _deleted(request: dict[str, Any], data: dict[str, Any]) -> JobStatus:
     told = (verification.get("deletion_completed", True), summary.get("success", True))
     # Found is not yet deleted. Where the counts or flags deny it, they do not say for whom.
     confirmed = not found or (told == (True, True) and not short)
-    verdicts = dict.fromkeys(missing - found, Verdict(State.NO_DATA))
+    outcomes = dict.fromkeys(missing - found, Outcome(State.NO_DATA))
     if confirmed:
-        verdicts |= dict.fromkeys(found - missing, Verdict(State.COMPLETED))
-    return JobStatus(ended=True, verdict=NOT_CONFIRMED, verdicts=verdicts, retry_alone=not confirmed)
+        outcomes |= dict.fromkeys(found - missing, Outcome(State.COMPLETED))
+    return JobStatus(ended=True, outcome=NOT_CONFIRMED, outcomes=outcomes, retry_alone=not confirmed)
 
 
 def _joined(records: list[bytes]) -> bytes:
@@ -146,7 +139,7 @@ def _joined(records: list[bytes]) -> bytes:
 
 
 def _failed(reason: str) -> JobStatus:
-    return JobStatus(ended=True, verdict=Verdict(State.FAILED, reason), retry_alone=True)
+    return JobStatus(ended=True, outcome=Outcome(State.FAILED, reason), retry_alone=True)
 
 
 def _ids(summary: dict[str, Any], field: str) -> set[str] | None:

@@ -20,17 +20,11 @@ from include.dsar.errors import (
     ProtocolError,
     VendorBusy,
 )
-from include.dsar.model import Action, IdentityKind, State, Subject, Verdict
-from include.dsar.vendors.replies import (
-    answered,
-    created,
-    created_id,
-    error_code,
-    error_object,
-    retry_after,
-    says,
-)
-from include.dsar.vendors.vendor import RUNNING, HttpReply, HttpRequest, JobStatus, OnUncertain, Vendor
+from include.dsar.http.messages import HttpReply, HttpRequest
+from include.dsar.http.retry_after import retry_after
+from include.dsar.model import Action, IdentityKind, Outcome, State, Subject
+from include.dsar.vendors.replies import answered, created, created_id, error_code, error_object, says
+from include.dsar.vendors.vendor import RUNNING, JobStatus, OnUncertain, Vendor
 
 RATE_LIMIT = "api_rate_limit_error"
 # The page spells two of them in two ways, and one of them wrongly: all are read.
@@ -44,9 +38,9 @@ PER_IDENTIFIER = re.compile(r"\bper (email|id5id|maid|partnerUid)\b", re.IGNOREC
 NOT_DONE = {"FAILED": "the job failed", "CANCELLED": "the job was cancelled"}
 ENDED = frozenset({"DONE", "SENT", "SEND_FAILED"})  # the last two speak of the e-mail, not of the deletion
 RESULTS = {
-    "DELETE_DELETED": Verdict(State.COMPLETED),
-    "DELETE_NO_DATA": Verdict(State.NO_DATA),
-    "NONE": Verdict(State.FAILED, "ended without a deletion"),
+    "DELETE_DELETED": Outcome(State.COMPLETED),
+    "DELETE_NO_DATA": Outcome(State.NO_DATA),
+    "NONE": Outcome(State.FAILED, "ended without a deletion"),
 }
 GMAIL = frozenset({"gmail.com", "googlemail.com"})
 
@@ -61,7 +55,7 @@ class Id5(Vendor):
     optional_identities = (IdentityKind.USER_ID,)  # ours: only who gave ID5 its user ids sends them
     needs = frozenset({"partner_id"})
     daily_quota = 3000
-    one_job_a_person = True  # the page: one request a day for each identifier
+    one_job_per_subject = True  # the page: one request a day for each identifier
     poll_min = timedelta(minutes=5)  # ours
     poll_max = timedelta(hours=6)  # ours
     give_up_after = timedelta(days=30)  # ours: the page names no bound
@@ -101,10 +95,10 @@ class Id5(Vendor):
         if job_status in ("CREATED", "STARTED"):
             return RUNNING
         if job_status in NOT_DONE:
-            return JobStatus(ended=True, verdict=Verdict(State.FAILED, NOT_DONE[job_status]))
+            return JobStatus(ended=True, outcome=Outcome(State.FAILED, NOT_DONE[job_status]))
         if job_status not in ENDED or result not in RESULTS:
             raise ProtocolError("a jobStatus or processingResult that the page does not document")
-        return JobStatus(ended=True, verdict=RESULTS[result])
+        return JobStatus(ended=True, outcome=RESULTS[result])
 
 
 def hashed_email(email: str) -> str:

@@ -10,9 +10,6 @@ else in a reply is the vendor's text, which may quote an identifier.
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from include.dsar.errors import (
@@ -24,11 +21,11 @@ from include.dsar.errors import (
     ReplyLost,
     VendorBusy,
 )
-from include.dsar.vendors.vendor import HttpReply
+from include.dsar.http.messages import HttpReply
+from include.dsar.http.retry_after import retry_after
 
 NO_CODES: frozenset[str] = frozenset()
 REFUSALS = frozenset({400, 413, 422})  # the input is at fault, perhaps only its size
-LONGEST_WAIT = 24 * 3600.0  # seconds; a vendor that names more is asked again after a day
 LONGEST_ID = 200
 
 
@@ -119,23 +116,3 @@ def error_object(reply: HttpReply) -> dict[str, Any]:
         return {}
     nested = body.get("error")
     return nested if isinstance(nested, dict) else body
-
-
-def retry_after(reply: HttpReply) -> float | None:
-    """The seconds that Retry-After asks for, in either of its forms (RFC 9110, section 10.2.3)."""
-    text = reply.headers.get("retry-after", "").strip()
-    if re.fullmatch(r"[0-9]{1,9}", text):
-        return min(float(text), LONGEST_WAIT)
-    at = _http_date(text)
-    if at is None:
-        return None
-    now = _http_date(reply.headers.get("date", "")) or datetime.now(UTC)  # the vendor's clock before ours
-    return min(max((at - now).total_seconds(), 0.0), LONGEST_WAIT)
-
-
-def _http_date(text: str) -> datetime | None:
-    try:
-        at = parsedate_to_datetime(text)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)

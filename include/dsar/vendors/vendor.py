@@ -6,58 +6,19 @@ in the registry (`vendors/__init__.py`).
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from include.dsar.accounts import AccountSettings
 from include.dsar.errors import JobUnknown, ProtocolError
-from include.dsar.model import Action, IdentityKind, Subject, Verdict
+from include.dsar.http.messages import HttpReply, HttpRequest
+from include.dsar.model import Action, IdentityKind, Outcome, Subject
 
-NOBODYS_JOB = "00000000-0000-0000-0000-000000000000"  # RFC 9562's nil UUID
-
-
-@dataclass(frozen=True)
-class HttpRequest:
-    """A call to make. Its path, headers and body may hold secrets and identifiers: none is ever shown."""
-
-    method: str
-    path: str = field(repr=False)
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    body: Any = field(default=None, repr=False)  # sent as JSON where it is not None
-
-
-@dataclass(frozen=True)
-class HttpReply:
-    """What came back, whole."""
-
-    status: int
-    body: bytes = field(repr=False)
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # names in lower case
-
-    def json(self) -> Any:
-        """The body as JSON, the same object each time. Raises ProtocolError where it is none."""
-        return self._parsed
-
-    @cached_property
-    def _parsed(self) -> Any:
-        try:
-            # One byte that is no UTF-8, in the record of one person, must not hide the others' records.
-            return json.loads(self.body.decode(json.detect_encoding(self.body), "surrogateescape"))
-        except (ValueError, RecursionError):
-            raise ProtocolError(f"HTTP {self.status} with a body that is not JSON") from None
-
-    def object(self) -> dict[str, Any]:
-        """The body as a JSON object. Raises ProtocolError where it is none."""
-        value = self.json()
-        if not isinstance(value, dict):
-            raise ProtocolError(f"HTTP {self.status} with JSON that is not an object")
-        return value
+NIL_JOB_ID = "00000000-0000-0000-0000-000000000000"  # RFC 9562's nil UUID
 
 
 class OnUncertain(StrEnum):
@@ -71,24 +32,24 @@ class OnUncertain(StrEnum):
 
 @dataclass(frozen=True)
 class JobStatus:
-    """What a status reply says. `verdicts` maps an identifier to what differs from `verdict`.
+    """What a status reply says. `outcomes` maps an identifier to what differs from `outcome`.
 
-    A reply that names its only subject says nothing of any other: it has no `verdict`, and one in
-    `verdicts`.
+    A reply that names its only subject says nothing of any other: it has no `outcome`, and one in
+    `outcomes`.
     """
 
     ended: bool
-    verdict: Verdict | None = None
-    verdicts: Mapping[str, Verdict] = field(default_factory=dict, repr=False)
+    outcome: Outcome | None = None
+    outcomes: Mapping[str, Outcome] = field(default_factory=dict, repr=False)
     retry_alone: bool = False  # the batch failed, not saying for whom: worth another try in smaller ones
 
-    def verdict_of(self, identifier: str) -> Verdict:
-        """The verdict on one subject, by the identifier that was sent. Raises ProtocolError where the
+    def outcome_of(self, identifier: str) -> Outcome:
+        """The outcome on one subject, by the identifier that was sent. Raises ProtocolError where the
         job is about somebody else (a person may have entered the wrong one)."""
-        verdict = self.verdicts.get(identifier, self.verdict)
-        if verdict is None:
+        outcome = self.outcomes.get(identifier, self.outcome)
+        if outcome is None:
             raise ProtocolError("the job is about somebody else")
-        return verdict
+        return outcome
 
 
 RUNNING = JobStatus(ended=False)
@@ -131,7 +92,7 @@ class Vendor(ABC):
     requests_per_second: ClassVar[float] = 10.0
     max_concurrency: ClassVar[int] = 16
     daily_quota: ClassVar[int | None] = None
-    one_job_a_person: ClassVar[bool] = False  # refuses a second one while it works on the first
+    one_job_per_subject: ClassVar[bool] = False  # refuses a second one while it works on the first
     poll_min: ClassVar[timedelta]
     poll_max: ClassVar[timedelta]
     give_up_after: ClassVar[timedelta]  # an open job older than this has failed
@@ -164,7 +125,7 @@ class Vendor(ABC):
 
     def probe(self, settings: AccountSettings) -> HttpRequest:
         """A GET that changes nothing, and that only our credentials open: the status of nobody's job."""
-        return self.status(settings, NOBODYS_JOB)
+        return self.status(settings, NIL_JOB_ID)
 
     def read_probe(self, reply: HttpReply) -> None:
         """Returns where the vendor took our credentials; the same errors as `read_status` where not."""

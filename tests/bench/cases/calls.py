@@ -6,8 +6,8 @@ import math
 from statistics import median
 from typing import Any
 
+from include.dsar.execution.poll_schedule import PollSchedule
 from include.dsar.ledger import database
-from include.dsar.polling import PollSchedule
 from tests.bench import deployment
 from tests.bench.case import Figure, Outcome, say
 from tests.bench.cases.pipeline import LATENCY, plan

@@ -125,8 +125,8 @@ def watch(ledger: str, vendors: str, seconds: float) -> dict[str, Any]:
 
 async def _watch(seconds: float) -> dict[str, Any]:
     import dsar_airflow.connections  # noqa: F401 - as in a triggerer that has run such a trigger before
-    from dsar_airflow.triggers import CompletionTrigger
-    from include.dsar.client import Client
+    from dsar_airflow.triggers import PollTrigger
+    from include.dsar.http.client import Client
 
     polled: list[float] = []
     send = Client.send
@@ -138,11 +138,11 @@ async def _watch(seconds: float) -> dict[str, Any]:
 
     Client.send = noted  # type: ignore[method-assign]
     now = datetime.now(UTC)
-    trigger = CompletionTrigger(
+    trigger = PollTrigger(
         account="attentive",
         since=now.isoformat(),
         until=(now + timedelta(seconds=seconds)).isoformat(),
-        requests=None,
+        request_pks=None,
     )
     gc.collect()
     began = time.monotonic()

@@ -15,9 +15,9 @@ from fastapi.testclient import TestClient
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from include.dsar.intake.decisions import Decision, decide
 from include.dsar.ledger import database
-from include.dsar.ledger.doubts import MOST_DOUBTS
-from include.dsar.stages.decide import Decision, decide
+from include.dsar.ledger.uncertain import MAX_UNCERTAIN_ATTEMPTS
 from include.stack.home import free_port
 from tests.integration.board.conftest import LogIn, every_page
 from tests.integration.board.rows_given import MARKERS, event, given
@@ -303,7 +303,7 @@ def test_what_no_run_settles_any_more_is_for_a_person_at_any_account(
     """After so many doubts about one submission, though its account leaves none to a person."""
     given(dsn, "r-1", {"account": "batch", "vendor": "batch", "state": "uncertain"})
     client = log_in("viewer")
-    for doubt in range(MOST_DOUBTS):
+    for doubt in range(MAX_UNCERTAIN_ATTEMPTS):
         assert waiting_for_a_person(client) == []
         assert "r-1 batch send_again" not in unescape(client.get("/dsar/request?id=r-1").text), doubt
         with psycopg.connect(dsn) as db:

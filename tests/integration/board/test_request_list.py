@@ -140,7 +140,7 @@ def test_a_page_after_a_request_that_is_not_there_is_the_first(dsn: str, db: Dat
 
 
 def test_a_cell_tells_what_a_person_has_to_know_first(dsn: str, db: Database) -> None:
-    """Doubt before waiting, waiting before results; once all have ended, their outcome together."""
+    """Uncertain before waiting, waiting before results; once all have ended, their outcome together."""
     batch = {"account": "batch", "vendor": "batch"}
     given(
         dsn, "r-1",

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from delivery_samples import zipped
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from include.dsar.delivery.table import Note, Table
 from include.dsar.delivery.tables import tables_of
+from tests.unit.delivery.delivery_samples import zipped
 
 END = b"PK\x05\x06"
 DIRECTORY = b"PK\x01\x02"

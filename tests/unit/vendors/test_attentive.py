@@ -14,9 +14,10 @@ from include.dsar.errors import (
     ReplyLost,
     VendorBusy,
 )
+from include.dsar.http.messages import HttpReply
 from include.dsar.model import Action, IdentityKind, Regulation, State, Subject
 from include.dsar.vendors import settings, vendor
-from include.dsar.vendors.vendor import RUNNING, HttpReply
+from include.dsar.vendors.vendor import RUNNING
 
 ATTENTIVE = vendor("attentive")
 
@@ -104,7 +105,7 @@ def test_running() -> None:
 def test_completed() -> None:
     """A processed record is completed for the one subject of its call."""
     status = ATTENTIVE.read_status(Action.ERASURE, HttpReply(200, PROCESSED))
-    assert status.ended and status.verdict_of("ann@example.com").state is State.COMPLETED
+    assert status.ended and status.outcome_of("ann@example.com").state is State.COMPLETED
 
 
 @pytest.mark.parametrize("body", [b"{}", b'{"processed": "true"}', b'{"processed": 1}', b"[]", b"<html>"])

@@ -19,9 +19,10 @@ from include.dsar.errors import (
     ReplyLost,
     VendorBusy,
 )
+from include.dsar.http.messages import HttpReply
 from include.dsar.model import Action, IdentityKind, Regulation, State, Subject
 from include.dsar.vendors import settings, vendor
-from include.dsar.vendors.vendor import RUNNING, HttpReply, ListedJob
+from include.dsar.vendors.vendor import RUNNING, ListedJob
 
 BATCH = vendor("batch")
 JOHN = BATCH.identifier_of({IdentityKind.USER_ID: "john.doe"})
@@ -46,7 +47,7 @@ def account() -> AccountSettings:
     )
 
 
-def standing(**fields: Any) -> HttpReply:
+def status_reply(**fields: Any) -> HttpReply:
     """The status reply of a request, with these fields."""
     shown = {
         "request_date": "2021-01-03T16:52:16.051",
@@ -154,11 +155,11 @@ def test_status(account: AccountSettings) -> None:
 def test_done(action: Action, fields: dict[str, Any], state: State) -> None:
     """Done is a success only without an error, and then an access request has something to fetch."""
     for whose in ({}, {"id": None}):  # the reply names its user, or leaves that out
-        status = BATCH.read_status(action, standing(**fields, **whose))
+        status = BATCH.read_status(action, status_reply(**fields, **whose))
         assert status.ended
-        verdict = status.verdict_of(JOHN)
-        assert verdict.state is state
-        assert "john" not in str(verdict.reason)
+        outcome = status.outcome_of(JOHN)
+        assert outcome.state is state
+        assert "john" not in str(outcome.reason)
 
 
 @pytest.mark.parametrize(
@@ -177,9 +178,9 @@ def test_done(action: Action, fields: dict[str, Any], state: State) -> None:
 def test_another_persons_job(action: Action, user: object) -> None:
     """Whose id or type differs: neither an outcome nor a result of ours, and nobody is named."""
     url = {"data_url": "https://data.batch.com/a.zip"} if action is Action.ACCESS else {}
-    reply = standing(id=user, request_type="review" if action is Action.ACCESS else "remove", **url)
+    reply = status_reply(id=user, request_type="review" if action is Action.ACCESS else "remove", **url)
     with pytest.raises(ProtocolError) as caught:
-        BATCH.read_status(action, reply).verdict_of(JOHN)
+        BATCH.read_status(action, reply).outcome_of(JOHN)
     assert "doe" not in str(caught.value).lower()
     if action is Action.ACCESS:
         with pytest.raises(ProtocolError):
@@ -196,13 +197,13 @@ def test_another_persons_job(action: Action, user: object) -> None:
 )
 def test_whose_job(kind: IdentityKind, sent: str, user: dict[str, object]) -> None:
     """The same id in another spelling of its type is the same person's."""
-    status = BATCH.read_status(Action.ERASURE, standing(id=user, request_type="remove"))
-    assert status.verdict_of(BATCH.identifier_of({kind: sent})).state is State.COMPLETED
+    status = BATCH.read_status(Action.ERASURE, status_reply(id=user, request_type="remove"))
+    assert status.outcome_of(BATCH.identifier_of({kind: sent})).state is State.COMPLETED
 
 
 def test_running() -> None:
     """Pending is running."""
-    assert BATCH.read_status(Action.ACCESS, standing(status="pending")) == RUNNING
+    assert BATCH.read_status(Action.ACCESS, status_reply(status="pending")) == RUNNING
 
 
 @pytest.mark.parametrize(
@@ -220,7 +221,7 @@ def test_running() -> None:
 def test_unknown_shape(fields: dict[str, Any]) -> None:
     """A review without data and without an error, or an unknown status, is not taken for an outcome."""
     with pytest.raises(ProtocolError):
-        BATCH.read_status(Action.ACCESS, standing(**fields))
+        BATCH.read_status(Action.ACCESS, status_reply(**fields))
 
 
 @pytest.mark.parametrize(
@@ -248,16 +249,16 @@ def test_status_errors(status: int, body: bytes, expected: type[Exception]) -> N
 
 def test_results() -> None:
     """The result is a file to download."""
-    results = BATCH.read_results(standing(data_url="https://data.batch.com/a.zip"), [JOHN])
+    results = BATCH.read_results(status_reply(data_url="https://data.batch.com/a.zip"), [JOHN])
     assert (results[JOHN].url, results[JOHN].content) == ("https://data.batch.com/a.zip", None)
     assert "data.batch.com" not in repr(results)
 
 
 def test_no_results() -> None:
     """Who is not known has no result, and an unfinished review has none to read."""
-    assert BATCH.read_results(standing(error="user not found"), [JOHN]) == {}
+    assert BATCH.read_results(status_reply(error="user not found"), [JOHN]) == {}
     with pytest.raises(ProtocolError):
-        BATCH.read_results(standing(status="pending"), [JOHN])
+        BATCH.read_results(status_reply(status="pending"), [JOHN])
 
 
 def test_listing(account: AccountSettings) -> None:

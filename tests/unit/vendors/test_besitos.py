@@ -9,9 +9,10 @@ import pytest
 
 from include.dsar.accounts import Account, AccountSettings
 from include.dsar.errors import CredentialsRefused, JobUnknown, ProtocolError, Refused, ReplyLost, VendorBusy
-from include.dsar.model import Action, IdentityKind, Regulation, State, Subject, Verdict
+from include.dsar.http.messages import HttpReply
+from include.dsar.model import Action, IdentityKind, Outcome, Regulation, State, Subject
 from include.dsar.vendors import settings, vendor
-from include.dsar.vendors.vendor import RUNNING, HttpReply
+from include.dsar.vendors.vendor import RUNNING
 
 BESITOS = vendor("besitos")
 
@@ -158,9 +159,9 @@ def test_deleted() -> None:
     """A completed deletion has an outcome for each person, and none for who stands in neither list."""
     status = BESITOS.read_status(Action.ERASURE, HttpReply(200, DELETE_STATUS))
     assert status.ended and not status.retry_alone
-    assert status.verdict_of("sampleuser1") == Verdict(State.COMPLETED)
-    assert status.verdict_of("sampleuser2") == Verdict(State.NO_DATA)
-    assert status.verdict_of("sampleuser3") == Verdict(State.FAILED, "not confirmed")
+    assert status.outcome_of("sampleuser1") == Outcome(State.COMPLETED)
+    assert status.outcome_of("sampleuser2") == Outcome(State.NO_DATA)
+    assert status.outcome_of("sampleuser3") == Outcome(State.FAILED, "not confirmed")
 
 
 @pytest.mark.parametrize(
@@ -177,28 +178,28 @@ def test_found_but_not_deleted(changes: dict[str, Any]) -> None:
     """Found users whose deletion the reply denies are not confirmed, and worth a smaller batch."""
     status = BESITOS.read_status(Action.ERASURE, deleted(**changes))
     assert status.retry_alone
-    assert status.verdict_of("sampleuser1").state is State.FAILED
-    assert status.verdict_of("sampleuser2").state is State.NO_DATA
+    assert status.outcome_of("sampleuser1").state is State.FAILED
+    assert status.outcome_of("sampleuser2").state is State.NO_DATA
 
 
 def test_nobody_found() -> None:
     """Where nobody was found there is no deletion to confirm."""
     nobody = deleted(found_partner_user_ids=[], not_found_partner_user_ids=["a", 7], deletion_completed=False)
     status = BESITOS.read_status(Action.ERASURE, nobody)
-    assert {status.verdict_of("a").state, status.verdict_of("7").state} == {State.NO_DATA}
+    assert {status.outcome_of("a").state, status.outcome_of("7").state} == {State.NO_DATA}
     assert not status.retry_alone
 
 
 def test_found_and_not_found() -> None:
     """An id in both lists is not confirmed."""
     status = BESITOS.read_status(Action.ERASURE, deleted(not_found_partner_user_ids=["sampleuser1"]))
-    assert status.verdict_of("sampleuser1").state is State.FAILED
+    assert status.outcome_of("sampleuser1").state is State.FAILED
 
 
 def test_a_list_left_out() -> None:
     """A deletion that found everybody may leave out the list of whom it did not find."""
     status = BESITOS.read_status(Action.ERASURE, deleted(not_found_partner_user_ids=None))
-    assert status.verdict_of("sampleuser1").state is State.COMPLETED
+    assert status.outcome_of("sampleuser1").state is State.COMPLETED
 
 
 @pytest.mark.parametrize("changes", [{"error_message": "E12: sampleuser1 is locked"}, {"success": False}])
@@ -207,8 +208,8 @@ def test_failed(action: Action, changes: dict[str, Any]) -> None:
     """A failed job fails everybody in it, without the vendor's words, and is worth smaller batches."""
     status = BESITOS.read_status(action, deleted(**changes))
     assert status.ended and status.retry_alone
-    assert status.verdict_of("sampleuser1").state is State.FAILED
-    assert "sampleuser1" not in str(status.verdict)
+    assert status.outcome_of("sampleuser1").state is State.FAILED
+    assert "sampleuser1" not in str(status.outcome)
 
 
 @pytest.mark.parametrize(
@@ -254,7 +255,7 @@ def test_status_errors(status: int, body: bytes, error: type[Exception]) -> None
 def test_exported() -> None:
     """A completed export is ready for everybody; only its results say who has data."""
     status = BESITOS.read_status(Action.ACCESS, HttpReply(200, EXPORT_STATUS))
-    assert status.verdict_of("sampleuser2") == Verdict(State.READY)
+    assert status.outcome_of("sampleuser2") == Outcome(State.READY)
 
 
 def test_results() -> None:
@@ -316,8 +317,8 @@ def test_deletion_names_an_odd_id() -> None:
     status = BESITOS.read_status(
         Action.ERASURE, deleted(found_partner_user_ids=["sampleuser1", None], not_found_partner_user_ids=[])
     )
-    assert status.verdict_of("sampleuser1").state is State.COMPLETED
-    assert status.verdict_of("sampleuser2").state is State.FAILED
+    assert status.outcome_of("sampleuser1").state is State.COMPLETED
+    assert status.outcome_of("sampleuser2").state is State.FAILED
 
 
 def test_record_that_is_not_utf8() -> None:

@@ -23,10 +23,11 @@ from include.dsar.errors import (
     ReplyLost,
     VendorBusy,
 )
+from include.dsar.http.messages import HttpReply
 from include.dsar.model import Action, IdentityKind, Regulation, Subject
 from include.dsar.vendors import VENDORS, settings
 from include.dsar.vendors.replies import opaque_id
-from include.dsar.vendors.vendor import HttpReply, OnUncertain, Vendor
+from include.dsar.vendors.vendor import OnUncertain, Vendor
 
 SECRET = "s3cr3t-token"
 MARK = "leakme"  # stands in every identifier and in every vendor's message below

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_attentive import CREATED as ATTENTIVE_CREATED
-from test_attentive import PROCESSED as ATTENTIVE_PROCESSED
-from test_batch import LISTING as BATCH_LISTING
-from test_besitos import DELETE_CREATED, DELETE_STATUS, EXPORT_CREATED, EXPORT_STATUS
 
 from include.dsar.errors import DsarError
-from include.dsar.json_slices import items
+from include.dsar.http.messages import HttpReply
 from include.dsar.model import Action, State
 from include.dsar.vendors import vendor
-from include.dsar.vendors.vendor import HttpReply
+from include.dsar.vendors.json_slices import items
+from tests.unit.vendors.test_attentive import CREATED as ATTENTIVE_CREATED
+from tests.unit.vendors.test_attentive import PROCESSED as ATTENTIVE_PROCESSED
+from tests.unit.vendors.test_batch import LISTING as BATCH_LISTING
+from tests.unit.vendors.test_besitos import DELETE_CREATED, DELETE_STATUS, EXPORT_CREATED, EXPORT_STATUS
 
 BESITOS, BATCH, ID5, ATTENTIVE = map(vendor, ("besitos", "batch", "id5", "attentive"))
 SUCCESSES = (State.COMPLETED, State.READY)
@@ -137,7 +137,7 @@ def _check(documented: Documented, body: bytes) -> None:
         return
     assert 200 <= documented.status < 300
     if documented.name == "besitos delete status" and found.ended:
-        assert found.verdict_of(STRANGER).state not in (*SUCCESSES, State.NO_DATA)
+        assert found.outcome_of(STRANGER).state not in (*SUCCESSES, State.NO_DATA)
     if documented.name == "besitos results":
         assert STRANGER not in found or found[STRANGER].unreadable
         for result in found.values():

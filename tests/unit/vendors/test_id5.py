@@ -19,10 +19,11 @@ from include.dsar.errors import (
     ReplyLost,
     VendorBusy,
 )
+from include.dsar.http.messages import HttpReply
 from include.dsar.model import Action, IdentityKind, Regulation, State, Subject
 from include.dsar.vendors import settings, vendor
 from include.dsar.vendors.id5 import hashed_email
-from include.dsar.vendors.vendor import RUNNING, HttpReply
+from include.dsar.vendors.vendor import RUNNING
 
 ID5 = vendor("id5")
 EXTRA: dict[str, object] = {"partner_id": 173}
@@ -42,7 +43,7 @@ def limit(per: str, count: str = "1 request") -> bytes:
     return error("api_rate_limit_error", f"Limit of {count} daily allowed per {per} has been reached")
 
 
-def standing(job_status: str, result: str | None) -> HttpReply:
+def status_reply(job_status: str, result: str | None) -> HttpReply:
     body = {
         "id": "a8b6ccc4ee35ddaf5a5bb0f5c696dbd3",
         "jobStatus": job_status,
@@ -152,8 +153,8 @@ def test_status(account: AccountSettings) -> None:
 @pytest.mark.parametrize("job_status", ["CREATED", "STARTED"])
 def test_running(job_status: str) -> None:
     """A job that was created or started runs, whatever its result says so far."""
-    assert ID5.read_status(Action.ERASURE, standing(job_status, "NONE")) == RUNNING
-    assert ID5.read_status(Action.ERASURE, standing(job_status, None)) == RUNNING
+    assert ID5.read_status(Action.ERASURE, status_reply(job_status, "NONE")) == RUNNING
+    assert ID5.read_status(Action.ERASURE, status_reply(job_status, None)) == RUNNING
 
 
 @pytest.mark.parametrize("job_status", ["DONE", "SENT", "SEND_FAILED"])
@@ -163,16 +164,16 @@ def test_running(job_status: str) -> None:
 )
 def test_ended(job_status: str, result: str, state: State) -> None:
     """Whether the deletion happened is `processingResult`, also where the e-mail could not be sent."""
-    status = ID5.read_status(Action.ERASURE, standing(job_status, result))
-    assert status.ended and status.verdict_of("any").state is state
+    status = ID5.read_status(Action.ERASURE, status_reply(job_status, result))
+    assert status.ended and status.outcome_of("any").state is state
 
 
 @pytest.mark.parametrize("job_status", ["FAILED", "CANCELLED"])
 @pytest.mark.parametrize("result", ["NONE", "DELETE_DELETED", None])
 def test_failed(job_status: str, result: str | None) -> None:
     """A failed or cancelled job is failed, whatever its result says."""
-    status = ID5.read_status(Action.ERASURE, standing(job_status, result))
-    assert status.ended and status.verdict_of("any").state is State.FAILED
+    status = ID5.read_status(Action.ERASURE, status_reply(job_status, result))
+    assert status.ended and status.outcome_of("any").state is State.FAILED
 
 
 @pytest.mark.parametrize(
@@ -183,7 +184,7 @@ def test_failed(job_status: str, result: str | None) -> None:
 def test_unknown_values(job_status: str, result: str | None) -> None:
     """A status or result that the page does not list is never taken for success."""
     with pytest.raises(ProtocolError):
-        ID5.read_status(Action.ERASURE, standing(job_status, result))
+        ID5.read_status(Action.ERASURE, status_reply(job_status, result))
 
 
 @pytest.mark.parametrize(

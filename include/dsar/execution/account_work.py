@@ -1,0 +1,61 @@
+"""What every stage that works on one account is given."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from include.dsar.accounts import WHOLE, AccountSettings, Shard
+from include.dsar.errors import ConfigurationError, CredentialsRefused
+from include.dsar.ledger.database import Database
+from include.dsar.vendors.vendor import Vendor
+
+if TYPE_CHECKING:
+    from include.dsar.http.client import Client
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class AccountWork:
+    """One account or a shard of it, the ledger, and which requests this run is limited to (ledger ids;
+    None: all). `settings` are the shard's share."""
+
+    db: Database
+    vendor: Vendor
+    settings: AccountSettings
+    client: Client
+    request_pks: Sequence[int] | None = None
+    shard: Shard = WHOLE
+    clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
+
+    @property
+    def account(self) -> str:
+        return self.settings.account
+
+    async def ledger(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Runs a statement of the ledger without holding up the event loop."""
+        return await asyncio.to_thread(function, *args, **kwargs)
+
+    @contextmanager
+    def naming_the_connection(self) -> Iterator[None]:
+        """Refused credentials become a sentence that says which connection to mend."""
+        try:
+            yield
+        except CredentialsRefused as error:
+            raise CredentialsRefused(
+                f"{self.account}: the vendor refused our credentials ({error}). "
+                f"Mend the secret in Password of connection {self.settings.connection}, then clear this task."
+            ) from None
+        except ConfigurationError as error:
+            raise ConfigurationError(
+                f"{self.account}: {error}. Mend connection {self.settings.connection}, then clear this task."
+            ) from None

@@ -1,0 +1,1 @@
+"""What enters: rows of the source, their identifiers, regulations and decisions."""

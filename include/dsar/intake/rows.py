@@ -1,0 +1,187 @@
+"""One row of the source becomes a request with its submissions, or is refused with a reason."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from itertools import zip_longest
+from typing import Any
+from uuid import UUID
+
+from include.dsar.accounts import Account
+from include.dsar.errors import InvalidRow
+from include.dsar.intake.identities import normalise, values
+from include.dsar.intake.regulations import due_at, regulation
+from include.dsar.intake.request_types import action
+from include.dsar.ledger.planning import PlannedRequest, PlannedSubmission, identifiers_json
+from include.dsar.model import Action, IdentityKind, State
+from include.dsar.vendors import vendor
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
+AHEAD = timedelta(minutes=5)  # by which the source's clock may be ahead of ours
+YEARS = range(1970, 3000)  # beyond them a date is a mistake, and some zones and databases cannot hold it
+CANONICAL = json.JSONEncoder(sort_keys=True)
+
+Identities = Mapping[IdentityKind, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What rows are read by: the deployment's accounts, the country of its phones, the hashes' key."""
+
+    accounts: Sequence[Account]
+    phone_region: str | None
+    hash_key: bytes
+
+    def read(self, row: Mapping[str, Any], now: datetime) -> PlannedRequest:
+        """The request that a row asks for. Raises InvalidRow with the reason, never with a value."""
+        asked = action(_word(row.get("request_type")))
+        law = regulation(_word(row.get("regulation")))
+        received_at = _time(row.get("received_at"), "received_at")
+        if received_at is None:
+            raise InvalidRow("received_at is empty")
+        if received_at > now + AHEAD:
+            raise InvalidRow("received_at is in the future")
+        identities = self._identities(row)
+        names = _values(row.get("accounts"), "accounts")
+        return PlannedRequest(
+            request_id=request_id(row.get("request_id")),
+            action=asked,
+            regulation=law,
+            received_at=received_at,
+            due_at=_time(row.get("due_at"), "due_at") or due_at(law, received_at),
+            fingerprint=self._hash(
+                CANONICAL.encode(
+                    [
+                        asked,
+                        law,
+                        received_at.astimezone(UTC).isoformat(),
+                        {kind: sorted(found) for kind, found in identities.items()},
+                        sorted(names),
+                    ]
+                )
+            ),
+            submissions=self._submissions(asked, identities, self._accounts(names)),
+        )
+
+    def _identities(self, row: Mapping[str, Any]) -> Identities:
+        found = {}
+        for kind in IdentityKind:
+            given = _values(row.get(kind), kind)
+            distinct = dict.fromkeys(normalise(kind, v, phone_region=self.phone_region) for v in given)
+            if distinct:
+                found[kind] = list(distinct)
+        if not found:
+            raise InvalidRow("no usable identifier: email to id5_id are all empty")
+        return found
+
+    def _accounts(self, names: Sequence[str]) -> Sequence[Account]:
+        known = {account.name: account for account in self.accounts}
+        if any(name not in known for name in names):
+            raise InvalidRow(f"unknown account: this deployment has {', '.join(known)}")
+        return [known[name] for name in names] if names else self.accounts
+
+    def _submissions(
+        self, asked: Action, identities: Identities, accounts: Sequence[Account]
+    ) -> tuple[PlannedSubmission, ...]:
+        planned = [s for account in accounts for s in self._for_account(account, asked, identities)]
+        if all(s.state is State.NOT_APPLICABLE for s in planned):
+            raise InvalidRow(
+                f"no usable identifier: no account takes an {asked} request by {', '.join(identities)}"
+            )
+        return tuple(planned)
+
+    def _for_account(
+        self, account: Account, asked: Action, identities: Identities
+    ) -> list[PlannedSubmission]:
+        known = vendor(account.vendor)
+        kinds = known.identities if account.identities is None else account.identities
+        if asked not in known.actions:
+            return [self._not_applicable(account, f"takes no {asked} requests")]
+        if not kinds:
+            return [self._not_applicable(account, "is given no identifiers any more")]
+        sent = {kind: identities[kind] for kind in kinds if kind in identities}
+        if not sent:
+            return [self._not_applicable(account, f"none of the identifiers it knows ({', '.join(kinds)})")]
+        if known.joins_identities:
+            return [
+                self._planned(
+                    account, {kind: value for kind, value in zip(sent, joined, strict=True) if value}
+                )
+                for joined in zip_longest(*sent.values())
+            ]
+        return [self._planned(account, {kind: value}) for kind in sent for value in sent[kind]]
+
+    def _planned(self, account: Account, identifiers: Mapping[IdentityKind, str]) -> PlannedSubmission:
+        return PlannedSubmission(
+            account=account.name,
+            vendor=account.vendor,
+            state=State.PLANNED,
+            reason=None,
+            identity="+".join(identifiers),
+            identity_hash=self._hash(identifiers_json(identifiers)),
+            identifiers=identifiers,
+        )
+
+    def _not_applicable(self, account: Account, reason: str) -> PlannedSubmission:
+        return PlannedSubmission(account.name, account.vendor, State.NOT_APPLICABLE, reason, "", "", None)
+
+    def _hash(self, text: str) -> str:
+        return hmac.digest(self.hash_key, text.encode(), "sha256").hex()
+
+
+def request_id(cell: object) -> str:
+    """The request's id: it becomes part of paths. Raises InvalidRow for an unsafe one.
+
+    Blanks around it are unsafe too: the source would not find its row by an id without them.
+    """
+    if _is_empty(cell):
+        raise InvalidRow("request_id is empty")
+    is_number = type(cell) is int and 0 <= cell < 2**64
+    text = str(cell) if isinstance(cell, str | UUID) or is_number else ""
+    if not REQUEST_ID.fullmatch(text):
+        raise InvalidRow(
+            "unsafe request_id: up to 128 letters, digits and . _ - are allowed, a letter or digit first"
+        )
+    return text
+
+
+def _values(cell: object, column: str) -> list[str]:
+    try:
+        return values(cell)
+    except InvalidRow as error:
+        raise InvalidRow(f"{column}: {error}") from None
+
+
+def _word(cell: object) -> str:
+    return cell if isinstance(cell, str) else ""
+
+
+def _time(cell: object, column: str) -> datetime | None:
+    """A time, or None for an empty cell; text as ISO 8601 writes it. UTC where no zone is given."""
+    if _is_empty(cell):
+        return None
+    if isinstance(cell, str):
+        try:
+            cell = datetime.fromisoformat(cell.strip())
+        except ValueError:
+            raise InvalidRow(f"{column} is not a time in ISO 8601") from None
+    if isinstance(cell, date) and not isinstance(cell, datetime):
+        cell = datetime(cell.year, cell.month, cell.day)
+    if not isinstance(cell, datetime):
+        raise InvalidRow(f"{column} is not a time")
+    if cell.year not in YEARS:
+        raise InvalidRow(f"{column} is out of range")
+    return cell if cell.tzinfo else cell.replace(tzinfo=UTC)
+
+
+def _is_empty(cell: object) -> bool:
+    """None, a blank text, or one of the ways in which pandas says that there is nothing."""
+    if isinstance(cell, str):
+        return not cell.strip()
+    is_nan = isinstance(cell, float) and cell != cell
+    return cell is None or is_nan or type(cell).__name__ in ("NAType", "NaTType")

@@ -1,0 +1,266 @@
+"""Submissions are claimed before they are sent, and recorded after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from include.dsar.ledger.database import Database
+from include.dsar.ledger.transitions import Move, move
+from include.dsar.model import Action, IdentityKind, Regulation, State, Subject
+
+WORKER_LOCK = 0x64736172  # first half of the advisory lock that a living worker holds
+CLAIM_LOCK = 0x64736163  # first half of the one that is held while an account's submissions are claimed
+
+# How long before its due date an erasure waits no more for what the same person has asked to see.
+LAST_DAYS = timedelta(days=7)
+
+SHARED = "shares a job with another open request of the same person"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A submission that this worker may send now."""
+
+    action: Action
+    batch_limit: int | None
+    subject: Subject
+    doubt: str | None = None  # why an earlier call may have been taken, where one may have been
+
+
+def register(db: Database) -> int:
+    """A number for this worker, alive as long as the session of `db` is."""
+    row = db.execute(_REGISTER, {"lock": WORKER_LOCK}).fetchone()
+    assert row is not None
+    return int(row["worker"])
+
+
+@contextmanager
+def one_at_a_time(db: Database, account: str) -> Iterator[None]:
+    """A transaction in which nobody else claims for this account.
+
+    Two claims at the same moment would not see each other: both might use up the rest of the day's
+    quota, or take two requests of one person, of which one shall share the other's job.
+    """
+    with db.transaction():
+        db.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [CLAIM_LOCK, account])
+        yield
+
+
+def claim(
+    db: Database,
+    account: str,
+    *,
+    worker: int,
+    limit: int,
+    now: datetime,
+    request_pks: Sequence[int] | None,
+    one_job_per_subject: bool,
+) -> list[Claim]:
+    """Takes up to `limit` planned submissions, due soonest first, and marks them as submitting.
+
+    What waits for another request of the same person stays: for a job that it will share, or that the
+    vendor would refuse to double (`one_job_per_subject`); an erasure, for the data that the person has asked
+    to see before, until LAST_DAYS before it is due.
+    """
+    parameters = {
+        "account": account,
+        "worker": worker,
+        "limit": limit,
+        "now": now,
+        "request_pks": request_pks,
+        "one_job_per_subject": one_job_per_subject,
+        "last_days": LAST_DAYS,
+    }
+    rows = db.execute(_CLAIM, parameters).fetchall()
+    rows.sort(key=lambda row: (row["due_at"], row["id"]))
+    return [Claim(Action(row["action"]), row["batch_limit"], subject(row), row["doubt"]) for row in rows]
+
+
+def share_jobs(db: Database, account: str, *, now: datetime, request_pks: Sequence[int] | None) -> int:
+    """Planned submissions join the running job of another request that asks the same for the same
+    person: a second call would be refused, or doubled. Returns how many.
+
+    Only a job that was asked for after they were taken in: an older one may have looked at the person's
+    data before, and what came in since would not be erased though we called it done.
+    """
+    with db.transaction():
+        rows = db.execute(_SHARED, {"account": account, "now": now, "request_pks": request_pks}).fetchall()
+        moves = [
+            Move(row["id"], State.SUBMITTED, SHARED, job_id=row["job_id"], submitted_at=row["submitted_at"])
+            for row in rows
+        ]
+        moved = move(db, moves, leave=State.PLANNED, now=now)
+        with_whom = [row["shares_with"] for row in rows if row["id"] in moved]
+        db.execute(_SHARES, {"submissions": with_whom, "reason": SHARED})
+    return len(moved)
+
+
+def next_planned_at(
+    db: Database, account: str, *, now: datetime, request_pks: Sequence[int] | None, one_job_per_subject: bool
+) -> datetime | None:
+    """When the next planned submission may be sent or share a job; None where there is none, but for
+    those that wait for another request of the same person."""
+    parameters = {
+        "account": account,
+        "now": now,
+        "request_pks": request_pks,
+        "one_job_per_subject": one_job_per_subject,
+        "last_days": LAST_DAYS,
+    }
+    row = db.execute(_NEXT_PLANNED, parameters).fetchone()
+    assert row is not None
+    return row["at"]  # type: ignore[no-any-return]
+
+
+def attempted_since(db: Database, account: str, since: datetime) -> int:
+    """How many submissions of this account were claimed since then: what a daily quota counts."""
+    row = db.execute(
+        "SELECT count(*) AS n FROM dsar.submission"
+        " WHERE account = %s AND attempted_at >= %s AND attempts > 0",
+        [account, since],
+    ).fetchone()
+    assert row is not None
+    return int(row["n"])
+
+
+def planned_counts(db: Database, account: str, *, request_pks: Sequence[int] | None) -> dict[Action, int]:
+    """How many submissions wait to be sent, by action."""
+    rows = db.execute(_PLANNED_COUNTS, {"account": account, "request_pks": request_pks}).fetchall()
+    return {Action(row["action"]): row["n"] for row in rows}
+
+
+def subject(row: dict[str, object]) -> Subject:
+    """Of a row with id, identifiers, regulation and request_id."""
+    identifiers = row["identifiers"]
+    assert isinstance(identifiers, dict)
+    return Subject(
+        submission=int(str(row["id"])),
+        identifiers={IdentityKind(kind): value for kind, value in identifiers.items()},
+        regulation=Regulation(str(row["regulation"])),
+        request_id=str(row["request_id"]),
+    )
+
+
+# A lock that this session holds already would be granted again: a random number in 2^31 is not.
+_REGISTER = """
+WITH me AS MATERIALIZED (SELECT (random() * 2147483646)::int AS worker)
+SELECT worker FROM me WHERE pg_advisory_lock(%(lock)s, worker) IS NOT NULL
+"""
+
+# Of several requests that ask the same for the same person, one is sent at a time; the others share
+# its job (_SHARED) where it is young enough, or are sent on their own: at once where the vendor takes
+# that, else once it has ended. OFFSET 0 and the scalar sub-selects keep PostgreSQL from joining all that
+# is planned before it takes the first `limit`: with 100,000 planned a claim would take seconds, and
+# minutes where the table was filled since its statistics were taken.
+_CLAIM = """
+WITH chosen AS (
+    SELECT s.id FROM dsar.submission s
+     WHERE s.account = %(account)s AND s.state = 'planned'
+       AND (s.not_before IS NULL OR s.not_before <= %(now)s)
+       AND (%(request_pks)s::bigint[] IS NULL OR s.request = ANY(%(request_pks)s))
+       AND NOT EXISTS (
+           SELECT FROM dsar.submission o
+            WHERE o.account = s.account AND o.identity_hash = s.identity_hash AND o.id <> s.id
+              AND (SELECT action FROM dsar.request WHERE id = o.request)
+                  = (SELECT action FROM dsar.request WHERE id = s.request)
+              AND (o.state IN ('submitting', 'uncertain', 'submitted')
+                   AND (%(one_job_per_subject)s
+                        OR o.attempted_at >= (SELECT planned_at FROM dsar.request WHERE id = s.request))
+                   OR o.state = 'planned' AND (o.due_at, o.id) < (s.due_at, s.id)
+                      AND (o.not_before IS NULL OR o.not_before <= %(now)s)
+                      AND (%(request_pks)s::bigint[] IS NULL OR o.request = ANY(%(request_pks)s)))
+           OFFSET 0)
+       AND (s.due_at <= %(now)s + %(last_days)s
+            OR (SELECT action FROM dsar.request WHERE id = s.request) = 'access'
+            OR NOT EXISTS (
+                SELECT FROM dsar.submission own
+                 WHERE own.request = s.request AND own.account = s.account AND EXISTS (
+                     SELECT FROM dsar.submission o
+                      WHERE o.account = own.account AND o.identity_hash = own.identity_hash
+                        AND o.state IN ('planned', 'submitting', 'uncertain', 'submitted', 'ready')
+                        AND (SELECT action FROM dsar.request WHERE id = o.request) = 'access'
+                        AND (SELECT received_at FROM dsar.request WHERE id = o.request)
+                            <= (SELECT received_at FROM dsar.request WHERE id = s.request)
+                     OFFSET 0)
+                OFFSET 0))
+     ORDER BY s.due_at, s.id
+     LIMIT %(limit)s
+       FOR UPDATE OF s SKIP LOCKED
+)
+UPDATE dsar.submission s
+   SET state = 'submitting', worker = %(worker)s, attempts = attempts + 1, attempted_at = %(now)s,
+       changed_at = %(now)s, reason = NULL
+  FROM chosen, dsar.request r
+ WHERE s.id = chosen.id AND r.id = s.request AND s.state = 'planned'
+RETURNING s.id, s.due_at, s.identifiers, s.batch_limit, r.action, r.regulation, r.request_id,
+          -- A doubt ends with a job, whatever became of that; a call that was surely not taken leaves it.
+          CASE WHEN s.attempts > 1 THEN (
+              SELECT CASE e.enters WHEN 'uncertain' THEN e.reason END FROM dsar.event e
+               WHERE e.request = s.request AND e.submission = s.id
+                 AND (e.enters = 'uncertain' OR e.leaves IN ('submitted', 'failed', 'completed'))
+               ORDER BY e.id DESC LIMIT 1) END AS doubt
+"""
+
+_SHARED = """
+SELECT DISTINCT ON (s.id) s.id, o.job_id, o.submitted_at, o.id AS shares_with
+  FROM dsar.submission s
+  JOIN dsar.request r ON r.id = s.request
+  JOIN dsar.submission o ON o.account = s.account AND o.identity_hash = s.identity_hash
+                        AND o.state = 'submitted' AND o.attempted_at >= r.planned_at
+  JOIN dsar.request q ON q.id = o.request AND q.action = r.action
+ WHERE s.account = %(account)s AND s.state = 'planned'
+   AND (s.not_before IS NULL OR s.not_before <= %(now)s)
+   AND (%(request_pks)s::bigint[] IS NULL OR s.request = ANY(%(request_pks)s))
+ ORDER BY s.id, o.submitted_at DESC
+"""
+
+# Both receipts tell it. Locked in the order of their ids, as a move locks them: a watch may end them now.
+_SHARES = """
+WITH sharing AS (
+    SELECT id FROM dsar.submission WHERE id = ANY(%(submissions)s) ORDER BY id FOR UPDATE
+)
+UPDATE dsar.submission s SET reason = concat_ws('; ', s.reason, %(reason)s::text)
+  FROM sharing
+ WHERE s.id = sharing.id AND s.state = 'submitted' AND strpos(coalesce(s.reason, ''), %(reason)s) = 0
+"""
+
+# As _CLAIM has it, but for a job that may be shared at once.
+_NEXT_PLANNED = """
+SELECT min(coalesce(s.not_before, %(now)s)) AS at
+  FROM dsar.submission s
+ WHERE s.account = %(account)s AND s.state = 'planned'
+   AND (%(request_pks)s::bigint[] IS NULL OR s.request = ANY(%(request_pks)s))
+   AND NOT EXISTS (
+       SELECT FROM dsar.submission o
+        WHERE o.account = s.account AND o.identity_hash = s.identity_hash AND o.id <> s.id
+          AND (SELECT action FROM dsar.request WHERE id = o.request)
+              = (SELECT action FROM dsar.request WHERE id = s.request)
+          AND o.state IN ('submitting', 'uncertain', 'submitted')
+          AND CASE WHEN o.attempted_at >= (SELECT planned_at FROM dsar.request WHERE id = s.request)
+                   THEN o.state <> 'submitted' ELSE %(one_job_per_subject)s END
+       OFFSET 0)
+   AND (s.due_at <= %(now)s + %(last_days)s
+        OR (SELECT action FROM dsar.request WHERE id = s.request) = 'access'
+        OR NOT EXISTS (
+            SELECT FROM dsar.submission own
+             WHERE own.request = s.request AND own.account = s.account AND EXISTS (
+                 SELECT FROM dsar.submission o
+                  WHERE o.account = own.account AND o.identity_hash = own.identity_hash
+                    AND o.state IN ('planned', 'submitting', 'uncertain', 'submitted', 'ready')
+                    AND (SELECT action FROM dsar.request WHERE id = o.request) = 'access'
+                    AND (SELECT received_at FROM dsar.request WHERE id = o.request)
+                        <= (SELECT received_at FROM dsar.request WHERE id = s.request)
+                 OFFSET 0)
+            OFFSET 0))
+"""
+
+_PLANNED_COUNTS = """
+SELECT r.action, count(*) AS n
+  FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
+ WHERE s.account = %(account)s AND s.state = 'planned'
+   AND (%(request_pks)s::bigint[] IS NULL OR s.request = ANY(%(request_pks)s))
+ GROUP BY r.action
+"""

@@ -1,0 +1,109 @@
+"""Submissions of which nobody knows whether the vendor took them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from include.dsar.ledger.claiming import WORKER_LOCK, subject
+from include.dsar.ledger.database import Database
+from include.dsar.ledger.transitions import Move, move
+from include.dsar.model import Action, State, Subject
+
+MAX_UNCERTAIN_ATTEMPTS = 8  # about one submission, after which a person decides
+
+WORKER_DIED = "the worker died between claim and record"
+
+
+@dataclass(frozen=True)
+class UncertainSubmission:
+    """A submission of which we do not know whether the vendor took it."""
+
+    action: Action
+    since: datetime
+    attempted_at: datetime
+    attempts: int
+    doubts: int  # this one included
+    subject: Subject
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether only a person can settle it by now."""
+        return self.doubts >= MAX_UNCERTAIN_ATTEMPTS
+
+
+@dataclass(frozen=True)
+class Uncertain:
+    """A submission that a person may decide about."""
+
+    submission: int
+    vendor: str
+    identity: str
+
+
+def mark_abandoned(db: Database, account: str, *, worker: int, now: datetime) -> int:
+    """What other, dead workers left behind as submitting becomes uncertain. Returns how many."""
+    doubted = 0
+    for row in db.execute(_HELD, {"account": account, "me": worker}).fetchall():
+        if _is_dead(db, row["worker"]):
+            moves = [Move(submission, State.UNCERTAIN, WORKER_DIED) for submission in row["ids"]]
+            doubted += len(move(db, moves, leave=State.SUBMITTING, now=now, worker=row["worker"]))
+    return doubted
+
+
+def uncertain_submissions(
+    db: Database, account: str, *, request_pks: Sequence[int] | None
+) -> list[UncertainSubmission]:
+    """All that is uncertain."""
+    rows = db.execute(_DOUBTS, {"account": account, "request_pks": request_pks}).fetchall()
+    return [
+        UncertainSubmission(
+            Action(row["action"]),
+            row["changed_at"],
+            row["attempted_at"],
+            row["attempts"],
+            row["doubts"],
+            subject(row),
+        )
+        for row in rows
+    ]
+
+
+def undecided(db: Database, request_id: str, account: str, identity: str | None) -> list[Uncertain]:
+    """The uncertain submissions of one request at one account, of one kind of identity or of all."""
+    parameters = {"request_id": request_id, "account": account, "identity": identity}
+    rows = db.execute(_UNCERTAIN, parameters).fetchall()
+    return [Uncertain(row["id"], row["vendor"], row["identity"]) for row in rows]
+
+
+def _is_dead(db: Database, worker: int) -> bool:
+    """A living worker's session holds its lock; a dead one's was given back by PostgreSQL."""
+    row = db.execute("SELECT pg_try_advisory_lock(%s, %s) AS free", [WORKER_LOCK, worker]).fetchone()
+    assert row is not None
+    if row["free"]:
+        db.execute("SELECT pg_advisory_unlock(%s, %s)", [WORKER_LOCK, worker])
+    return bool(row["free"])
+
+
+_HELD = """
+SELECT worker, array_agg(id) AS ids FROM dsar.submission
+ WHERE account = %(account)s AND state = 'submitting' AND worker <> %(me)s GROUP BY worker
+"""
+
+_DOUBTS = """
+SELECT s.id, s.changed_at, s.attempted_at, s.attempts, s.identifiers, r.action, r.regulation, r.request_id,
+       (SELECT count(*) FROM dsar.event e
+         WHERE e.request = s.request AND e.submission = s.id AND e.enters = 'uncertain') AS doubts
+  FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
+ WHERE s.account = %(account)s AND s.state = 'uncertain'
+   AND (%(request_pks)s::bigint[] IS NULL OR s.request = ANY(%(request_pks)s))
+ ORDER BY s.id
+"""
+
+_UNCERTAIN = """
+SELECT s.id, s.vendor, s.identity FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
+ WHERE r.request_id = %(request_id)s AND s.account = %(account)s AND s.state = 'uncertain'
+   AND (%(identity)s::text IS NULL OR s.identity = %(identity)s)
+ ORDER BY s.id
+"""

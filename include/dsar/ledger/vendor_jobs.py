@@ -1,0 +1,110 @@
+"""Jobs that a vendor works on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from psycopg.rows import tuple_row
+
+from include.dsar.accounts import WHOLE, Shard
+from include.dsar.ledger.database import Database
+from include.dsar.model import Action, IdentityKind
+
+
+@dataclass(frozen=True, slots=True)
+class OpenJob:
+    """A job at the vendor; it may hold many submissions."""
+
+    job_id: str
+    action: Action
+    submitted_at: datetime
+    submissions: tuple[int, ...]
+    subject_count: int  # in the whole job; several requests of one person may share it
+
+    @classmethod
+    def of(cls, row: JobRow) -> OpenJob:
+        job_id, action, submitted_at, submissions, persons = row
+        return cls(job_id, Action(action), submitted_at, submissions, persons)
+
+
+# An open job as long as nobody looks at it. Of plain values in tuples Python's garbage collector takes
+# no notice; it would stop a triggerer again and again to go through 100,000 objects.
+JobRow = tuple[str, str, datetime, tuple[int, ...], int]
+
+
+@dataclass(frozen=True)
+class Member:
+    """One submission of a job."""
+
+    submission: int
+    request: int
+    request_id: str
+    identifiers: dict[IdentityKind, str] = field(repr=False)
+
+
+def open_jobs(
+    db: Database, account: str, *, request_pks: Sequence[int] | None, shard: Shard = WHOLE
+) -> list[JobRow]:
+    """The shard's jobs of the account that have not ended, oldest first."""
+    with db.cursor(row_factory=tuple_row) as cursor:
+        cursor.execute(_OPEN_JOBS, {"account": account, "request_pks": request_pks, **shard._asdict()})
+        return [(job_id, action, at, tuple(ids), n) for job_id, action, at, ids, n in cursor]
+
+
+def members(db: Database, account: str, job_ids: Sequence[str], *, state: str) -> dict[str, list[Member]]:
+    """The submissions of each of these jobs that are in this state."""
+    found: dict[str, list[Member]] = {job_id: [] for job_id in job_ids}
+    for row in db.execute(_MEMBERS, {"account": account, "job_ids": list(job_ids), "state": state}):
+        identifiers = {IdentityKind(kind): value for kind, value in row["identifiers"].items()}
+        found[row["job_id"]].append(Member(row["id"], row["request"], row["request_id"], identifiers))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyJob:
+    """A job whose result waits to be collected."""
+
+    job_id: str
+    since: datetime
+
+
+def ready_jobs(
+    db: Database, account: str, *, request_pks: Sequence[int] | None, shard: Shard = WHOLE
+) -> list[ReadyJob]:
+    """The shard's jobs whose result waits to be collected, the oldest first since results expire."""
+    rows = db.execute(
+        _READY_JOBS, {"account": account, "request_pks": request_pks, **shard._asdict()}
+    ).fetchall()
+    return [ReadyJob(row["job_id"], row["since"]) for row in rows]
+
+
+# Each job belongs to one shard, by a hash of its id: no claim has to be kept, or given back by the dead.
+_OPEN_JOBS = """
+SELECT s.job_id, min(r.action), min(s.submitted_at) AS submitted_at,
+       array_agg(s.id) FILTER (WHERE %(request_pks)s::bigint[] IS NULL OR s.request = ANY(%(request_pks)s)),
+       count(DISTINCT s.identity_hash)
+  FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
+ WHERE s.account = %(account)s AND s.state = 'submitted'
+   AND (hashtext(s.job_id) & 2147483647) %% %(of)s = %(number)s - 1
+ GROUP BY s.job_id
+HAVING %(request_pks)s::bigint[] IS NULL OR bool_or(s.request = ANY(%(request_pks)s))
+ ORDER BY submitted_at
+"""
+
+_MEMBERS = """
+SELECT s.job_id, s.id, s.request, r.request_id, s.identifiers
+  FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
+ WHERE s.account = %(account)s AND s.state = %(state)s AND s.job_id = ANY(%(job_ids)s)
+ ORDER BY s.id
+"""
+
+_READY_JOBS = """
+SELECT job_id, min(changed_at) AS since FROM dsar.submission
+ WHERE account = %(account)s AND state = 'ready'
+   AND (hashtext(job_id) & 2147483647) %% %(of)s = %(number)s - 1
+   AND (%(request_pks)s::bigint[] IS NULL OR request = ANY(%(request_pks)s))
+ GROUP BY job_id
+ ORDER BY min(submitted_at)
+"""

@@ -1,0 +1,1 @@
+"""What the submit stage is made of."""

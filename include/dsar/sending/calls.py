@@ -1,0 +1,127 @@
+"""Which submissions share a call, and in which order the calls are made."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import defaultdict, deque
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from include.dsar.execution.account_work import AccountWork
+from include.dsar.ledger import claiming
+from include.dsar.ledger.claiming import Claim
+from include.dsar.model import Action, Subject
+
+MAX_CLAIM = 500  # submissions that a worker holds beyond those in a call
+CLAIM_SECONDS = 2  # of calls at the account's full rate
+
+
+@dataclass(frozen=True)
+class Call:
+    action: Action
+    claims: tuple[Claim, ...]
+
+    @property
+    def subjects(self) -> tuple[Subject, ...]:
+        return tuple(claim.subject for claim in self.claims)
+
+
+class Calls:
+    """Hands out the calls of one account, claiming what they carry shortly before they are made."""
+
+    def __init__(self, work: AccountWork, worker: int) -> None:
+        self._work, self._worker = work, worker
+        self._ready: deque[Call] = deque()
+        self._partial: dict[tuple[Action, int], list[Claim]] = defaultdict(list)
+        self._claiming = asyncio.Lock()
+        self._closed = False
+        self.quota_used = False
+        in_flight = work.settings.max_concurrency + math.ceil(
+            work.settings.requests_per_second * CLAIM_SECONDS
+        )
+        self._claim_size = max(
+            min(in_flight * work.settings.users_per_call, MAX_CLAIM), work.settings.users_per_call
+        )
+        half_a_claim = self._claim_size // (2 * work.settings.users_per_call)
+        self._low = max(min(half_a_claim, work.settings.max_concurrency), 1)
+
+    async def next(self) -> Call | None:
+        """The next call, what is due soonest first; None where there is none now.
+
+        Who finds few left claims more; the others go on with those, so that no turn is lost to a claim.
+        """
+        while len(self._ready) < self._low and not self._closed:
+            if self._ready and self._claiming.locked():
+                break
+            async with self._claiming:
+                if len(self._ready) < self._low and not self._closed:
+                    await self._claim()
+        return self._ready.popleft() if self._ready else None
+
+    def close(self) -> list[Subject]:
+        """Hands out no further call. Returns what was claimed and will not be sent."""
+        unsent = [subject for call in self._ready for subject in call.subjects]
+        unsent += [claim.subject for claims in self._partial.values() for claim in claims]
+        self._ready.clear()
+        self._partial.clear()
+        self._closed = True
+        return unsent
+
+    async def _claim(self) -> None:
+        claims, limit = await self._work.ledger(self._take)
+        for claim in claims:
+            self._add(claim)
+        if len(claims) < limit or limit == 0:
+            for (action, _), waiting in self._partial.items():
+                if waiting:
+                    self._ready.append(Call(action, tuple(waiting)))
+            self._partial.clear()
+            self._closed = True
+
+    def _add(self, claim: Claim) -> None:
+        """A call is made once it is full: a vendor that takes many users a call gets few calls."""
+        most = self._work.settings.users_per_call
+        size = min(most, claim.batch_limit or most)
+        waiting = self._partial[claim.action, size]
+        waiting.append(claim)
+        if len(waiting) >= size:
+            self._ready.append(Call(claim.action, tuple(waiting)))
+            waiting.clear()
+
+    def _take(self) -> tuple[list[Claim], int]:
+        """What was claimed, and how much could have been."""
+        work = self._work
+        with claiming.one_at_a_time(work.db, work.account):
+            limit = self._allowed()
+            claims = claiming.claim(
+                work.db,
+                work.account,
+                worker=self._worker,
+                limit=limit,
+                now=work.clock(),
+                request_pks=work.request_pks,
+                one_job_per_subject=work.vendor.one_job_per_subject,
+            )
+        return claims, limit
+
+    def _allowed(self) -> int:
+        """How many submissions may be claimed now, by the account's quota of the (UTC) day."""
+        quota = self._work.settings.daily_quota
+        if quota is None:
+            return self._claim_size
+        work = self._work
+        today = start_of_utc_day(work.clock())
+        used = claiming.attempted_since(work.db, work.account, today)
+        left = max(quota - used, 0)
+        self.quota_used = left == 0
+        return min(self._claim_size, left)
+
+
+def start_of_utc_day(now: datetime) -> datetime:
+    """Vendors' quotas are counted by the UTC day."""
+    return now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def next_utc_day(now: datetime) -> datetime:
+    return start_of_utc_day(now) + timedelta(days=1)

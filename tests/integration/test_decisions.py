@@ -1,0 +1,173 @@
+"""A person's decision about what nobody else can know."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from include.accounts import ACCOUNTS
+from include.dsar.delivery.storage import Storage
+from include.dsar.errors import ConfigurationError, VendorUnavailable
+from include.dsar.execution.account_work import AccountWork
+from include.dsar.intake.decisions import Decision, decide
+from include.dsar.intake.rows import Rules
+from include.dsar.intake.source import Source
+from include.dsar.ledger.database import Database
+from include.dsar.stages.collect import collect
+from include.dsar.stages.intake import Intake
+from include.dsar.stages.poll import poll_open_jobs
+from include.dsar.stages.report import Report
+from include.dsar.stages.submit import submit
+from include.sandbox import Sandbox
+from tests.integration.conftest import OpenWork, Row, put, submissions
+from tests.integration.requests_given import Clock, put_into, rows
+
+RULES = Rules(ACCOUNTS, None, b"key")
+
+
+async def hold_one(
+    dsn: str, db: Database, source_table: Source, open_work: OpenWork, sandbox: Sandbox
+) -> None:
+    """Besitos took a call whose reply was lost, and the account leaves that to a person."""
+    put(dsn, Row("r1", user_id="u1", accounts=["besitos"]))
+    Intake(db, source_table, RULES).run()
+    sandbox.inject("reset_after", vendor="besitos", route="create")
+    async with open_work("besitos", on_uncertain="hold") as work:
+        assert (await submit(work)).uncertain == 1
+        assert (await submit(work)).submitted == 0
+
+
+@pytest.mark.asyncio
+async def test_a_held_submission_is_sent_again_when_a_person_says_so(
+    dsn: str,
+    db: Database,
+    source_table: Source,
+    open_work: OpenWork,
+    sandbox: Sandbox,
+    storage: Storage,
+) -> None:
+    """The report asks, the decision and who made it are on record, and the next submit sends it."""
+    await hold_one(dsn, db, source_table, open_work, sandbox)
+    report = Report(db, storage, datetime.now(UTC), ["besitos"], held=["besitos"])
+    (asked,) = report.run()
+    assert "r1 besitos send_again" in asked
+    assert decide(db, [Decision.parse("r1 besitos send_again")], by="run-7", now=datetime.now(UTC)) == 1
+    async with open_work("besitos", on_uncertain="hold") as work:
+        assert (await submit(work)).submitted == 1
+    events = db.execute("SELECT enters, reason FROM dsar.event ORDER BY id").fetchall()
+    assert events[-2] == {"enters": "planned", "reason": "decided by run-7: not taken, send again"}
+    assert len(sandbox.book()) == 2
+
+
+@pytest.mark.asyncio
+async def test_a_held_submission_goes_on_as_the_job_that_a_person_found(
+    dsn: str, db: Database, source_table: Source, open_work: OpenWork, sandbox: Sandbox
+) -> None:
+    """The vendor is not called again, and the job's outcome counts."""
+    await hold_one(dsn, db, source_table, open_work, sandbox)
+    (entry,) = sandbox.book()
+    decide(db, [Decision.parse(f"r1 besitos taken {entry.job_id}")], by="run-7", now=datetime.now(UTC))
+    async with open_work("besitos", on_uncertain="hold") as work:
+        now = datetime.now(UTC)
+        await poll_open_jobs(work, since=now, until=now + timedelta(seconds=5))
+    assert submissions(db) == {("r1", "besitos", "user_id"): "completed"}
+    assert len(sandbox.book()) == 1
+
+
+@pytest.mark.asyncio
+async def test_one_job_is_not_taken_for_that_of_several_identifiers(
+    dsn: str, db: Database, source_table: Source, open_work: OpenWork, sandbox: Sandbox
+) -> None:
+    """ID5 works on one identifier in a job: the other's deletion must not be claimed with it."""
+    row = Row("r1", email="a@example.com", id5_id="ID5*abc", accounts=["id5"])
+    put(dsn, row)
+    Intake(db, source_table, RULES).run()
+    sandbox.inject("reset_after", vendor="id5", route="create", times=2)
+    async with open_work("id5", on_uncertain="hold") as work:
+        await submit(work)
+    job = next(entry for entry in sandbox.book() if entry.subjects[0].kind == "email").job_id
+    taken, now = f"r1 id5 taken {job}", datetime.now(UTC)
+    with pytest.raises(ConfigurationError, match="2 are uncertain, of email, id5_id"):
+        decide(db, [Decision.parse(taken)], by="run-7", now=now)
+    assert set(submissions(db).values()) == {"uncertain"}
+    assert decide(db, [Decision.parse(f"{taken} email")], by="run-7", now=now) == 1
+    assert submissions(db) == {("r1", "id5", "email"): "submitted", ("r1", "id5", "id5_id"): "uncertain"}
+    assert decide(db, [Decision.parse("r1 id5 send_again id5_id")], by="run-7", now=now) == 1
+
+
+@pytest.mark.asyncio
+async def test_of_two_identifiers_of_one_kind_none_is_taken(
+    dsn: str, db: Database, source_table: Source, open_work: OpenWork, sandbox: Sandbox
+) -> None:
+    """Nobody can say whose the job is: the sentence says what can be decided, and that ends both right."""
+    row = Row("r1", email=["a@example.com", "b@example.com"], id5_id="ID5*abc", accounts=["id5"])
+    put(dsn, row)
+    Intake(db, source_table, RULES).run()
+    sandbox.inject("reset_before", vendor="id5", route="create", times=3)
+    async with open_work("id5", on_uncertain="hold") as work:
+        await submit(work)
+    now = datetime.now(UTC)
+    again = "of email there are 2, and nobody can say which: decide `r1 id5 send_again email`"
+    with pytest.raises(ConfigurationError, match=f"add which: id5_id; {again}"):
+        decide(db, [Decision.parse("r1 id5 taken 4711")], by="run-7", now=now)
+    with pytest.raises(ConfigurationError, match=f"one of them; {again}"):
+        decide(db, [Decision.parse("r1 id5 taken 4711 email")], by="run-7", now=now)
+    assert {row["state"] for row in rows(db)} == {"uncertain"}
+    for decision, settled in (("r1 id5 send_again email", 2), ("r1 id5 taken 4711 id5_id", 1)):
+        assert decide(db, [Decision.parse(decision)], by="run-7", now=now) == settled
+    async with open_work("id5", on_uncertain="hold") as work:
+        assert (await submit(work)).submitted == 2
+    assert {row["state"] for row in rows(db)} == {"submitted"}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("action", ["access", "erasure"])
+async def test_another_persons_job_is_never_taken_for_ones_own(
+    dsn: str,
+    db: Database,
+    source_table: Source,
+    open_work: OpenWork,
+    sandbox: Sandbox,
+    storage: Storage,
+    action: str,
+) -> None:
+    """Batch says whose job it is: a mistyped number ends nothing, and brings nobody another's data."""
+    put(dsn, Row("alice", action, user_id="alice", accounts=["batch"]))
+    put(dsn, Row("bob", action, user_id="bob", accounts=["batch"]))
+    Intake(db, source_table, RULES).run()
+    sandbox.inject("reset_before", vendor="batch", route="create")
+    clock = Clock()
+
+    async def look(base: AccountWork) -> None:
+        work, now = replace(base, clock=clock), clock()
+        await poll_open_jobs(work, since=now, until=now + timedelta(seconds=0.2))
+
+    async with open_work("batch", on_uncertain="hold", max_concurrency=1) as work:
+        await submit(replace(work, clock=clock))
+        (entry,) = sandbox.book()
+        (lost,) = {"alice", "bob"} - {*entry.values}
+        clock.advance(hours=1)
+        sandbox.advance(3600)
+        await look(work)
+        ended = "ready" if action == "access" else "completed"
+        assert submissions(db)[entry.values[0], "batch", "user_id"] == ended
+        decide(db, [Decision.parse(f"{lost} batch taken {entry.job_id}")], by="run-7", now=clock())
+        clock.advance(hours=1)
+        await look(work)
+        assert submissions(db)[lost, "batch", "user_id"] == "submitted"
+        put_into(db, [row["id"] for row in rows(db) if row["request_id"] == lost], {"state": "ready"})
+        if action == "access":  # as an earlier version would have left it
+            with pytest.raises(VendorUnavailable, match="somebody else"):
+                await collect(replace(work, clock=clock), storage)
+            assert submissions(db)[lost, "batch", "user_id"] == "ready"
+
+
+def test_a_decision_about_nothing_is_refused(db: Database) -> None:
+    """The sentence names the request and the account; a line of another form is refused too."""
+    with pytest.raises(ConfigurationError, match=r"r9 at besitos \(nothing is uncertain"):
+        decide(db, [Decision.parse("r9 besitos send_again")], by="run-7", now=datetime.now(UTC))
+    for text in ("", "r9 besitos", "r9 besitos taken", "r9 besitos send_again email now", "r9 besitos maybe"):
+        with pytest.raises(ConfigurationError, match="has the form"):
+            Decision.parse(text)

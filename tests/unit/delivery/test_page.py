@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from urllib.parse import unquote
+
+import pytest
+
+from include.dsar.delivery import excerpt
+from include.dsar.model import State, Status
+from tests.unit.delivery.delivery_samples import BESITOS, Delivery, as_json, zipped
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "</td></table><h1>",
+    "{{ 7*7 }}",
+    "&lt;b&gt;",
+    '" onmouseover="x',
+    "javascript:alert(1)",
+    "a\x1f<b>\x1e<i>",
+    "\u202egnp.exe",
+    "a\ud800\x00\x1b[31m",
+    "]]>",
+    "<!--",
+]
+OURS = set(
+    """html head meta title style body main header nav section footer h1 h2 h3 p dl div dt dd bdi ul li a
+    span strong table thead tbody tr th td""".split()  # noqa: SIM905 - as a text it can be read
+)
+
+
+class Page(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.cells: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag != "meta":
+            self.open.append(tag)
+        if tag in ("td", "th"):
+            self.cells.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] in ("td", "th"):
+            self.cells[-1] += data
+        if "style" not in self.open:
+            self.text += data
+
+    def handle_comment(self, data: str) -> None:
+        raise AssertionError("a comment that is not ours")
+
+
+def hostile_delivery() -> Delivery:
+    record = {text: text for text in HOSTILE} | {"list": [{text: text} for text in HOSTILE], "l<b>": HOSTILE}
+    archive = zipped({"<img src=x>.json": as_json(record), "<b>.png": b"x", "\u202e.csv": b"a\n<script>\n"})
+    return (
+        Delivery()
+        .account("besitos", ("<i>.json", as_json(record)))
+        .account("batch", ("export.zip", archive))
+        .account("id5", outcome=State.FAILED, reason="<script>x</script>\u202e")
+        .account("new<b>", vendor="<u>", outcome=State.NO_DATA)
+    )
+
+
+def test_everything_is_escaped() -> None:
+    """Whatever a vendor sent, each tag and attribute of the page is ours and the tags are balanced."""
+    page = Page(hostile_delivery().page())
+    assert {tag for tag, _ in page.tags} <= OURS
+    assert not page.open
+    for _, attributes in page.tags:
+        assert not any(name.startswith("on") or name in ("src", "style", "srcset") for name in attributes)
+    for text in HOSTILE[:6]:
+        assert page.cells.count(text) >= 4
+
+
+def test_no_disturbing_characters() -> None:
+    """No control character, change of direction or lone surrogate reaches the page."""
+    text = hostile_delivery().page()
+    assert not re.search(
+        "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", text
+    )
+    assert "\ufffdgnp.exe" in text
+
+
+def test_links_stay_in_the_package() -> None:
+    """Every link is relative and leads to a file of the package, or to a place on the page."""
+    files = hostile_delivery().unpacked()
+    page = Page(files["index.html"].decode())
+    anchors = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
+    links = [attributes["href"] or "" for tag, attributes in page.tags if tag == "a"]
+    assert len(links) > 8
+    for link in links:
+        assert link[1:] in anchors if link[0] == "#" else unquote(link) in files
+
+
+def test_nothing_is_loaded() -> None:
+    """The page forbids all loading and scripts, and its style is allowed by its hash alone."""
+    text = hostile_delivery().page()
+    policy = next(
+        a["content"] for t, a in Page(text).tags if a.get("http-equiv") == "Content-Security-Policy"
+    )
+    assert re.fullmatch(
+        r"default-src 'none'; style-src 'sha256-[A-Za-z0-9+/]+='; base-uri 'none'; form-action 'none'",
+        policy or "",
+    )
+    assert "@import" not in text
+    assert "url(" not in text
+
+
+def test_plain_words() -> None:
+    """The page says who was asked, what each is, what each said and why, by which law, and when."""
+    page = Page(
+        Delivery()
+        .account("besitos", ("export.json", as_json(BESITOS)))
+        .account("batch_ios", vendor="batch", outcome=State.NO_DATA)
+        .account(
+            "batch_android", ("e.json", b"{}"), vendor="batch", outcome=Status.PARTIAL, reason="1 of 2 failed"
+        )
+        .account("id5", outcome=State.NOT_APPLICABLE, reason="takes no access requests")
+        .account("attentive", outcome=State.FAILED, reason="no answer for 45 days.")
+        .page()
+    )
+    text = " ".join(page.text.split())
+    for words in (
+        "On 25 February 2026 you asked", "4 March 2026", "DSAR-42", "Article 15",
+        "Article 20", "Besitos (offer wall)",
+        "Batch (push messages, ios)", "ID5 (advertising identity)", "Attentive (SMS and e-mail)",
+        "It holds data about you.", "It answered that it holds nothing about you.",
+        "It could not be asked: takes no access requests.", "no answer for 45 days.", "1 of 2 failed.",
+        "Activity summary › last activity timestamp", "Partner user ID", "The answer has no entries.",
+    ):  # fmt: skip
+        assert words in text
+    assert "0.00" in page.cells
+
+
+def test_tables_have_headings() -> None:
+    """The page has a language, one first heading, and a scope on each table header."""
+    page = Page(Delivery().account("besitos", ("export.json", as_json(BESITOS))).page())
+    assert page.tags[0] == ("html", {"lang": "en"})
+    assert sum(tag == "h1" for tag, _ in page.tags) == 1
+    assert all(a.get("scope") in ("row", "col") for tag, a in page.tags if tag == "th")
+
+
+def test_large_tables_are_cut() -> None:
+    """Long, wide and lengthy tables are shown in part, and the page says that the CSV has the rest."""
+    rows = [{f"c{n}": "x" * 3_000 for n in range(30)} for _ in range(300)]
+    text = Delivery().account("besitos", ("export.json", as_json(rows))).page()
+    assert len(text) < 2 * excerpt.MAX_PAGE_CHARACTERS
+    assert "of 300 rows, 24 of 30 columns, the beginning of long texts. The rest is in the CSV." in text
+
+
+def test_many_tables_are_named() -> None:
+    """Tables beyond the page's room are counted and found in the folder."""
+    content = as_json({f"l{n}": [n] for n in range(excerpt.MAX_TABLES_SHOWN + 5)})
+    files = Delivery().account("besitos", ("export.json", content)).unpacked()
+    assert "5 further tables are not shown here" in files["index.html"].decode()
+    assert f"tables/besitos_l{excerpt.MAX_TABLES_SHOWN + 4}.csv" in files
+
+
+def test_many_notes_are_counted() -> None:
+    """Members that cannot be shown are named up to a point, and counted beyond."""
+    text = Delivery().account("batch", ("e.zip", zipped({f"{n}.png": b"x" for n in range(30)}))).page()
+    assert "The same holds for 10 more of its parts." in text
+
+
+@pytest.mark.parametrize("content", [b"{}", b"[]"])
+def test_empty_answer(content: bytes) -> None:
+    """An empty answer is called one."""
+    assert re.search("has no (entries|rows)", Delivery().account("besitos", ("e.json", content)).page())

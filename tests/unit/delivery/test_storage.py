@@ -1,0 +1,263 @@
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from include.dsar.delivery import storage as storage_module
+from include.dsar.delivery.storage import Storage
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(params=["local", "memory"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    if request.param == "local":
+        return Storage(fsspec.filesystem("file"), str(tmp_path / "store"))
+    return Storage(fsspec.filesystem("memory"), f"memory://{tmp_path.name}-{id(tmp_path)}")
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Storage:
+    return Storage(fsspec.filesystem("file"), (tmp_path / "store").as_uri())
+
+
+def read(storage: Storage, path: str) -> bytes:
+    with storage.open(path) as file:
+        return file.read()
+
+
+def test_round_trip(storage: Storage) -> None:
+    """What is written is read back, be it bytes or a stream, and a second write takes its place."""
+    written = storage.write("requests/1/receipt.json", b"one")
+    assert (written.sha256, written.bytes) == (hashlib.sha256(b"one").hexdigest(), 3)
+    assert read(storage, "requests/1/receipt.json") == b"one"
+    storage.write("requests/1/receipt.json", io.BytesIO(b"two"))
+    assert read(storage, "requests/1/receipt.json") == b"two"
+    assert storage.exists("requests/1/receipt.json")
+    assert not storage.exists("requests/2/receipt.json")
+    with pytest.raises(FileNotFoundError):
+        storage.open("requests/2/receipt.json")
+
+
+def test_writer_commits_at_the_end(storage: Storage) -> None:
+    """A stream appears when its block ends, with its hash and size."""
+    with storage.writer("a/b") as out:
+        out.write(b"x" * 10)
+        out.write(b"y")
+        assert not storage.exists("a/b")
+    assert (out.bytes, out.sha256) == (11, hashlib.sha256(b"x" * 10 + b"y").hexdigest())
+    assert read(storage, "a/b") == b"x" * 10 + b"y"
+
+
+def test_writer_discards_on_exception(storage: Storage, tmp_path: Path) -> None:
+    """An exception leaves what was there, and nothing beside it."""
+    storage.write("a/b", b"old")
+    with pytest.raises(KeyboardInterrupt), storage.writer("a/b") as out:
+        out.write(b"new")
+        raise KeyboardInterrupt
+    assert read(storage, "a/b") == b"old"
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_files_written_together(storage: Storage, tmp_path: Path) -> None:
+    """Each is there as if it were written alone, be it bytes or a stream; nothing stays beside them."""
+    storage.write("a/0", b"old")
+    written = storage.write_all([("a/0", b"zero"), ("b/1", io.BytesIO(b"one")), ("b/c/2", b"two")])
+    assert [out.sha256 for out in written] == [
+        hashlib.sha256(b).hexdigest() for b in (b"zero", b"one", b"two")
+    ]
+    assert [read(storage, path) for path in ("a/0", "b/1", "b/c/2")] == [b"zero", b"one", b"two"]
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_one_of_the_files_written_together_fails(local: Storage, tmp_path: Path) -> None:
+    """The exception is raised; no file is half there, and nothing stays beside them."""
+
+    class Broken(io.BytesIO):
+        def read(self, *_: object) -> bytes:
+            raise OSError("gone")
+
+    local.write("a/1", b"old")
+    with pytest.raises(OSError, match="gone"):
+        local.write_all([("a/1", b"new"), ("a/2", Broken())])
+    assert [p.name for p in (tmp_path / "store/a").iterdir()] == ["1"]
+    assert read(local, "a/1") == b"old"
+
+
+def test_what_is_written_together_is_flushed(
+    local: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each file before it gets its name, each folder after the names in it, and what holds a new folder."""
+    steps: list[tuple[str, str]] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def flushed(descriptor: int) -> None:
+        fsync(descriptor)
+        steps.append(("flush", str(Path(f"/proc/self/fd/{descriptor}").readlink())))
+
+    def named(part: Path, path: Path) -> Path:
+        steps.append(("name", str(part)))
+        return replace(part, path)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(Path, "replace", named)
+    local.write_all([(f"work/{n}/file", b"x") for n in range(3)])
+    root = tmp_path / "store"
+    for folder in (tmp_path, root, root / "work"):
+        assert ("flush", str(folder)) in steps
+    for n in range(3):
+        part = str(root / f"work/{n}/.file.0.part")
+        assert steps.index(("flush", part)) < steps.index(("name", part))
+        assert steps.index(("name", part)) < steps.index(("flush", str(root / f"work/{n}")))
+
+
+def test_large_upload(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file beyond one call's share arrives whole."""
+    monkeypatch.setattr(storage_module, "ONE_CALL_BYTES", 1_000)
+    storage.write("big", b"z" * 5_000)
+    assert read(storage, "big") == b"z" * 5_000
+
+
+def test_remove(storage: Storage) -> None:
+    """Removing takes a file, or a folder and no other of a longer name; what is absent is no error."""
+    for path in ("r/1/a", "r/1/b/c", "r/10/a", "r/2"):
+        storage.write(path, b"")
+    storage.remove("r/2")
+    storage.remove("r/2")
+    storage.remove_tree("r/1")
+    storage.remove_tree("r/1")
+    assert [storage.exists(path) for path in ("r/1/a", "r/1/b/c", "r/10/a", "r/2")] == [
+        False,
+        False,
+        True,
+        False,
+    ]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/etc/passwd",
+        "a/../b",
+        "..",
+        "a//b",
+        "a/",
+        "./a",
+        "a\nb",
+        "a\x00",
+        "\ud800",
+        "s3://b/c",
+        "a*",
+        "a\\b",
+    ],
+)
+def test_paths_are_checked(storage: Storage, path: str) -> None:
+    """A path that is not relative and plain is refused by every call."""
+    for call in (storage.open, storage.exists, storage.remove, storage.remove_tree, storage.uri):
+        with pytest.raises(ValueError, match="relative"):
+            call(path)
+    with pytest.raises(ValueError, match="relative"):
+        storage.write(path, b"")
+
+
+def test_uri(local: Storage, tmp_path: Path) -> None:
+    """An address is whole: scheme, root and path."""
+    assert local.uri("a/b.zip") == f"file://{tmp_path}/store/a/b.zip"
+    assert Storage(fsspec.filesystem("memory"), "memory://x").uri("a") == "memory:///x/a"
+
+
+def test_root_is_needed() -> None:
+    """A root that is all of the disk is refused."""
+    with pytest.raises(ValueError, match="root"):
+        Storage(fsspec.filesystem("file"), "/")
+
+
+def test_modes(local: Storage, tmp_path: Path) -> None:
+    """Files are for their owner alone, and so are the folders that were made for them."""
+    local.write("a/b/c", b"x")
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "store").rglob("*")}
+    assert modes == {"a": 0o700, "b": 0o700, "c": 0o600}
+    assert stat.S_IMODE((tmp_path / "store").stat().st_mode) == 0o700
+
+
+KILLED = """
+import sys, fsspec
+from include.dsar.delivery.storage import Storage
+with Storage(fsspec.filesystem("file"), sys.argv[1]).writer("requests/1/package.zip") as out:
+    for _ in range(64):
+        out.write(b"n" * 65536)
+    print("half", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("old", [None, b"old"])
+def test_killed_writer(local: Storage, tmp_path: Path, old: bytes | None) -> None:
+    """A writer killed midway leaves the old file or none, and the next write sweeps up after it."""
+    path = "requests/1/package.zip"
+    if old is not None:
+        local.write(path, old)
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(tmp_path / "store")],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"half\n"
+        assert (read(local, path) if local.exists(path) else None) == old
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    folder = tmp_path / "store/requests/1"
+    assert (read(local, path) if local.exists(path) else None) == old
+    assert [p.name for p in folder.iterdir() if p.name != "package.zip"] == [".package.zip.0.part"]
+    local.write(path, b"new")
+    assert read(local, path) == b"new"
+    assert [p.name for p in folder.iterdir()] == ["package.zip"]
+
+
+def test_remove_sweeps_up(local: Storage, tmp_path: Path) -> None:
+    """Removing a file removes what a crash has left of it."""
+    local.write("a/b", b"x")
+    (tmp_path / "store/a/.b.0.part").write_bytes(b"half")
+    local.remove("a/b")
+    assert list((tmp_path / "store/a").iterdir()) == []
+
+
+def test_two_writers_of_one_path(local: Storage, tmp_path: Path) -> None:
+    """Two writers of one path at once do not mix; the last to finish stays."""
+    with local.writer("a/b") as first:
+        first.write(b"1" * 100_000)
+        with local.writer("a/b") as second:
+            second.write(b"2")
+        assert read(local, "a/b") == b"2"
+        first.write(b"1")
+    assert read(local, "a/b") == b"1" * 100_001
+    assert [p.name for p in (tmp_path / "store/a").iterdir()] == ["b"]
+
+
+def test_readers_see_whole_files_only(local: Storage) -> None:
+    """While many threads write one path, each reading is one of the whole contents."""
+    contents = [bytes([65 + n]) * (50_000 + n) for n in range(4)]
+    local.write("a/b", contents[0])
+    threads = [
+        threading.Thread(target=lambda c=c: [local.write("a/b", c) for _ in range(25)]) for c in contents
+    ]  # fmt: skip
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        assert read(local, "a/b") in contents
+    for thread in threads:
+        thread.join()
+    assert not local.exists("a/.b.0.part")

@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import csv
+import io
+import stat
+import zipfile
+from unittest.mock import patch
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from include.dsar.delivery import archive, spreadsheet, table
+from include.dsar.delivery.spreadsheet import csv_pieces, harmless
+from include.dsar.delivery.table import Note, Table
+from include.dsar.delivery.tables import tables_of
+from tests.unit.delivery.delivery_samples import BESITOS, as_json, zipped
+
+
+def tables(name: str, content: bytes) -> dict[str, Table]:
+    return {part.name: part for part in tables_of(name, content) if isinstance(part, Table)}
+
+
+def notes(name: str, content: bytes) -> str:
+    return " ".join(part.text for part in tables_of(name, content) if isinstance(part, Note))
+
+
+def test_besitos() -> None:
+    """A Besitos record is a table of fields, and one for each list, be it text or a list."""
+    found = tables("export.json", as_json(BESITOS))
+    assert found["export"].rows == [
+        ["status", "true"], ["sub_id", ""], ["balance", "0.00"], ["country_id", "1"],
+        ["partner_user_id", "sampleuser1"], ["enrolled_offers", ""],
+        ["activity_summary.last_activity_timestamp", "2026-02-25 10:22:21"],
+    ]  # fmt: skip
+    assert found["payout_records"].columns == ["amount", "status", "processed_at"]
+    assert found["payout_records"].rows == [["10", "5", "2024-11-08T16:44:48.000000Z"]]
+    assert found["device_platforms_used"] == Table(
+        "device_platforms_used", ["device_platforms_used"], [["android"], ["ios"]]
+    )
+
+
+def test_numbers_as_written() -> None:
+    """No number is rounded, shortened or turned into another notation."""
+    found = tables("a.json", b'{"a":1.10,"b":1e10,"c":1234567890123456789012,"d":-0,"e":NaN,"f":"007"}')
+    assert [row[1] for row in found["a"].rows] == [
+        "1.10",
+        "1e10",
+        "1234567890123456789012",
+        "-0",
+        "NaN",
+        "007",
+    ]
+
+
+def test_lists_within_rows() -> None:
+    """A list inside a list's rows is a table of its own that says to which row it belongs."""
+    orders = {
+        "orders": [{"id": 1, "tags": ["x", "y"]}, {"id": 2, "items": [{"sku": "a"}, {"sku": "b"}]}, 7, None]
+    }
+    found = tables("e.json", as_json(orders))
+    assert found["orders"].columns == ["row", "id", "tags", "orders"]
+    assert found["orders"].rows[0] == ["1", "1", "x; y", ""]
+    assert found["orders"].rows[2] == ["3", "", "", "7"]
+    assert found["orders.items"].columns == ["row of orders", "row", "sku"]
+    assert found["orders.items"].rows == [["2", "1", "a"], ["2", "2", "b"]]
+
+
+def test_repeated_and_colliding_keys_are_kept() -> None:
+    """Keys that repeat, or collide once flattened, lose no value."""
+    found = tables("a.json", b'{"a":1,"a":2,"b.c":3,"b":{"c":4}}')
+    assert [row[1] for row in found["a"].rows] == ["1", "2", "3", "4"]
+
+
+def test_sparse_rows_become_lines() -> None:
+    """Rows that share no column do not multiply into a table of holes."""
+    found = tables("a.json", as_json([{f"k{n}": n} for n in range(3_000)]))
+    assert found["a"].columns == ["row", "field", "value"]
+    assert len(found["a"].rows) == 3_000
+
+
+def test_long_nested_names_do_not_multiply() -> None:
+    """A long key above many values is not repeated whole for each of them."""
+    found = tables("a.json", as_json({"k" * 100_000: {f"f{n}": n for n in range(1_000)}}))
+    assert sum(len(row[0]) for row in found["a"].rows) < 200_000
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b'{"a":' * 100_000, b'{"a":"' + b"[" * 100_000 + b'"}'])
+def test_deep_json(content: bytes) -> None:
+    """JSON of any depth ends in a note or in text, not in an error."""
+    assert list(tables_of("a.json", content))
+
+
+def test_too_many_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the limit of tables the rest is named, not lost in silence."""
+    monkeypatch.setattr(table, "MAX_TABLES", 3)
+    content = as_json({f"l{n}": [n] for n in range(10)})
+    assert len(tables("a.json", content)) == 3
+    assert "more than 3 tables" in notes("a.json", content)
+
+
+def test_csv_member() -> None:
+    """CSV is read as text, whatever its delimiter, and short rows are filled."""
+    found = tables("x.csv", b"\xef\xbb\xbfid;n\r\n007;1.10\r\n\r\n3\r\n")
+    assert found["x"] == Table("x", ["id", "n"], [["007", "1.10"], ["3", ""]])
+
+
+def test_csv_of_very_uneven_rows() -> None:
+    """One row of a hundred thousand commas does not widen ten thousand others."""
+    assert "different lengths" in notes("x.csv", b"a\n" * 10_000 + b"," * 16_000)
+
+
+def test_archive() -> None:
+    """JSON and CSV members become tables called by the member's name; others are named in a note."""
+    content = zipped(
+        {"a/profile.json": b'{"x":1,"l":[2]}', "events.csv": b"d\n1\n", "p.png": b"\x89PNG", "e/": b""}
+    )
+    assert list(tables("export.zip", content)) == ["a.profile", "a.profile.l", "events"]
+    assert "“p.png” is not of a kind" in notes("export.zip", content)
+
+
+def test_flat_bomb(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Members are cut off by what they really hold, one by one and all together."""
+    monkeypatch.setattr(archive, "MAX_ARCHIVE_BYTES", 400_000)
+    content = zipped({f"{n}.json": b"[" + b" " * 150_000 + b"]" for n in range(50)})
+    assert len(tables("b.zip", content)) == 2
+    assert "larger than can be shown" in notes("b.zip", content)
+
+
+def test_refused_members_count_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is read in vain uses up the allowance, so that a thousand bombs cost no more than one."""
+    monkeypatch.setattr(table, "MAX_FILE_BYTES", 100_000)
+    monkeypatch.setattr(archive, "MAX_ARCHIVE_BYTES", 400_000)
+    found = list(tables_of("b.zip", zipped({f"{n}.json": b" " * 200_000 for n in range(50)})))
+    assert len(found) < 6
+
+
+def test_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A member that grows beyond any honest ratio is refused."""
+    monkeypatch.setattr(archive, "RATIO_FREE_BYTES", 100_000)
+    content = zipped({"bomb.json": b" " * 1_000_000, "ok.json": b"[1]"})
+    assert list(tables("b.zip", content)) == ["ok"]
+    assert "“bomb.json” is too large" in notes("b.zip", content)
+
+
+def test_understated_size() -> None:
+    """A declared size is not believed: the member is refused and the others are read."""
+    content = bytearray(zipped({"a.json": as_json(["x" * 5_000]), "b.json": b"[1]"}))
+    at = content.index(b"PK\x01\x02") + 24
+    content[at : at + 4] = (10).to_bytes(4, "little")
+    assert "b" in tables("e.zip", bytes(content))
+    assert "“a.json” cannot be read" in notes("e.zip", bytes(content))
+
+
+def test_nested_archive_is_not_opened() -> None:
+    """An archive within the archive is named and left shut, whatever it is called."""
+    inner = zipped({"x.json": b"[1]"})
+    assert notes("e.zip", zipped({"in.zip": inner, "in.json": inner})).count("is not opened") == 2
+
+
+def test_too_many_members(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An archive of too many files stays a file."""
+    monkeypatch.setattr(archive, "MAX_MEMBERS", 3)
+    assert "more than 3 files" in notes("e.zip", zipped({f"{n}.json": b"[1]" for n in range(4)}))
+
+
+def test_huge_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory too large for an honest archive is refused before it is read."""
+    monkeypatch.setattr(archive, "MAX_DIRECTORY_BYTES", 66_000)
+    content = zipped({f"{n}{'x' * 200}": b"" for n in range(400)}, zipfile.ZIP_STORED)
+    assert "cannot be read" in notes("e.zip", content)
+
+
+def test_symlink() -> None:
+    """A link in an archive is ignored, with a note."""
+    info = zipfile.ZipInfo("link.json")
+    info.create_system = 3
+    info.external_attr = (stat.S_IFLNK | 0o777) << 16
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w") as made:
+        made.writestr(info, "/etc/passwd")
+    assert (
+        notes("e.zip", target.getvalue()) == "“link.json” is a link to another file; it is only in the file."
+    )
+
+
+def test_encrypted_and_unknown_compression() -> None:
+    """Members under a password or an unknown or hungry compression are skipped, the others read."""
+    content = bytearray(zipped({"a.json": b"[1]", "b.json": b"[2]", "c.json": b"[3]"}))
+    first = content.index(b"PK\x01\x02")
+    content[first + 8] |= 1
+    second = content.index(b"PK\x01\x02", first + 4)
+    content[second + 10] = 99
+    text = notes("e.zip", bytes(content))
+    assert "“a.json” is protected by a password" in text
+    assert "“b.json” is compressed in a way" in text
+    assert list(tables("e.zip", bytes(content))) == ["c"]
+    assert "compressed in a way" in notes("e.zip", zipped({"a.json": b"[1]"}, zipfile.ZIP_LZMA))
+
+
+def test_damaged_member() -> None:
+    """A member whose bytes are damaged costs only itself."""
+    content = bytearray(zipped({"a.json": b"[111111]", "b.json": b"[2]"}, zipfile.ZIP_STORED))
+    content[content.index(b"[111111]") + 1] = ord("9")
+    assert list(tables("e.zip", bytes(content))) == ["b"]
+
+
+@pytest.mark.parametrize(
+    "cell",
+    ["=1+1", "+a", "-a", "@SUM(A1)", "\tx", "\rx", "  =1", '"=1', "'=1", "＝1", "＋1a", "－1a", "＠x",
+     "\u200b=1", "-2+3+cmd|' /C calc'!A0", "+49 30 1234567", "\ufeff=1", "-"],
+)  # fmt: skip
+def test_formulas_are_harmless(cell: str) -> None:
+    """What a spreadsheet would calculate gets an apostrophe before it, and nothing else changes."""
+    assert harmless(cell)[0] == "'"
+    assert harmless(cell).replace("'", "") == cell.replace("'", "")
+
+
+@pytest.mark.parametrize("cell", ["a;=1+1", "a\n=1", "a\t@x", 'a;"=1"'])
+def test_formulas_after_a_foreign_delimiter(cell: str) -> None:
+    """A cell that another delimiter would split begins no formula there either."""
+    assert harmless(cell) == f"{cell[:2]}'{cell[2:]}"
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "-1.50",
+        "+49301234567",
+        "-1,234.50",
+        "-1e5",
+        "0.00",
+        "1-2",
+        "a=b",
+        "",
+        "2026-02-25",
+        "a@b.org",
+        "1; -2",
+    ],
+)
+def test_numbers_and_plain_text_stay(cell: str) -> None:
+    """Numbers, also negative ones and telephone numbers in one run, and plain text stay as they are."""
+    assert harmless(cell) == cell
+
+
+def test_long_hostile_cell_is_quick() -> None:
+    """A megabyte made to slow the search down is searched in passing."""
+    for cell in (
+        "\t" * 1_000_000,
+        ";" * 1_000_000,
+        "-" + "1," * 500_000 + "x",
+        " " * 1_000_000,
+        ";-1" * 300_000,
+    ):
+        harmless(cell)
+
+
+def test_unwritable_characters() -> None:
+    """Lone surrogates and control characters become a visible mark."""
+    assert harmless("a\ud800b\x00") == "a\ufffdb\ufffd"
+
+
+CELL = st.text(st.sampled_from("aZ1 ,;\"\r\n\t='–\x00\ud800"), max_size=4)
+TABLE = st.integers(1, 3).flatmap(
+    lambda width: st.lists(st.lists(CELL, min_size=width, max_size=width), min_size=1)
+)
+
+
+@given(TABLE)
+def test_csv_is_that_of_the_harmless_cells(rows: list[list[str]]) -> None:
+    """Whatever a table holds, its CSV is what `csv` writes of its harmless cells, however it is cut."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\r\n").writerows([[harmless(cell) for cell in row] for row in rows])
+    with patch.object(spreadsheet, "ROWS_AT_A_TIME", 2):
+        written = b"".join(csv_pieces(Table("t", rows[0], rows[1:])))
+    assert written.decode("utf-8-sig") == text.getvalue()

@@ -1,0 +1,32 @@
+"""How far a stage is, in its task's log."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from include.dsar.execution import progress
+from include.dsar.execution.progress import Progress
+
+
+class Clock:
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def test_a_line_every_ten_seconds(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Done, of how many, the rate, and how long it will take, however often the stage goes on."""
+    caplog.set_level(logging.INFO)
+    clock = Clock()
+    monkeypatch.setattr(progress, "time", clock)
+    sending = Progress("batch", "sent", 10_000)
+    for second in range(1, 26):
+        clock.now = second
+        sending.advance(100)
+    assert [record.getMessage() for record in caplog.records] == [
+        "batch: sent 1,000 of 10,000, 100.0 a second, about 90 s left",
+        "batch: sent 2,000 of 10,000, 100.0 a second, about 80 s left",
+    ]

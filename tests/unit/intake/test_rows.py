@@ -1,0 +1,185 @@
+"""Whatever a row of the source holds, it is taken or refused: nothing else comes of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from include.accounts import ACCOUNTS
+from include.dsar.accounts import Account
+from include.dsar.errors import ConfigurationError, InvalidRow
+from include.dsar.intake.rows import Rules, request_id
+from include.dsar.ledger.planning import PlannedRequest
+from include.dsar.model import IdentityKind, State
+
+RULES = Rules(ACCOUNTS, "DE", b"key")
+NOW = datetime(2026, 11, 20, tzinfo=UTC)
+GOOD: dict[str, Any] = {
+    "request_id": "r-1",
+    "request_type": "erasure",
+    "regulation": "GDPR",
+    "received_at": NOW - timedelta(days=1),
+    "user_id": "u1",
+}
+
+ZONES = st.sampled_from(
+    [None, UTC, timezone(timedelta(hours=14)), timezone(-timedelta(hours=23, minutes=59))]
+)
+TEXTS = st.text(st.characters(), max_size=40) | st.sampled_from(
+    [
+        "[" * 100_000,
+        "[1e999]",
+        '["\\ud800"]',
+        "x" * 1_000_000,
+        "a@b.c",
+        "+49",
+        "ID5*",
+        "1" * 5000,
+        "0-0-0",
+        "ß@ß.de",
+    ]
+)
+SCALARS = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.decimals()
+    | TEXTS | st.binary(max_size=9) | st.uuids() | st.dates() | st.times() | st.timedeltas()
+    | st.datetimes(timezones=ZONES) | st.sampled_from([datetime.min, datetime.max, pd.NaT, pd.NA, np.nan])
+    | st.emails() | st.just(Decimal("sNaN")) | st.complex_numbers()
+)  # fmt: skip
+CELLS = SCALARS | st.lists(SCALARS, max_size=4) | st.dictionaries(st.text(max_size=3), SCALARS, max_size=2)
+COLUMNS = [*GOOD, *IdentityKind, "accounts", "due_at"]
+
+
+@settings(max_examples=1500, deadline=None)
+@given(st.dictionaries(st.sampled_from(COLUMNS), CELLS, max_size=4))
+def test_any_row_raises_only_invalid_row(cells: dict[str, Any]) -> None:
+    """One to four cells of a good row hold anything that a database or a person can put there."""
+    try:
+        request = RULES.read({**GOOD, **cells}, NOW)
+    except InvalidRow as error:
+        assert str(error).isprintable()
+        return
+    assert isinstance(request, PlannedRequest)
+    assert len({(s.account, s.identity_hash) for s in request.submissions}) == len(request.submissions)
+    assert 1969 <= request.due_at.astimezone(UTC).year <= 3000
+    assert request.received_at.tzinfo
+
+
+def test_a_number_that_no_text_can_hold_is_refused() -> None:
+    """Python itself raises on writing it out."""
+    for column in COLUMNS:
+        with pytest.raises(InvalidRow):
+            RULES.read({**GOOD, column: 10**5000}, NOW)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(COLUMNS), st.text(st.characters(), min_size=12, max_size=60))
+def test_no_reason_holds_the_value(column: str, value: str) -> None:
+    """Reasons end in the source and in logs."""
+    try:
+        RULES.read({**GOOD, column: value}, NOW)
+    except InvalidRow as error:
+        assert value.strip() not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [
+        ("r-1", "r-1"),
+        (7, "7"),
+        (0, "0"),
+        (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+        ("A.b_c-9", "A.b_c-9"),
+    ],
+)
+def test_ids_are_text_whole_numbers_or_uuids(cell: object, text: str) -> None:
+    """As they stand in the source."""
+    assert request_id(cell) == text
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        None,
+        "",
+        " ",
+        float("nan"),
+        pd.NaT,
+        pd.NA,
+        -1,
+        7.0,
+        True,
+        b"x",
+        Decimal(7),
+        [1],
+        " r-1",
+        "r-1 ",
+    ],
+)
+def test_anything_else_is_no_id(cell: object) -> None:
+    """Blanks around an id too, by which the source would not find its row again."""
+    with pytest.raises(InvalidRow, match=r"^(unsafe request_id|request_id is empty)"):
+        request_id(cell)
+
+
+@pytest.mark.parametrize(
+    ("cell", "moment"),
+    [
+        ("2026-11-01", datetime(2026, 11, 1, tzinfo=UTC)),
+        ("2026-11-01 10:00:00.5", datetime(2026, 11, 1, 10, 0, 0, 500_000, tzinfo=UTC)),
+        ("2026-11-01T10:00:00Z", datetime(2026, 11, 1, 10, tzinfo=UTC)),
+        ("2026-11-01T10:00:00+05:30", datetime(2026, 11, 1, 4, 30, tzinfo=UTC)),
+        (" 20261101T1000 ", datetime(2026, 11, 1, 10, tzinfo=UTC)),
+        (date(2026, 11, 1), datetime(2026, 11, 1, tzinfo=UTC)),
+        (datetime(2026, 11, 1, 10), datetime(2026, 11, 1, 10, tzinfo=UTC)),
+        (pd.Timestamp("2026-11-01T10:00", tz="Europe/Berlin"), datetime(2026, 11, 1, 9, tzinfo=UTC)),
+    ],
+)
+def test_times_are_iso_8601_and_utc_where_no_zone_is_given(cell: object, moment: datetime) -> None:
+    """A date is its first moment."""
+    assert RULES.read({**GOOD, "received_at": cell}, NOW).received_at == moment
+
+
+@pytest.mark.parametrize(
+    "cell", ["now", "today", "10:00", "01/02/2026", "1.2.2026", "Nov 1, 2026", "1762000000", "2026-13-01",
+             "2026-02-30", "٢٠٢٦-11-01", "2026-11-01T25:00", b"2026-11-01", 1762000000, 1.5, True, time(10),
+             timedelta(1), [NOW]]
+)  # fmt: skip
+def test_what_could_be_another_date_is_refused(cell: object) -> None:
+    """A legal deadline hangs on it: nothing is guessed."""
+    with pytest.raises(InvalidRow, match=r"^received_at is (not a time|out of range)"):
+        RULES.read({**GOOD, "received_at": cell}, NOW)
+
+
+def test_a_wrong_setting_is_not_the_rows_fault() -> None:
+    """A PHONE_REGION that does not exist stops the run, instead of turning everybody away."""
+    with pytest.raises(ConfigurationError, match="PHONE_REGION"):
+        Rules(ACCOUNTS, "XX", b"key").read({**GOOD, "phone": "0170 1234567"}, NOW)
+
+
+def test_the_hashes_are_keyed_and_the_same_for_the_same_person() -> None:
+    """Another key gives other hashes; another way of writing gives the same."""
+
+    def hashes(rules: Rules, **cells: Any) -> list[str]:
+        return [s.identity_hash for s in rules.read({**GOOD, **cells}, NOW).submissions]
+
+    assert hashes(RULES, email="A@Example.com") == hashes(RULES, email=[" a@example.com "])
+    assert set(hashes(RULES)).isdisjoint(set(hashes(Rules(ACCOUNTS, "DE", b"another"))) - {""})
+
+
+def test_an_account_that_is_to_go_is_given_nothing_new() -> None:
+    """With identities=() it stays for what is open there, and the receipt says why it was not asked."""
+    accounts = (Account("batch", vendor="batch"), Account("batch_ios", vendor="batch", identities=()))
+    planned, left_out = Rules(accounts, None, b"key").read(GOOD, NOW).submissions
+    assert (planned.account, planned.state) == ("batch", State.PLANNED)
+    assert (left_out.account, left_out.state, left_out.identifiers) == (
+        "batch_ios", State.NOT_APPLICABLE, None
+    )  # fmt: skip
+    assert left_out.reason == "is given no identifiers any more"
