@@ -150,3 +150,8 @@ class SourceUnavailable(DsarError):
 
 class TransitionLost(DsarError):
     """A guarded update matched fewer rows than it was given: somebody else moved them."""
+
+
+def describe(error: Exception) -> str:
+    """The text of one of our own errors. Only the type of any other: its text may quote personal data."""
+    return str(error) if isinstance(error, DsarError) else type(error).__name__

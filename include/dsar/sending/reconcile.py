@@ -1,24 +1,25 @@
-"""Settling what is uncertain: did the vendor take the call whose reply was lost?
+"""Reconcile uncertain submissions: find out whether the vendor took the call after its reply was lost.
 
-ask        the vendor lists what it has: found there, or (once a pause is over) sent again
-next_day   sent again on the next UTC day, when the vendor's limit for the identifier is over; also where
-           this limit said that the lost call was probably taken, since that call's job cannot be asked
-repeat     sent again after a pause: repeating the call does no harm
-hold       a person decides
+The account's `on_uncertain` setting says how:
 
-Each further doubt about the same submission waits twice as long, and after MAX_UNCERTAIN_ATTEMPTS
-of them an operator decides, so that a vendor with unreadable answers is not asked for ever.
+ask        Ask for the vendor's list of jobs. It has our job, or we send again after a pause.
+next_day   Send again on the next UTC day, when the vendor's daily limit for the identifier has ended.
+           The vendor may have taken the lost call, but we cannot poll its job without an id.
+repeat     Send again after a pause. A second call does no harm.
+hold       Leave the submission to an operator.
+
+The pause doubles with each uncertain attempt. After MAX_UNCERTAIN_ATTEMPTS an operator must decide.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from include.dsar.errors import ConfigurationError, DsarError, VendorBusy
+from include.dsar.errors import ConfigurationError, VendorBusy, describe
 from include.dsar.execution.account_work import AccountWork
+from include.dsar.execution.batch_size import smaller_batch
 from include.dsar.ledger.transitions import Move, move
 from include.dsar.ledger.uncertain import UncertainSubmission, uncertain_submissions
 from include.dsar.model import State
@@ -27,47 +28,40 @@ from include.dsar.vendors.vendor import ListedJob, OnUncertain
 
 log = logging.getLogger(__name__)
 
-BATCH_SHRINKS_BY = 10
-PAUSE = timedelta(seconds=60)  # before a call whose reply was lost is believed not to have been taken
-LONGEST_PAUSE = timedelta(hours=12)
+FIRST_PAUSE = timedelta(seconds=60)  # by then the vendor lists the job, if it took the call
+MAX_PAUSE = timedelta(hours=12)
+MIN_TIME_TO_NEXT = timedelta(seconds=10)
 CLOCK_SKEW = timedelta(minutes=2)  # between the vendor's clock and ours
 
-FOUND = "found in the vendor's list"
-NOT_FOUND = "in doubt, and the vendor's list does not hold it: sent again"
-REPEATED = "its reply was lost: sent again after a pause, which does no harm here"
-NEXT_DAY = "in doubt: sent again on the next UTC day, where a job of its own confirms it"
+FOUND = "found in the vendor's list of jobs"
+NOT_FOUND = "uncertain, and not in the vendor's list of jobs: sent again"
+REPEATED = "its reply was lost: sent again after a pause, a second call does no harm"
+NEXT_DAY = "uncertain: sent again on the next UTC day, a job of that day confirms it"
 
 
 async def reconcile(work: AccountWork) -> datetime | None:
-    """Settles what can be settled now. Returns when the next doubt can be, None where none is left.
+    """Resolves what can be resolved now. Returns when to try the rest; None if nothing is left to try.
 
-    Raises CredentialsRefused where the vendor lets us not ask.
+    Raises CredentialsRefused or ConfigurationError if the vendor rejects the request for its list.
     """
-    doubts = await work.ledger(uncertain_submissions, work.db, work.account, request_pks=work.request_pks)
-    if not doubts:
+    uncertain = await work.ledger(uncertain_submissions, work.db, work.account, request_pks=work.request_pks)
+    if not uncertain:
         return None
     now = work.clock()
     policy = OnUncertain(work.settings.on_uncertain)
-    moves: list[Move] = []
-    if policy is OnUncertain.ASK:
-        moves = await _ask(work, doubts, now)
-    elif policy is OnUncertain.REPEAT:
-        moves = [_repeat(d, work.settings.users_per_call) for d in doubts if _may_repeat(d, now)]
-    elif policy is OnUncertain.NEXT_DAY:
-        today = start_of_utc_day(now)
-        moves = [_again(d, NEXT_DAY) for d in doubts if d.attempted_at < today and not d.is_stuck]
-    settled = await work.ledger(move, work.db, moves, leave=State.UNCERTAIN, now=now)
-    if settled:
-        log.info("%s: settled %d of %d uncertain submissions", work.account, len(settled), len(doubts))
-    left = [d for d in doubts if d.subject.submission not in settled and not d.is_stuck]
-    if not left or policy is OnUncertain.HOLD:
+    moves = await _RESOLVE[policy](work, uncertain, now) if policy in _RESOLVE else []
+    resolved = await work.ledger(move, work.db, moves, leave=State.UNCERTAIN, now=now)
+    if resolved:
+        log.info("%s: reconciled %d of %d uncertain submissions", work.account, len(resolved), len(uncertain))
+    left = [u for u in uncertain if u.subject.submission not in resolved and not u.is_stuck]
+    if not left or policy not in _RESOLVE:
         return None
     if policy is OnUncertain.NEXT_DAY:
         return next_utc_day(now)
-    return min(max(d.since + _pause(d), now + PAUSE / 6) for d in left)
+    return min(max(u.since + _pause(u), now + MIN_TIME_TO_NEXT) for u in left)
 
 
-async def _ask(work: AccountWork, doubts: Sequence[UncertainSubmission], now: datetime) -> list[Move]:
+async def _ask(work: AccountWork, uncertain: Sequence[UncertainSubmission], now: datetime) -> list[Move]:
     try:
         reply = await work.client.send(work.vendor.listing(work.settings))
         jobs = work.vendor.read_listing(reply)
@@ -77,49 +71,71 @@ async def _ask(work: AccountWork, doubts: Sequence[UncertainSubmission], now: da
     except ConfigurationError:
         raise
     except Exception as error:
-        told = str(error) if isinstance(error, DsarError) else type(error).__name__
-        log.warning("%s: the list of requests could not be read: %s", work.account, told)
+        log.warning(
+            "%s: could not read the vendor's list of jobs: %s. Uncertain submissions stay uncertain.",
+            work.account,
+            describe(error),
+        )
         return []
     moves = []
-    for doubt in doubts:
-        if job := _find(doubt, jobs):
+    for one in uncertain:
+        if job := _find(one, jobs):
             moves.append(
-                Move(doubt.subject.submission, State.SUBMITTED, FOUND, job_id=job.job_id, since=doubt.since)
+                Move(one.subject.submission, State.SUBMITTED, FOUND, job_id=job.job_id, since=one.since)
             )
-        elif _may_repeat(doubt, now):
-            moves.append(_again(doubt, NOT_FOUND))
+        elif _may_repeat(one, now):
+            moves.append(_again(one, NOT_FOUND))
     return moves
 
 
-def _find(doubt: UncertainSubmission, jobs: Sequence[ListedJob]) -> ListedJob | None:
-    """The job that works on the doubtful submission: still running, or asked for since we tried.
+async def _repeat(work: AccountWork, uncertain: Sequence[UncertainSubmission], now: datetime) -> list[Move]:
+    """The first repeat keeps the batch. Each later one splits it: one bad id may spoil every reply."""
+    size = work.settings.users_per_call
+    return [
+        _again(u, REPEATED, smaller_batch(size, u.attempts - 1) if u.attempts > 1 else None)
+        for u in uncertain
+        if _may_repeat(u, now)
+    ]
 
-    An earlier one that has ended does not count: what came in after it would not be erased.
+
+async def _next_day(work: AccountWork, uncertain: Sequence[UncertainSubmission], now: datetime) -> list[Move]:
+    today = start_of_utc_day(now)
+    return [_again(u, NEXT_DAY) for u in uncertain if u.attempted_at < today and not u.is_stuck]
+
+
+Resolve = Callable[[AccountWork, Sequence[UncertainSubmission], datetime], Awaitable[list[Move]]]
+_RESOLVE: Mapping[OnUncertain, Resolve] = {
+    OnUncertain.ASK: _ask,
+    OnUncertain.REPEAT: _repeat,
+    OnUncertain.NEXT_DAY: _next_day,
+}
+
+
+def _find(uncertain: UncertainSubmission, jobs: Sequence[ListedJob]) -> ListedJob | None:
+    """The job that works on this submission: it is still running, or was requested after our call.
+
+    A job that ended before our call does not count: it did not erase the data that came in since.
     """
-    since = doubt.attempted_at - CLOCK_SKEW
+    since = uncertain.attempted_at - CLOCK_SKEW
     candidates = [
         job
         for job in jobs
-        if job.action is doubt.action
-        and job.identifiers == doubt.subject.identifiers
+        if job.action is uncertain.action
+        and job.identifiers == uncertain.subject.identifiers
         and (job.running or job.requested_at >= since)
     ]
     return max(candidates, key=lambda job: job.requested_at, default=None)
 
 
-def _may_repeat(doubt: UncertainSubmission, now: datetime) -> bool:
-    return not doubt.is_stuck and doubt.since + _pause(doubt) <= now
+def _may_repeat(uncertain: UncertainSubmission, now: datetime) -> bool:
+    return not uncertain.is_stuck and uncertain.since + _pause(uncertain) <= now
 
 
-def _pause(doubt: UncertainSubmission) -> timedelta:
-    return min(PAUSE * 2.0 ** (doubt.doubts - 1), LONGEST_PAUSE)
+def _pause(uncertain: UncertainSubmission) -> timedelta:
+    return min(FIRST_PAUSE * 2.0 ** (uncertain.doubts - 1), MAX_PAUSE)
 
 
-def _again(doubt: UncertainSubmission, reason: str) -> Move:
-    return Move(doubt.subject.submission, State.PLANNED, reason, since=doubt.since)
-
-
-def _repeat(doubt: UncertainSubmission, users_per_call: int) -> Move:
-    """Once more as it was; from then on in ever smaller batches, since one bad id may spoil every reply."""
-    smaller = max(users_per_call // BATCH_SHRINKS_BY ** (doubt.attempts - 1), 1)
-    return replace(_again(doubt, REPEATED), batch_limit=smaller if doubt.attempts > 1 else None)
+def _again(uncertain: UncertainSubmission, reason: str, batch_limit: int | None = None) -> Move:
+    return Move(
+        uncertain.subject.submission, State.PLANNED, reason, since=uncertain.since, batch_limit=batch_limit
+    )
