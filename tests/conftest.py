@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import settings
 
+from include.accounts import ACCOUNTS
+from include.sandbox import VENDORS, Sandbox
+
 if TYPE_CHECKING:
     from airflow.sdk import DAG
-
-    from include.sandbox import Sandbox
 
 PROJECT = Path(__file__).resolve().parents[1]
 AIRFLOW_HOME = Path(tempfile.mkdtemp(prefix="dsar-tests-"))
@@ -43,12 +44,8 @@ settings.register_profile("gate", derandomize=True)
 settings.register_profile("fuzz", max_examples=5000, deadline=None, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))
 
-EXTRA: Mapping[str, Mapping[str, str]] = {
-    "besitos": {"partner_id": "demo"},
-    "batch": {"api_key": "demo-app"},
-    "id5": {"partner_id": "173"},
-    "attentive": {},
-}
+# The Extra that a connection to the sandbox needs, by vendor.
+EXTRA: Mapping[str, Mapping[str, str]] = {name: vendor.extra for name, vendor in VENDORS.items()}
 PACE = {"requests_per_second": 500, "poll_min_seconds": 0.1, "poll_max_seconds": 0.5}
 
 
@@ -89,8 +86,8 @@ def deployment(
     dsn: str, set_connection: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
     """Every connection and variable of a deployment in the environment; returns the storage's folder."""
-    for account in EXTRA:
-        set_connection(account)
+    for account in ACCOUNTS:
+        set_connection(account.name)
     storage = tmp_path / "storage"
     monkeypatch.setenv("AIRFLOW_CONN_DSAR_DB", dsn)
     monkeypatch.setenv("AIRFLOW_VAR_DSAR_STORAGE_URI", storage.as_uri())

@@ -1,12 +1,28 @@
-"""The four vendors' APIs over HTTP, simulated from what they document: for tests and the demo.
+"""The vendors' APIs over HTTP, simulated from their documentation, for the tests and the demo.
 
-It stands for the outside world, so it shares no code with the client that it meets.
+It stands for the outside world, so it shares no code with the client that it tests.
 """
 
-from include.sandbox.book import Entry, Subject
-from include.sandbox.decision import Decision, decide
+from include.sandbox.decision import Decision
 from include.sandbox.faults import Fault
+from include.sandbox.jobs import Job, Subject
+from include.sandbox.registry import VENDORS, decide
 from include.sandbox.settings import SandboxSettings
 from include.sandbox.thread import Sandbox, run_in_thread
+from include.sandbox.vendor import SandboxVendor
 
-__all__ = ["Decision", "Entry", "Fault", "Sandbox", "SandboxSettings", "Subject", "decide", "run_in_thread"]
+Entry = Job
+
+__all__ = [
+    "VENDORS",
+    "Decision",
+    "Entry",
+    "Fault",
+    "Job",
+    "Sandbox",
+    "SandboxSettings",
+    "SandboxVendor",
+    "Subject",
+    "decide",
+    "run_in_thread",
+]

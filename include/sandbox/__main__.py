@@ -1,4 +1,4 @@
-"""``python -m include.sandbox``: the sandbox as a process of its own, until SIGTERM or Ctrl-C."""
+"""``python -m include.sandbox`` runs the simulated vendors until SIGTERM or Ctrl-C."""
 
 from __future__ import annotations
 
@@ -16,23 +16,25 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def parse(arguments: list[str] | None = None) -> SandboxSettings:
-    usual = SandboxSettings()
+    defaults = SandboxSettings()
     parser = ArgumentParser(
         prog="python -m include.sandbox", description=__doc__, formatter_class=ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--host", default=usual.host)
-    parser.add_argument("--port", type=int, default=usual.port, help="0 takes a free port")
-    parser.add_argument("--state", type=Path, help="journal of the jobs, so that they survive a restart")
-    parser.add_argument("--secret", default=usual.secret, help="what all vendors accept")
-    parser.add_argument("--min-seconds", type=float, default=usual.min_seconds, help="shortest job")
-    parser.add_argument("--max-seconds", type=float, default=usual.max_seconds, help="longest job")
-    parser.add_argument("--slow-seconds", type=float, default=usual.slow_seconds, help="a slow job")
-    parser.add_argument("--slow-share", type=float, default=usual.slow_share, help="share of slow jobs")
-    parser.add_argument("--seed", type=int, default=usual.seed, help="another seed deals out other times")
-    parser.add_argument("--rate-limit", type=int, help="calls a second per route, then 429")
-    parser.add_argument("--id5-daily-limit", type=int, default=usual.id5_daily_limit)
+    parser.add_argument("--host", default=defaults.host)
+    parser.add_argument("--port", type=int, default=defaults.port, help="0 chooses a free port")
+    parser.add_argument("--state", type=Path, help="file that keeps jobs across restarts")
+    parser.add_argument("--secret", default=defaults.secret, help="the secret that all vendors accept")
+    parser.add_argument("--min-seconds", type=float, default=defaults.min_seconds, help="shortest job")
+    parser.add_argument("--max-seconds", type=float, default=defaults.max_seconds, help="longest job")
+    parser.add_argument("--slow-seconds", type=float, default=defaults.slow_seconds, help="a slow job")
+    parser.add_argument("--slow-share", type=float, default=defaults.slow_share, help="share of slow jobs")
+    parser.add_argument("--seed", type=int, default=defaults.seed, help="another seed gives other durations")
+    parser.add_argument("--rate-limit", type=int, help="calls per second and route before 429")
+    parser.add_argument("--id5-daily-limit", type=int, default=defaults.id5_daily_limit)
     parser.add_argument(
-        "--batch-one-at-a-time", action="store_true", help="409 for a user's other requests too"
+        "--batch-one-at-a-time",
+        action="store_true",
+        help="Batch: 409 while any request of the user runs",
     )
     return SandboxSettings(**vars(parser.parse_args(arguments)))
 

@@ -1,7 +1,7 @@
-"""What can go wrong on the way to a vendor and back, on demand: a table of kinds.
+"""Faults that a test injects between the client and a vendor.
 
-A fault hits the next calls that match it. ``taken`` says whether the vendor still acts on the call before
-its reply is spoilt; each kind has its own usual answer.
+A fault applies to the next matching calls. ``taken`` says whether the vendor still processes the call before
+its reply is replaced. Each kind has its own default.
 """
 
 from __future__ import annotations
@@ -21,20 +21,22 @@ HTML = "<!doctype html><html><title>One moment</title><h1>We'll be back</h1></ht
 
 @dataclass
 class Fault:
-    """One fault. ``vendor``, ``account`` and ``route`` narrow it down; None matches all.
+    """One fault. It matches ``vendor``, ``account`` and ``route``; None matches all. Times are in seconds.
+
+    Raises ValueError for an unknown kind, and for a kind that needs a reply if ``taken`` is false.
 
     ========================== ======================================================= ======
     kind                       what the client sees                                     taken
     ========================== ======================================================= ======
-    status                     ``status``, with ``body`` or the vendor's own for it     no
+    status                     ``status`` with ``body``, or with the vendor's error     no
     reset_before               the connection is reset without a reply                  no
-    reset_after                the same, but the vendor has taken the call              yes
+    reset_after                the same, but the vendor has accepted the call           yes
     hang                       nothing for ``seconds``, then a closed connection        no
-    slow_drip                  the real reply, a little at a time, over ``seconds``     yes
+    slow_drip                  the real reply in small pieces, over ``seconds``         yes
     empty                      200 without a body                                       yes
     html                       200 (or ``status``) with a web page                      no
     truncated                  the real reply, cut off in the middle                    yes
-    mislabelled                the real reply, called ``content_type``                  yes
+    mislabelled                the real reply with the wrong ``content_type``           yes
     oversize                   200 with ``bytes`` bytes of body                         yes
     redirect                   302 (or ``status``) to ``location``                      no
     body                       200 (or ``status``) with exactly ``body``                yes
@@ -46,7 +48,7 @@ class Fault:
     account: str | None = None
     route: str | None = None
     times: int | None = 1
-    """How many calls are hit; None: all, until the faults are cleared."""
+    """How many calls it applies to. None means all calls until the faults are cleared."""
     status: int | None = None
     body: str | None = None
     headers: Mapping[str, str] | None = None
@@ -54,7 +56,7 @@ class Fault:
     seconds: float = 5.0
     bytes: int = 100_000_000
     announced: bool = True
-    """Whether the head tells how many ``bytes`` will come."""
+    """Whether an oversize reply has the header Content-Length."""
     location: str = "/elsewhere"
     taken: bool | None = None
 
@@ -64,7 +66,7 @@ class Fault:
         if self.taken is None:
             self.taken = KINDS[self.kind][0]
         if self.taken is False and KINDS[self.kind][1] in REAL_REPLIES:
-            raise ValueError(f"{self.kind} spoils a real reply, so the call is taken")
+            raise ValueError(f"{self.kind} changes a real reply, so `taken` must be true")
 
     def matches(self, vendor: str, account: str, route: str) -> bool:
         return (
@@ -78,67 +80,67 @@ class Fault:
 
 
 class Faults:
-    """The faults that are waiting for a call, in the order in which they were injected."""
+    """The injected faults that still apply, in the order of injection."""
 
     def __init__(self) -> None:
-        self._waiting: list[Fault] = []
+        self._pending: list[Fault] = []
 
     def add(self, fault: Fault) -> None:
-        self._waiting.append(fault)
+        self._pending.append(fault)
 
     def clear(self) -> None:
-        self._waiting.clear()
+        self._pending.clear()
 
-    def take(self, vendor: str, account: str, route: str) -> Fault | None:
-        """The fault for this call, used up by one."""
-        for fault in self._waiting:
+    def next_for(self, vendor: str, account: str, route: str) -> Fault | None:
+        """The first fault that matches the call. This use counts against ``times``."""
+        for fault in self._pending:
             if fault.matches(vendor, account, route):
                 if fault.times is not None:
                     fault.times -= 1
                     if not fault.times:
-                        self._waiting.remove(fault)
+                        self._pending.remove(fault)
                 return fault
         return None
 
 
 @dataclass(frozen=True)
-class Spoilt:
-    """A call that a fault has hit, and the vendor's reply to it if it was taken."""
+class FaultyCall:
+    """A call with a fault, and the vendor's real reply if the vendor processed the call."""
 
     request: web.Request
     reply: web.Response | None
     error: Callable[[int], web.Response]
-    """The vendor's own answer for a status."""
+    """Builds the vendor's error reply for a status."""
 
 
-Spoil = Callable[[Fault, Spoilt], Awaitable[web.StreamResponse]]
+Replacement = Callable[[Fault, FaultyCall], Awaitable[web.StreamResponse]]
 
 
-async def spoil(fault: Fault, spoilt: Spoilt) -> web.StreamResponse:
-    """What the client gets instead of the vendor's reply."""
-    return await KINDS[fault.kind][1](fault, spoilt)
+async def faulty_reply(fault: Fault, call: FaultyCall) -> web.StreamResponse:
+    """What the client receives instead of the vendor's reply."""
+    return await KINDS[fault.kind][1](fault, call)
 
 
-async def _status(fault: Fault, spoilt: Spoilt) -> web.StreamResponse:
+async def _status(fault: Fault, call: FaultyCall) -> web.StreamResponse:
     status = fault.status or 500
     if fault.body is not None:
         return fault.reply(fault.body, status, fault.content_type)
-    response = spoilt.error(status)
+    response = call.error(status)
     response.headers.update(fault.headers or {})
     return response
 
 
-async def _reset(fault: Fault, spoilt: Spoilt) -> web.StreamResponse:
-    return _abort(spoilt.request)
+async def _reset(fault: Fault, call: FaultyCall) -> web.StreamResponse:
+    return _abort(call.request)
 
 
-async def _hang(fault: Fault, spoilt: Spoilt) -> web.StreamResponse:
+async def _hang(fault: Fault, call: FaultyCall) -> web.StreamResponse:
     await asyncio.sleep(fault.seconds)
-    return _abort(spoilt.request)
+    return _abort(call.request)
 
 
-async def _slow_drip(fault: Fault, spoilt: Spoilt) -> web.StreamResponse:
-    response, body = await _start(spoilt)
+async def _slow_drip(fault: Fault, call: FaultyCall) -> web.StreamResponse:
+    response, body = await _start(call)
     size = max(1, len(body) // DRIPS)
     for start in range(0, len(body), size):
         await response.write(body[start : start + size])
@@ -147,74 +149,74 @@ async def _slow_drip(fault: Fault, spoilt: Spoilt) -> web.StreamResponse:
     return response
 
 
-async def _empty(fault: Fault, spoilt: Spoilt) -> web.StreamResponse:
+async def _empty(fault: Fault, call: FaultyCall) -> web.StreamResponse:
     return web.Response(status=200, headers=fault.headers)
 
 
-async def _html(fault: Fault, spoilt: Spoilt) -> web.StreamResponse:
+async def _html(fault: Fault, call: FaultyCall) -> web.StreamResponse:
     return fault.reply(HTML, 200, "text/html")
 
 
-async def _truncated(fault: Fault, spoilt: Spoilt) -> web.StreamResponse:
-    response, body = await _start(spoilt)
+async def _truncated(fault: Fault, call: FaultyCall) -> web.StreamResponse:
+    response, body = await _start(call)
     await response.write(body[: len(body) // 2])
-    if spoilt.request.transport is not None:
-        spoilt.request.transport.close()
+    if call.request.transport is not None:
+        call.request.transport.close()
     return response
 
 
-async def _mislabelled(fault: Fault, spoilt: Spoilt) -> web.StreamResponse:
-    reply = _real(spoilt)
+async def _mislabelled(fault: Fault, call: FaultyCall) -> web.StreamResponse:
+    reply = _real(call)
     return web.Response(status=reply.status, body=reply.body, content_type=fault.content_type)
 
 
-async def _oversize(fault: Fault, spoilt: Spoilt) -> web.StreamResponse:
+async def _oversize(fault: Fault, call: FaultyCall) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": fault.content_type})
     if fault.announced:
         response.content_length = fault.bytes
-    await response.prepare(spoilt.request)
+    await response.prepare(call.request)
     for start in range(0, fault.bytes, len(CHUNK)):
         await response.write(CHUNK[: fault.bytes - start])
     return response
 
 
-async def _redirect(fault: Fault, spoilt: Spoilt) -> web.StreamResponse:
+async def _redirect(fault: Fault, call: FaultyCall) -> web.StreamResponse:
     headers = {"Location": fault.location, **(fault.headers or {})}
     return web.Response(status=fault.status or 302, headers=headers)
 
 
-async def _body(fault: Fault, spoilt: Spoilt) -> web.StreamResponse:
+async def _body(fault: Fault, call: FaultyCall) -> web.StreamResponse:
     return fault.reply(fault.body or "", 200, fault.content_type)
 
 
-async def _start(spoilt: Spoilt) -> tuple[web.StreamResponse, bytes]:
-    """The head of the real reply, sent, and the body that it promises."""
-    reply = _real(spoilt)
+async def _start(call: FaultyCall) -> tuple[web.StreamResponse, bytes]:
+    """Send the head of the real reply; return its body unsent."""
+    reply = _real(call)
     assert isinstance(reply.body, bytes)
     response = web.StreamResponse(status=reply.status)
     response.content_type = reply.content_type
     response.content_length = len(reply.body)
-    await response.prepare(spoilt.request)
+    await response.prepare(call.request)
     return response, reply.body
 
 
-def _real(spoilt: Spoilt) -> web.Response:
-    if spoilt.reply is None or not isinstance(spoilt.reply.body, bytes):
-        raise TypeError("the fault spoils a real reply, and there is none")
-    return spoilt.reply
+def _real(call: FaultyCall) -> web.Response:
+    if call.reply is None or not isinstance(call.reply.body, bytes):
+        raise TypeError("this fault needs a real reply")
+    return call.reply
 
 
 def _abort(request: web.Request) -> web.StreamResponse:
     transport = request.transport
     if transport is not None:
-        # Lingering for no time makes the kernel send RST, which is what a dying proxy looks like.
+        # With a linger time of 0, close sends RST, as a crashed proxy does.
         linger = struct.pack("ii", 1, 0)
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         transport.abort()
     return web.Response()
 
 
-KINDS: dict[str, tuple[bool, Spoil]] = {
+KINDS: dict[str, tuple[bool, Replacement]] = {
     "status": (False, _status),
     "reset_before": (False, _reset),
     "reset_after": (True, _reset),

@@ -1,4 +1,4 @@
-"""An append-only file of JSON lines: what was taken before a reply was sent is there after a restart."""
+"""An append-only file of JSON lines. A job is in it before the vendor replies, so it survives a restart."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from typing import Any
 
 
 class Journal:
-    """The journal at ``path``, which is created if there is none."""
+    """The file at ``path``. It is created if it does not exist."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a+b")
 
     def replay(self) -> Iterator[dict[str, Any]]:
-        """Every whole line, oldest first; then the journal is ready for more."""
+        """Yield every complete line, oldest first. Call this to the end before ``write``."""
         self._file.seek(0)
-        whole = 0
+        complete = 0
         for line in self._file:
             if not line.endswith(b"\n"):
                 break
-            whole += len(line)
+            complete += len(line)
             yield json.loads(line)
-        # A process that is killed while it writes leaves half a line: the next must not be glued to it.
-        self._file.truncate(whole)
+        # A process killed during a write leaves half a line. Remove it, so that the next line starts fresh.
+        self._file.truncate(complete)
 
     def write(self, line: Mapping[str, object]) -> None:
-        """Append ``line`` and hand it to the operating system, so that it outlives this process."""
+        """Append ``line`` and flush it to the operating system, so that it survives a kill."""
         self._file.write(json.dumps(line).encode() + b"\n")
         self._file.flush()
 

@@ -1,4 +1,4 @@
-"""The four vendors on one port, and ``/_sandbox``: the sandbox's own routes for tests."""
+"""All vendors on one port, and the sandbox's own routes for tests below ``/_sandbox``."""
 
 from __future__ import annotations
 
@@ -11,37 +11,36 @@ from dataclasses import asdict
 
 from aiohttp import web
 
-from include.sandbox import attentive, batch, besitos, id5
-from include.sandbox.book import Book
-from include.sandbox.call import Call, Refused, Route, VendorApi
-from include.sandbox.faults import Fault, Faults, Spoilt, spoil
+from include.sandbox.faults import Fault, Faults, FaultyCall, faulty_reply
+from include.sandbox.jobs import Jobs
+from include.sandbox.registry import VENDORS
 from include.sandbox.settings import SandboxSettings
+from include.sandbox.vendor import Call, Refused, Route, SandboxVendor
 
-VENDORS = (besitos.API, batch.API, id5.API, attentive.API)
-USUAL_RATE_LIMIT = 150
-"""What Attentive's rate headers say where no limit is set."""
+DEFAULT_RATE_LIMIT = 150
+"""The limit in the rate headers when the settings have no limit."""
 MAX_BODY = 64 * 1024 * 1024
 
 
 class World:
-    """The state behind the routes: the book, the faults, and counts of calls."""
+    """The state behind the routes: the jobs, the faults and the call counts."""
 
     def __init__(self, settings: SandboxSettings) -> None:
         self.settings = settings
-        self.book = Book(settings)
+        self.jobs = Jobs(settings)
         self.faults = Faults()
         self.calls: Counter[tuple[str, str]] = Counter()
         self._rates: dict[tuple[str, str], tuple[int, int]] = {}
 
     def calls_by_vendor(self) -> dict[str, dict[str, int]]:
-        """How many calls each route has seen, refused and spoilt ones included."""
+        """The number of calls by vendor and route, including refused calls and calls with a fault."""
         counts: dict[str, dict[str, int]] = {}
         for (vendor, route), count in self.calls.items():
             counts.setdefault(vendor, {})[route] = count
         return counts
 
     def rate(self, vendor: str, route: str) -> int:
-        """How many calls the route has seen in this second, with this one."""
+        """Count this call; return the number of calls to the route in the current second."""
         second = int(time.monotonic())
         last, count = self._rates.get((vendor, route), (second, 0))
         count = count + 1 if last == second else 1
@@ -51,7 +50,7 @@ class World:
 
 @asynccontextmanager
 async def serve(world: World) -> AsyncIterator[str]:
-    """Listen until the block is left; gives the URL."""
+    """Listen until the block ends. Yields the URL."""
     runner = web.AppRunner(application(world), access_log=None, shutdown_timeout=0.2)
     await runner.setup()
     try:
@@ -59,50 +58,51 @@ async def serve(world: World) -> AsyncIterator[str]:
         yield f"http://{world.settings.host}:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
-        world.book.close()
+        world.jobs.close()
 
 
 def application(world: World) -> web.Application:
     app = web.Application(client_max_size=MAX_BODY)
-    for api in VENDORS:
-        for route in api.routes:
-            app.router.add_route(route.method, route.path, _vendor_handler(world, api, route))
+    for vendor in VENDORS.values():
+        for route in vendor.routes:
+            app.router.add_route(route.method, route.path, _vendor_handler(world, vendor, route))
     _add_own_routes(app, world)
     return app
 
 
 def _vendor_handler(
-    world: World, api: VendorApi, route: Route
+    world: World, vendor: SandboxVendor, route: Route
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def handle(request: web.Request) -> web.StreamResponse:
-        world.calls[api.name, route.name] += 1
-        call = Call(request, await request.read(), world.book)
-        fault = world.faults.take(api.name, call.account, route.name)
+        world.calls[vendor.name, route.name] += 1
+        call = Call(vendor, request, await request.read(), world.jobs)
+        fault = world.faults.next_for(vendor.name, call.account, route.name)
         if fault is None:
-            return _answer(world, api, route, call)
-        reply = _answer(world, api, route, call) if fault.taken else None
-        return await spoil(fault, Spoilt(request, reply, api.error))
+            return _reply(world, route, call)
+        reply = _reply(world, route, call) if fault.taken else None
+        return await faulty_reply(fault, FaultyCall(request, reply, vendor.error))
 
     return handle
 
 
-def _answer(world: World, api: VendorApi, route: Route, call: Call) -> web.Response:
-    seen = world.rate(api.name, route.name)
+def _reply(world: World, route: Route, call: Call) -> web.Response:
+    vendor = call.vendor
+    rate = world.rate(vendor.name, route.name)
     limit = world.settings.rate_limit
     try:
-        response = api.error(429) if limit is not None and seen > limit else route.handler(call)
+        response = vendor.error(429) if limit is not None and rate > limit else route.handler(call)
     except Refused as refused:
         response = refused.response
-    if api.tells_rate:
-        limit = limit or USUAL_RATE_LIMIT
+    if vendor.sends_rate_headers:
+        limit = limit or DEFAULT_RATE_LIMIT
         response.headers["x-ratelimit-limit"] = str(limit)
-        response.headers["x-ratelimit-remaining"] = str(max(0, limit - seen))
+        response.headers["x-ratelimit-remaining"] = str(max(0, limit - rate))
     return response
 
 
 def _add_own_routes(app: web.Application, world: World) -> None:
-    async def book(request: web.Request) -> web.Response:
-        return web.json_response([asdict(entry) for entry in world.book.entries()])
+    async def jobs(request: web.Request) -> web.Response:
+        return web.json_response([asdict(job) for job in world.jobs.all()])
 
     async def calls(request: web.Request) -> web.Response:
         return web.json_response(world.calls_by_vendor())
@@ -119,10 +119,10 @@ def _add_own_routes(app: web.Application, world: World) -> None:
         return web.Response(status=204)
 
     async def advance(request: web.Request) -> web.Response:
-        world.book.advance(float(json.loads(await request.read())["advance"]))
-        return web.json_response({"now": world.book.now()})
+        world.jobs.advance(float(json.loads(await request.read())["advance"]))
+        return web.json_response({"now": world.jobs.now()})
 
-    app.router.add_get("/_sandbox/book", book)
+    app.router.add_get("/_sandbox/jobs", jobs)
     app.router.add_get("/_sandbox/calls", calls)
     app.router.add_post("/_sandbox/faults", inject)
     app.router.add_delete("/_sandbox/faults", clear)

@@ -1,4 +1,4 @@
-"""What a sandbox can be told; every field is an option of ``python -m include.sandbox`` too."""
+"""The settings of a sandbox. Each field is also an option of ``python -m include.sandbox``."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class SandboxSettings:
-    """How one sandbox listens and how long its jobs take. Times are in seconds."""
+    """Where a sandbox listens and how its vendors behave. Times are in seconds."""
 
     host: str = "127.0.0.1"
     port: int = 0
-    """0 takes a free port."""
+    """0 chooses a free port."""
     state: Path | None = None
-    """Where jobs are journalled, so that they survive a restart; none: they live in memory."""
-    secret: str = "sandbox-secret"  # noqa: S105 - it guards nothing
-    """The one secret that all four vendors accept."""
+    """The file that keeps jobs across restarts. None keeps them in memory."""
+    secret: str = "sandbox-secret"  # noqa: S105 - it protects nothing
+    """The secret that all vendors accept."""
     min_seconds: float = 2.0
     max_seconds: float = 6.0
     slow_seconds: float = 3600.0
-    """How long a job marked ``slow`` takes."""
+    """The duration of a job marked ``slow``."""
     slow_share: float = 0.0
-    """Share (0 to 1) of the unmarked subjects that take ``slow_seconds`` as well."""
+    """The share (0 to 1) of unmarked subjects that also take ``slow_seconds``."""
     seed: int = 0
-    """Another seed deals out other times."""
+    """Another seed gives the jobs other durations."""
     rate_limit: int | None = None
-    """Calls a second that each route of a vendor takes before it answers 429; none: no limit."""
+    """Calls per second and route before the vendor returns 429. None means no limit."""
     id5_daily_limit: int = 3000
     """ID5's limit per partner and UTC day."""
     batch_one_at_a_time: bool = False
-    """Batch answers 409 while any request of the user runs, not only one of the same type."""
+    """Batch returns 409 while any request of the user runs, not only one of the same type."""

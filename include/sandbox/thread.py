@@ -1,4 +1,4 @@
-"""A sandbox inside a test: a real server on a real port, in a thread with an event loop of its own."""
+"""A sandbox for tests: a real server on a real port, in a thread with its own event loop."""
 
 from __future__ import annotations
 
@@ -9,30 +9,32 @@ from contextlib import contextmanager
 from threading import Thread
 from typing import Any
 
-from include.sandbox.book import Entry
 from include.sandbox.faults import Fault
+from include.sandbox.jobs import Job
 from include.sandbox.server import World, serve
 from include.sandbox.settings import SandboxSettings
 
 
 class Sandbox:
-    """A running sandbox, seen from the test's thread."""
+    """A running sandbox, controlled from the test's thread."""
 
     def __init__(self, url: str, world: World, loop: asyncio.AbstractEventLoop) -> None:
         self.url = url
         self._world = world
         self._loop = loop
 
-    def book(self) -> list[Entry]:
-        """Every job taken so far, oldest first."""
-        return self._world.book.entries()
+    def jobs(self) -> list[Job]:
+        """Every job that a vendor accepted, oldest first."""
+        return self._world.jobs.all()
+
+    book = jobs
 
     def calls(self) -> dict[str, dict[str, int]]:
-        """How many calls each route of each vendor has seen."""
+        """The number of calls by vendor and route."""
         return self._world.calls_by_vendor()
 
     def inject(self, kind: str, **fields: Any) -> None:
-        """Spoil the next call that matches; ``fields`` are those of ``Fault``, such as ``vendor``."""
+        """Make the next matching call fail. ``fields`` are those of ``Fault``, such as ``vendor``."""
         self._world.faults.add(Fault(kind, **fields))
 
     def clear_faults(self) -> None:
@@ -40,12 +42,12 @@ class Sandbox:
 
     def advance(self, seconds: float) -> None:
         """Move the sandbox's clock forward."""
-        self._world.book.advance(seconds)
+        self._world.jobs.advance(seconds)
 
 
 @contextmanager
 def run_in_thread(settings: SandboxSettings | None = None) -> Iterator[Sandbox]:
-    """Run a sandbox for the length of the block."""
+    """Run a sandbox until the block ends."""
     started: Future[tuple[Sandbox, asyncio.Event]] = Future()
     thread = Thread(
         target=asyncio.run, args=(_run(settings or SandboxSettings(), started),), name="sandbox", daemon=True

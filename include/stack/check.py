@@ -10,6 +10,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from include.accounts import ACCOUNTS
+from include.sandbox import VENDORS
 from include.sandbox.decision import is_marked
 
 IDENTIFIERS = ("email", "phone", "user_id", "advertising_id", "install_id", "id5_id")
@@ -30,17 +31,17 @@ SELECT request.request_id, submission.account, submission.vendor, submission.sta
 
 
 def disagreements(
-    dsn: str, prefix: str, expected_invalid: set[str], book: Sequence[Mapping[str, Any]]
+    dsn: str, prefix: str, expected_invalid: set[str], sandbox_jobs: Sequence[Mapping[str, Any]]
 ) -> list[str]:
     """What is wrong with the requests whose id begins with `prefix`, one line each; nothing is good.
 
-    `book` is what the sandbox's `/_sandbox/book` answered after the run.
+    `sandbox_jobs` is the reply of the sandbox's `/_sandbox/jobs` after the run.
     """
     with psycopg.connect(dsn, row_factory=dict_row) as connection:
         rows = {row["request_id"]: row for row in connection.execute(REQUESTS, [f"{prefix}%"])}
         submissions = connection.execute(SUBMISSIONS, [f"{prefix}%"]).fetchall()
-    jobs = {(entry["vendor"], entry["job_id"]): entry for entry in book}
-    failed = {s["value"] for entry in book if entry["outcome"] == "failed" for s in entry["subjects"]}
+    jobs = {(job["vendor"], job["job_id"]): job for job in sandbox_jobs}
+    failed = {s["value"] for job in sandbox_jobs if job["outcome"] == "failed" for s in job["subjects"]}
     wrong = [line for row in rows.values() if (line := _wrong_status(row, expected_invalid))]
     wrong += _missing(rows.values(), submissions)
     for submission in submissions:
@@ -102,8 +103,8 @@ def _wrong_state(
 
 
 def _outcome(job: Mapping[str, Any], values: Sequence[str]) -> str:
-    """What happened to this person: Besitos' jobs hold several people."""
-    if job["vendor"] == "besitos":
+    """The outcome of the data subject with these identifiers."""
+    if VENDORS[job["vendor"]].users_per_call > 1:
         mine = [subject["outcome"] for subject in job["subjects"] if subject["value"] in values]
         return str(mine[0]) if mine else "not in this job"
     return str(job["outcome"])

@@ -98,7 +98,7 @@ def _wrong(stack: Stack, call: str, run_id: str, invalid: set[str]) -> list[str]
         for task, state in stack.api.task_states(DAG_ID, run_id).items()
         if state not in ("success", "skipped") and task not in summary.EXPECTED_RED
     ]
-    book = (
-        httpx.get(f"{stack.sandbox_url}/_sandbox/book", timeout=30, trust_env=False).raise_for_status().json()
+    jobs = (
+        httpx.get(f"{stack.sandbox_url}/_sandbox/jobs", timeout=30, trust_env=False).raise_for_status().json()
     )
-    return wrong + check.disagreements(stack.dsn, f"demo-{call}-", invalid, book)
+    return wrong + check.disagreements(stack.dsn, f"demo-{call}-", invalid, jobs)

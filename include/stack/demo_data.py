@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Mapping
+from tempfile import NamedTemporaryFile
 
 import psycopg
 
+from include.accounts import ACCOUNTS
+from include.sandbox import VENDORS
 from include.stack import source
-from include.stack.environment import LEDGER, METADATA_DATABASE, OF_REAL_REQUESTS, SANDBOX_FILE, ledger_dsn
+from include.stack.environment import LEDGER, METADATA_DATABASE, OF_REAL_REQUESTS, ledger_dsn
 from include.stack.home import StackError
 from include.stack.synthetic import insert, new_call, synthetic_requests
 
@@ -50,9 +54,21 @@ def _may_be_real(environ: Mapping[str, str]) -> list[str]:
     return own
 
 
+def sandbox_connections() -> dict[str, dict[str, object]]:
+    """The connections to the Compose service `sandbox`, by connection id."""
+    return {
+        account.connection: VENDORS[account.vendor].connection("sandbox", 8900)
+        for account in ACCOUNTS
+        if account.vendor in VENDORS
+    }
+
+
 def _connect_sandbox(environ: Mapping[str, str]) -> None:
-    # Without --overwrite it leaves a connection that exists as it is.
-    command = [sys.executable, "-m", "airflow", "connections", "import", str(SANDBOX_FILE)]
-    status = subprocess.run(command, env=environ).returncode
+    with NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(sandbox_connections(), file)
+        file.flush()
+        # Without --overwrite, the command keeps a connection that already exists.
+        command = [sys.executable, "-m", "airflow", "connections", "import", file.name]
+        status = subprocess.run(command, env=environ).returncode
     if status:
         raise StackError(f"airflow connections import ended with status {status}: nothing is added")

@@ -13,10 +13,11 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from psycopg.conninfo import make_conninfo
 
+from include.accounts import ACCOUNTS
+from include.sandbox import VENDORS, SandboxVendor
 from include.stack import postgres
 from include.stack.home import PROJECT, Home
 
@@ -29,12 +30,11 @@ SOURCE = "AIRFLOW_CONN_DSAR_SOURCE"
 # environment, so that it may hold another ledger or source than stands here.)
 OF_REAL_REQUESTS = (LEDGER, SOURCE, "AIRFLOW__SECRETS__BACKEND", "AIRFLOW__WORKERS__SECRETS_BACKEND")
 
-# The accounts' connections to a sandbox, as `airflow connections import` reads them. They poll often enough
-# for a demo of minutes; and few users go into a call, so that one who is slow keeps only these from ending.
-SANDBOX_FILE = PROJECT / "include" / "sandbox" / "connections.json"
-SANDBOX_CONNECTIONS: Mapping[str, Mapping[str, Any]] = {
-    f"AIRFLOW_CONN_{name.upper()}": connection
-    for name, connection in json.loads(SANDBOX_FILE.read_text()).items()
+# The accounts that the sandbox can simulate, by the variable that holds their connection.
+SANDBOX_CONNECTIONS: Mapping[str, SandboxVendor] = {
+    f"AIRFLOW_CONN_{account.connection.upper()}": VENDORS[account.vendor]
+    for account in ACCOUNTS
+    if account.vendor in VENDORS
 }
 
 
@@ -143,8 +143,10 @@ def _defaults(home: Home, environ: Mapping[str, str]) -> dict[str, str]:
 def _sandbox(home: Home, accounts: Sequence[str]) -> dict[str, str]:
     if not accounts:
         return {}
-    here = {"host": "127.0.0.1", "port": home.port("sandbox")}
-    connections = {name: json.dumps({**SANDBOX_CONNECTIONS[name], **here}) for name in accounts}
+    port = home.port("sandbox")
+    connections = {
+        name: json.dumps(SANDBOX_CONNECTIONS[name].connection("127.0.0.1", port)) for name in accounts
+    }
     # The environment goes before the UI: a source that is made there cannot bring real requests.
     return {**connections, SOURCE: postgres.url(home, "dsar")}
 

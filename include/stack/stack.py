@@ -148,7 +148,7 @@ def _start(stack: Stack, environ: Mapping[str, str], components: Mapping[str, Se
     with stack.step(f"{DAG_ID} parsed"):
         _until(stack, f"{DAG_ID} to be parsed", lambda: _is_parsed(stack, begun))
     if stack.sandbox_url:
-        _until(stack, "the sandbox", lambda: httpx.get(f"{stack.sandbox_url}/_sandbox/book", trust_env=False))
+        _until(stack, "the sandbox", lambda: httpx.get(f"{stack.sandbox_url}/_sandbox/jobs", trust_env=False))
 
 
 def _start_sandbox(stack: Stack) -> None:

@@ -12,7 +12,8 @@ from include.dsar.accounts import Account, AccountSettings
 from include.dsar.intake.rows import Rules
 from include.dsar.model import IdentityKind
 from include.dsar.vendors import settings
-from tests.integration.conftest import EXTRA, Row
+from tests.conftest import EXTRA
+from tests.integration.conftest import Row
 
 RULES = Rules(ACCOUNTS, None, b"key")
 

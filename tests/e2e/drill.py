@@ -108,7 +108,7 @@ class Drill:
 
     def taken(self) -> Counter[str]:
         """How often each vendor has taken each of them."""
-        book = httpx.get(f"{self._stack.sandbox_url}/_sandbox/book", trust_env=False, timeout=30).json()
+        book = httpx.get(f"{self._stack.sandbox_url}/_sandbox/jobs", trust_env=False, timeout=30).json()
         return Counter(
             f"{entry['vendor']} {one['value']}"
             for entry in book

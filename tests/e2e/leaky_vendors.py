@@ -31,8 +31,8 @@ class LeakyVendor:
     world: World
 
     def refuse_credentials(self, refuse: bool) -> None:
-        settings = self.world.book.settings
-        self.world.book.settings = replace(settings, secret="another" if refuse else secret(self.name))
+        settings = self.world.jobs.settings
+        self.world.jobs.settings = replace(settings, secret="another" if refuse else secret(self.name))
 
     def spoil(self, kind: str, route: str, **fields: Any) -> None:
         """The next call of a route; bodies and headers hold markers."""
@@ -42,7 +42,7 @@ class LeakyVendor:
         self.world.faults.clear()
 
     def job_ids(self) -> list[str]:
-        return [entry.job_id for entry in self.world.book.entries()]
+        return [entry.job_id for entry in self.world.jobs.all()]
 
 
 @contextmanager

@@ -159,7 +159,7 @@ def look(stack: RunningStack, run_id: str, state: str) -> Day:
         }
     book = [
         Entry(**{**entry, "subjects": tuple(Subject(**one) for one in entry["subjects"])})
-        for entry in sandbox(stack, "GET", "book")
+        for entry in sandbox(stack, "GET", "jobs")
     ]
     now = sandbox(stack, "POST", "clock", {"advance": 0})["now"]
     return Day(run_id, state, stack.task_states(run_id), source, submissions, book, now)

@@ -27,13 +27,7 @@ from include.dsar.vendors import settings, vendor
 from include.sandbox import Sandbox, SandboxSettings, run_in_thread
 from include.stack import postgres, source
 from include.stack.home import Home
-
-EXTRA = {
-    "besitos": {"partner_id": "demo"},
-    "batch": {"api_key": "demo-app"},
-    "id5": {"partner_id": "173"},
-    "attentive": {},
-}
+from tests.conftest import EXTRA, PACE
 
 
 @pytest.fixture(scope="session")
@@ -113,9 +107,7 @@ def open_work(dsn: str, sandbox: Sandbox, accounts: dict[str, Account]) -> OpenW
             secret=secret,
             extra={
                 **EXTRA[known.vendor],
-                "requests_per_second": 500,
-                "poll_min_seconds": 0.1,
-                "poll_max_seconds": 0.5,
+                **PACE,
                 **extra,
             },
         )

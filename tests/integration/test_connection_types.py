@@ -21,7 +21,7 @@ from include.dsar.errors import ConfigurationError
 from include.dsar.vendors import NUMBERS, VENDORS, settings
 from include.dsar.vendors.vendor import Vendor
 from include.sandbox import Sandbox
-from include.sandbox.call import WRONG_ACCOUNT
+from include.sandbox.vendor import WRONG_ACCOUNT
 from tests.conftest import EXTRA
 
 TYPES = {each["connection-type"]: each for each in get_provider_info()["connection-types"]}

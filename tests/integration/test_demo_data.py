@@ -14,7 +14,8 @@ from airflow.sdk import Connection
 from dsar_airflow.connections import account_settings
 from include.accounts import ACCOUNTS
 from include.stack import metadata, postgres
-from include.stack.environment import LEDGER, SANDBOX_CONNECTIONS, SANDBOX_FILE, SOURCE, environment
+from include.stack.demo_data import sandbox_connections
+from include.stack.environment import LEDGER, SANDBOX_CONNECTIONS, SOURCE, environment
 from include.stack.home import PROJECT, Home
 
 COUNT = "SELECT count(*) FROM public.dsar_requests"
@@ -89,7 +90,7 @@ def test_each_account_is_connected_to_the_sandbox_unless_it_is_connected(
 
 def test_the_connections_are_what_the_accounts_need() -> None:
     """None of this deployment's accounts is without one, and each is accepted."""
-    given = json.loads(SANDBOX_FILE.read_text())
+    given = sandbox_connections()
     for account in ACCOUNTS:
         fields = given[account.connection]
         connection = Connection(

@@ -484,7 +484,7 @@ async def test_book_and_calls(sandbox: Sandbox) -> None:
     """The book holds what was taken and the counts all that was tried."""
     await besitos_create(sandbox.url, "export", ["ada", "unknown-1"])
     await batch_create(sandbox.url, b"{")
-    entry = (await call(sandbox.url, "GET", "/_sandbox/book")).json()[0]
+    entry = (await call(sandbox.url, "GET", "/_sandbox/jobs")).json()[0]
     assert (entry["vendor"], entry["account"], entry["action"]) == ("besitos", "CwI606dZ", "access")
     assert [(s["kind"], s["value"], s["outcome"]) for s in entry["subjects"]] == [
         ("user_id", "ada", "completed"),

@@ -1,9 +1,9 @@
-"""Attentive, SMS and e-mail: erasure only, one subscriber in a call. It has no failed state.
+"""Attentive, SMS and e-mail: erasure only, one subscriber per call. A job has no failed state.
 
-Source: https://docs.attentivemobile.com (privacy request), and
-https://docs.attentivemobile.com/pages/api-rate-limits/ for the rate headers.
-Its pages describe the errors but show no body: ``message`` is this sandbox's own, and so are the fields
-of ``/v1/me``. The reply to a creation is the record or only its id; here the id's last digit decides.
+Source: https://docs.attentivemobile.com (privacy request) and
+https://docs.attentivemobile.com/pages/api-rate-limits/ (rate headers).
+The documentation describes errors but shows no body. The field ``message`` and the fields of ``/v1/me`` are
+our own. A creation returns the record or only its id; here the last digit of the id decides.
 """
 
 from __future__ import annotations
@@ -13,14 +13,12 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
-from include.sandbox.book import Entry
-from include.sandbox.call import Call, Refused, Route, VendorApi, json_response
-from include.sandbox.decision import decide
+from include.sandbox.jobs import Job
+from include.sandbox.vendor import Call, Refused, Route, SandboxVendor, json_response
 
-NAME = "attentive"
 SUBJECTS = ("subjectEmail", "subjectPhone", "clientUserId")
 STARTS_AFTER = 0.5
-"""Share of a job's time after which ``processingStartDateTime`` appears."""
+"""Share of a job's duration after which ``processingStartDateTime`` appears."""
 MESSAGES = {
     400: "Invalid request body",
     401: "Unauthorized",
@@ -41,33 +39,31 @@ def create(call: Call) -> web.Response:
     values = [value for _, value in identifiers if isinstance(value, str) and value]
     if not values or len(values) < len(identifiers):
         raise Refused(error(400))
-    if decide(NAME, "erasure", values).outcome == "refused":
+    if call.decide("erasure", values).outcome == "refused":
         raise Refused(error(400))
     details = {"requestMsg": str(body["requestMsg"])} if body.get("requestMsg") else {}
-    entry = call.book.take(
-        NAME,
-        call.account,
+    job = call.add_job(
         "erasure",
         [(field, str(value)) for field, value in identifiers],
         uuid.uuid4().hex[:24],
         details=details,
     )
-    if int(entry.job_id[-1], 16) % 2:
-        return json_response({"id": entry.job_id})
-    return json_response(_record(entry, call.book.now(), masked=False))
+    if int(job.job_id[-1], 16) % 2:
+        return json_response({"id": job.job_id})
+    return json_response(_record(job, call.now(), masked=False))
 
 
 def status(call: Call) -> web.Response:
     """``GET /v1/privacy/delete-request/{id}``"""
     _authorise(call)
-    entry = call.book.find(NAME, call.account, call.job_id)
-    if entry is None:
+    job = call.find_job(call.job_id)
+    if job is None:
         raise Refused(error(404))
-    return json_response(_record(entry, call.book.now(), masked=True))
+    return json_response(_record(job, call.now(), masked=True))
 
 
 def me(call: Call) -> web.Response:
-    """``GET /v1/me``: whom the token belongs to."""
+    """``GET /v1/me`` describes the owner of the token."""
     _authorise(call)
     return json_response({"applicationName": "Sandbox", "companyName": "Sandbox", "companyId": "sandbox"})
 
@@ -76,15 +72,17 @@ def error(status: int) -> web.Response:
     return json_response({"message": MESSAGES.get(status, "Error")}, status)
 
 
-API = VendorApi(
-    NAME,
-    (
+VENDOR = SandboxVendor(
+    name="attentive",
+    actions=frozenset({"erasure"}),
+    decisions={"jobfails": "never"},  # it can report neither a failure nor an unknown subscriber
+    routes=(
         Route("POST", "/v1/privacy/delete-request", "create", create),
         Route("GET", "/v1/privacy/delete-request/{job_id}", "status", status),
         Route("GET", "/v1/me", "me", me),
     ),
-    error,
-    tells_rate=True,
+    error=error,
+    sends_rate_headers=True,
 )
 
 
@@ -93,22 +91,22 @@ def _authorise(call: Call) -> None:
         raise Refused(error(401))
 
 
-def _record(entry: Entry, now: float, *, masked: bool) -> dict[str, object]:
-    subjects = {s.kind: _mask(s.kind, s.value) if masked else s.value for s in entry.subjects}
+def _record(job: Job, now: float, *, masked: bool) -> dict[str, object]:
+    subjects = {s.kind: _mask(s.kind, s.value) if masked else s.value for s in job.subjects}
     record: dict[str, object] = {
-        "id": entry.job_id,
-        "processed": now >= entry.ends_at,
+        "id": job.job_id,
+        "processed": now >= job.ends_at,
         "type": "DELETE",
         **subjects,
-        **entry.details,
-        "requestDateTime": _time(entry.created_at),
+        **job.details,
+        "requestDateTime": _time(job.created_at),
     }
-    if entry.seconds is not None:
-        starts_at = entry.created_at + entry.seconds * STARTS_AFTER
+    if job.seconds is not None:
+        starts_at = job.created_at + job.seconds * STARTS_AFTER
         if masked and now >= starts_at:
             record["processingStartDateTime"] = _time(starts_at)
-        if masked and now >= entry.ends_at:
-            record["processingEndDateTime"] = _time(entry.ends_at)
+        if masked and now >= job.ends_at:
+            record["processingEndDateTime"] = _time(job.ends_at)
     return record
 
 
@@ -120,6 +118,6 @@ def _mask(kind: str, value: str) -> str:
 
 
 def _time(at: float) -> str:
-    """Milliseconds and a zone without a colon, as the page's samples."""
+    """Milliseconds and a zone without a colon, as in the documentation."""
     moment = datetime.fromtimestamp(at, UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}+0000"

@@ -1,7 +1,7 @@
-"""ID5, identity: erasure only. The token is in the URL, and the limits are told as 403.
+"""ID5, identity: erasure only. The token is in the URL, and an exceeded limit gives 403.
 
-Source: https://wiki.id5.io/docs/dsar-data-deletion-api, the spelling of its error codes included.
-The page shows no message for a refused e-mail or partnerUid: they are worded after the one for a maid.
+Source: https://wiki.id5.io/docs/dsar-data-deletion-api, including the misspelled error codes.
+The page shows no message for a rejected e-mail or partnerUid; ours follow its message for a maid.
 """
 
 from __future__ import annotations
@@ -11,18 +11,17 @@ import uuid
 
 from aiohttp import web
 
-from include.sandbox.book import Entry, utc_day
-from include.sandbox.call import WRONG_ACCOUNT, Call, Refused, Route, VendorApi, json_response
-from include.sandbox.decision import Outcome, decide
+from include.sandbox.decision import Outcome
+from include.sandbox.jobs import Job, utc_day
+from include.sandbox.vendor import WRONG_ACCOUNT, Call, Refused, Route, SandboxVendor, json_response
 
-NAME = "id5"
 FIELDS = ("email", "id5id", "maid", "partnerUid")
 JURISDICTIONS = ("GDPR", "CCPA")
 STARTS_AFTER = 0.5
-"""Share of a job's time that it stays CREATED before it is STARTED."""
+"""Share of a job's duration after which CREATED becomes STARTED."""
 RESULTS: dict[Outcome, str] = {"completed": "DELETE_DELETED", "no_data": "DELETE_NO_DATA"}
 BOUNCING = "bounces"
-"""A ``replyToEmail`` with this inside cannot be written to: SEND_FAILED."""
+"""A ``replyToEmail`` that contains this word gives SEND_FAILED."""
 TYPES = {
     "api_token_invalid": "authentication_error",
     "partiner_id_invalid": "authentication_error",
@@ -47,34 +46,32 @@ def create(call: Call) -> web.Response:
     """``POST /partners/v1/{partner}/privacy/requests/deletion?token=``"""
     _authorise(call)
     body = _body(call)
-    identifiers = _identifiers(body)
-    _keep_to_limits(call, identifiers)
+    identifiers = _identifiers(call, body)
+    _check_limits(call, identifiers)
     reply_to = str(body.get("replyToEmail") or "")
-    entry = call.book.take(
-        NAME, call.account, "erasure", identifiers, uuid.uuid4().hex, details={"replyToEmail": reply_to}
-    )
-    return json_response({"id": entry.job_id})
+    job = call.add_job("erasure", identifiers, uuid.uuid4().hex, details={"replyToEmail": reply_to})
+    return json_response({"id": job.job_id})
 
 
 def status(call: Call) -> web.Response:
-    """``GET /partners/v1/{partner}/privacy/requests/{id}?token=``; the page's example says POST, so both."""
+    """``GET /partners/v1/{partner}/privacy/requests/{id}?token=``, or POST as in the page's example."""
     _authorise(call)
     if not _UUID.fullmatch(call.job_id):
         raise Refused(_error(400, "user_object_invalid", "provided job id is not a valid UUID"))
-    entry = call.book.find(NAME, call.account, call.job_id.replace("-", "").lower())
-    if entry is None:
+    job = call.find_job(call.job_id.replace("-", "").lower())
+    if job is None:
         raise Refused(
             _error(404, "user_objects_invalid", "provided job UUID not found", "invalid_request_error")
         )
-    job_status = _job_status(entry, call.book.now())
+    job_status = _job_status(job, call.now())
     ended = job_status not in ("CREATED", "STARTED")
     return json_response(
         {
-            "id": entry.job_id,
+            "id": job.job_id,
             "jobStatus": job_status,
-            "processingResult": RESULTS.get(entry.outcome, "NONE") if ended else "NONE",
-            # In milliseconds, as the page's sample.
-            "emailSentUnixTimestamp": int(entry.ends_at * 1000) if job_status == "SENT" else None,
+            "processingResult": RESULTS.get(job.outcome, "NONE") if ended else "NONE",
+            # Milliseconds, as in the documentation.
+            "emailSentUnixTimestamp": int(job.ends_at * 1000) if job_status == "SENT" else None,
         }
     )
 
@@ -87,14 +84,16 @@ def error(status: int) -> web.Response:
     return _error(status, "internal_id5_error", f"Internal error id: {uuid.uuid4().hex}")
 
 
-API = VendorApi(
-    NAME,
-    (
+VENDOR = SandboxVendor(
+    name="id5",
+    actions=frozenset({"erasure"}),
+    extra={"partner_id": "173"},
+    routes=(
         Route("POST", "/partners/v1/{account}/privacy/requests/deletion", "create", create),
         Route("GET", "/partners/v1/{account}/privacy/requests/{job_id}", "status", status),
         Route("POST", "/partners/v1/{account}/privacy/requests/{job_id}", "status", status),
     ),
-    error,
+    error=error,
 )
 
 
@@ -122,7 +121,7 @@ def _body(call: Call) -> dict[str, object]:
     return body
 
 
-def _identifiers(body: dict[str, object]) -> list[tuple[str, str]]:
+def _identifiers(call: Call, body: dict[str, object]) -> list[tuple[str, str]]:
     given = [(field, body[field]) for field in FIELDS if field in body]
     identifiers = [(field, value if isinstance(value, str) else "") for field, value in given]
     if not identifiers:
@@ -133,36 +132,36 @@ def _identifiers(body: dict[str, object]) -> list[tuple[str, str]]:
         if not _SHAPES[field].fullmatch(value):
             message = f"Provided {label} [{value}] is not a valid one"
             raise Refused(_error(400, "user_objects_invalid", message))
-        if decide(NAME, "erasure", [value]).outcome == "refused":
-            fault = "cannot be decrypted" if field == "id5id" else "is not a valid one"
-            raise Refused(_error(400, "user_objects_invalid", f"Provided {label} [{value}] {fault}"))
+        if call.decide("erasure", [value]).outcome == "refused":
+            problem = "cannot be decrypted" if field == "id5id" else "is not a valid one"
+            raise Refused(_error(400, "user_objects_invalid", f"Provided {label} [{value}] {problem}"))
     return identifiers
 
 
-def _keep_to_limits(call: Call, identifiers: list[tuple[str, str]]) -> None:
+def _check_limits(call: Call, identifiers: list[tuple[str, str]]) -> None:
     limit = call.settings.id5_daily_limit
-    if call.book.taken_today(NAME, call.account) >= limit:
-        raise Refused(_limit(f"{limit:,} requests daily allowed per partner"))
-    today = utc_day(call.book.now())
+    if call.jobs.created_today(call.vendor.name, call.account) >= limit:
+        raise Refused(_limit_error(f"{limit:,} requests daily allowed per partner"))
+    today = utc_day(call.now())
     for field, value in identifiers:
-        entries = call.book.of_subject(NAME, call.account, field, value)
-        if entries and utc_day(entries[-1].created_at) == today:
-            raise Refused(_limit(f"1 request daily allowed per {field}"))
+        jobs = call.jobs_of(field, value)
+        if jobs and utc_day(jobs[-1].created_at) == today:
+            raise Refused(_limit_error(f"1 request daily allowed per {field}"))
 
 
-def _job_status(entry: Entry, now: float) -> str:
-    if now < entry.ends_at:
-        age = (now - entry.created_at) / (entry.seconds or 1)
+def _job_status(job: Job, now: float) -> str:
+    if now < job.ends_at:
+        age = (now - job.created_at) / (job.seconds or 1)
         return "CREATED" if age < STARTS_AFTER else "STARTED"
-    if entry.outcome == "failed":
+    if job.outcome == "failed":
         return "FAILED"
-    reply_to = entry.details["replyToEmail"]
+    reply_to = job.details["replyToEmail"]
     if not reply_to:
         return "DONE"
     return "SEND_FAILED" if BOUNCING in reply_to else "SENT"
 
 
-def _limit(what: str) -> web.Response:
+def _limit_error(what: str) -> web.Response:
     return _error(403, "api_rate_limit_error", f"Limit of {what} has been reached")
 
 

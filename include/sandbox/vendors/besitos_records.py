@@ -1,6 +1,7 @@
-"""The records that Besitos exports, as text.
+"""The records that Besitos exports, as JSON text.
 
-They hold what only a verbatim copy keeps: names outside ASCII, a balance ``"0.00"``, a number ``1.10``.
+They contain values that only a verbatim copy keeps: non-ASCII names, the balance ``"0.00"``, the number
+``1.10``.
 """
 
 from __future__ import annotations
@@ -9,29 +10,31 @@ import hashlib
 import json
 from datetime import UTC, datetime
 
-from include.sandbox.book import Entry
+from include.sandbox.jobs import Job
 
 FIRST_NAMES = ("Zoë", "Łukasz", "Björk", "José", "Ольга", "美咲")
 _NUMBER = "\x00number\x00"
 
 
-def export_json(body: dict[str, object], entry: Entry) -> str:
-    """``body`` with the records of ``entry`` as its data: a hole for everybody who is not known,
-    in an order that is not the submitted one."""
-    subjects = sorted(set(entry.subjects), key=lambda subject: _digest(subject.value))
-    if len(subjects) > 1 and [subject.value for subject in subjects] == entry.values:
+def export_json(body: dict[str, object], job: Job) -> str:
+    """``body`` with the records of ``job`` as its data.
+
+    An unknown user gives null. The order differs from the submitted order.
+    """
+    subjects = sorted(set(job.subjects), key=lambda subject: _digest(subject.value))
+    if len(subjects) > 1 and [subject.value for subject in subjects] == job.values:
         subjects.reverse()
     records = [
-        _record(subject.value, entry) if subject.outcome == "completed" else None for subject in subjects
+        _record(subject.value, job) if subject.outcome == "completed" else None for subject in subjects
     ]
     text = json.dumps({**body, "data": {"data": records}}, ensure_ascii=False)
-    # Python writes this number as 1.1, other languages do not.
+    # json.dumps would write this number as 1.1.
     return text.replace(json.dumps(_NUMBER), "1.10")
 
 
-def _record(user_id: str, entry: Entry) -> dict[str, object]:
+def _record(user_id: str, job: Job) -> dict[str, object]:
     number = int(_digest(user_id)[:8], 16)
-    joined = datetime.fromtimestamp(entry.created_at - 86_400 * (1 + number % 900), UTC)
+    joined = datetime.fromtimestamp(job.created_at - 86_400 * (1 + number % 900), UTC)
     offer = {"offer_id": "UnjTSQWE5z6x", "offer_name": "3 Tiles: Tile Matching Games – Android"}
     seen = joined.strftime("%Y-%m-%d %H:%M:%S")
     return {
@@ -41,7 +44,7 @@ def _record(user_id: str, entry: Entry) -> dict[str, object]:
         "last_name": "O'Brien-Müller",
         "country_id": 1,
         "first_name": FIRST_NAMES[number % len(FIRST_NAMES)],
-        "partner_id": entry.account,
+        "partner_id": job.account,
         "email_address": f"user{number % 10_000}@example.com",
         "payout_records": [{"amount": _NUMBER, "status": 5, "processed_at": _iso(joined)}],
         "enrolled_offers": [{**offer, "enrolled_at": seen}] if number % 2 else [],

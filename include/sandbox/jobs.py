@@ -1,0 +1,129 @@
+"""The jobs that the vendors have accepted, and the clock that determines their progress.
+
+No background work runs: the progress of a job follows from its age.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from include.sandbox.decision import Outcome
+from include.sandbox.journal import Journal
+from include.sandbox.settings import SandboxSettings
+
+DAY = 24 * 60 * 60
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One identifier as the vendor received it. ``kind`` is the vendor's name for the field."""
+
+    kind: str
+    value: str
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Job:
+    """One accepted job. ``account`` is the partner id or API key in the path. Times are Unix seconds."""
+
+    vendor: str
+    account: str
+    action: str
+    job_id: str
+    created_at: float
+    subjects: tuple[Subject, ...]
+    outcome: Outcome
+    seconds: float | None
+    trigger_type: str = "api"
+    """``dashboard`` for a job that was already running when Batch returned 409."""
+    details: Mapping[str, str] = field(default_factory=dict)
+    """Other fields of the call that the vendor's replies repeat."""
+
+    @property
+    def ends_at(self) -> float:
+        return float("inf") if self.seconds is None else self.created_at + self.seconds
+
+    @property
+    def values(self) -> list[str]:
+        return [subject.value for subject in self.subjects]
+
+
+class Jobs:
+    """Stores and finds jobs, and tells the time. If there is a state file, it restores both from it."""
+
+    def __init__(self, settings: SandboxSettings) -> None:
+        self.settings = settings
+        self._offset = 0.0
+        self._jobs: list[Job] = []
+        self._by_id: dict[tuple[str, str], Job] = {}
+        self._by_subject: defaultdict[tuple[str, str, str, str], list[Job]] = defaultdict(list)
+        self._by_account: defaultdict[tuple[str, str], list[Job]] = defaultdict(list)
+        self._per_day: Counter[tuple[str, str, int]] = Counter()
+        self._journal = Journal(settings.state) if settings.state else None
+        for line in self._journal.replay() if self._journal else ():
+            if "advance" in line:
+                self._offset += float(line["advance"])
+            else:
+                self._index(_job_from(line))
+
+    def now(self) -> float:
+        """The sandbox's time in Unix seconds."""
+        return time.time() + self._offset
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock forward, so that tests need not wait."""
+        self._write({"advance": seconds})
+        self._offset += seconds
+
+    def add(self, job: Job) -> None:
+        """Store a job. It is in the state file when this returns."""
+        self._write(asdict(job))
+        self._index(job)
+
+    def find(self, vendor: str, job_id: str) -> Job | None:
+        return self._by_id.get((vendor, job_id))
+
+    def of_subject(self, vendor: str, account: str, kind: str, value: str) -> list[Job]:
+        """The jobs for one identifier, oldest first."""
+        return self._by_subject[vendor, account, kind, value]
+
+    def of_account(self, vendor: str, account: str) -> list[Job]:
+        return self._by_account[vendor, account]
+
+    def created_today(self, vendor: str, account: str) -> int:
+        """How many jobs the account has created this UTC day."""
+        return self._per_day[vendor, account, utc_day(self.now())]
+
+    def all(self) -> list[Job]:
+        """A copy of all jobs, oldest first."""
+        return list(self._jobs)
+
+    def close(self) -> None:
+        if self._journal:
+            self._journal.close()
+
+    def _index(self, job: Job) -> None:
+        self._jobs.append(job)
+        self._by_id[job.vendor, job.job_id] = job
+        self._by_account[job.vendor, job.account].append(job)
+        self._per_day[job.vendor, job.account, utc_day(job.created_at)] += 1
+        for subject in job.subjects:
+            self._by_subject[job.vendor, job.account, subject.kind, subject.value].append(job)
+
+    def _write(self, line: Mapping[str, object]) -> None:
+        if self._journal:
+            self._journal.write(line)
+
+
+def utc_day(at: float) -> int:
+    """The number of the UTC day. Unix time has no leap seconds, so all days have the same length."""
+    return int(at // DAY)
+
+
+def _job_from(line: Mapping[str, Any]) -> Job:
+    return Job(**{**line, "subjects": tuple(Subject(**subject) for subject in line["subjects"])})
