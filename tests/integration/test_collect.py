@@ -19,10 +19,10 @@ from fsspec.implementations.local import LocalFileSystem
 
 from include.dsar.delivery.storage import Storage
 from include.dsar.errors import CredentialsRefused, VendorUnavailable
+from include.dsar.execution.job_failures import RESULT_EXPIRED
 from include.dsar.http import client as client_module
 from include.dsar.ledger.database import Database
 from include.dsar.model import Action
-from include.dsar.stages import collect as collect_module
 from include.dsar.stages.collect import Collected, collect
 from include.dsar.stages.poll import poll_open_jobs
 from include.dsar.stages.submit import submit
@@ -159,7 +159,7 @@ async def test_a_job_that_the_vendor_has_forgotten_has_failed(
     await ready(db, open_work, "batch", ["u1"])
     sandbox.advance(21 * 86_400)
     assert (await run("batch")).failed == 1
-    assert rows(db)[0]["reason"] == collect_module.RESULT_GONE
+    assert rows(db)[0]["reason"] == RESULT_EXPIRED
 
 
 async def test_a_result_that_never_comes_fails_past_the_accounts_limit(

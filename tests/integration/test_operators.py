@@ -217,7 +217,7 @@ def test_a_host_that_does_not_answer_is_tried_again_and_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """An outage may be over in a minute, so the task is retried; its log says where to look."""
-    monkeypatch.setattr("include.dsar.stages.submit.BACKOFF", timedelta(seconds=0))
+    monkeypatch.setattr("include.dsar.sending.consequences.MIN_RETRY_DELAY", timedelta(seconds=0))
     put(dsn, *[Row(f"e-{n}", user_id=f"u{n}") for n in range(30)])
     set_connection("besitos", host=f"http://127.0.0.1:{free_port()}", extra={"users_per_call": 1})
     ran = run_daily(only="intake|besitos.submit", retries=1)

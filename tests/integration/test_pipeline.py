@@ -49,9 +49,9 @@ async def test_each_stage_says_what_it_is_about_to_do_and_what_it_did(
     said = iter([record.getMessage() for record in caplog.records])
     for expected in (
         "read 1 rows so far: 1 new, 0 invalid",
-        "batch: to send: 1 access; at most",
+        "batch: 1 access to send; at most",
         "batch: submitted: 1",
-        "batch: watching 1 open jobs",
+        "batch: polling 1 open jobs",
         "batch: ended: 0, ready: 1",
         "batch: 1 results to collect",
         "batch: collected: 1",

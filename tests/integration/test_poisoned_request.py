@@ -19,6 +19,7 @@ from include.dsar.accounts import AccountSettings
 from include.dsar.delivery.storage import Storage
 from include.dsar.errors import ConfigurationError, NotDelivered, RequestsRefused, VendorUnavailable
 from include.dsar.execution.account_work import AccountWork
+from include.dsar.execution.job_failures import UNREADABLE
 from include.dsar.http.messages import HttpRequest
 from include.dsar.intake.rows import Rules
 from include.dsar.intake.source import Source
@@ -28,7 +29,7 @@ from include.dsar.stages import submit as submit_module
 from include.dsar.stages.collect import collect
 from include.dsar.stages.intake import Intake
 from include.dsar.stages.package import Package
-from include.dsar.stages.poll import UNREADABLE, poll_open_jobs
+from include.dsar.stages.poll import poll_open_jobs
 from include.dsar.stages.submit import submit
 from include.dsar.vendors.besitos import Besitos
 from include.sandbox import Sandbox
@@ -45,7 +46,7 @@ POLLS = {"poll_min_seconds": 0.02, "poll_max_seconds": 0.02}
 @pytest.fixture(autouse=True)
 def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is postponed is left to the next run."""
-    monkeypatch.setattr(submit_module, "PATIENCE", timedelta())
+    monkeypatch.setattr(submit_module, "MAX_WAIT", timedelta())
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import pytest
 
 from include.dsar.errors import CredentialsRefused
 from include.dsar.execution.account_work import AccountWork
+from include.dsar.execution.job_failures import JOB_FORGOTTEN
 from include.dsar.ledger.database import Database
 from include.dsar.model import Action, IdentityKind
 from include.dsar.stages import poll as poll_module
@@ -159,7 +160,7 @@ async def test_a_job_that_the_vendor_does_not_know_gets_an_hour_to_appear(
     age(db, hours=2)
     await look("batch")
     assert states(db) == {"u1": "failed"}
-    assert rows(db)[0]["reason"] == poll_module.JOB_FORGOTTEN
+    assert rows(db)[0]["reason"] == JOB_FORGOTTEN
 
 
 async def test_a_job_that_never_ends_fails_past_its_accounts_limit(

@@ -62,7 +62,7 @@ Run = Callable[..., Awaitable[str | None]]
 @pytest.fixture
 def run(open_work: OpenWork, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A submit stage behind the firewall, and what it says about refused requests."""
-    monkeypatch.setattr(submit_module, "PATIENCE", timedelta(0))
+    monkeypatch.setattr(submit_module, "MAX_WAIT", timedelta(0))
 
     async def run_one(account: str, walled: bool = True, **extra: Any) -> str | None:
         async with open_work(account, max_concurrency=1, **extra) as work:
@@ -96,16 +96,16 @@ async def test_the_only_call_of_an_account(db: Database, sandbox: Sandbox, run: 
     try sends smaller calls. The others get their outcome, and the bad one stays alone and is named."""
     given(db, "besitos", "poison-1", *(f"u{n}" for n in range(4)))
     said = await run("besitos")
-    assert said and "5 submissions were refused (HTTP 401: 5), though the vendor takes our cred" in said
+    assert said and "the vendor refused 5 submissions (HTTP 401: 5), but it accepts our cred" in said
     assert "alone:" not in said and "Password" not in said
     assert set(states(db).values()) == {"planned"} and limits(db) == {1}
     for _ in range(3):
         said = await run("besitos")
-        assert said and "1 submission was refused (HTTP 401: 1)" in said
+        assert said and "the vendor refused 1 submission (HTTP 401: 1)" in said
         assert said.count("r-") == 1 and "Refused alone: r-poison-1." in said
         assert [name for name, state in states(db).items() if state != "submitted"] == ["r-poison-1"]
     (bad,) = (row for row in rows(db) if row["state"] == "planned")
-    assert (bad["attempts"], bad["reason"]) == (0, "HTTP 401, though the vendor takes our credentials")
+    assert (bad["attempts"], bad["reason"]) == (0, "HTTP 401, but the vendor accepts our credentials")
     assert events(db) == []
     assert await run("besitos", walled=False) is None
     assert set(states(db).values()) == {"submitted"}
@@ -127,7 +127,7 @@ async def test_one_call_of_many(db: Database, sandbox: Sandbox, run: Run) -> Non
     given(db, "besitos", *(f"u{n}" for n in range(50)), "poison-1", *(f"v{n}" for n in range(49)))
     for planned, limit in ((20, 2), (2, 1), (1, 1), (1, 1)):
         said = await run("besitos", users_per_call=20)
-        assert said and f"besitos: {planned} submission" in said
+        assert said and f"besitos: the vendor refused {planned} submission" in said
         assert list(states(db).values()).count("planned") == planned and limits(db) == {limit}
     assert "Refused alone: r-poison-1." in said
     assert states(db)["r-poison-1"] == "planned"
@@ -140,14 +140,14 @@ async def test_three_in_a_row_that_are_due_soonest(db: Database, run: Run) -> No
     assert said and "r-poison-0, r-poison-1, r-poison-2" in said
     assert list(states(db).values()).count("planned") == 9
     said = await run("batch")
-    assert said and "4 submissions" in said and "though the vendor took others" in said
+    assert said and "4 submissions" in said and "but it took others" in said
     assert {name for name, state in states(db).items() if state == "planned"} == {
         f"r-poison-{n}" for n in range(4)
     }
 
 
 @pytest.mark.parametrize(
-    "poisoned", [refused_calls.SUSPECTS_IN_A_ROW - 1, 2 * refused_calls.SUSPECTS_IN_A_ROW]
+    "poisoned", [refused_calls.MAX_SUSPECTS_IN_A_ROW - 1, 2 * refused_calls.MAX_SUSPECTS_IN_A_ROW]
 )
 async def test_many_suspects_that_are_due_soonest(
     db: Database, sandbox: Sandbox, run: Run, poisoned: int
@@ -156,9 +156,9 @@ async def test_many_suspects_that_are_due_soonest(
     given(db, "batch", *(f"poison-{n}" for n in range(poisoned)), *(f"u{n}" for n in range(5)))
     put_into(db, [row["id"] for row in rows(db)][:poisoned], {"batch_limit": 1})
     said = await run("batch")
-    assert said and "though the vendor took others" in said
+    assert said and "but it took others" in said
     assert list(states(db).values()).count("submitted") == 5
-    assert sandbox.calls()["batch"]["create"] == 5 + min(poisoned, refused_calls.SUSPECTS_IN_A_ROW)
+    assert sandbox.calls()["batch"]["create"] == 5 + min(poisoned, refused_calls.MAX_SUSPECTS_IN_A_ROW)
     assert {row["attempts"] for row in rows(db) if row["state"] == "planned"} == {0}
 
 
@@ -169,7 +169,7 @@ async def test_credentials_that_nobody_takes(db: Database, sandbox: Sandbox, run
     put_into(db, [row["id"] for row in rows(db)][:suspects], {"batch_limit": 1})
     with pytest.raises(CredentialsRefused, match="Password of connection batch_default"):
         await run("batch", secret="no")
-    assert sandbox.calls()["batch"]["create"] == (refused_calls.SUSPECTS_IN_A_ROW if suspects else 3)
+    assert sandbox.calls()["batch"]["create"] == (refused_calls.MAX_SUSPECTS_IN_A_ROW if suspects else 3)
     assert limits(db) == ({1} if suspects else {None})
     assert {row["attempts"] for row in rows(db)} == {0}
 

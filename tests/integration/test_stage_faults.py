@@ -39,7 +39,7 @@ SLOW = {"requests_per_second": 20}  # so that something happens in the middle
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A submit stage that waits for nothing: the next run takes that up."""
-    monkeypatch.setattr(submit_module, "PATIENCE", timedelta(0))
+    monkeypatch.setattr(submit_module, "MAX_WAIT", timedelta(0))
 
 
 def one_each(db: Database, account: str, count: int, kind: IdentityKind = IdentityKind.USER_ID) -> None:

@@ -20,7 +20,7 @@ from include.dsar.ledger import database, reporting, uncertain
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.transitions import Move, move
 from include.dsar.model import Action, IdentityKind, Regulation, State, Subject
-from include.dsar.sending import reconcile
+from include.dsar.sending import consequences, reconcile
 from include.dsar.stages import submit as submit_module
 from include.dsar.stages.submit import Submitted, submit
 from include.dsar.vendors.besitos import Besitos
@@ -50,7 +50,7 @@ class Run(Protocol):
 @pytest.fixture
 def run(open_work: OpenWork, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A submit stage that does not wait for what is postponed: the next run takes that up."""
-    monkeypatch.setattr(submit_module, "PATIENCE", timedelta(0))
+    monkeypatch.setattr(submit_module, "MAX_WAIT", timedelta(0))
 
     async def run_one(account: str, clock: Clock | None = None, **extra: Any) -> Submitted:
         async with open_work(account, **extra) as work:
@@ -170,8 +170,8 @@ async def test_a_person_on_whom_batch_does_other_work_is_sent_once_that_has_ende
     assert reasons(db) == [
         ("submitting", "uncertain", "HTTP 409"),
         ("uncertain", "planned", reconcile.NOT_FOUND),
-        ("submitting", "planned", f"HTTP 409: {submit_module.OTHER_JOB}"),
-        ("submitting", "submitted", f"{submit_module.AFTER_DOUBT}: HTTP 409"),
+        ("submitting", "planned", consequences.OTHER_JOB.format(error="HTTP 409")),
+        ("submitting", "submitted", f"{submit_module.AFTER_UNCERTAIN}: HTTP 409"),
     ]
 
 
@@ -240,7 +240,7 @@ async def test_besitos_and_attentive_are_sent_again_after_a_pause(
     clock.advance(seconds=31)
     await run(account, clock)
     assert (states(db), len(taken(sandbox, account))) == ({"u1": "submitted"}, 2)
-    sent_again = f"{submit_module.AFTER_DOUBT}: {reasons(db)[0][2]}"
+    sent_again = f"{submit_module.AFTER_UNCERTAIN}: {reasons(db)[0][2]}"
     assert reasons(db)[1:] == [
         ("uncertain", "planned", reconcile.REPEATED),
         ("submitting", "submitted", sent_again),
@@ -262,7 +262,7 @@ async def test_id5_is_asked_again_on_the_next_utc_day(db: Database, sandbox: San
     assert set(states(db).values()) == {"submitted"}
     assert reasons(db)[1:] == [
         ("uncertain", "planned", reconcile.NEXT_DAY),
-        ("submitting", "submitted", f"{submit_module.AFTER_DOUBT}: {reasons(db)[0][2]}"),
+        ("submitting", "submitted", f"{submit_module.AFTER_UNCERTAIN}: {reasons(db)[0][2]}"),
     ]
 
 
@@ -279,7 +279,7 @@ async def test_id5s_limit_on_a_repeat_says_that_the_lost_call_was_taken(
         done = await run("id5", clock)
         assert set(states(db).values()) == {"uncertain"}
     assert (done.uncertain, sandbox.calls()["id5"]["create"]) == (0, 2)
-    taken_today = f"HTTP 403, code api_rate_limit_error: {submit_module.PROBABLY_TAKEN}"
+    taken_today = consequences.PROBABLY_TAKEN.format(error="HTTP 403, code api_rate_limit_error")
     forward(sandbox, clock, days=1)
     sandbox.inject("status", vendor="id5", route="create", status=429)
     await run("id5", clock)
@@ -287,7 +287,7 @@ async def test_id5s_limit_on_a_repeat_says_that_the_lost_call_was_taken(
     forward(sandbox, clock, minutes=5)
     await run("id5", clock)
     (found,) = rows(db)
-    confirmed = f"{submit_module.AFTER_DOUBT}: {taken_today}"
+    confirmed = f"{submit_module.AFTER_UNCERTAIN}: {taken_today}"
     assert (found["state"], found["attempts"], found["reason"]) == ("submitted", 4, confirmed)
     assert found["job_id"] == sandbox.book()[-1].job_id
     assert reasons(db)[1:] == [
@@ -476,7 +476,7 @@ async def test_retry_after_is_a_floor_and_the_pace_is_halved(
     db: Database, sandbox: Sandbox, open_work: OpenWork, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No call of the account before it is over, other workers' included."""
-    monkeypatch.setattr(submit_module, "BACKOFF", timedelta(0))
+    monkeypatch.setattr(consequences, "MIN_RETRY_DELAY", timedelta(0))
     one_each(db, "batch", *(f"u{n}" for n in range(6)))
     at = datetime.now(UTC) + timedelta(seconds=3)
     told = "2" if form == "seconds" else format_datetime(at, usegmt=True)
@@ -565,7 +565,7 @@ async def test_a_reply_that_our_reader_stumbles_over_is_uncertain(
     db: Database, sandbox: Sandbox, open_work: OpenWork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The vendor may have taken the call; the others' are read as ever."""
-    monkeypatch.setattr(submit_module, "PATIENCE", timedelta(0))
+    monkeypatch.setattr(submit_module, "MAX_WAIT", timedelta(0))
     one_each(db, "besitos", "u1", "u2", "u3")
     sandbox.inject("status", vendor="besitos", route="create", status=418)
     async with open_work("besitos", users_per_call=1, max_concurrency=1) as work:

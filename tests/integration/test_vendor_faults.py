@@ -11,11 +11,12 @@ import aiohttp
 import pytest
 
 from include.dsar.delivery.storage import Storage
+from include.dsar.execution.job_failures import JOB_FORGOTTEN
 from include.dsar.http import client as client_module
 from include.dsar.ledger.database import connect
 from include.dsar.model import Action
 from include.dsar.stages import submit as submit_module
-from include.dsar.stages.poll import JOB_FORGOTTEN, PollResult
+from include.dsar.stages.poll import PollResult
 from include.sandbox import Sandbox, SandboxSettings, run_in_thread
 from include.stack.home import Home
 from tests.integration import fault_table as told
@@ -58,7 +59,7 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     moment = aiohttp.ClientTimeout(total=0.8, sock_connect=0.8, sock_read=0.4)
     monkeypatch.setattr(client_module, "TIMEOUT", moment)
     monkeypatch.setattr(client_module, "DOWNLOAD_TIMEOUT", moment)
-    monkeypatch.setattr(submit_module, "PATIENCE", timedelta())
+    monkeypatch.setattr(submit_module, "MAX_WAIT", timedelta())
 
 
 @pytest.fixture

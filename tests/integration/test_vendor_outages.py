@@ -47,7 +47,7 @@ async def test_errors_for_minutes_and_then_recovery(
     status: int,
 ) -> None:
     """An account that answers nobody is left alone soon, in each run; when it recovers, all is sent once."""
-    monkeypatch.setattr(submit_module, "PATIENCE", timedelta())
+    monkeypatch.setattr(submit_module, "MAX_WAIT", timedelta())
     plan_many(db, vendor)
     clock = Clock()
     is_busy = vendor == "batch" and status == 503  # its own maintenance answer: surely not taken
@@ -95,7 +95,7 @@ async def test_retry_after_is_a_floor_for_every_call(
     told: str,
 ) -> None:
     """A POST, a poll and a result that meet it are the only call; what was to be done is done later."""
-    monkeypatch.setattr(submit_module, "PATIENCE", timedelta())
+    monkeypatch.setattr(submit_module, "MAX_WAIT", timedelta())
     action = Action.ACCESS if stage == "collect" else Action.ERASURE
     plan_many(db, vendor, 12, action)
     clock = Clock()

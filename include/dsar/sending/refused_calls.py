@@ -1,10 +1,10 @@
-"""Calls that the vendor refused for our credentials or the route, and whose trouble that is.
+"""Calls that the vendor refused because of our credentials or the route, and what caused that.
 
-The account's where the vendor answers nobody. Some requests' own where it takes other calls or, when
-asked by another route, our credentials: a firewall before the vendor's API answers 403 to what it takes
-for an attack. What such a call held stays planned and goes in a tenth of it at the next try, in the end
-alone, so that it stops nobody else. Whoever goes in such a small call is a suspect, and the refusal of
-suspects says nothing against the account.
+The account is the cause if the vendor answers no call. One request is the cause if the vendor answers
+others, or accepts our credentials on another route: a firewall in front of the API answers 403 to a call
+that looks like an attack. Then the submissions of the call stay planned. Each retry sends them in smaller
+calls, in the end one by one, so that they block no others. A submission with such a limit is a suspect,
+and refused suspects do not count against the account.
 """
 
 from __future__ import annotations
@@ -13,127 +13,126 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from include.dsar.errors import ConfigurationError, CredentialsRefused, DsarError, RequestsRefused
+from include.dsar.errors import CredentialsRefused, DsarError, RequestsRefused
 from include.dsar.execution.account_work import AccountWork
-from include.dsar.execution.refusals import Refusals
+from include.dsar.execution.batch_size import smaller_batch
+from include.dsar.execution.consecutive_errors import MAX_REFUSALS_IN_A_ROW, ConsecutiveErrors
 from include.dsar.ledger.transitions import Move
 from include.dsar.model import State, Subject
 from include.dsar.sending.calls import Call
 
-BATCH_SHRINKS_BY = 10
-SUSPECTS_IN_A_ROW = 20  # then the others wait for the next try: it may be the account after all
-MOST_NAMED = 20  # request ids in one sentence
+MAX_SUSPECTS_IN_A_ROW = 20  # after that the others wait for the retry: the account may be the cause after all
+MAX_NAMED_REQUESTS = 20  # in an error text
 
 
 @dataclass(frozen=True)
 class _Refused:
     call: Call
     status: int
-    error: ConfigurationError
-
-    @property
-    def alone(self) -> tuple[Subject, ...]:
-        return self.call.subjects if len(self.call.subjects) == 1 else ()
+    error: Exception
 
 
 class RefusedCalls:
-    """Those of one stage. Nothing of them is sent again in it, and none counts as a try."""
+    """The refused calls of one stage. It sends none of them again, and none counts as an attempt."""
 
     def __init__(self, work: AccountWork) -> None:
         self._work = work
-        self._refusals = Refusals()
         self._refused: list[_Refused] = []
-        self._put_off: list[Subject] = []
-        self._suspects = 0  # refused in a row
-        self._answered = self._is_theirs = False
-        self.are_too_many = False  # no further call shall be made
+        self._postponed: list[Subject] = []
+        self._in_a_row = ConsecutiveErrors(MAX_REFUSALS_IN_A_ROW)
+        self._suspects_in_a_row = ConsecutiveErrors(MAX_SUSPECTS_IN_A_ROW)
+        self._others_answered = self._requests_are_the_cause = False
+        self.are_too_many = False  # the stage must make no further call
 
-    def add(self, call: Call, status: int, error: ConfigurationError) -> None:
+    def add(self, call: Call, status: int, error: Exception) -> None:
         self._refused.append(_Refused(call, status, error))
         if _is_suspect(call):
-            self._suspects += 1
-            return
-        try:
-            self._refusals.add(error)
-        except ConfigurationError:
-            self.are_too_many = True
+            self._suspects_in_a_row.add(error)
+        else:
+            self._in_a_row.add(error)
+            self.are_too_many = self.are_too_many or self._in_a_row.limit_reached
 
     def answered(self) -> None:
-        """A call was taken."""
-        self._answered = True
-        self._suspects = 0
-        self._refusals.answered()
+        """The vendor took a call."""
+        self._others_answered = True
+        self._suspects_in_a_row.reset()
+        self._in_a_row.reset()
 
-    def puts_off(self, call: Call) -> bool:
-        """Whether the call shall not be made, since too many suspects have been refused in a row."""
-        if self._suspects < SUSPECTS_IN_A_ROW or not _is_suspect(call):
+    def postpones(self, call: Call) -> bool:
+        """Whether this call must wait for the retry: too many suspects were refused in a row."""
+        if not (self._suspects_in_a_row.limit_reached and _is_suspect(call)):
             return False
-        self._put_off += call.subjects
+        self._postponed += call.subjects
         return True
 
-    async def find_out(self) -> None:
-        """Whose trouble it is, once the other calls have been made."""
+    async def find_cause(self) -> None:
+        """Decides between the account and the requests, after all other calls were made."""
         if not self._refused:
             return
-        if self._answered and not self.are_too_many:
-            self._is_theirs = True
+        if self._others_answered and not self.are_too_many:
+            self._requests_are_the_cause = True
         elif all(isinstance(one.error, CredentialsRefused) for one in self._refused):
-            self._is_theirs = await self._takes_our_credentials()
+            self._requests_are_the_cause = await self._credentials_are_accepted()
 
     def moves(self) -> Iterator[Move]:
-        """All of them are planned again."""
-        for subject in self._put_off:
+        """All submissions go back to planned."""
+        for subject in self._postponed:
             yield Move(subject.submission, State.PLANNED, untried=True)
         for one in self._refused:
-            smaller = max(len(one.call.subjects) // BATCH_SHRINKS_BY, 1)
+            limit = smaller_batch(len(one.call.subjects))
             for subject in one.call.subjects:
                 yield Move(
                     subject.submission,
                     State.PLANNED,
-                    f"HTTP {one.status}, though the vendor {self._takes}" if self._is_theirs else None,
-                    batch_limit=smaller if self._is_theirs else None,
+                    f"HTTP {one.status}, but the vendor {self._proof}"
+                    if self._requests_are_the_cause
+                    else None,
+                    batch_limit=limit if self._requests_are_the_cause else None,
                     untried=True,
                 )
 
     def error(self) -> Exception | None:
-        """What the stage ends with; None where nothing was refused."""
+        """The error that the stage must raise; None if the vendor refused no call."""
         if not self._refused:
             return None
-        if not self._is_theirs or not self._helps_to_try_again:
-            return self._refused[0].error
+        if self._requests_are_the_cause and self._retry_helps:
+            return RequestsRefused(" ".join(self._sentences()))
+        return self._refused[0].error
+
+    def _sentences(self) -> Iterator[str]:
         work = self._work
         counts = Counter(f"HTTP {one.status}" for one in self._refused for _ in one.call.subjects)
         total = sum(counts.values())
-        told = [
-            f"{work.account}: {total:,} submission{'s were' if total > 1 else ' was'} refused",
-            f"({', '.join(f'{status}: {n:,}' for status, n in sorted(counts.items()))}), though the vendor",
-            f"{self._takes}. They stay planned, and go in smaller calls at the next try, in the end alone.",
-        ]
-        if alone := sorted({s.request_id for one in self._refused for s in one.alone}):
-            more = f" and {len(alone) - MOST_NAMED:,} more" if len(alone) > MOST_NAMED else ""
-            told.append(f"Refused alone: {', '.join(alone[:MOST_NAMED])}{more}.")
-        if not self._answered:
-            told.append(
-                f"If all are refused, connection {work.settings.connection} lacks a right to the route."
-            )
-        return RequestsRefused(" ".join(told))
+        by_status = ", ".join(f"{status}: {n:,}" for status, n in sorted(counts.items()))
+        submissions = f"{total:,} submission{'s' if total > 1 else ''} ({by_status})"
+        yield f"{work.account}: the vendor refused {submissions}, but it {self._proof}."
+        yield "They stay planned. The next attempt sends them in smaller calls, in the end one by one."
+        alone = {one.call.subjects[0].request_id for one in self._refused if len(one.call.subjects) == 1}
+        if alone:
+            more = f" and {len(alone) - MAX_NAMED_REQUESTS:,} more" if len(alone) > MAX_NAMED_REQUESTS else ""
+            yield f"Refused alone: {', '.join(sorted(alone)[:MAX_NAMED_REQUESTS])}{more}."
+        if not self._others_answered:
+            yield f"If it refuses all, connection {work.settings.connection} lacks the right to this route."
 
     @property
-    def _takes(self) -> str:
-        return "took others" if self._answered else "takes our credentials"
+    def _proof(self) -> str:
+        return "took others" if self._others_answered else "accepts our credentials"
 
     @property
-    def _helps_to_try_again(self) -> bool:
-        """Not where a few went alone for the first time and nobody else: they may as well be all, of
-        whom a person should hear at once. As suspects they are told from the account by the next try."""
+    def _retry_helps(self) -> bool:
+        """False if a few submissions went alone for the first time and there were no others.
+
+        They may be all that the account has, so an operator must hear of the error at once. The next attempt
+        sends them as suspects.
+        """
         return (
-            self._answered
+            self._others_answered
             or self.are_too_many
             or any(len(one.call.subjects) > 1 or _is_suspect(one.call) for one in self._refused)
         )
 
-    async def _takes_our_credentials(self) -> bool:
-        """Asked by a route that changes nothing. No usable answer is none."""
+    async def _credentials_are_accepted(self) -> bool:
+        """Asks on a route that changes nothing. False without a usable answer."""
         work = self._work
         try:
             work.vendor.read_probe(await work.client.send(work.vendor.probe(work.settings)))

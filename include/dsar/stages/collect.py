@@ -1,4 +1,4 @@
-"""Collect: fetches results that are ready, each person's alone, into storage."""
+"""Collect: fetches the results that are ready and writes each data subject's own into storage."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import tempfile
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from itertools import chain, islice
 from pathlib import PurePosixPath
 from typing import BinaryIO, cast
@@ -17,19 +16,13 @@ from uuid import uuid4
 from include.dsar.delivery.batched_storage import Storing
 from include.dsar.delivery.deliver import COLLECTED
 from include.dsar.delivery.storage import Storage, StorageWriter
-from include.dsar.errors import (
-    ConfigurationError,
-    DsarError,
-    JobUnknown,
-    ProtocolError,
-    UnsafeDownload,
-    VendorBusy,
-    VendorUnavailable,
-)
+from include.dsar.errors import ConfigurationError, ProtocolError, VendorBusy, VendorUnavailable, describe
 from include.dsar.execution.account_work import AccountWork
+from include.dsar.execution.consecutive_errors import MAX_REFUSALS_IN_A_ROW, ConsecutiveErrors
+from include.dsar.execution.job_failures import COLLECT_FAILURES
+from include.dsar.execution.parsing import parse
 from include.dsar.execution.progress import Progress
 from include.dsar.execution.recorder import Recorder
-from include.dsar.execution.refusals import Refusals
 from include.dsar.http.client import Sink
 from include.dsar.ledger import vendor_jobs
 from include.dsar.ledger.transitions import Move, move
@@ -39,15 +32,13 @@ from include.dsar.vendors.vendor import Result
 
 log = logging.getLogger(__name__)
 
-READ_AHEAD = 200  # jobs whose submissions are read from the ledger at a time
-LARGE_REPLY = 128 * 1024  # bytes; read in a thread, so that the event loop goes on
-SPOOL_BYTES = 1024 * 1024  # of a download that stay in memory
-RESULT_GONE = "the vendor does not know the job any more: its result has expired"
+JOBS_READ_AHEAD = 200  # from the ledger, in one statement
+MAX_DOWNLOAD_BYTES_IN_MEMORY = 1024 * 1024  # the rest of a download is on disk
 
 
 @dataclass(frozen=True)
 class Collected:
-    """What a collect stage did, as counts of submissions."""
+    """Counts of submissions."""
 
     collected: int
     no_data: int
@@ -56,9 +47,10 @@ class Collected:
 
 
 async def collect(work: AccountWork, storage: Storage) -> Collected:
-    """Fetches all that is ready. What one job's result lacks stops no other.
+    """Fetches all results that are ready. One result that cannot be fetched does not stop the others.
 
-    Raises CredentialsRefused, and VendorUnavailable where results are left behind.
+    Raises CredentialsRefused or ConfigurationError if the vendor rejects our credentials or the route, and
+    VendorUnavailable if a result could not be fetched.
     """
     with work.naming_the_connection():
         return await _Collect(work, storage).run()
@@ -69,7 +61,7 @@ class _Collect:
         self._work, self._storing = work, Storing(storage)
         self._run = uuid4().hex
         self._recorder = Recorder(self._record)
-        self._refusals = Refusals()
+        self._refusals = ConsecutiveErrors(MAX_REFUSALS_IN_A_ROW)
         self._moved: Counter[State] = Counter()
         self._left = 0
         self._last_problem = ""
@@ -89,7 +81,7 @@ class _Collect:
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(work.settings.max_concurrency, len(jobs))):
                     group.create_task(self._collect_jobs())
-        except ExceptionGroup as errors:  # one refusal is every worker's: the first says it all
+        except ExceptionGroup as errors:  # the coroutines meet the same refusal
             raise errors.exceptions[0] from None
         finally:
             await self._recorder.close()
@@ -102,7 +94,7 @@ class _Collect:
         if self._left:
             raise VendorUnavailable(
                 f"{work.account}: {self._left} results could not be fetched, the last: {self._last_problem}. "
-                "They stay ready; a retry, or the next run, fetches them."
+                "They stay ready. A retry or the next run fetches them."
             )
         return result
 
@@ -118,8 +110,8 @@ class _Collect:
             self._progress.advance(1)
 
     async def _read_next(self) -> None:
-        """Reads whose results the next jobs are, of many jobs at once."""
-        work, jobs = self._work, list(islice(self._jobs, READ_AHEAD))
+        """Reads the submissions of the next jobs."""
+        work, jobs = self._work, list(islice(self._jobs, JOBS_READ_AHEAD))
         members = await work.ledger(
             vendor_jobs.members, work.db, work.account, [job.job_id for job in jobs], state=State.READY
         )
@@ -130,48 +122,43 @@ class _Collect:
             results = await self._results(job.job_id, members)
         except Exception as error:
             return self._without_result(job, members, error)
-        self._refusals.answered()
+        self._refusals.reset()
 
         async def stored(member: Member) -> list[Move]:
             try:
                 return [await self._store(member, job, results)]
-            except Exception as error:  # one person's result stops no other's
+            except Exception as error:  # the other data subjects in the job get their results
                 return self._without_result(job, [member], error)
 
         return list(chain.from_iterable(await asyncio.gather(*map(stored, members))))
 
     def _without_result(self, job: ReadyJob, members: Sequence[Member], error: Exception) -> list[Move]:
-        """What a result that could not be fetched means. No move: it stays ready."""
+        """The moves of submissions without a result. None if they stay ready."""
         work = self._work
         if isinstance(error, ConfigurationError):
             self._refusals.add(error)
+            if self._refusals.limit_reached:
+                raise error
         if isinstance(error, VendorBusy):
             work.client.honour(error)
-        limit = timedelta(days=work.settings.give_up_after_days)
-        told = str(error) if isinstance(error, DsarError) else type(error).__name__
-        if isinstance(error, JobUnknown):
-            reason = RESULT_GONE
-        elif isinstance(error, UnsafeDownload):
-            reason = told
-        elif work.clock() - job.since > limit:
-            reason = f"its result could not be fetched in {limit / timedelta(days=1):g} days"
-        else:
+        failure = COLLECT_FAILURES.failure(
+            error, age=work.clock() - job.since, max_days=work.settings.give_up_after_days
+        )
+        if failure is None:
             self._left += len(members)
-            self._last_problem = told
-            log.warning("%s: a result could not be fetched: %s", work.account, told)
+            self._last_problem = describe(error)
+            log.warning("%s: could not fetch a result: %s", work.account, self._last_problem)
             return []
-        return [Move(m.submission, State.FAILED, reason, of_job=job.job_id) for m in members]
+        return [Move(m.submission, State.FAILED, failure.reason, of_job=job.job_id) for m in members]
 
     async def _results(self, job_id: str, members: Sequence[Member]) -> Mapping[str, Result]:
         work = self._work
         reply = await work.client.send(work.vendor.status(work.settings, job_id))
         identifiers = [self._identifier(member) for member in members]
-        if len(reply.body) < LARGE_REPLY:
-            return work.vendor.read_results(reply, identifiers)
-        return await asyncio.to_thread(work.vendor.read_results, reply, identifiers)
+        return await parse(reply, lambda: work.vendor.read_results(reply, identifiers))
 
     async def _store(self, member: Member, job: ReadyJob, results: Mapping[str, Result]) -> Move:
-        """One person's result into storage. A file is complete before the ledger speaks of it."""
+        """Writes one data subject's result. The file is complete before the ledger names it."""
         result = results.get(self._identifier(member))
         if result is None:
             return Move(member.submission, State.NO_DATA, of_job=job.job_id)
@@ -179,8 +166,8 @@ class _Collect:
             raise ProtocolError(result.unreadable)
         kind = next(iter(member.identifiers))
         name = f"{kind}_{member.submission}{PurePosixPath(result.file_name).suffix}"
-        # A file of its own: another worker may collect the same, and the vendor need not repeat itself
-        # byte for byte. What the ledger does not speak of goes with the folder, once it is packaged.
+        # The path is unique to this run: another worker may collect the same result at the same time, and the
+        # vendor may answer with other bytes. A file that the ledger does not name is removed with the folder.
         path = f"{COLLECTED}/{member.request_id}/{self._work.account}_{self._run}_{name}"
         if result.content is not None:
             written = await self._storing.write(path, result.content)
@@ -191,12 +178,12 @@ class _Collect:
         return Move(member.submission, State.COMPLETED, file=file, of_job=job.job_id)
 
     async def _download_zip(self, path: str, url: str) -> StorageWriter:
-        with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as answer:  # nameless where it is on a disk
+        with tempfile.SpooledTemporaryFile(max_size=MAX_DOWNLOAD_BYTES_IN_MEMORY) as answer:
             content = cast(BinaryIO, answer)
-            watched = _Zip(content)
-            await self._work.client.download(url, watched)
-            if not watched.is_whole:
-                raise ProtocolError("the result is no zip, or only the beginning of one")
+            checked = _Zip(content)
+            await self._work.client.download(url, checked)
+            if not checked.is_whole:
+                raise ProtocolError("the result is not a zip file, or it is cut off")
             content.seek(0)
             return await self._storing.write(path, content)
 
@@ -210,14 +197,14 @@ class _Collect:
 
 
 class _Zip:
-    """Passes on what is downloaded, and sees whether a zip begins and ends in it.
+    """Passes a download on, and notes whether it starts and ends like a zip file.
 
-    What is inside is the person's, broken or not; a web page or half an answer is not.
+    A broken file inside is delivered to the data subject as it is. A web page or half a download is not.
     """
 
-    BEGINS = (b"PK\x03\x04", b"PK\x05\x06")  # a member; the directory of an empty one
+    BEGINS = (b"PK\x03\x04", b"PK\x05\x06")  # a file; the directory of an empty zip
     ENDS = b"PK\x05\x06"
-    TAIL = 22 + 0xFFFF  # bytes: the end of the directory with the longest comment
+    TAIL = 22 + 0xFFFF  # bytes: the end of the directory with the longest possible comment
 
     def __init__(self, target: Sink) -> None:
         self._target = target

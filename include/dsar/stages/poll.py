@@ -1,7 +1,7 @@
-"""Await: looks at the open jobs of an account until none is due any more before the watch ends.
+"""Poll: polls the open jobs of an account until no poll is due before the end of the window.
 
-Runs in the triggerer: it takes its state from the ledger, writes guarded updates only, never POSTs,
-and may be broken off at any moment and started again.
+Runs in the triggerer. Its state is in the ledger, it writes guarded updates only, and it never POSTs. So it
+may stop at any moment and start again, or run twice for a while.
 """
 
 from __future__ import annotations
@@ -12,17 +12,19 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from include.dsar.accounts import WHOLE, AccountSettings, Shard
-from include.dsar.errors import ConfigurationError, DsarError, JobUnknown, ProtocolError, VendorBusy
+from include.dsar.errors import ConfigurationError, JobUnknown, ProtocolError, VendorBusy, describe
 from include.dsar.execution.account_work import AccountWork
+from include.dsar.execution.batch_size import smaller_batch
+from include.dsar.execution.consecutive_errors import MAX_REFUSALS_IN_A_ROW, ConsecutiveErrors
+from include.dsar.execution.job_failures import POLL_FAILURES
 from include.dsar.execution.lookups import Lookups
+from include.dsar.execution.parsing import parse
 from include.dsar.execution.poll_schedule import PollSchedule
 from include.dsar.execution.progress import Progress
 from include.dsar.execution.recorder import Recorder
-from include.dsar.execution.refusals import Refusals
-from include.dsar.http.messages import HttpReply
 from include.dsar.ledger import vendor_jobs
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.transitions import Move, move
@@ -32,19 +34,12 @@ from include.dsar.vendors.vendor import JobStatus
 
 log = logging.getLogger(__name__)
 
-UNREADABLE_GRACE = timedelta(days=1)  # then it may be one person's record that spoils the reply about a batch
-UNKNOWN_GRACE = timedelta(hours=1)  # a young job that the vendor does not know may only be slow to appear
-BATCH_SHRINKS_BY = 10  # what a failed batch held is sent again in batches of a tenth
-LARGE_REPLY = 128 * 1024  # bytes; parsed in a thread, so that the event loop goes on
-
-JOB_FORGOTTEN = "the vendor does not know the job (any more)"
 BATCH_FAILED = "the vendor failed the whole batch"
-UNREADABLE = "no reply about the whole batch could be read for a day"
 
 
 @dataclass(frozen=True)
 class PollResult:
-    """How a watch ended. Counts of submissions, but for `polls` and `failed_polls`."""
+    """Counts of submissions, except `open_jobs`, `polls` and `failed_polls`. Times in ISO 8601."""
 
     ended: int
     ready: int
@@ -64,7 +59,7 @@ def next_poll(
     request_pks: Sequence[int] | None = None,
     shard: Shard = WHOLE,
 ) -> datetime | None:
-    """When a watch that begins now would poll the first open job; None where no job is open."""
+    """When polling that starts at `since` would make its first poll; None if no job is open."""
     jobs = vendor_jobs.open_jobs(db, settings.account, request_pks=request_pks, shard=shard)
     schedule, now = _schedule(settings, since), since.timestamp()
     first = min((schedule.first(id, at.timestamp(), now) for id, _, at, *_ in jobs), default=None)
@@ -90,7 +85,7 @@ class _PollRun:
         self._later: list[tuple[float, JobRow]] = []
         self._recorder = Recorder(self._record)
         self._members = Lookups(self._look_up)
-        self._refusals = Refusals()
+        self._refusals = ConsecutiveErrors(MAX_REFUSALS_IN_A_ROW)
         self._moved: Counter[State] = Counter()
         self._polls = self._failed_polls = 0
 
@@ -104,13 +99,13 @@ class _PollRun:
             lambda: [(self._schedule.first(row[0], row[2].timestamp(), now), row) for row in jobs]
         )
         heapq.heapify(self._due)
-        log.info("%s: watching %s open jobs", work.account, f"{len(jobs):,}")
+        log.info("%s: polling %s open jobs", work.account, f"{len(jobs):,}")
         self._progress = Progress(work.account, "ended", len(jobs))
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(work.settings.max_concurrency, len(jobs))):
                     group.create_task(self._poll_jobs())
-        except ExceptionGroup as group_error:  # one refusal is every worker's: the first says it all
+        except ExceptionGroup as group_error:  # the coroutines meet the same refusal
             raise group_error.exceptions[0] from None
         finally:
             await self._recorder.close()
@@ -131,6 +126,8 @@ class _PollRun:
                 moves = await self._poll(job)
             except ConfigurationError as error:
                 self._refusals.add(error)
+                if self._refusals.limit_reached:
+                    raise
                 self._later.append((at, row))
                 continue
             if moves is not None:
@@ -142,67 +139,54 @@ class _PollRun:
                 heapq.heappush(self._due, (due, row))
 
     async def _poll(self, job: OpenJob) -> list[Move] | None:
-        """Looks at one job. None: it runs on, or could not be read."""
+        """Polls one job. Returns the moves of its submissions; None if it must be polled again."""
         work = self._work
-        age = work.clock() - job.submitted_at
         self._polls += 1
         try:
             reply = await work.client.send(work.vendor.status(work.settings, job.job_id))
-            status = await _read(work, job, reply)
-        except JobUnknown:
-            forgotten = Outcome(State.FAILED, JOB_FORGOTTEN)
-            return _all(job, forgotten) if age > UNKNOWN_GRACE else None
+            status = await parse(reply, lambda: work.vendor.read_status(job.action, reply))
         except ConfigurationError:
             raise
         except Exception as error:
-            if isinstance(error, VendorBusy):
-                work.client.honour(error)
-            return self._unread(job, error)
-        self._refusals.answered()
-        return await self._outcomes(job, status) if status.ended else self._give_up(job)
+            return self._after_error(job, error)
+        self._refusals.reset()
+        return await self._outcomes(job, status) if status.ended else self._failed(job, None)
 
-    def _unread(self, job: OpenJob, error: Exception) -> list[Move] | None:
-        self._failed_polls += 1
-        told = str(error) if isinstance(error, DsarError) else type(error).__name__
-        log.warning("%s: a status could not be read: %s", self._work.account, told)
-        age = self._work.clock() - job.submitted_at
-        if isinstance(error, ProtocolError) and job.subject_count > 1 and age > UNREADABLE_GRACE:
-            return self._in_smaller_batches(job, _all(job, Outcome(State.FAILED)), UNREADABLE)
-        return self._give_up(job)
+    def _after_error(self, job: OpenJob, error: Exception) -> list[Move] | None:
+        if isinstance(error, VendorBusy):
+            self._work.client.honour(error)
+        if not isinstance(error, JobUnknown):
+            self._failed_polls += 1
+            log.warning("%s: could not read the status of a job: %s", self._work.account, describe(error))
+        return self._failed(job, error)
 
-    def _give_up(self, job: OpenJob) -> list[Move] | None:
-        """A job that never ends gets an outcome all the same."""
-        limit = timedelta(days=self._work.settings.give_up_after_days)
-        too_old = Outcome(State.FAILED, f"no end after {limit / timedelta(days=1):g} days")
-        return _all(job, too_old) if self._work.clock() - job.submitted_at > limit else None
+    def _failed(self, job: OpenJob, error: Exception | None) -> list[Move] | None:
+        """The moves if the job has failed; None if it must be polled again."""
+        failure = POLL_FAILURES.failure(
+            error,
+            age=self._work.clock() - job.submitted_at,
+            max_days=self._work.settings.give_up_after_days,
+            is_batch=job.subject_count > 1,
+        )
+        if failure is None:
+            return None
+        moves = _all(job, Outcome(State.FAILED, failure.reason))
+        return _in_smaller_batches(job, moves, failure.reason) if failure.splits_batch else moves
 
     async def _outcomes(self, job: OpenJob, status: JobStatus) -> list[Move] | None:
         if not status.outcomes and status.outcome:
-            return self._shrink(job, status, _all(job, status.outcome))
+            return _retried(job, status, _all(job, status.outcome))
         identifier_of = self._work.vendor.identifier_of
         members = await self._members.get(job.job_id)
         try:
             outcomes = [(m, status.outcome_of(identifier_of(m.identifiers))) for m in members]
         except ProtocolError as error:
-            return self._unread(job, error)
-        return self._shrink(job, status, [_move(m.submission, job, v) for m, v in outcomes])
+            return self._after_error(job, error)
+        return _retried(job, status, [_move(m.submission, job, v) for m, v in outcomes])
 
     async def _look_up(self, job_ids: Sequence[str]) -> Mapping[str, list[Member]]:
         work = self._work
         return await work.ledger(vendor_jobs.members, work.db, work.account, job_ids, state=State.SUBMITTED)
-
-    def _shrink(self, job: OpenJob, status: JobStatus, moves: list[Move]) -> list[Move]:
-        """One bad id may fail a whole batch: those that failed are sent once more, in smaller ones."""
-        return self._in_smaller_batches(job, moves, BATCH_FAILED) if status.retry_alone else moves
-
-    def _in_smaller_batches(self, job: OpenJob, moves: list[Move], reason: str) -> list[Move]:
-        if job.subject_count == 1:
-            return moves
-        smaller = max(job.subject_count // BATCH_SHRINKS_BY, 1)
-        return [
-            replace(m, to=State.PLANNED, reason=reason, batch_limit=smaller) if m.to is State.FAILED else m
-            for m in moves
-        ]
 
     async def _record(self, moves: list[Move]) -> None:
         work = self._work
@@ -231,15 +215,24 @@ def _iso(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
 
 
-async def _read(work: AccountWork, job: OpenJob, reply: HttpReply) -> JobStatus:
-    if len(reply.body) < LARGE_REPLY:
-        return work.vendor.read_status(job.action, reply)
-    return await asyncio.to_thread(work.vendor.read_status, job.action, reply)
-
-
 def _all(job: OpenJob, outcome: Outcome) -> list[Move]:
     return [_move(s, job, outcome) for s in job.submissions]
 
 
 def _move(submission: int, job: OpenJob, outcome: Outcome) -> Move:
     return Move(submission, outcome.state, outcome.reason, of_job=job.job_id)
+
+
+def _retried(job: OpenJob, status: JobStatus, moves: list[Move]) -> list[Move]:
+    """One bad id can fail a whole batch, so the failed submissions are sent once more, in smaller batches."""
+    return _in_smaller_batches(job, moves, BATCH_FAILED) if status.retry_alone else moves
+
+
+def _in_smaller_batches(job: OpenJob, moves: list[Move], reason: str) -> list[Move]:
+    if job.subject_count == 1:
+        return moves
+    limit = smaller_batch(job.subject_count)
+    return [
+        replace(m, to=State.PLANNED, reason=reason, batch_limit=limit) if m.to is State.FAILED else m
+        for m in moves
+    ]

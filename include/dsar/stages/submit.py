@@ -1,4 +1,4 @@
-"""Submit: claims what is planned for an account, due soonest first, and POSTs it."""
+"""Submit: claims the planned submissions of an account, soonest due date first, and POSTs them."""
 
 from __future__ import annotations
 
@@ -6,52 +6,36 @@ import asyncio
 import logging
 from collections import Counter
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from include.dsar.errors import (
-    AccountQuota,
-    AlreadyRunning,
-    ConfigurationError,
-    DsarError,
-    IdentifierQuota,
-    NotTaken,
-    OutcomeUnknown,
-    ProtocolError,
-    Refused,
-    VendorBusy,
-    VendorUnavailable,
-)
+from include.dsar.errors import VendorBusy, VendorUnavailable
 from include.dsar.execution.account_work import AccountWork
+from include.dsar.execution.consecutive_errors import ConsecutiveErrors
 from include.dsar.execution.progress import Progress
 from include.dsar.execution.recorder import Recorder
 from include.dsar.ledger import claiming, uncertain
 from include.dsar.ledger.transitions import Move, move
 from include.dsar.model import State
-from include.dsar.sending.calls import Call, Calls, next_utc_day
+from include.dsar.sending.calls import Call, Calls
+from include.dsar.sending.consequences import UNSENDABLE, consequence_of
 from include.dsar.sending.reconcile import reconcile
 from include.dsar.sending.refused_calls import RefusedCalls
 
 log = logging.getLogger(__name__)
 
-STRIKES = 50  # in a row, after which the account is left alone
-BUSY_STRIKES, LOST_STRIKES = 1, 5  # of a vendor that asks for patience; of one that gives no usable answer
-PATIENCE = timedelta(minutes=5)  # that a run waits for postponed submissions, altogether
-BACKOFF = timedelta(seconds=5)  # after a call that was not taken, where the vendor names no time
-OTHER_JOB_PAUSE = timedelta(hours=1)  # before a person is sent again on whom the vendor does other work
-BATCH_SHRINKS_BY = 10  # what a refused batch held is sent again in batches of a tenth
+MAX_STRIKES = 50  # in a row; then the stage stops calling the account
+MAX_WAIT = timedelta(minutes=5)  # in total, for postponed submissions
+MIN_WAIT = timedelta(seconds=1)
 
-QUOTA_USED = "the quota of the day is used up"
-PROBABLY_TAKEN = "the vendor has had this identifier today, probably by the call whose reply was lost"
-OTHER_JOB = "the vendor is at work on this person, and its list holds no job of ours: later"
-AFTER_DOUBT = "sent again, since an earlier call was in doubt"
+AFTER_UNCERTAIN = "sent again, because an earlier attempt was uncertain"
 
 
 @dataclass(frozen=True)
 class Submitted:
-    """What a submit stage did, as counts of submissions; one sent twice counts twice."""
+    """Counts of submissions. A submission that was sent twice counts twice."""
 
     submitted: int
-    shared: int  # joined the job of another request of the same person
+    shared: int  # joined the job of another request of the same data subject
     rejected: int
     postponed: int
     uncertain: int
@@ -63,10 +47,10 @@ class Submitted:
 async def submit(work: AccountWork) -> Submitted:
     """Submits all that may be sent now.
 
-    Ends normally where the account's quota of the day is used up: what does not fit stays planned.
-    Raises CredentialsRefused or ConfigurationError, with nothing marked as tried, where a person
-    must mend the account's connection; RequestsRefused where some calls were refused so and others
-    were not; VendorUnavailable where the vendor gives no usable answer.
+    Ends normally if the account's daily quota is used up: the rest stays planned.
+    Raises CredentialsRefused or ConfigurationError if an operator must fix the account's connection; nothing
+    counts as an attempt then. Raises RequestsRefused if the vendor refused only some of the calls, and
+    VendorUnavailable if it gave no usable answer to many calls in a row.
     """
     with work.naming_the_connection():
         return await _Submit(work).run()
@@ -79,7 +63,7 @@ class _Submit:
         self._calls: Calls
         self._recorder: Recorder
         self._progress: Progress
-        self._strikes = 0
+        self._strikes = ConsecutiveErrors(MAX_STRIKES)
         self._quota_used = False
         self._stopped_by: Exception | None = None
         self._refused = RefusedCalls(work)
@@ -93,7 +77,7 @@ class _Submit:
             uncertain.mark_abandoned, work.db, work.account, worker=self._worker, now=work.clock()
         )
         if abandoned:
-            log.warning("%s: a worker died: %d submissions are uncertain", work.account, abandoned)
+            log.warning("%s: a worker died. Its %d submissions are uncertain.", work.account, abandoned)
         await reconcile(work)
         waited = timedelta()
         while True:
@@ -101,7 +85,7 @@ class _Submit:
             if self._stopped_by or self._quota_used:
                 break
             wait = await self._time_to_wait()
-            if wait is None or waited + wait > PATIENCE:
+            if wait is None or waited + wait > MAX_WAIT:
                 break
             log.info("%s: waiting %.0f s for postponed submissions", work.account, wait.total_seconds())
             waited += wait
@@ -119,10 +103,10 @@ class _Submit:
         if not planned:
             return
         log.info(
-            "%s: to send%s: %s; at most %g calls a second, %d at a time",
+            "%s: %s to send%s; at most %g calls a second, %d at a time",
             work.account,
-            "" if work.shard.of == 1 else f" ({work.shard}, which take from the same)",
             ", ".join(f"{n:,} {action}" for action, n in sorted(planned.items())),
+            "" if work.shard.of == 1 else f" by {work.shard.of} shards, this is {work.shard}",
             work.settings.requests_per_second,
             work.settings.max_concurrency,
         )
@@ -133,7 +117,7 @@ class _Submit:
             async with asyncio.TaskGroup() as group:
                 for _ in range(work.settings.max_concurrency):
                     group.create_task(self._send_calls())
-            await self._refused.find_out()
+            await self._refused.find_cause()
         finally:
             await self._recorder.close()
             unsent = [Move(s.submission, State.PLANNED, untried=True) for s in self._calls.close()]
@@ -147,7 +131,7 @@ class _Submit:
                 moves = await self._send(call)
                 await self._recorder.add(moves)
                 self._progress.advance(len(moves))
-        except Exception as error:  # the ledger's; the others end their calls
+        except Exception as error:  # from the ledger; the other coroutines finish their calls
             self._stopped_by = self._stopped_by or error
 
     @property
@@ -155,79 +139,70 @@ class _Submit:
         return bool(self._stopped_by or self._quota_used or self._refused.are_too_many)
 
     async def _send(self, call: Call) -> list[Move]:
-        """Makes one call, and says what follows from it for each of its submissions."""
+        """Makes one call. Returns the moves of its submissions; none if refused_calls.py decides later."""
         work = self._work
-        if self._refused.puts_off(call):
+        if self._refused.postpones(call):
             return []
         try:
             request = work.vendor.create(work.settings, call.action, call.subjects)
-        except Exception as error:  # one request that no call can be made of stops no other
-            return _refused(call, Refused(f"no call can be made of it ({type(error).__name__})"))
+        except Exception as error:  # one bad request must not stop the others
+            return UNSENDABLE.moves(call, error, work.clock())
+        status = 0
         try:
             reply = await work.client.send(request)
+            status = reply.status
             job_id = work.vendor.read_created(reply)
-        except ConfigurationError as error:
-            self._refused.add(call, reply.status, error)
-            return []
-        except Refused as error:
-            self._strikes = 0
-            return _refused(call, error)
-        except IdentifierQuota as error:
-            self._strikes = 0
-            return _had_today(call, error, tomorrow=next_utc_day(work.clock()))
-        except AccountQuota as error:
-            self._strikes = 0
-            self._quota_used = True
-            return _moves(call, State.PLANNED, str(error), not_before=next_utc_day(work.clock()))
-        except NotTaken as error:
-            if isinstance(error, VendorBusy):
-                work.client.honour(error)
-            self._strike(error, BUSY_STRIKES if isinstance(error, VendorBusy) else LOST_STRIKES)
-            pause = timedelta(seconds=error.retry_after or 0)
-            return _moves(call, State.PLANNED, str(error), not_before=work.clock() + max(pause, BACKOFF))
-        except AlreadyRunning as error:
-            self._strikes = 0
-            return _running(call, error, later=work.clock() + OTHER_JOB_PAUSE)
-        except (OutcomeUnknown, ProtocolError) as error:
-            self._strike(error, LOST_STRIKES)
-            return _moves(call, State.UNCERTAIN, str(error))
-        except Exception as error:  # the vendor may have taken the call whose reply we stumble over
-            return _moves(call, State.UNCERTAIN, f"its reply could not be read ({type(error).__name__})")
-        self._strikes = 0
+        except Exception as error:
+            return self._after_error(call, status, error)
+        self._strikes.reset()
         self._refused.answered()
         return [
             Move(
                 claim.subject.submission,
                 State.SUBMITTED,
-                claim.doubt and f"{AFTER_DOUBT}: {claim.doubt}",
+                claim.doubt and f"{AFTER_UNCERTAIN}: {claim.doubt}",
                 job_id=job_id,
             )
             for claim in call.claims
         ]
 
-    def _strike(self, error: DsarError, strikes: int) -> None:
-        self._strikes += strikes
-        if self._strikes >= STRIKES and not self._stopped_by:
+    def _after_error(self, call: Call, status: int, error: Exception) -> list[Move]:
+        consequence = consequence_of(error)
+        if consequence.suspects_credentials:
+            self._refused.add(call, status, error)
+            return []
+        if isinstance(error, VendorBusy):
+            self._work.client.honour(error)
+        if consequence.ends_strikes:
+            self._strikes.reset()
+        self._strikes.add(error, consequence.strikes)
+        if self._strikes.limit_reached and not self._stopped_by:
             self._stopped_by = VendorUnavailable(
                 f"{self._work.account}: no usable answer to many calls in a row, the last: {error}. "
-                "What was not sent stays planned; a retry, or the next run, goes on."
+                "The rest stays planned. A retry or the next run sends it."
             )
+        self._quota_used = self._quota_used or consequence.uses_up_quota
+        return consequence.moves(call, error, self._work.clock())
 
     async def _record(self, moves: list[Move]) -> None:
         work, now = self._work, self._work.clock()
         moved = await work.ledger(move, work.db, moves, leave=State.SUBMITTING, now=now, worker=self._worker)
         self._moved.update(m.to for m in moves if m.submission in moved and not m.untried)
         lost = [m for m in moves if m.submission not in moved]
-        if lost:  # our session broke and another worker doubted what we held: we know better
+        if lost:  # our session broke, and another worker marked our submissions as uncertain
             known = [m for m in lost if m.to is State.SUBMITTED]
             found = await work.ledger(move, work.db, known, leave=State.UNCERTAIN, now=now)
-            told = "%s: %d submissions had left our hands, %d of them recorded all the same"
-            log.warning(told, work.account, len(lost), len(found))
+            log.warning(
+                "%s: another worker marked %d submissions of ours as uncertain. %d of them are submitted.",
+                work.account,
+                len(lost),
+                len(found),
+            )
 
     async def _time_to_wait(self) -> timedelta | None:
-        """Until something can be sent or settled again; None where nothing is left to wait for."""
+        """Until a submission can be sent or reconciled; None if there is nothing to wait for."""
         work, now = self._work, self._work.clock()
-        doubts_at = await reconcile(work)
+        reconcile_at = await reconcile(work)
         planned_at = await work.ledger(
             claiming.next_planned_at,
             work.db,
@@ -236,8 +211,8 @@ class _Submit:
             request_pks=work.request_pks,
             one_job_per_subject=work.vendor.one_job_per_subject,
         )
-        times = [at for at in (planned_at, doubts_at) if at is not None]
-        return max(min(times) - now, timedelta(seconds=1)) if times else None
+        times = [at for at in (planned_at, reconcile_at) if at is not None]
+        return max(min(times) - now, MIN_WAIT) if times else None
 
     async def _finish(self) -> Submitted:
         work = self._work
@@ -256,48 +231,5 @@ class _Submit:
         )
         log.info("%s: %s", work.account, ", ".join(f"{k}: {v}" for k, v in asdict(result).items()))
         if self._quota_used:
-            log.info("%s: %s; the rest stays planned for tomorrow", work.account, QUOTA_USED)
+            log.info("%s: the daily quota is used up. The rest stays planned for tomorrow.", work.account)
         return result
-
-
-def _moves(
-    call: Call,
-    to: State,
-    reason: str,
-    *,
-    not_before: datetime | None = None,
-    batch_limit: int | None = None,
-) -> list[Move]:
-    return [
-        Move(s.submission, to, reason, not_before=not_before, batch_limit=batch_limit) for s in call.subjects
-    ]
-
-
-def _had_today(call: Call, error: IdentifierQuota, *, tomorrow: datetime) -> list[Move]:
-    """The vendor has had a call for this identifier today. Where an earlier one of ours is in doubt, it
-    probably was that one, and stays in doubt: only a job of its own confirms it."""
-    return [
-        Move(c.subject.submission, State.UNCERTAIN, f"{error}: {PROBABLY_TAKEN}")
-        if c.doubt
-        else Move(c.subject.submission, State.PLANNED, str(error), not_before=tomorrow)
-        for c in call.claims
-    ]
-
-
-def _running(call: Call, error: AlreadyRunning, *, later: datetime) -> list[Move]:
-    """The job may be one that was asked for the same, which the vendor's list shows: in doubt until it was
-    asked. Where it was, and does not hold one, the same answer speaks of a job for another action."""
-    return [
-        Move(c.subject.submission, State.PLANNED, f"{error}: {OTHER_JOB}", not_before=later)
-        if c.doubt == str(error)
-        else Move(c.subject.submission, State.UNCERTAIN, str(error))
-        for c in call.claims
-    ]
-
-
-def _refused(call: Call, error: Refused) -> list[Move]:
-    """Alone in its call a submission is rejected; a batch may suffer from one bad id, so it is split."""
-    if len(call.subjects) == 1:
-        return _moves(call, State.REJECTED, str(error))
-    smaller = max(len(call.subjects) // BATCH_SHRINKS_BY, 1)
-    return _moves(call, State.PLANNED, f"its batch was refused: {error}", batch_limit=smaller)

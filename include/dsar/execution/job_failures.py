@@ -1,0 +1,61 @@
+"""When the submissions of a job fail, although the vendor did not report that the job failed.
+
+A failed submission is final and stands in the receipt. So only the errors in these two tables cause it, and
+the account's `give_up_after_days`. After any other error the job is polled or collected again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from include.dsar.errors import JobUnknown, ProtocolError, UnsafeDownload
+
+
+@dataclass(frozen=True)
+class JobFailure:
+    """What an error about a job means."""
+
+    reason: str  # {error} is the text of the error
+    min_age: timedelta = timedelta.min  # an error about a younger job means nothing yet
+    splits_batch: bool = False  # for batches only: their submissions are sent again in smaller ones
+
+
+@dataclass(frozen=True)
+class FailureRules:
+    """The errors that make the submissions of a job fail, and the reason if the job gets too old."""
+
+    errors: Mapping[type[Exception], JobFailure]
+    too_old: str
+
+    def failure(
+        self, error: Exception | None, *, age: timedelta, max_days: float, is_batch: bool = False
+    ) -> JobFailure | None:
+        """None if the job must be tried again."""
+        for kind in type(error).__mro__:
+            failure = self.errors.get(kind)
+            if failure and age > failure.min_age and (is_batch or not failure.splits_batch):
+                return JobFailure(failure.reason.format(error=error), splits_batch=failure.splits_batch)
+        if age > timedelta(days=max_days):
+            return JobFailure(self.too_old.format(days=max_days))
+        return None
+
+
+JOB_FORGOTTEN = "the vendor does not know the job (any more)"
+UNREADABLE = "no reply about the whole batch could be read for a day"
+RESULT_EXPIRED = "the vendor does not know the job any more: its result has expired"
+
+POLL_FAILURES = FailureRules(
+    {
+        # A new job may not be visible at once.
+        JobUnknown: JobFailure(JOB_FORGOTTEN, min_age=timedelta(hours=1)),
+        # The record of one data subject may make the reply about its batch unreadable.
+        ProtocolError: JobFailure(UNREADABLE, min_age=timedelta(days=1), splits_batch=True),
+    },
+    too_old="no end after {days:g} days",
+)
+COLLECT_FAILURES = FailureRules(
+    {JobUnknown: JobFailure(RESULT_EXPIRED), UnsafeDownload: JobFailure("{error}")},
+    too_old="its result could not be fetched in {days:g} days",
+)

@@ -1,0 +1,125 @@
+"""What follows from an error when a call is submitted: one table from error class to consequence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from include.dsar.errors import (
+    AccountQuota,
+    AlreadyRunning,
+    ConfigurationError,
+    IdentifierQuota,
+    NotTaken,
+    OutcomeUnknown,
+    ProtocolError,
+    Refused,
+    VendorBusy,
+)
+from include.dsar.execution.batch_size import smaller_batch
+from include.dsar.ledger.claiming import Claim
+from include.dsar.ledger.transitions import Move
+from include.dsar.model import State
+from include.dsar.sending.calls import Call, next_utc_day
+
+MIN_RETRY_DELAY = timedelta(seconds=5)  # if the vendor names no time
+OTHER_JOB_DELAY = timedelta(hours=1)
+
+# Templates of reasons: {error} is the text of the error, {kind} its type.
+PROBABLY_TAKEN = "{error}: the vendor has this identifier today, probably from the call whose reply was lost"
+OTHER_JOB = "{error}: the vendor has another job for this data subject, its list has none of ours: sent later"
+UNREADABLE = "its reply could not be read ({kind})"
+NO_CALL = "no call can be made of it ({kind})"
+
+
+def _at_once(now: datetime, error: Exception) -> datetime | None:
+    return None
+
+
+def _after_pause(now: datetime, error: Exception) -> datetime:
+    """After the vendor's `Retry-After`, or MIN_RETRY_DELAY if that is longer."""
+    named = error.retry_after if isinstance(error, NotTaken) else None
+    return now + max(timedelta(seconds=named or 0), MIN_RETRY_DELAY)
+
+
+def _next_utc_day(now: datetime, error: Exception) -> datetime:
+    return next_utc_day(now)
+
+
+def _in_an_hour(now: datetime, error: Exception) -> datetime:
+    return now + OTHER_JOB_DELAY
+
+
+@dataclass(frozen=True)
+class Consequence:
+    """What follows from an error for the submissions in the call, and for the account."""
+
+    state: State
+    reason: str = "{error}"
+    not_before: Callable[[datetime, Exception], datetime | None] = _at_once  # when it may be sent again
+    splits_batch: bool = False  # a batch goes back to planned, in smaller calls; `state` is for a single one
+    strikes: int = 0  # the stage stops calling the account after too many in a row
+    ends_strikes: bool = False  # the vendor works: it gave a usable answer
+    uses_up_quota: bool = False  # the account may send nothing more today
+    suspects_credentials: bool = False  # see refused_calls.py
+    # Where a submission goes instead (state, reason, not_before) if an earlier attempt of it is uncertain.
+    after_uncertain: Consequence | None = None
+    after_same: Consequence | None = None  # only if that attempt met the same error
+
+    def moves(self, call: Call, error: Exception, now: datetime) -> list[Move]:
+        """The move of each submission in the call."""
+        reason, size = self._reason(error), len(call.claims)
+        if self.splits_batch and size > 1:
+            split, limit = f"its batch was refused: {reason}", smaller_batch(size)
+            return [Move(s.submission, State.PLANNED, split, batch_limit=limit) for s in call.subjects]
+        return [self._for(claim, reason)._move(claim, error, now) for claim in call.claims]
+
+    def _for(self, claim: Claim, reason: str) -> Consequence:
+        if self.after_uncertain and claim.doubt:
+            return self.after_uncertain
+        if self.after_same and claim.doubt == reason:
+            return self.after_same
+        return self
+
+    def _move(self, claim: Claim, error: Exception, now: datetime) -> Move:
+        return Move(
+            claim.subject.submission, self.state, self._reason(error), not_before=self.not_before(now, error)
+        )
+
+    def _reason(self, error: Exception) -> str:
+        return self.reason.format(error=error, kind=type(error).__name__)
+
+
+CONSEQUENCES: Mapping[type[Exception], Consequence] = {
+    ConfigurationError: Consequence(State.PLANNED, suspects_credentials=True),
+    Refused: Consequence(State.REJECTED, splits_batch=True, ends_strikes=True),
+    IdentifierQuota: Consequence(
+        State.PLANNED,
+        not_before=_next_utc_day,
+        ends_strikes=True,
+        # Only a job with an id proves that the lost call was taken.
+        after_uncertain=Consequence(State.UNCERTAIN, PROBABLY_TAKEN),
+    ),
+    AccountQuota: Consequence(State.PLANNED, not_before=_next_utc_day, ends_strikes=True, uses_up_quota=True),
+    VendorBusy: Consequence(State.PLANNED, not_before=_after_pause, strikes=1),
+    NotTaken: Consequence(State.PLANNED, not_before=_after_pause, strikes=5),
+    AlreadyRunning: Consequence(
+        State.UNCERTAIN,  # the running job may be ours: reconcile asks for the vendor's list
+        ends_strikes=True,
+        # The list did not have it, so the vendor is working on another action.
+        after_same=Consequence(State.PLANNED, OTHER_JOB, not_before=_in_an_hour),
+    ),
+    OutcomeUnknown: Consequence(State.UNCERTAIN, strikes=5),
+    ProtocolError: Consequence(State.UNCERTAIN, strikes=5),
+    # A fault in our own reader. The vendor may have taken the call.
+    Exception: Consequence(State.UNCERTAIN, UNREADABLE),
+}
+
+# The vendor module cannot build a call for these submissions.
+UNSENDABLE = Consequence(State.REJECTED, NO_CALL, splits_batch=True)
+
+
+def consequence_of(error: Exception) -> Consequence:
+    """The entry of the nearest base class."""
+    return next(CONSEQUENCES[kind] for kind in type(error).__mro__ if kind in CONSEQUENCES)
