@@ -1,4 +1,4 @@
-"""The daily run: intake, then each account on its own, then packages and the report."""
+"""The daily run: intake, then one group of tasks for each account, then packages and the report."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from dsar_airflow.operators import (
     SubmitOperator,
 )
 from dsar_airflow.sensors import PollSensor
-from include.accounts import ACCOUNTS
-from include.dsar.accounts import Account
+from include.accounts import ACCOUNTS, PACKAGE_SHARDS
+from include.dsar.accounts import Account, all_shards
 
 # Vendors that return no data have nothing to collect. (A constant, since importing the vendors'
 # modules would cost every parse of this file; a test holds the two together.)
 RETURN_DATA = {"besitos", "batch"}
 
-# For lineage, and for DAGs that shall run after this one: `schedule=Asset("dsar_storage")`.
+# For lineage, and for DAGs that run after this one: `schedule=Asset("dsar_storage")`.
 SOURCE = Asset("dsar_source", group="privacy")  # the table of pending requests
 STORAGE = Asset("dsar_storage", group="privacy")  # receipts, packages, the register
 
@@ -45,15 +45,15 @@ PARAMS = {
         False,
         type="boolean",
         title="Dry run",
-        description="Send nothing: the log of intake, and Privacy requests on the run, tell for each account "
-        "how many would be sent.",
+        description="Send nothing. The log of intake shows how many submissions each account would get. "
+        "So does Privacy requests on the run.",
     ),
     "request_ids": Param(
         [],
         type=["array", "null"],
         items={"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"},
         title="Only these requests",
-        description="Values of request_id, one a line. Empty: all that are pending or open.",
+        description="Values of request_id, one per line. Empty: all that are pending or open.",
     ),
     "accounts": Param(
         [],
@@ -61,7 +61,7 @@ PARAMS = {
         items={"type": "string", "enum": ACCOUNT_NAMES},
         examples=ACCOUNT_NAMES,
         title="Only these accounts",
-        description="Empty: all. What is planned for the others waits for a later run.",
+        description="Empty: all. Submissions to the other accounts wait for a later run.",
     ),
     "await_minutes": Param(
         60,
@@ -69,13 +69,13 @@ PARAMS = {
         minimum=0,
         maximum=1380,
         title="Minutes to wait for vendors",
-        description="What is unfinished by then is carried over to the next run. 0: do not wait.",
+        description="The next run continues with the jobs that are still open then. 0: do not wait.",
     ),
     "retry_failed": Param(
         False,
         type="boolean",
         title="Try failed requests again",
-        description="Take up requests that ended failed or partial, and send what failed of them once more.",
+        description="Open requests that ended as failed or partial again, and send what failed once more.",
     ),
     "decisions": Param(
         [],
@@ -86,67 +86,73 @@ PARAMS = {
             "(send_again|taken \\S{1,200})( [a-z][a-z0-9_+]*)?$",
         },
         title="Decisions on uncertain submissions",
-        description="One a line, once you have asked the vendor: <request_id> <account> send_again, or "
-        "<request_id> <account> taken <job id>. Add the kind of identity, such as email, to mean only one.",
+        description="Ask the vendor first. Then enter one decision per line: "
+        "<request_id> <account> send_again, or <request_id> <account> taken <job id>. "
+        "To choose one identity, add its kind, such as email.",
     ),
 }
 
 DOCS = {
-    "intake": """Reads `include/sql/pending_requests.sql`, checks every row, and plans what each account has
-to be sent. A bad row becomes `invalid` with its reason and stops no other.
+    "intake": """Reads the source with `include/sql/pending_requests.sql`, checks every row, and plans the
+submissions to each account. An invalid row is marked `invalid` with its reason. It does not stop the others.
 
-**Red:** the source or the ledger could not be read, or `dsar_hash_key` is not what it was. The log names the
-SQL file, the connection or the variable to mend; then clear this task.""",
-    "submit": """Sends what is planned for {account} ({vendor}, connection `{connection}`), due soonest first.
+**Red:** the source or the ledger could not be read, or `dsar_hash_key` has changed. The log names the SQL
+file, the connection or the variable. Fix it, then clear this task.""",
+    "submit": """Sends the planned submissions to {account} ({vendor}, connection `{connection}`), in the
+order of their due dates.
 
-**Red:** the vendor refused the credentials, or gave no usable answer for long. Nothing is lost: what was not
-sent stays planned. Mend the connection that the log names, then clear this task with what is downstream.
-Where the log names requests that were refused alone, look at the identifiers that they hold.""",
-    "await_completion": """Watches the open jobs of {account} from the triggerer, for `await_minutes` at most.
-Jobs that go on are carried over to the next run.
+**Red:** the vendor refused the credentials, or gave no usable answer for a long time. Nothing is lost: the
+rest stays planned. Fix the connection that the log names, then clear this task **with downstream**. If the
+log names single requests, check their identifiers.""",
+    "await_completion": """Polls the open jobs of {account} from the triggerer, for up to `await_minutes`. The
+next run continues with the jobs that are still open then.
 
-**Red:** no poll brought a usable answer, or the credentials were refused. The jobs go on at the vendor. Mend
-connection `{connection}`, then clear this task with what is downstream.""",
-    "collect": """Fetches the results of {account} that are ready into storage.
+**Red:** no poll got a usable answer, or the vendor refused the credentials. The vendor still works on the
+jobs. Fix connection `{connection}`, then clear this task **with downstream**.""",
+    "collect": """Downloads the results of {account} into storage.
 
-**Red:** a result could not be fetched. Clear this task soon, with what is downstream: results expire.""",
-    "package": """Closes requests whose submissions have all ended: writes `receipt.json`, for access
-`package.zip` too, and tells the source.
+**Red:** a result could not be downloaded. Results expire, so clear this task **with downstream** soon.""",
+    "package": """Closes requests whose submissions have all ended. Writes `receipt.json`, and
+`package.zip` for an access request, then updates the source.
 
-**Red:** a request could not be written, or packages were sealed and `dsar_age_recipient` is not given any
-more. The log names which; mend the storage or the variable, then clear this task.""",
-    "report": """Writes the day's register, and a summary into the log.
+**Red:** a request could not be written, or `dsar_age_recipient` is gone although packages were sealed
+before. The log names the request or the variable. Fix the storage or the variable, then clear this task.""",
+    "report": """Writes the register of the day, and a summary to the log.
 
-**Red:** a person has to act. The log has a sentence for each thing to do; nothing has to be cleared.""",
+**Red:** an operator must act. The log has a sentence for each thing to do. You do not need to clear this
+task.""",
 }
 
 
-def task(operator: type[BaseOperator], account: Account, stage: str) -> Any:
-    """One task; where the account has shards, an instance of it for each."""
-    arguments: dict[str, Any] = {
-        "task_id": stage,
-        "account": account.name,
-        # Each goes on whatever became of the one before: open jobs of earlier days do not wait for
-        # today's submissions, and none of them waits for another account.
-        "trigger_rule": TriggerRule.ALL_DONE,
-        "doc_md": DOCS[stage].format(
-            account=account.name, vendor=account.vendor, connection=account.connection
-        ),
-    }
-    if account.shards == 1:
+def account_task(operator: type[BaseOperator], account: Account, stage: str) -> Any:
+    # Each stage runs whatever the result of the stage before: the open jobs of earlier days do not wait
+    # for today's submissions, and no account waits for another.
+    return task(
+        operator,
+        account.shards,
+        task_id=stage,
+        account=account.name,
+        trigger_rule=TriggerRule.ALL_DONE,
+        doc_md=DOCS[stage].format(account=account.name, vendor=account.vendor, connection=account.connection),
+    )
+
+
+def task(operator: type[BaseOperator], shards: int, **arguments: Any) -> Any:
+    """One task. If it has several shards, it is mapped: each shard is a task instance."""
+    if shards == 1:
         return operator(**arguments)
-    shards = [[number, account.shards] for number in range(1, account.shards + 1)]
-    return operator.partial(map_index_template="{{ task.shard }}", **arguments).expand(shard=shards)
+    every = [list(shard) for shard in all_shards(shards, "PACKAGE_SHARDS")]
+    return operator.partial(map_index_template="{{ task.shard }}", **arguments).expand(shard=every)
 
 
 with DAG(
     "dsar_daily",
-    description="Passes privacy requests (access, erasure) on to every vendor, and delivers what comes back",
+    description="Sends privacy requests (access, erasure) to every vendor, and delivers their answers",
     schedule="@daily",
     start_date=datetime(2026, 1, 1),
     catchup=False,
     max_active_runs=1,
-    # No backfill: a run takes what is pending now, whatever its date.
+    # No backfill: every run takes the requests that are pending now, whatever its date.
     allowed_run_types=["scheduled", "manual", "operator_triggered"],
     doc_md=Path(__file__).with_suffix(".md").read_text(),
     params=PARAMS,
@@ -161,15 +167,17 @@ with DAG(
             [
                 RetryRule(f"include.dsar.errors.{name}", RetryAction.FAIL, reason=reason)
                 for name, reason in {
-                    "ConfigurationError": "a person has to mend it",
-                    "OperatorActionRequired": "a person has to act",
+                    "ConfigurationError": "a retry cannot fix a setting",
+                    "OperatorActionRequired": "an operator must act",
                 }.items()
             ]
         ),
     },
 ) as dag:
     intake = IntakeOperator(task_id="intake", inlets=[SOURCE], doc_md=DOCS["intake"])
-    package = PackageOperator(
+    package = task(
+        PackageOperator,
+        PACKAGE_SHARDS,
         task_id="package",
         trigger_rule=TriggerRule.ALL_DONE,
         outlets=[STORAGE],
@@ -184,6 +192,6 @@ with DAG(
         if account.vendor in RETURN_DATA:
             stages["collect"] = CollectOperator
         with TaskGroup(account.name, tooltip=f"{account.vendor}, connection {account.connection}"):
-            steps = [task(operator, account, stage) for stage, operator in stages.items()]
+            steps = [account_task(operator, account, stage) for stage, operator in stages.items()]
         chain(intake, *steps, package)
     chain(package, report)

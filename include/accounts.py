@@ -1,21 +1,25 @@
 """The accounts of this deployment. Edit this file.
 
-One line an account: its name in the DAG and in receipts, the vendor whose API it speaks, the Airflow
-connection that holds its secret (by default `<name>_default`), and the kinds of identifiers that the
-account holds (by default the vendor's own). An identifier of a kind that is not listed here is never
-sent to the account, since that would tell the vendor something new; one that is listed is always
-sent, since what is left out is not deleted.
+Each line is one account:
 
-Batch has one API key for each app, so each app is an account of its own:
+- its name, which appears in the DAG and in receipts,
+- the vendor,
+- the Airflow connection that holds its secret (default: `<name>_default`),
+- the kinds of identifiers that the account holds (default: those of the vendor).
+
+An identifier of any other kind is never sent to the account, because the vendor would learn something
+new. An identifier of a listed kind is always sent, because the vendor deletes only what we send.
+
+Batch has one API key for each app, so each app is an account:
 
     Account("batch_ios", vendor="batch"),
     Account("batch_android", vendor="batch"),
 
-One that is to go stays until its open requests have ended, and is given nothing new meanwhile:
+Before you remove an account, keep it without identities until its open requests have ended:
 
     Account("batch_ios", vendor="batch", identities=()),
 
-An account of very many requests can be spread over several workers and triggerers, which share its rate:
+An account with very many requests can run on several workers and triggerers. They share its rate:
 
     Account("attentive", vendor="attentive", shards=8),
 """
@@ -29,6 +33,10 @@ ACCOUNTS = (
     Account("attentive", vendor="attentive"),
 )
 
-# The country of phone numbers that the source writes without one, such as "US" or "DE".
-# None: such a number is refused, because a guess would delete the wrong person's data.
+# The number of task instances that package results and close requests, from 1 to 64. More of them work
+# faster if there are more workers.
+PACKAGE_SHARDS = 1
+
+# The country of phone numbers that the source writes without one, such as "US" or "DE". If this is None,
+# such a number is refused: a guess could delete the data of somebody else.
 PHONE_REGION: str | None = None

@@ -27,6 +27,13 @@ class Shard(NamedTuple):
 WHOLE = Shard(1, 1)
 
 
+def all_shards(count: int, setting: str) -> list[Shard]:
+    """The shards of a stage. Raises ValueError, which names the setting, if the count is not 1 to 64."""
+    if not 1 <= count <= MOST_SHARDS:
+        raise ValueError(f"{setting} must be from 1 to {MOST_SHARDS}")
+    return [Shard(number, count) for number in range(1, count + 1)]
+
+
 @dataclass(frozen=True)
 class Account:
     """One line of `include/accounts.py`.
@@ -48,8 +55,7 @@ class Account:
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
             raise ValueError(f"account name {self.name!r}: lower-case letters, digits and _ only")
-        if not 1 <= self.shards <= MOST_SHARDS:
-            raise ValueError(f"account {self.name}: shards must be from 1 to {MOST_SHARDS}")
+        all_shards(self.shards, f"account {self.name}: shards")
         if not self.connection:
             object.__setattr__(self, "connection", f"{self.name}_default")
 

@@ -1,6 +1,6 @@
-"""The stages as operators: each gets what its stage needs, runs it, and returns counts.
+"""The stages as operators. Each opens what its stage needs, runs it, and returns counts.
 
-The stages are imported where they run, so that parsing a DAG loads neither pandas nor a client.
+The stages are imported inside the methods, so that parsing a DAG loads neither pandas nor an HTTP client.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Counts = dict[str, Any]
 
 
 class IntakeOperator(BaseOperator):
-    """Takes in the pending rows of the source and plans their submissions."""
+    """Reads the pending rows of the source and plans their submissions."""
 
     ui_color = "#e8f0fe"
 
@@ -48,27 +48,27 @@ class IntakeOperator(BaseOperator):
             )
             counts = asdict(intake.run())
             if not params.dry_run:
-                counts["decided"] = decide(db, decisions, by=_person(context), now=datetime.now(UTC))
+                counts["decided"] = decide(db, decisions, by=_operator(context), now=datetime.now(UTC))
             elif decisions:
-                self.log.warning("dry run: of the decisions (%d), none is carried out", len(decisions))
+                self.log.warning("dry run: the decisions (%d) are not applied", len(decisions))
         wanted = params.accounts or [account.name for account in ACCOUNTS]
         would_send = {name: counts["would_send"].get(name, {}) for name in wanted}
         if params.dry_run:
             for account, actions in would_send.items():
-                told = ", ".join(f"{n:,} {action}" for action, n in sorted(actions.items())) or "nothing"
-                self.log.info("dry run: %s would be sent: %s", account, told)
+                what = ", ".join(f"{n:,} {action}" for action, n in sorted(actions.items())) or "nothing"
+                self.log.info("dry run: %s would be sent: %s", account, what)
         self.log.info("intake: %s", ", ".join(f"{k}: {v}" for k, v in counts.items() if k != "would_send"))
         return {**counts, "would_send": would_send if params.dry_run else {}}
 
 
-def _person(context: Context) -> str:
-    """Who triggered the run, for the record."""
+def _operator(context: Context) -> str:
+    """Who triggered the run, for the event log."""
     run = context["dag_run"]
     return f"{run.triggering_user_name or 'somebody'} in run {run.run_id}"
 
 
 class SubmitOperator(BaseAsyncOperator):
-    """Submits what is planned for one account, or a shard's share of it."""
+    """Sends the planned submissions of one account, or of one shard of it."""
 
     ui_color = "#e6f4ea"
 
@@ -89,7 +89,7 @@ class SubmitOperator(BaseAsyncOperator):
 
 
 class CollectOperator(BaseAsyncOperator):
-    """Fetches one account's results that are ready, or a shard's share of them, into storage."""
+    """Downloads the results of one account, or of one shard of it, into storage."""
 
     ui_color = "#e6f4ea"
 
@@ -110,9 +110,13 @@ class CollectOperator(BaseAsyncOperator):
 
 
 class PackageOperator(BaseOperator):
-    """Writes receipts and packages, closes their requests, and tells the source."""
+    """Writes receipts and packages, closes their requests (or those of one shard), and updates the source."""
 
     ui_color = "#fef7e0"
+
+    def __init__(self, *, shard: Sequence[int] = WHOLE, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.shard = Shard(*shard)
 
     def execute(self, context: Context) -> Counts:
         from dsar_airflow.connections import ledger, only, seal, source, storage
@@ -122,15 +126,16 @@ class PackageOperator(BaseOperator):
         params.skip_unless_real()
         with ledger() as db, source() as table:
             place = storage()
-            self.log.info("package: closing what has ended, into %s", place.uri("requests"))
-            counts = asdict(Package(db, table, place, only(db, params.request_ids), seal(db)).run())
+            self.log.info("package: writing the packages of ended requests to %s", place.uri("requests"))
+            package = Package(db, table, place, only(db, params.request_ids), seal(db), self.shard)
+            counts = asdict(package.run())
         for asset in self.outlets:
             context["outlet_events"][asset].extra = {"uri": place.uri("requests"), **counts}
         return counts
 
 
 class ReportOperator(BaseOperator):
-    """Writes the day's register, and fails where a person has to act."""
+    """Writes the register of the day. Fails if an operator must act."""
 
     ui_color = "#fef7e0"
 
@@ -147,29 +152,29 @@ class ReportOperator(BaseOperator):
         with ledger() as db:
             gauge_run(db, accounts, since=since)
             report = Report(db, storage(), run_after=since, accounts=accounts, held=held_accounts())
-            todo = [*_red_tasks(context), *_bad_rows(context), *report.run()]
-            report.told()
-        if todo:
+            to_do = [*_red_tasks(context), *_bad_rows(context), *report.run()]
+            report.mark_reported()
+        if to_do:
             raise OperatorActionRequired(
-                "A person has to act:\n" + "\n".join(f"- {sentence}" for sentence in todo)
+                "An operator must act:\n" + "\n".join(f"- {sentence}" for sentence in to_do)
             )
-        self.log.info("Nothing to do for a person.")
+        self.log.info("report: no operator needs to act")
         return {"to_do": 0}
 
 
 def _red_tasks(context: Context) -> Sequence[str]:
-    """Squares of this run that failed."""
+    """A sentence for each task instance of this run that failed."""
     ti = context["ti"]
     states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id])[ti.run_id]
-    red = [square for square, state in states.items() if state == "failed" and square != ti.task_id]
+    red = [name for name, state in states.items() if state == "failed" and name != ti.task_id]
     return [
-        f"{_square(name, context['dag'].task_dict)} is red: its log says what to mend; then clear it."
+        f"{_with_shard(name, context['dag'].task_dict)} is red. Its log says what to fix. Then clear it."
         for name in sorted(red)
     ]
 
 
-def _square(name: str, tasks: Mapping[str, object]) -> str:
-    """A task's id, with the number of its shard where it is mapped: Airflow calls the first `<task>_0`."""
+def _with_shard(name: str, tasks: Mapping[str, object]) -> str:
+    """The task id. For a mapped task, Airflow gives `<task>_<map index>`: this gives `<task> (shard 1)`."""
     if name in tasks:
         return name
     task, _, index = name.rpartition("_")
@@ -181,21 +186,21 @@ def _bad_rows(context: Context) -> Sequence[str]:
     found = []
     if invalid := counts.get("invalid"):
         found.append(
-            f"{_rows(invalid)} invalid: status_reason says why. "
-            "Correct what is wrong there and set status back to pending."
+            f"The source has {_rows(invalid)} that cannot be accepted. Its column status_reason says why. "
+            "Correct each row and set its status to pending."
         )
     if changed := counts.get("changed"):
         found.append(
-            f"{_rows(changed)} different from when the request was accepted, or bad by now: intake's log has "
-            "the ids, and such a row is left as it is. What is new needs a row with a request_id of its own."
+            f"The source has {_rows(changed)} that changed after the request was accepted. The change is "
+            "ignored. The log of intake has the ids. If you need the change, add a row with a new request_id."
         )
     if repeated := counts.get("repeated"):
         found.append(
-            f"{_rows(repeated)} there more than once, each time the same: intake's log has the ids. "
-            "Each request was taken in once; a request_id must be unique, so give the source a key."
+            f"The source has {_rows(repeated)} too many, with the request_id and content of another row. "
+            "Each request was accepted once. The log of intake has the ids. Make request_id a unique key."
         )
     return found
 
 
 def _rows(count: int) -> str:
-    return f"{count:,} row{'s' if count > 1 else ''} of the source {'are' if count > 1 else 'is'}"
+    return f"{count:,} row{'s' if count > 1 else ''}"

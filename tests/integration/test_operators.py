@@ -65,7 +65,7 @@ def test_a_run_delivers_what_the_vendors_gave(
     receipt = json.loads((deployment / "requests/e-1/receipt.json").read_text())
     assert {one["account"]: one["outcome"] for one in receipt["accounts"]} == dict.fromkeys(SENT, "completed")
     assert len(list((deployment / "register").glob("*.csv"))) == 1
-    assert "Nothing to do for a person." in ran.log
+    assert "no operator needs to act" in ran.log
 
 
 def test_a_second_run_sends_nothing_again(
@@ -89,7 +89,7 @@ def test_a_dry_run_prints_counts_and_sends_nothing(
     put(dsn, *PEOPLE)
     ran = run_daily(dry_run=True, decisions=["e-1 id5 send_again"])
     assert ran.states.pop("intake") == "success"
-    assert "dry run: of the decisions (1), none is carried out" in ran.log
+    assert "dry run: the decisions (1) are not applied" in ran.log
     assert set(ran.states.values()) == {"skipped"}
     assert "besitos would be sent: 1 access, 2 erasure" in ran.log
     assert "id5 would be sent: 2 erasure" in ran.log
@@ -258,7 +258,7 @@ def test_intake_says_which_connection_the_ledger_needs(
     assert "connection dsar_db does not exist" in ran.log
 
 
-def test_a_person_is_told_what_to_do(dsn: str, deployment: Path, run_daily: RunDaily) -> None:
+def test_the_report_says_what_an_operator_must_do(dsn: str, deployment: Path, run_daily: RunDaily) -> None:
     """The report is red, without a retry, with a sentence for each thing."""
     put(
         dsn,
@@ -270,21 +270,21 @@ def test_a_person_is_told_what_to_do(dsn: str, deployment: Path, run_daily: RunD
     assert {name: state for name, state in ran.states.items() if state != "success"} == {"report": "failed"}
     assert ran.tries["report"] == 1
     assert "besitos refused the identifiers of 1 request (e-1)" in ran.log
-    assert "batch failed 1 request (e-2)" in ran.log
-    assert "1 row of the source is invalid" in ran.log
+    assert "batch failed for 1 request (e-2)" in ran.log
+    assert "The source has 1 row that cannot be accepted" in ran.log
 
 
-def test_a_person_is_told_of_a_failure_once(dsn: str, deployment: Path, run_daily: RunDaily) -> None:
+def test_a_failure_is_reported_once(dsn: str, deployment: Path, run_daily: RunDaily) -> None:
     """By the first report that looks after it, be its run green or not; not by each that follows."""
     put(dsn, Row("e-2", user_id="jobfails-2", accounts=["batch"]))
     assert set(run_daily(only="intake|batch.*").states.values()) == {"success"}
     ran = run_daily(only="report")
-    assert "batch failed 1 request (e-2)" in ran.log
+    assert "batch failed for 1 request (e-2)" in ran.log
     assert ran.states["report"] == "failed"
     assert run_daily(only="report").states["report"] == "success"
 
 
-def test_a_person_is_told_of_an_account_that_is_gone_with_open_submissions(
+def test_open_submissions_at_an_account_that_is_not_listed_are_reported(
     dsn: str, db: Database, deployment: Path, run_daily: RunDaily
 ) -> None:
     """Which include/accounts.py no longer lists, or by another name."""
@@ -293,19 +293,20 @@ def test_a_person_is_told_of_an_account_that_is_gone_with_open_submissions(
     db.execute("UPDATE dsar.submission SET account = 'batch_ios'")
     ran = run_daily(only="report")
     assert ran.states["report"] == "failed"
-    assert "lists no account batch_ios any more, which has open submissions (planned 1)" in ran.log
+    assert (
+        "batch_ios has open submissions (planned 1), but include/accounts.py does not list this account"
+        in ran.log
+    )
 
 
-def test_a_person_is_told_of_rows_that_share_a_request_id(
-    dsn: str, deployment: Path, run_daily: RunDaily
-) -> None:
+def test_rows_that_share_a_request_id_are_reported(dsn: str, deployment: Path, run_daily: RunDaily) -> None:
     """Of the same row twice, which does no harm, and of two that contradict each other, which are refused."""
     with database.connect(dsn) as source:
         source.execute("ALTER TABLE public.dsar_requests DROP CONSTRAINT dsar_requests_pkey")
     put(dsn, PEOPLE[0], PEOPLE[0], PEOPLE[1], Row("e-1", "erasure", user_id="somebody else"))
     ran = run_daily(only="intake|report")
-    assert "1 row of the source is there more than once, each time the same" in ran.log
-    assert "2 rows of the source are invalid" in ran.log
+    assert "The source has 1 row too many, with the request_id and content of another row" in ran.log
+    assert "The source has 2 rows that cannot be accepted" in ran.log
     assert "somebody else" not in ran.log
 
 

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import io
 import json
-import multiprocessing
-import os
-import shutil
 import zipfile
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import psycopg
 import pytest
-from fsspec.implementations.local import LocalFileSystem
 
-from include.dsar.delivery import deliver
-from include.dsar.delivery.deliver import Delivery
-from include.dsar.delivery.storage import Storage, StorageWriter
+from include.dsar.delivery.storage import Storage
 from include.dsar.errors import ConfigurationError, NotDelivered
 from include.dsar.intake.source import Source
 from include.dsar.ledger import closing, planning
@@ -79,7 +72,7 @@ def test_a_request_is_closed_with_its_files_and_the_source_is_told(
     """Receipt, package, ledger and source agree; nothing is left in the work folder."""
     ended(db, source_table, storage, dsn, "r-1")
     done = Package(db, source_table, storage).run()
-    assert done == Delivered(completed=1, source_told=1)
+    assert done == Delivered(completed=1, source_updated=1)
     told = source_rows(dsn)["r-1"]
     assert (told["status"], told["status_reason"]) == ("completed", None)
     assert told["export_uri"] == storage.uri("requests/r-1/package.zip")
@@ -227,7 +220,7 @@ def test_what_the_source_refuses_stops_no_other_and_is_tried_again(
     assert [n.request_id for n in closing.pending_write_backs(db, limit=9)] == ["r-2"]
     with psycopg.connect(dsn) as other:
         other.execute("ALTER TABLE public.dsar_requests DROP CONSTRAINT narrow")
-    assert Package(db, source_table, storage).run() == Delivered(source_told=1)
+    assert Package(db, source_table, storage).run() == Delivered(source_updated=1)
     assert source_rows(dsn)["r-2"]["status"] == "completed"
 
 
@@ -239,47 +232,3 @@ def test_a_run_limited_to_some_requests_closes_no_other(
     only = planning.refs(db, ["r-2"])
     assert Package(db, source_table, storage, only).run().completed == 1
     assert source_rows(dsn)["r-1"]["status"] == "in_progress"
-
-
-class Elsewhere(Storage):
-    """Refuses to be written to by the process that made it, and counts nothing itself."""
-
-    def __init__(self, fs: LocalFileSystem, root: str) -> None:
-        super().__init__(fs, root)
-        self._maker = os.getpid()
-
-    def write(self, path: str, content: bytes | BinaryIO) -> StorageWriter:
-        assert os.getpid() != self._maker
-        return super().write(path, content)
-
-
-def test_many_requests_are_written_by_other_processes_to_the_same_bytes(
-    dsn: str,
-    db: Database,
-    source_table: Source,
-    storage: Storage,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """One of them in trouble stops none: the others are whole, and closed as if written one by one."""
-    ended(db, source_table, storage, dsn, "r-1", "r-2", "r-3", "r-4")
-    ended(db, source_table, storage, dsn, "r-5", action="erasure")
-    shutil.copytree(tmp_path / "storage", tmp_path / "alone")
-    record, *_ = (
-        record
-        for records in closing.records(db, closing.closable(db, request_pks=None))
-        for record in records
-    )
-    alone = Storage(LocalFileSystem(), str(tmp_path / "alone"))
-    assert Delivery(alone, None).write(record, NOW).uri
-    (tmp_path / "storage/requests").mkdir()
-    (tmp_path / "storage/requests/r-3").write_text("stands in the way")
-    monkeypatch.setattr(deliver, "MANY", 2)
-    elsewhere = Elsewhere(LocalFileSystem(), str(tmp_path / "storage"))
-    with pytest.raises(NotDelivered, match="1 requests"):
-        Package(db, source_table, elsewhere, clock=lambda: NOW).run()
-    assert {name: row["status"] for name, row in source_rows(dsn).items()} == {
-        "r-1": "completed", "r-2": "completed", "r-3": "in_progress", "r-4": "completed", "r-5": "completed",
-    }  # fmt: skip
-    assert package(storage, record.request_id) == package(alone, record.request_id)
-    assert not multiprocessing.active_children()

@@ -12,8 +12,8 @@ from functools import partial
 from typing import BinaryIO, Protocol, cast
 
 from include.dsar.delivery.excerpt import PageRoom
+from include.dsar.delivery.package_paths import PackagedFile, packaged_files, table_path
 from include.dsar.delivery.page import ShownFile, page
-from include.dsar.delivery.paths import PackagedFile, packaged_files, table_path
 from include.dsar.delivery.receipt import json_bytes, utc_text
 from include.dsar.delivery.spreadsheet import csv_pieces
 from include.dsar.delivery.table import Note

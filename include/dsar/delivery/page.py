@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from include.dsar.delivery import words
 from include.dsar.delivery.excerpt import Excerpt, readable
-from include.dsar.delivery.paths import PackagedFile
+from include.dsar.delivery.package_paths import PackagedFile
 from include.dsar.model import AccountRecord, RequestRecord
 
 MAX_NOTES_SHOWN = 20  # of one file

@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from include.dsar.delivery.paths import PackagedFile, packaged_files
+from include.dsar.delivery.package_paths import PackagedFile, packaged_files
 from include.dsar.model import AccountRecord, RequestRecord, SubmissionRecord
 
 

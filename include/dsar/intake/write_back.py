@@ -11,10 +11,16 @@ CHUNK = 1_000
 
 
 def write_back(db: Database, source: Source) -> int:
-    """Tells the source all that it does not know yet. Returns how many requests that were.
+    """Writes every status that the source does not have yet. Returns the number of requests.
 
-    Raises ConfigurationError where the source refuses some of it, all others told.
+    Several sessions may call this at once. Raises ConfigurationError if the source refused some of
+    the requests; the others are written.
     """
+    with closing.one_write_back_at_a_time(db):
+        return _write_back(db, source)
+
+
+def _write_back(db: Database, source: Source) -> int:
     count = refused = after = 0
     while news := closing.pending_write_backs(db, limit=CHUNK, after=after):
         after = news[-1].request

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 from typing import Any
 
+from include.dsar.accounts import WHOLE, Shard
 from include.dsar.errors import TransitionLost
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.transitions import Move, move
@@ -22,6 +24,7 @@ from include.dsar.model import (
     SubmissionRecord,
 )
 
+WRITE_BACK_LOCK = 0x6473617202
 SEALED = "its result was sealed before the request could be closed, and nobody here can open that"
 
 
@@ -48,9 +51,10 @@ class PendingWriteBack:
     export_uri: str | None
 
 
-def closable(db: Database, *, request_pks: Sequence[int] | None) -> list[int]:
-    """Open requests all of whose submissions have ended, by their ledger ids, due soonest first."""
-    return [row["id"] for row in db.execute(_CLOSABLE, {"request_pks": request_pks}).fetchall()]
+def closable(db: Database, *, request_pks: Sequence[int] | None, shard: Shard = WHOLE) -> list[int]:
+    """The ledger ids of the shard's open requests whose submissions have all ended, due soonest first."""
+    rows = db.execute(_CLOSABLE, {"request_pks": request_pks, **shard._asdict()}).fetchall()
+    return [row["id"] for row in rows]
 
 
 def records(db: Database, ids: Sequence[int], *, chunk: int = 200) -> Iterator[list[RequestRecord]]:
@@ -89,6 +93,19 @@ def ask_again(db: Database, request: int, file_paths: Sequence[str], *, now: dat
         moved = move(db, moves, leave=State.COMPLETED, now=now)
         if len(moved) != len(file_paths):
             raise TransitionLost("a request whose result was to be collected once more is not open any more")
+
+
+@contextmanager
+def one_write_back_at_a_time(db: Database) -> Iterator[None]:
+    """Waits until no other session writes back.
+
+    Otherwise a slow session could overwrite a newer status in the source with the one that it read.
+    """
+    db.execute("SELECT pg_advisory_lock(%s)", [WRITE_BACK_LOCK])
+    try:
+        yield
+    finally:
+        db.execute("SELECT pg_advisory_unlock(%s)", [WRITE_BACK_LOCK])
 
 
 def pending_write_backs(db: Database, *, limit: int, after: int = 0) -> list[PendingWriteBack]:
@@ -176,9 +193,11 @@ def summarise(outcomes: dict[str, State | Status]) -> tuple[Status, str | None]:
     return (Status.FAILED if all_wrong else Status.PARTIAL), reason
 
 
+# Each request belongs to one shard, by a hash of its id: no claim has to be kept or given back.
 _CLOSABLE = """
 SELECT r.id FROM dsar.request r
  WHERE r.status = 'in_progress'
+   AND (hashint8(r.id) & 2147483647) %% %(of)s = %(number)s - 1
    AND (%(request_pks)s::bigint[] IS NULL OR r.id = ANY(%(request_pks)s))
    AND NOT EXISTS (
        SELECT FROM dsar.submission s

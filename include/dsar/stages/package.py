@@ -1,4 +1,4 @@
-"""Package: closes requests whose submissions have all ended, and tells the source."""
+"""Package: closes requests whose submissions have all ended, and writes their status to the source."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
-from include.dsar.delivery.deliver import MANY, Delivery, Writers, Written
+from include.dsar.accounts import WHOLE, Shard
+from include.dsar.delivery.deliver import Delivery, Written
 from include.dsar.delivery.seal import Seal
 from include.dsar.delivery.storage import Storage
 from include.dsar.errors import NotDelivered, TransitionLost
@@ -29,54 +30,55 @@ class Delivered:
     completed: int = 0
     partial: int = 0
     failed: int = 0
-    asked_again: int = 0  # a result is in a sealed package that nobody here can open
+    asked_again: int = 0  # a result exists only in a sealed package, which nobody here can open
     not_delivered: int = 0
-    source_told: int = 0
+    source_updated: int = 0
 
 
 @dataclass
 class Package:
-    """The stage.
+    """The stage. A shard closes its own requests, and writes back those of every shard.
 
-    Its order makes it safe to break off anywhere: files first, each complete or not there; then what
-    was collected goes, since the package holds it; then the ledger; then the source.
+    The order of its steps makes it safe to stop anywhere: write the files, remove the collected
+    results, close the request in the ledger, update the source.
     """
 
     db: Database
     source: Source
     storage: Storage
     request_pks: Sequence[int] | None = None
-    seal: Seal | None = None  # with one, packages are written sealed only
+    seal: Seal | None = None  # if given, packages are only written sealed
+    shard: Shard = WHOLE
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
 
     def run(self) -> Delivered:
-        """Raises NotDelivered where a request could not be closed; all others are."""
+        """Raises NotDelivered if a request could not be closed; all others are."""
         result = Delivered()
-        ended = closing.closable(self.db, request_pks=self.request_pks)
+        ended = closing.closable(self.db, request_pks=self.request_pks, shard=self.shard)
         log.info("package: %s requests to close", f"{len(ended):,}")
         progress = Progress("package", "closed", len(ended))
-        with Writers(Delivery(self.storage, self.seal)) as writers:
-            for records in closing.records(self.db, ended, chunk=MANY):
-                now = self.clock()
-                written = zip(records, writers.write(records, now), strict=True)
-                closed = [c for record, w in written if (c := self._closed(record, w, now, result))]
-                closing.close(self.db, closed, now=now)
-                for one in closed:
-                    setattr(result, one.status, getattr(result, one.status) + 1)
-                progress.advance(len(records))
-        result.source_told = write_back(self.db, self.source)
+        delivery = Delivery(self.storage, self.seal)
+        for records in closing.records(self.db, ended):
+            now = self.clock()
+            written = [(record, delivery.write(record, now)) for record in records]
+            closed = [one for record, w in written if (one := self._closed(record, w, now, result))]
+            closing.close(self.db, closed, now=now)
+            for one in closed:
+                setattr(result, one.status, getattr(result, one.status) + 1)
+            progress.advance(len(records))
+        result.source_updated = write_back(self.db, self.source)
         log.info("package: %s", ", ".join(f"{k}: {v}" for k, v in asdict(result).items()))
         if result.not_delivered:
             raise NotDelivered(
-                f"{result.not_delivered} requests could not be delivered: the log above names each. "
-                "Mend the cause, then clear this task."
+                f"{result.not_delivered} requests could not be delivered. The log above names each. "
+                "Fix the cause, then clear this task."
             )
         return result
 
     def _closed(
         self, record: RequestRecord, written: Written, now: datetime, result: Delivered
     ) -> Closed | None:
-        """What the ledger shall know. One request's trouble stops no other's."""
+        """What the ledger records. None if the request stays open."""
         if written.uri:
             return Closed(record.id, record.status, record.status_reason, written.uri)
         trouble = written.trouble
@@ -91,6 +93,7 @@ class Package:
         else:
             result.asked_again += 1
             log.warning(
-                "request %s: a result is sealed already: its vendor is asked again", record.request_id
+                "request %s: an earlier result exists only in a sealed package. Its vendor is asked again.",
+                record.request_id,
             )
         return None
