@@ -3,27 +3,8 @@
 To add a vendor, write one module in ``include/sandbox/vendors/`` that assigns ``VENDOR``. The registry
 imports every module of that package, so no other file changes::
 
-    def create(call: Call) -> web.Response:
-        if not call.has_bearer_secret():
-            raise Refused(error(401))
-        body = call.json_object() or {}
-        value = str(body["email"])
-        if call.decide("erasure", [value]).outcome == "refused":
-            raise Refused(error(400))
-        job = call.add_job("erasure", [("email", value)], uuid.uuid4().hex)
-        return json_response({"id": job.job_id})
-
-    def status(call: Call) -> web.Response:
-        job = call.find_job(call.job_id)
-        if job is None:
-            raise Refused(error(404))
-        return json_response({"id": job.job_id, "done": call.now() >= job.ends_at})
-
-    def error(status: int) -> web.Response:
-        return json_response({"error": status}, status)
-
     VENDOR = SandboxVendor(
-        name="acme",
+        name="acme",                                    # as in include/dsar/vendors
         actions=frozenset({"erasure"}),
         decisions={"jobfails": "failed", "unknown": "no_data"},
         extra={"partner_id": "demo"},
@@ -34,9 +15,11 @@ imports every module of that package, so no other file changes::
         error=error,
     )
 
-From this declaration follow the server's routes, ``decide("acme", …)``, the connections of ``make demo``,
-``make up`` and the Compose demo, and the connections of the tests. The path variables ``account`` and
-``job_id`` have these names in every vendor. Paths must differ from those of the other vendors.
+A handler (``create``, ``status``) receives a ``Call``. It checks the secret, raises ``Refused`` with an error
+reply, and uses ``call.decide``, ``call.add_job`` and ``call.find_job``. ``attentive.py`` is a short example.
+From the declaration follow the server's routes, ``decide("acme", …)``, and the connections of ``make demo``,
+``make up``, the Compose demo and the tests. Each path must be unique; its variables are named ``account`` and
+``job_id``.
 
 The sandbox stands for the outside world, so it does not import ``include.dsar``.
 """

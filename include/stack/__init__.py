@@ -1,5 +1,4 @@
-"""The local stack: PostgreSQL, the sandbox and Airflow as processes of this machine.
+"""The local stack: PostgreSQL, the sandbox and Airflow as processes on this machine.
 
-`make demo`, `make up`, `bin/airflow` and the end-to-end tests all start it from here, so that there
-is one place which knows how. A deployment does not use this package.
+`make demo`, `make up`, `bin/airflow` and the end-to-end tests all use it. A deployment does not.
 """

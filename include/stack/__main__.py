@@ -35,17 +35,17 @@ def main(arguments: list[str]) -> int:
         print(f"\n{error}", file=sys.stderr)
         return 1
     except Interrupted as signalled:
-        print(f"\n{signalled}: everything is ended.", file=sys.stderr)
+        print(f"\n{signalled}: all processes have ended.", file=sys.stderr)
         return -signalled.number
 
 
 def _be_private() -> None:
-    """What the stack's processes write below the state directory is for its owner only."""
+    """Make files of the stack's processes readable by their owner only."""
     os.umask(0o077)
 
 
 def end(status: int) -> None:
-    """Exit as the command did, by the same signal where one ended it: callers can tell the two apart."""
+    """Exit with this status; if it is negative, end by that signal, as the command did."""
     if status < 0:
         signal.signal(-status, signal.SIG_DFL)
         os.kill(os.getpid(), -status)

@@ -1,4 +1,4 @@
-"""Airflow's REST API, as far as the stack and its tests use it."""
+"""The part of Airflow's REST API that the stack and its tests use."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ ENDED = ("success", "failed")
 
 
 class AirflowApi:
-    """One API server. Raises httpx.HTTPError where a call fails."""
+    """One API server. Its methods raise httpx.HTTPError if a call fails."""
 
     def __init__(self, url: str, passwords: Path) -> None:
         self.url = url
         self._passwords = passwords
-        # No proxy: it is this machine.
+        # The server is on this machine, so a proxy cannot reach it.
         self._client = httpx.Client(base_url=url, timeout=30, trust_env=False)
         self._token = ""
 
@@ -29,25 +29,25 @@ class AirflowApi:
         self._client.close()
 
     def token(self) -> str:
-        """A new token of the user admin. Raises StackError where the server knows another password."""
+        """A new token for the user admin. Raises StackError if the server rejects our password."""
         user = {"username": "admin", "password": json.loads(self._passwords.read_text()).get("admin", "")}
         reply = self._client.post("/auth/token", json=user)
         if reply.is_client_error:
             raise StackError(
                 "cannot log in to the API server as `admin`: unset AIRFLOW__CORE__AUTH_MANAGER and "
-                "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS, or give admin a place in them"
+                "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS, or add the user admin there"
             )
         return str(reply.raise_for_status().json()["access_token"])
 
     def health(self) -> Mapping[str, Mapping[str, str | None]]:
-        """State and last heartbeat of each part; needs no log-in."""
+        """Status and last heartbeat of each component. Needs no login."""
         reply: dict[str, dict[str, str | None]] = (
             self._client.get("/api/v2/monitor/health", timeout=5).raise_for_status().json()
         )
         return reply
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
-        """The JSON that `/api/v2<path>` answers."""
+        """The JSON reply of `/api/v2<path>`, or None if the reply is empty."""
         self._token = self._token or self.token()
         headers = {"Authorization": f"Bearer {self._token}"}
         reply = self._client.request(method, f"/api/v2{path}", json=body, headers=headers)
@@ -55,7 +55,7 @@ class AirflowApi:
         return reply.json() if reply.content else None
 
     def trigger(self, dag_id: str, run_id: str, conf: Mapping[str, Any] | None = None) -> str:
-        """Start a manual run; returns its run_id."""
+        """Start a manual run. Returns its run_id."""
         body = {"dag_run_id": run_id, "logical_date": None, "conf": dict(conf or {})}
         return str(self.call("POST", f"/dags/{dag_id}/dagRuns", body)["dag_run_id"])
 
@@ -63,7 +63,7 @@ class AirflowApi:
         return str(self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"])
 
     def task_states(self, dag_id: str, run_id: str) -> dict[str, str]:
-        """State of each task of the run (`<id>[<n>]` where mapped); `none`: not scheduled yet."""
+        """The state of each task (`<id>[<n>]` if mapped); `none` if it is not scheduled yet."""
         reply = self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances?limit=1000")
         return {
             task["task_id"] + (f"[{task['map_index']}]" if task["map_index"] >= 0 else ""): task["state"]
@@ -74,9 +74,9 @@ class AirflowApi:
     def wait(
         self, dag_id: str, run_id: str, timeout: float, each: Callable[[], None], pause: float = 1
     ) -> str:
-        """The state in which the run ends; `each` is called about every `pause` seconds on the way.
+        """Wait for the run to end; return its state. Calls `each` about every `pause` seconds.
 
-        Raises TimeoutError after `timeout` seconds, and whatever `each` raises.
+        Raises TimeoutError after `timeout` seconds, and every error that `each` raises.
         """
         deadline = time.monotonic() + timeout
         while (state := self.run_state(dag_id, run_id)) not in ENDED:

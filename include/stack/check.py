@@ -1,4 +1,4 @@
-"""Whether what the ledger and the source table say agrees with what the sandbox took and decided."""
+"""Compares the ledger and the source table with the jobs and decisions of the sandbox."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SELECT request.request_id, submission.account, submission.vendor, submission.sta
 def disagreements(
     dsn: str, prefix: str, expected_invalid: set[str], sandbox_jobs: Sequence[Mapping[str, Any]]
 ) -> list[str]:
-    """What is wrong with the requests whose id begins with `prefix`, one line each; nothing is good.
+    """Every disagreement about requests with ids that begin with `prefix`, one line each.
 
     `sandbox_jobs` is the reply of the sandbox's `/_sandbox/jobs` after the run.
     """
@@ -52,7 +52,7 @@ def disagreements(
 
 
 def _wrong_status(row: Mapping[str, Any], expected_invalid: set[str]) -> str | None:
-    """The source must say what the ledger says, and `invalid` for exactly the rows that are."""
+    """The source must have the ledger's status. An invalid row must be absent from the ledger."""
     expected = "invalid" if row["request_id"] in expected_invalid else row["ledger_status"]
     if row["status"] == expected and (expected == "invalid") == (row["ledger_status"] is None):
         return None
@@ -60,7 +60,7 @@ def _wrong_status(row: Mapping[str, Any], expected_invalid: set[str]) -> str | N
 
 
 def _missing(rows: Iterable[Mapping[str, Any]], submissions: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Every request has at least one submission, or the reason why not, for each account."""
+    """Every request must have at least one submission for each account, even a not_applicable one."""
     there = {(submission["request_id"], submission["account"]) for submission in submissions}
     wanted = (
         (row["request_id"], account)
@@ -81,7 +81,7 @@ def _wrong_state(
     jobs: Mapping[tuple[str, str], Mapping[str, Any]],
     failed: set[str],
 ) -> str | None:
-    """The state must follow from what the sandbox decided about this person in that job."""
+    """The state must match what the sandbox decided about this data subject in that job."""
     state, job_id = submission["state"], submission["job_id"]
     values = [value for kind in IDENTIFIERS for value in row[kind] or ()]
     if state == "not_applicable":
@@ -89,9 +89,9 @@ def _wrong_state(
     if state == "rejected":
         return None if any(is_marked(value, "refused") for value in values) else "rejected, but not refused"
     if state == "planned" and failed & set(values):
-        return None  # its batch failed: the next run sends it once more, in a smaller one
+        return None  # its batch failed; the next run sends it again in a smaller batch
     if job_id is None:
-        return f"{state} without a job"
+        return f"{state} without a job id"
     job = jobs.get((submission["vendor"], job_id))
     if job is None:
         return f"{state}, but the sandbox has no such job"
@@ -99,7 +99,7 @@ def _wrong_state(
     if not ended:
         return None if state in OPEN else f"{state}, but the sandbox has not finished"
     outcome = _outcome(job, values)
-    return None if state == STATES.get(outcome) else f"{state}, but the sandbox said {outcome}"
+    return None if state == STATES.get(outcome) else f"{state}, but the sandbox decided {outcome}"
 
 
 def _outcome(job: Mapping[str, Any], values: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""`bin/airflow …`: one Airflow command in the stack's environment."""
+"""`bin/airflow …` runs one Airflow command in the stack's environment."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 def run(home: Home, environ: Mapping[str, str], arguments: list[str]) -> int:
-    """Its exit status; minus the signal's number where a signal ended it.
+    """Run the command and return its exit status; if a signal ended it, the negative signal number.
 
-    The embedded PostgreSQL is shared with a stack that runs; else it runs as long as the command.
+    The command uses the embedded PostgreSQL of a running stack, or starts one until the command ends.
     """
     wanted = needs_postgres(environ) and _needs_database(arguments)
     with postgres.running(home) if wanted else nullcontext():
@@ -39,8 +39,8 @@ def _child(command: list[str], variables: Mapping[str, str]) -> int:
     waiting: list[int] = []
 
     def forward(number: int, _: FrameType | None) -> None:
-        # The terminal has sent Ctrl-C to the command already: it is in our process group, since a
-        # command in another one could not read from the terminal.
+        # The terminal sends Ctrl-C to the whole process group, so the command has it already.
+        # The command must be in our group; otherwise it could not read from the terminal.
         if number in (signal.SIGINT, signal.SIGQUIT) and _in_foreground():
             return
         for pid in waiting:

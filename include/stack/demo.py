@@ -1,4 +1,4 @@
-"""`make demo`: synthetic DSARs through the whole stack, and what became of them."""
+"""`make demo` sends synthetic DSARs through the whole stack and prints their outcomes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from include.stack import check, summary
 from include.stack.environment import OF_REAL_REQUESTS, SANDBOX_CONNECTIONS
 from include.stack.home import Home, StackError
 from include.stack.stack import DAG_ID, Stack, running
-from include.stack.synthetic import BROKEN, insert, new_call, synthetic_requests
+from include.stack.synthetic import INVALID, insert, new_call, synthetic_requests
 
 RUN_SECONDS = 600.0
 PROGRESS_SECONDS = 3.0
 
-# Some jobs of the sandbox take an hour: the run must not wait for them, the next one picks them up.
+# Some sandbox jobs take an hour. The run does not wait for them; the next run polls them.
 CONF = {"await_minutes": 1}
 
 PROGRESS = """
@@ -28,8 +28,8 @@ SELECT count(*) FILTER (WHERE status <> 'pending'), count(*) FILTER (WHERE close
 
 
 def run(home: Home, environ: Mapping[str, str]) -> bool:
-    """Whether the run did what it should. Raises StackError, or Interrupted."""
-    _refuse_other_peoples_data(environ)
+    """Run the demo. Returns whether all outcomes are as expected. Raises StackError or Interrupted."""
+    _refuse_real_data(environ)
     begun = time.monotonic()
     print("Starting PostgreSQL, the sandbox and Airflow …", flush=True)
     with running(home, environ, any_port=True) as stack:
@@ -41,34 +41,34 @@ def run(home: Home, environ: Mapping[str, str]) -> bool:
         with stack.step("the run"):
             run_id = _run_dag(stack, call)
         with stack.step("check"):
-            wrong = _wrong(stack, call, run_id, {each.request_id for each in requests[-len(BROKEN) :]})
+            wrong = _wrong(stack, call, run_id, {each.request_id for each in requests[-len(INVALID) :]})
         print(summary.text(stack, f"demo-{call}-", run_id))
     total = time.monotonic() - begun
     stack.timings.append(
-        ("ending all processes, and the rest", total - sum(each for _, each in stack.timings))
+        ("stopping all processes, and the rest", total - sum(each for _, each in stack.timings))
     )
-    stack.timings.append(("all of it", total))
+    stack.timings.append(("total", total))
     print("\n".join(f"  {seconds:6.1f} s  {name}" for name, seconds in stack.timings))
     for line in wrong:
-        print(f"NOT AS IT SHOULD BE: {line}")
+        print(f"WRONG: {line}")
     print(summary.next_steps(stack, good=not wrong), flush=True)
     return not wrong
 
 
-def _refuse_other_peoples_data(environ: Mapping[str, str]) -> None:
-    """The demo invents people and lets a simulation close their requests: never beside real ones."""
-    theirs = sorted({*SANDBOX_CONNECTIONS, *OF_REAL_REQUESTS} & environ.keys())
-    if theirs:
+def _refuse_real_data(environ: Mapping[str, str]) -> None:
+    """The sandbox closes every request it gets, so the demo must never run with real requests."""
+    set_by_user = sorted({*SANDBOX_CONNECTIONS, *OF_REAL_REQUESTS} & environ.keys())
+    if set_by_user:
         raise StackError(
-            f"the demo works with its own database and simulated vendors only, and {', '.join(theirs)} "
-            "is set: unset it for the demo, or use `make up`, which works with your connections"
+            f"the demo works with its own database and simulated vendors only, and {', '.join(set_by_user)} "
+            "is set: unset it for the demo, or use `make up`, which uses your connections"
         )
 
 
 def _run_dag(stack: Stack, call: str) -> str:
     for earlier in stack.api.call("GET", f"/dags/{DAG_ID}/dagRuns?state=running&state=queued")["dag_runs"]:
-        # One run at a time: what an interrupted demo has left would keep this one waiting. The
-        # ledger knows how far it came, and this run goes on from there.
+        # Only one run can be active, so a run left by an interrupted demo would block this one.
+        # This run continues from the ledger.
         stack.api.call("PATCH", f"/dags/{DAG_ID}/dagRuns/{earlier['dag_run_id']}", {"state": "failed"})
     run_id = stack.api.trigger(DAG_ID, f"demo-{call}", CONF)
     begun = time.monotonic()
@@ -89,7 +89,7 @@ def _run_dag(stack: Stack, call: str) -> str:
 def _requests(dsn: str, call: str) -> str:
     with psycopg.connect(dsn) as connection:
         row = connection.execute(PROGRESS, [f"demo-{call}-%"]).fetchone()
-    return "requests: {} taken in, {} closed".format(*row) if row else ""
+    return "requests: {} read, {} closed".format(*row) if row else ""
 
 
 def _wrong(stack: Stack, call: str, run_id: str, invalid: set[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""`fill`: synthetic requests, and connections to the sandbox, for the demo of docker-compose.yaml."""
+"""`fill` adds synthetic requests and sandbox connections for the demo of docker-compose.yaml."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ from include.stack.synthetic import insert, new_call, synthetic_requests
 # The only ledger that the demo may fill.
 DEMO_LEDGER = "DSAR_DEMO_LEDGER"
 
-MADE_SOURCE = "SELECT 1 FROM connection WHERE conn_id = 'dsar_source'"
+FIND_SOURCE_CONNECTION = "SELECT 1 FROM connection WHERE conn_id = 'dsar_source'"
 
 
 def fill(environ: Mapping[str, str]) -> None:
-    """Put synthetic requests into the ledger's database, and a connection to the sandbox into Airflow's
-    for each account that has none there.
+    """Add synthetic requests to the source table, and a sandbox connection to Airflow for each account
+    without a connection there.
 
-    Raises StackError, and does neither, where requests may be real: the sandbox would close them.
+    Raises StackError and changes nothing if requests may be real, because the sandbox would close them.
     """
     own = _may_be_real(environ)
     if own:
         raise StackError(
             f"the demo simulates the vendors and would close real requests, and {', '.join(own)} is yours: "
-            "leave out the profile `demo`, or take it away"
+            "remove it, or do not use the profile `demo`"
         )
     dsn = ledger_dsn(environ)
     source.create(dsn)
     if source.holds_others(dsn):
-        raise StackError("public.dsar_requests holds requests that are not the demo's: nothing is added")
+        raise StackError("public.dsar_requests contains requests that are not the demo's: nothing is added")
     _connect_sandbox(environ)
     insert(dsn, synthetic_requests(new_call()))
 
 
 def _may_be_real(environ: Mapping[str, str]) -> list[str]:
-    """What leads, or may lead, to a ledger or a source that is not the demo's."""
+    """The settings that lead, or may lead, to a ledger or a source other than the demo's."""
     own = [name for name in OF_REAL_REQUESTS if name != LEDGER and environ.get(name)]
     if environ[LEDGER] != environ.get(DEMO_LEDGER):
         own.append(LEDGER)
     with psycopg.connect(environ[METADATA_DATABASE].replace("+psycopg2", "", 1)) as airflow:
-        if airflow.execute(MADE_SOURCE).fetchone():
+        if airflow.execute(FIND_SOURCE_CONNECTION).fetchone():
             own.append("connection dsar_source")
     return own
 
@@ -71,4 +71,4 @@ def _connect_sandbox(environ: Mapping[str, str]) -> None:
         command = [sys.executable, "-m", "airflow", "connections", "import", file.name]
         status = subprocess.run(command, env=environ).returncode
     if status:
-        raise StackError(f"airflow connections import ended with status {status}: nothing is added")
+        raise StackError(f"airflow connections import ended with status {status}: no request is added")

@@ -1,9 +1,9 @@
-"""The environment of every Airflow process of the stack, as data.
+"""The environment variables of every Airflow process of the stack.
 
-What the user's own environment sets wins, always: a port, a connection, a database. The rest comes
-from the state directory, so that `bin/airflow` in another terminal means the same stack.
+Variables that the user sets always win: a port, a connection, a database. The others come from the state
+directory, so that `bin/airflow` in another terminal uses the same stack.
 
-The sandbox closes whatever it is given. So it stands in only where all requests are the stack's own.
+The sandbox closes every request it gets, so it simulates vendors only if all requests are the stack's own.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ METADATA_DATABASE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
 LEDGER = "AIRFLOW_CONN_DSAR_DB"
 SOURCE = "AIRFLOW_CONN_DSAR_SOURCE"
 
-# Where one of these is set, requests may be real people's. (A secrets backend goes before the
-# environment, so that it may hold another ledger or source than stands here.)
+# If one of these is set, requests may be real. Airflow asks a secrets backend before the environment, so
+# a backend may contain another ledger or source.
 OF_REAL_REQUESTS = (LEDGER, SOURCE, "AIRFLOW__SECRETS__BACKEND", "AIRFLOW__WORKERS__SECRETS_BACKEND")
 
 # The accounts that the sandbox can simulate, by the variable that holds their connection.
@@ -39,17 +39,17 @@ SANDBOX_CONNECTIONS: Mapping[str, SandboxVendor] = {
 
 
 def environment(home: Home, environ: Mapping[str, str]) -> dict[str, str]:
-    """All variables for a process of the stack: the user's own, and ours where there are none."""
+    """All variables for a process of the stack: the user's, and ours for those that the user does not set."""
     chosen = dict(environ)
     for name, value in _defaults(home, environ).items():
-        # Airflow takes a setting from NAME_CMD and NAME_SECRET too.
+        # Airflow also reads a setting from NAME_CMD and NAME_SECRET.
         if not {name, f"{name}_CMD", f"{name}_SECRET"} & environ.keys():
             chosen[name] = value
-    # These three are lists: ours is put in front, theirs stays.
+    # These are lists, so ours is added in front.
     chosen["PATH"] = _joined(str(Path(sys.executable).parent), environ.get("PATH", os.defpath))
     chosen["PYTHONPATH"] = _joined(str(PROJECT), environ.get("PYTHONPATH", ""))
     for name in ("NO_PROXY", "no_proxy"):
-        # A proxy of the company cannot reach this machine's own 127.0.0.1.
+        # A company proxy cannot reach 127.0.0.1 on this machine.
         chosen[name] = _joined("127.0.0.1,localhost", environ.get(name, ""), separator=",")
     return chosen
 
@@ -59,7 +59,7 @@ def api_port(home: Home, environ: Mapping[str, str]) -> int:
 
 
 def needs_postgres(environ: Mapping[str, str]) -> bool:
-    """Whether the embedded server is wanted: for Airflow's own database, or for the ledger."""
+    """Whether Airflow's own database or the ledger uses the embedded server."""
     return owns_metadata(environ) or LEDGER not in environ
 
 
@@ -68,14 +68,14 @@ def owns_metadata(environ: Mapping[str, str]) -> bool:
 
 
 def simulated(environ: Mapping[str, str]) -> list[str]:
-    """The accounts' connections for which the sandbox stands in: none beside requests that may be real."""
+    """The account connections that the sandbox replaces. Empty if requests may be real."""
     if any(name in environ for name in OF_REAL_REQUESTS):
         return []
     return [name for name in SANDBOX_CONNECTIONS if name not in environ]
 
 
 def ledger_dsn(variables: Mapping[str, str]) -> str:
-    """The ledger's database for psycopg, from the connection as Airflow reads it (JSON or URI)."""
+    """The ledger's database for psycopg, from an Airflow connection (JSON or URI)."""
     connection = variables[LEDGER]
     if not connection.lstrip().startswith("{"):
         return connection.replace("postgres://", "postgresql://", 1)
@@ -102,31 +102,30 @@ def _defaults(home: Home, environ: Mapping[str, str]) -> dict[str, str]:
         "AIRFLOW__CORE__AUTH_MANAGER": (
             "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager"
         ),
-        # Together with USE_JOB_SCHEDULE below. A run of a paused DAG is queued and never starts, so
-        # DAGs are active from the beginning ...
+        # A manual run of a paused DAG never starts, so DAGs are not paused. See USE_JOB_SCHEDULE below.
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
         "AIRFLOW__CORE__FERNET_KEY": home.secret("fernet_key"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        # The Test button of a connection; whoever reaches this UI may edit connections anyway.
+        # Enables the Test button. Users of this UI can edit connections anyway.
         "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
-        # Each task process takes about 150 MB.
+        # A task process uses about 150 MB.
         "AIRFLOW__CORE__PARALLELISM": "8",
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home.passwords_file()),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
-        # A new file in dags/ is seen within this many seconds (300 by default).
+        # Seconds until a new file in dags/ is found (300 by default).
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(logs / "tasks"),
         "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
         "AIRFLOW__LOGGING__DAG_PROCESSOR_CHILD_PROCESS_LOG_DIRECTORY": str(logs / "dag_files"),
-        # What a killed scheduler left in `running` goes on within half a minute of the next start.
+        # Tasks that a killed scheduler left in `running` are retried within about a minute.
         "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "15",
         "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
-        # ... and the scheduler starts no run by itself: a laptop that happens to be open at midnight
-        # must not begin to send requests. Set it to True to try the daily schedule.
+        # The scheduler starts no run by itself: a laptop that is open at midnight must not send requests.
+        # Set this to True to try the daily schedule.
         "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         "AIRFLOW_VAR_DSAR_STORAGE_URI": home.directory("storage").as_uri(),
@@ -135,7 +134,7 @@ def _defaults(home: Home, environ: Mapping[str, str]) -> dict[str, str]:
         **_sandbox(home, simulated(environ)),
     }
     if sys.platform == "darwin":
-        # Airflow forks; without this, macOS ends a forked process that uses its network libraries.
+        # Airflow forks. Without this, macOS kills a forked process that uses its network libraries.
         variables["OBJC_DISABLE_INITIALIZE_FORK_SAFETY"] = "YES"
     return variables
 
@@ -147,7 +146,7 @@ def _sandbox(home: Home, accounts: Sequence[str]) -> dict[str, str]:
     connections = {
         name: json.dumps(SANDBOX_CONNECTIONS[name].connection("127.0.0.1", port)) for name in accounts
     }
-    # The environment goes before the UI: a source that is made there cannot bring real requests.
+    # The environment overrides the UI, so a source connection made in the UI cannot add real requests.
     return {**connections, SOURCE: postgres.url(home, "dsar")}
 
 

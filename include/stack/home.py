@@ -1,4 +1,4 @@
-"""The state directory of a local stack: what is kept between two starts, and the generated secrets."""
+"""The state directory of a local stack: everything kept between starts, and the generated secrets."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 
 class StackError(Exception):
-    """The stack cannot start or go on; the text says what a person has to do."""
+    """The stack cannot start or continue. The text says what to do."""
 
 
 @dataclass(frozen=True)
 class Home:
-    """One state directory. Everything in it is private to its owner (0700, files with secrets 0600)."""
+    """One state directory. Only its owner can read it (0700, files with secrets 0600)."""
 
     root: Path
 
@@ -35,27 +35,27 @@ class Home:
         return self.directory() / name
 
     def directory(self, name: str = ".") -> Path:
-        """That directory inside, made where it is missing."""
+        """The subdirectory `name`. It is created if it does not exist."""
         path = self.root / name
         for each in (self.root, path):
             each.mkdir(mode=0o700, parents=True, exist_ok=True)
         return path
 
     def secret(self, name: str, size: int = 32) -> str:
-        """A random secret that stays the same: `size` bytes, URL-safe (32 of them are Fernet's form)."""
+        """A random secret of `size` bytes in URL-safe base64, the same at each call. 32 bytes suit Fernet."""
         return self._keep(f"secrets/{name}", base64.urlsafe_b64encode(secrets.token_bytes(size)).decode())
 
     def passwords_file(self) -> Path:
-        """The file that the simple auth manager reads: `{"admin": "…"}`."""
+        """The password file of the simple auth manager: `{"admin": "…"}`."""
         self._keep("secrets/passwords.json", json.dumps({"admin": secrets.token_urlsafe(12)}))
         return self.path("secrets/passwords.json")
 
     def port(self, name: str, preferred: int = 0) -> int:
-        """The port that `name` used last; before that `preferred`, or a free one."""
+        """The port that `name` used last. At the first call `preferred`, or a free port."""
         return int(self._keep(f"ports/{name}", str(preferred or free_port())))
 
     def usable_port(self, name: str) -> int:
-        """As `port`, but another one where that is taken by now: for whoever is about to listen."""
+        """Like `port`, but another port if that one is in use. Call it before listening."""
         port = self.port(name)
         return port if is_free(port) else self.set_port(name, free_port())
 
@@ -65,22 +65,22 @@ class Home:
 
     @contextmanager
     def exclusive(self, name: str, *, wait: bool) -> Iterator[None]:
-        """Hold the lock `name`. Raises StackError where another process has it and `wait` is off.
+        """Hold the lock `name`. Raises StackError if another process holds it and `wait` is false.
 
-        The kernel drops the lock with its process, so a crash leaves nothing to clean up.
+        The kernel releases the lock when the process ends, so a crash needs no cleanup.
         """
         with (self.directory("locks") / name).open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise StackError(
-                    f"a stack is running in {self.root} already: end it first (Ctrl-C in its terminal), "
+                    f"a stack is running in {self.root}: end it first (Ctrl-C in its terminal), "
                     "or set DSAR_HOME to another directory"
                 ) from None
             yield
 
     def _keep(self, name: str, value: str) -> str:
-        """What the file `name` holds, which is `value` where there is no such file yet."""
+        """The content of the file `name`. It is created with `value` if it does not exist."""
         path = self.root / name
         self.directory(Path(name).parent.name)
         if not path.exists():
@@ -89,7 +89,7 @@ class Home:
 
 
 def _write_private(path: Path, value: str) -> None:
-    # Renamed into place: another command of this project may read it at this moment.
+    # Renamed into place, because another command may read the file at the same time.
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.touch(mode=0o600)
     draft.write_text(value)
@@ -97,7 +97,7 @@ def _write_private(path: Path, value: str) -> None:
 
 
 def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nobody listens on at this moment."""
+    """A free TCP port on 127.0.0.1."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -105,7 +105,7 @@ def free_port() -> int:
 
 def is_free(port: int) -> bool:
     with socket.socket() as probe:
-        # What a server does too: connections that have ended do not keep a port taken.
+        # As servers do: closed connections then do not block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))

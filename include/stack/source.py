@@ -10,13 +10,13 @@ TABLE = Path(__file__).with_name("source_table.sql")
 
 
 def create(dsn: str) -> None:
-    """Make the table where it is missing; what it holds stays."""
+    """Create the table if it does not exist."""
     with psycopg.connect(dsn) as connection:
         connection.execute(TABLE.read_bytes())
 
 
 def holds_others(dsn: str) -> bool:
-    """Whether there are requests in it that no demo has made."""
+    """Whether the table contains requests that no demo created."""
     with psycopg.connect(dsn) as connection:
         statement = "SELECT 1 FROM public.dsar_requests WHERE request_id NOT LIKE 'demo-%' LIMIT 1"
         return connection.execute(statement).fetchone() is not None

@@ -1,4 +1,4 @@
--- The demo's source table. A deployment has its own: see include/sql/pending_requests.sql.
+-- The demo's source table. A deployment has its own table; see include/sql/pending_requests.sql.
 CREATE TABLE IF NOT EXISTS public.dsar_requests (
     request_id     text PRIMARY KEY,
     request_type   text,

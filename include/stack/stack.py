@@ -1,4 +1,4 @@
-"""The whole stack, from nothing to "a DAG can be triggered", and back to nothing."""
+"""Starts the whole stack until a DAG can be triggered, and ends it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from include.stack.processes import Processes
 DAG_ID = "dsar_daily"
 START_SECONDS = 180.0
 
-# The log servers stay off: they would listen on all interfaces, and the API server reads the files.
+# The log servers stay off: they would listen on all interfaces, and the API server can read the files.
 COMPONENTS: Mapping[str, Sequence[str]] = {
     "api-server": ["api-server"],
     "scheduler": ["scheduler", "--skip-serve-logs"],
@@ -60,7 +60,7 @@ class Stack:
 
     @property
     def storage(self) -> Path | str:
-        """Where packages and receipts are: a path where it is one, else the URI."""
+        """The storage of packages and receipts: a path for a file URI, else the URI."""
         uri = self.variables["AIRFLOW_VAR_DSAR_STORAGE_URI"]
         return Path(url2pathname(uri.removeprefix("file://"))) if uri.startswith("file://") else uri
 
@@ -70,7 +70,7 @@ class Stack:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Notes how long the block takes."""
+        """Record how long the block takes."""
         begin = time.monotonic()
         yield
         self.timings.append((name, time.monotonic() - begin))
@@ -84,11 +84,10 @@ def running(
     any_port: bool,
     components: Mapping[str, Sequence[str]] = COMPONENTS,
 ) -> Iterator[Stack]:
-    """Start everything; end everything. Only one per state directory.
+    """Run the stack until the block ends. Only one stack can run per state directory.
 
-    With `any_port` a taken port 8080 is no error: another is chosen. `components` are Airflow's parts
-    by their names, each as arguments of `airflow`. Raises StackError where something does not start,
-    with what to do.
+    With `any_port`, another port is chosen if port 8080 is in use. `components` maps names to arguments of
+    `airflow`. Raises StackError, with what to do, if a part does not start.
     """
     with ExitStack() as ending:
         ending.enter_context(home.exclusive("stack", wait=False))
@@ -127,7 +126,7 @@ def _choose_ports(home: Home, environ: Mapping[str, str], *, any_port: bool) -> 
         return
     if not any_port or "AIRFLOW__API__PORT" in environ:
         raise StackError(
-            f"port {port} is taken by another program: choose one for the UI, for example\n"
+            f"port {port} is in use by another program: choose another one for the UI, for example\n"
             f"    AIRFLOW__API__PORT={free_port()} make up"
         )
     home.set_port("api", free_port())
@@ -144,7 +143,7 @@ def _start(stack: Stack, environ: Mapping[str, str], components: Mapping[str, Se
     for name, command in components.items():
         _start_process(stack, name, [sys.executable, "-m", "airflow", *command])
     with stack.step("Airflow"):
-        _until(stack, "Airflow's parts to report", lambda: _is_healthy(stack, begun))
+        _until(stack, "Airflow's heartbeats", lambda: _is_healthy(stack, begun))
     with stack.step(f"{DAG_ID} parsed"):
         _until(stack, f"{DAG_ID} to be parsed", lambda: _is_parsed(stack, begun))
     if stack.sandbox_url:
@@ -171,14 +170,14 @@ def _until(stack: Stack, what: str, is_there: Callable[[], Any]) -> None:
             if is_there():
                 return
         except (httpx.NetworkError, httpx.TimeoutException):
-            pass  # it does not listen yet, or is busy starting
+            pass  # the server is still starting
         if time.monotonic() > deadline:
             raise StackError(f"waited {START_SECONDS:.0f} s for {what}: see the logs in {stack.logs}")
         time.sleep(0.25)
 
 
 def _is_healthy(stack: Stack, begun: datetime) -> bool:
-    """Whether each part has reported since `begun`: an earlier stack's last report stays healthy for 30 s."""
+    """Whether each component sent a heartbeat after `begun`; an older one stays healthy for 30 s."""
     health = stack.api.health()
     for part in HEARTBEATS:
         latest = health[part][f"latest_{part}_heartbeat"]
@@ -188,7 +187,7 @@ def _is_healthy(stack: Stack, begun: datetime) -> bool:
 
 
 def _is_parsed(stack: Stack, begun: datetime) -> bool:
-    """Whether the DAG as it stands now is known and active. Raises StackError where it cannot be imported."""
+    """Whether the current DAG file is parsed and active. Raises StackError if it cannot be imported."""
     for error in stack.api.call("GET", "/importErrors")["import_errors"]:
         if datetime.fromisoformat(error["timestamp"]) >= begun:
             raise StackError(f"{error['filename']} cannot be imported:\n{error['stack_trace']}")
@@ -202,7 +201,6 @@ def _is_parsed(stack: Stack, begun: datetime) -> bool:
     if dag["is_stale"] or not parsed or datetime.fromisoformat(parsed) < begun:
         return False
     if dag["is_paused"]:
-        # Somebody paused it in an earlier stack. Nothing starts it by itself here, and a run of a
-        # paused DAG would wait for ever.
+        # It was paused in an earlier stack. A manual run of a paused DAG would never start.
         stack.api.call("PATCH", f"/dags/{DAG_ID}", {"is_paused": False})
     return True

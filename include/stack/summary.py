@@ -1,4 +1,4 @@
-"""What a person wants to see after the demo, as text."""
+"""The text that the demo prints at its end."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ SELECT submission.account,
 """
 STATUSES = "SELECT status, count(*) FROM public.dsar_requests WHERE request_id LIKE %s GROUP BY 1 ORDER BY 1"
 
-# Red on purpose: it is how Airflow tells people.
+# Tasks that fail on purpose, to make the operator look.
 EXPECTED_RED = {
     "report": (
-        "red on purpose: the sandbox refused some identifiers and let some jobs fail, and a person has to "
-        "look at those. Its log says which and what to do"
+        "red on purpose, because the sandbox refused some identifiers and some jobs failed. "
+        "An operator must look at them. The task's log says which and what to do"
     )
 }
 
 
 def text(stack: Stack, prefix: str, run_id: str) -> str:
-    """The outcomes of the requests whose id begins with `prefix`, and of the run's tasks."""
+    """The outcomes of requests with ids that begin with `prefix`, and of the run's tasks."""
     with psycopg.connect(stack.dsn) as connection:
         outcomes = connection.execute(OUTCOMES, [f"{prefix}%"]).fetchall()
         statuses = connection.execute(STATUSES, [f"{prefix}%"]).fetchall()
@@ -51,8 +51,7 @@ def text(stack: Stack, prefix: str, run_id: str) -> str:
             ),
             "\nRequests by status:\n",
             *_table(["status", "requests"], ([status, str(count)] for status, count in statuses)),
-            "\nOpen ones are slow at the sandbox, or shared a batch with one that failed there:\n"
-            "the next run goes on with them.\n",
+            "\nOpen submissions are slow, or were in a batch that failed. The next run continues them.\n",
             *(f"Task `{name}`: {EXPECTED_RED.get(name, 'failed, see its log')}." for name in red),
             "",
             f"  package  {_first(stack.storage, prefix, 'package.zip')}",
@@ -65,10 +64,10 @@ def text(stack: Stack, prefix: str, run_id: str) -> str:
 
 def next_steps(stack: Stack, *, good: bool) -> str:
     if not good:
-        return f"\nThe demo did not end as it should. The logs are in {stack.logs}"
+        return f"\nThe demo did not end as expected. The logs are in {stack.logs}"
     return (
-        "\nAll as it should be: each outcome agrees with what the sandbox decided. Nothing is left running.\n"
-        "Next: `make up` keeps the stack and shows this run in Airflow's UI."
+        "\nAll outcomes agree with the sandbox's decisions. All processes have ended.\n"
+        "Next: `make up` starts the stack again and shows this run in Airflow's UI."
     )
 
 

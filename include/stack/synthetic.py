@@ -1,7 +1,7 @@
-"""The demo's DSARs: people who do not exist, at domains and phone numbers that nobody can have.
+"""The demo's DSARs, about data subjects who do not exist.
 
-example.com and its like are reserved (RFC 2606), and so are +1 … 555 01xx (NANPA) and
-+44 7700 900xxx (Ofcom).
+Their domains (example.com, …; RFC 2606) and phone numbers (+1 … 555 01xx, NANPA; +44 7700 900xxx, Ofcom)
+are reserved, so nobody can own them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ AREA_CODES = (202, 206, 212, 303, 305, 312, 404, 415, 512, 617, 702, 718)
 
 @dataclass(frozen=True)
 class SyntheticRequest:
-    """A row of `public.dsar_requests` as it arrives. The fields are the columns."""
+    """A new row of `public.dsar_requests`. The fields are the columns."""
 
     request_id: str
     request_type: str
@@ -47,12 +47,12 @@ class SyntheticRequest:
 
 
 def new_call() -> str:
-    """What tells one call of the demo from every other: the time."""
+    """A name for one start of the demo, made from the time."""
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
 
 
 def insert(dsn: str, requests: list[SyntheticRequest]) -> None:
-    """Put them into the source table, all or none."""
+    """Insert all requests into the source table in one transaction."""
     names = [field.name for field in fields(SyntheticRequest)]
     statement = sql.SQL("INSERT INTO public.dsar_requests ({}) VALUES ({})").format(
         sql.SQL(", ").join(map(sql.Identifier, names)), sql.SQL(", ").join(sql.Placeholder() * len(names))
@@ -62,27 +62,27 @@ def insert(dsn: str, requests: list[SyntheticRequest]) -> None:
 
 
 def synthetic_requests(call: str, count: int = 200) -> list[SyntheticRequest]:
-    """`count` requests (at least 40) with ids of the form `demo-<call>-0001`, the same for the same `call`.
+    """`count` requests (at least 40) with ids like `demo-<call>-0001`; the same `call` gives the same ones.
 
-    Most go well. A few carry a marker of the sandbox in their e-mail and user id, and the last few
-    are rows that intake must refuse.
+    Most of them complete. A few contain a marker of the sandbox in e-mail and user id. The last few are
+    rows that intake must reject.
     """
     random = Random(call)  # noqa: S311 - nothing here is a secret
     requests = [_plain(random, call, number) for number in range(1, count + 1)]
-    # Far apart, so that they fall into different calls to Besitos.
+    # Spread out, so that they are in different batches.
     for position, marker in enumerate(MARKED):
-        at = (position + 1) * (count - len(BROKEN)) // (len(MARKED) + 1)
+        at = (position + 1) * (count - len(INVALID)) // (len(MARKED) + 1)
         requests[at] = _marked(requests[at], marker)
-    for position, change in enumerate(BROKEN, start=count - len(BROKEN)):
+    for position, change in enumerate(INVALID, start=count - len(INVALID)):
         requests[position] = replace(requests[position], **change)  # type: ignore[arg-type]
     return requests
 
 
-# Two of the slow and of the failing: one each may be access, which not every vendor does.
+# Some markers appear twice: if one of the two is an access request, some vendors never receive it.
 MARKED = ("unknown", "jobfails", "slow", "refused", "unknown", "jobfails", "slow", "unknown")
 
 NOTHING = dict.fromkeys(("email", "phone", "user_id", "advertising_id", "install_id", "id5_id"))
-BROKEN: tuple[dict[str, object], ...] = (
+INVALID: tuple[dict[str, object], ...] = (
     {"request_type": "rectification"},
     {"regulation": "PIPEDA"},
     {"email": ["kai.example.com"]},
@@ -100,8 +100,8 @@ def _plain(random: Random, call: str, number: int) -> SyntheticRequest:
     if random.random() < 0.15:
         emails.append(f"{last}.{first}.{call}{number}@{random.choice(DOMAINS)}".lower())
     request_type = random.choice(("access", "erasure", "erasure", "export", "delete"))
-    # Only by a user id can any of the four find what it holds.
-    known = request_type in ("access", "export") or random.random() < 0.85
+    # No vendor can answer an access request without a user id.
+    has_user_id = request_type in ("access", "export") or random.random() < 0.85
     age = timedelta(days=random.uniform(0.1, 20))
     return SyntheticRequest(
         request_id=f"demo-{call}-{number:04}",
@@ -110,7 +110,7 @@ def _plain(random: Random, call: str, number: int) -> SyntheticRequest:
         received_at=datetime.now(UTC).replace(microsecond=0) - age,
         email=emails,
         phone=[_phone(random)] if random.random() < 0.6 else None,
-        user_id=[f"u-{call}-{number:04}"] if known else None,
+        user_id=[f"u-{call}-{number:04}"] if has_user_id else None,
         advertising_id=[str(_uuid(random))] if random.random() < 0.5 else None,
         install_id=[_uuid(random).hex.upper()] if random.random() < 0.2 else None,
         id5_id=[f"ID5*{random.randbytes(24).hex()}"] if random.random() < 0.25 else None,

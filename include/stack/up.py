@@ -1,4 +1,4 @@
-"""`make up`: the stack stays, in the foreground, until somebody ends it."""
+"""`make up` runs the stack in the foreground until it is interrupted."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from include.stack.stack import Stack, running
 
 
 def run(home: Home, environ: Mapping[str, str]) -> None:
-    """Runs until Interrupted, or StackError where one of the processes ends."""
-    print("Starting Airflow and what it needs …", flush=True)
+    """Run until Interrupted. Raises StackError if a process ends."""
+    print("Starting Airflow and everything it needs …", flush=True)
     with running(home, environ, any_port=False) as stack:
         print(_welcome(stack, environ), flush=True)
         print("ready", flush=True)
@@ -32,22 +32,22 @@ def _welcome(stack: Stack, environ: Mapping[str, str]) -> str:
   password   {json.loads(passwords.read_text())["admin"]}
 
   vendors    {_vendors(stack, environ)}
-  yours      {", ".join(own) or "nothing: every connection is the stack's own; AIRFLOW_CONN_… replaces one"}
+  yours      {", ".join(own) or "none: every connection is the stack's; set AIRFLOW_CONN_… to replace one"}
   logs       {stack.logs}
   storage    {stack.storage}
 
   The daily schedule is off here (AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE=True turns it on).
-  A run: the UI's Trigger button, or in another terminal  bin/airflow dags trigger dsar_daily
-  Ctrl-C ends all of it.
+  To start a run, use the UI's Trigger button, or in another terminal  bin/airflow dags trigger dsar_daily
+  Ctrl-C ends everything.
 """
 
 
 def _vendors(stack: Stack, environ: Mapping[str, str]) -> str:
     if stack.sandbox_url:
-        return f"the sandbox, {stack.sandbox_url}, for all whose connection is not yours"
+        return f"the sandbox, {stack.sandbox_url}, for all accounts without a connection of yours"
     if SANDBOX_CONNECTIONS.keys() <= environ.keys():
         return "your own connections"
     return (
-        "your own connections: beside requests that may be real the sandbox stands in for none.\n"
-        "             An account without a connection fails and says which to make; the others go on"
+        "your own connections: requests may be real, so the sandbox simulates no vendor.\n"
+        "             An account without a connection fails and names it; the other accounts continue"
     )

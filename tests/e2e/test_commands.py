@@ -114,7 +114,7 @@ def test_up_starts_no_sandbox_beside_a_ledger_of_ones_own(up: Up) -> None:
     """It says so, names what is the user's by name alone, and tells where the UI is."""
     assert up.said.endswith("ready\n"), up.said
     assert f"http://127.0.0.1:{up.given['AIRFLOW__API__PORT']}\n" in up.said
-    assert "the sandbox stands in for none" in up.said
+    assert "the sandbox simulates no vendor" in up.said
     assert "AIRFLOW_CONN_BATCH_DEFAULT, AIRFLOW_CONN_DSAR_DB\n" in up.said
     assert "zq7x-key" not in up.said
     assert len(up.leaders()) == len(COMPONENTS) + 1  # PostgreSQL, and no sandbox
@@ -137,5 +137,5 @@ def test_ctrl_c_leaves_nothing(up: Up) -> None:
     up.process.send_signal(signal.SIGINT)
     rest, _ = up.process.communicate(timeout=END_SECONDS)
     assert up.process.returncode == -signal.SIGINT
-    assert "SIGINT: everything is ended." in rest
+    assert "SIGINT: all processes have ended." in rest
     assert alive(started | members(sessions)) == []
