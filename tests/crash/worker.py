@@ -110,7 +110,7 @@ class _Run:
         self._storage = Storage(*_storage(job))
         self._seal = Seal(job.recipient) if job.recipient else None
         self._began = self._clock()
-        Recorder.DELAY = 0.02
+        Recorder.MAX_DELAY = 0.02
         submitting.asyncio = polling.asyncio = VirtualTime(self._clock)
 
     def stages(self) -> int:

@@ -47,7 +47,7 @@ def pressed(
 @every_vendor
 def test_a_connection_that_works(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, vendor: Vendor) -> None:
     """One call that changes nothing, and a sentence."""
-    assert pressed(monkeypatch, sandbox, vendor.name) == (True, f"{vendor.title} takes our credentials.")
+    assert pressed(monkeypatch, sandbox, vendor.name) == (True, f"{vendor.title} accepts our credentials.")
     assert sandbox.book() == []
     assert sum(sandbox.calls()[vendor.name].values()) == 1
 
@@ -58,7 +58,7 @@ def test_a_wrong_secret(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, vendo
     works, sentence = pressed(monkeypatch, sandbox, vendor.name, password="wrong-secret")
     assert not works
     assert sentence.startswith(f"{vendor.title} refused our credentials (HTTP 40")
-    assert sentence.endswith("put a secret that is valid there into Password.")
+    assert sentence.endswith("enter a valid secret in Password.")
     assert "wrong-secret" not in sentence
 
 
@@ -98,7 +98,7 @@ def test_a_missing_field(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, vend
 def test_a_wrong_partner_id(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """ID5 tells it from a wrong token."""
     works, sentence = pressed(monkeypatch, sandbox, "id5", extra={"partner_id": WRONG_ACCOUNT})
-    assert (works, sentence[:24]) == (False, "ID5 does not know us so:")
+    assert (works, sentence[:36]) == (False, "ID5 does not accept this connection:")
     assert sentence.endswith("look at partner_id.")
 
 

@@ -147,7 +147,7 @@ WRONG = {
     "Extra that is no JSON": (
         {"extra_text": "partner_id=demo"}, "connection besitos_default: Extra is not a JSON object"),
     "refused password": (
-        {"password": "wrong"}, "Mend the secret in Password of connection besitos_default"),
+        {"password": "wrong"}, "Fix the secret in Password of connection besitos_default"),
 }  # fmt: skip
 
 

@@ -162,8 +162,8 @@ def test_no_poll_at_all_is_no_failure(sensor: PollSensor) -> None:
 
 def test_refused_credentials_fail_with_the_triggers_sentence(sensor: PollSensor) -> None:
     """As an error that is not retried."""
-    with pytest.raises(ConfigurationError, match="Mend the secret"):
-        sensor.resume(context(), {"status": "refused", "message": "batch: … Mend the secret …"})
+    with pytest.raises(ConfigurationError, match="Fix the secret"):
+        sensor.resume(context(), {"status": "refused", "message": "batch: … Fix the secret …"})
 
 
 def test_a_watch_without_one_usable_answer_fails(sensor: PollSensor) -> None:

@@ -182,7 +182,7 @@ async def test_refused_credentials_are_an_event_that_names_the_connection(
     assert set(event) == {"status", "message", "calls", "refused_calls"}
     assert event["calls"] == event["refused_calls"] == 1
     assert event["status"] == "refused"
-    assert "Mend the secret in Password of connection batch_default" in event["message"]
+    assert "Fix the secret in Password of connection batch_default" in event["message"]
 
 
 @pytest.mark.asyncio

@@ -1,1 +1,1 @@
-"""What the stages of one account share."""
+"""Code that the stages of one account share."""

@@ -1,4 +1,4 @@
-"""What every stage that works on one account is given."""
+"""The arguments of every stage that works on one account."""
 
 from __future__ import annotations
 
@@ -26,8 +26,11 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class AccountWork:
-    """One account or a shard of it, the ledger, and which requests this run is limited to (ledger ids;
-    None: all). `settings` are the shard's share."""
+    """One account or one shard of it, with its ledger, vendor and client.
+
+    `request_pks` limits the run to these requests (ledger ids); None means all. `settings` are the shard's
+    share of the account's settings.
+    """
 
     db: Database
     vendor: Vendor
@@ -42,20 +45,20 @@ class AccountWork:
         return self.settings.account
 
     async def ledger(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Runs a statement of the ledger without holding up the event loop."""
+        """Runs a ledger function in a thread, so that the event loop is not blocked."""
         return await asyncio.to_thread(function, *args, **kwargs)
 
     @contextmanager
     def naming_the_connection(self) -> Iterator[None]:
-        """Refused credentials become a sentence that says which connection to mend."""
+        """Adds to a ConfigurationError which connection to fix."""
         try:
             yield
         except CredentialsRefused as error:
             raise CredentialsRefused(
                 f"{self.account}: the vendor refused our credentials ({error}). "
-                f"Mend the secret in Password of connection {self.settings.connection}, then clear this task."
+                f"Fix the secret in Password of connection {self.settings.connection}, then clear this task."
             ) from None
         except ConfigurationError as error:
             raise ConfigurationError(
-                f"{self.account}: {error}. Mend connection {self.settings.connection}, then clear this task."
+                f"{self.account}: {error}. Fix connection {self.settings.connection}, then clear this task."
             ) from None

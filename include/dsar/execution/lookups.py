@@ -1,4 +1,4 @@
-"""Questions to the ledger that many ask one by one, answered many at a time."""
+"""Ledger look-ups by many coroutines, in few statements."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
-AT_ONCE = 200
+MAX_KEYS_PER_STATEMENT = 200
 
 V = TypeVar("V")
 
 
 class Lookups(Generic[V]):
-    """What is asked while one statement runs is answered together by the next."""
+    """Collects the keys that are asked for while a statement runs. The next statement reads them together."""
 
     def __init__(self, look_up: Callable[[Sequence[str]], Awaitable[Mapping[str, V]]]) -> None:
         self._look_up = look_up
@@ -20,7 +20,7 @@ class Lookups(Generic[V]):
         self._asking: asyncio.Task[None] | None = None
 
     async def get(self, key: str) -> V:
-        """The answer for one key; raises what the statement raised."""
+        """The value of one key. Raises the error of the statement."""
         answer: asyncio.Future[V] = asyncio.get_running_loop().create_future()
         self._waiting.append((key, answer))
         if self._asking is None or self._asking.done():
@@ -29,14 +29,17 @@ class Lookups(Generic[V]):
 
     async def _ask(self) -> None:
         while self._waiting:
-            asked, self._waiting = self._waiting[:AT_ONCE], self._waiting[AT_ONCE:]
+            asked, self._waiting = (
+                self._waiting[:MAX_KEYS_PER_STATEMENT],
+                self._waiting[MAX_KEYS_PER_STATEMENT:],
+            )
             try:
                 found = await self._look_up([key for key, _ in asked])
             except Exception as error:
                 _fail([answer for _, answer in asked], error)
                 continue
             for key, answer in asked:
-                if not answer.done():  # whoever asked was broken off
+                if not answer.done():  # else the coroutine that asked was cancelled
                     answer.set_result(found[key])
 
 

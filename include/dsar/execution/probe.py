@@ -1,4 +1,4 @@
-"""Probe: one harmless call that tells whether an account's connection works."""
+"""Probe: one harmless call that checks an account's connection."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from include.dsar.vendors import vendor
 
 
 async def probe(settings: AccountSettings) -> str:
-    """What works, in a sentence.
+    """Returns a sentence for the operator if the connection works.
 
-    Raises ConfigurationError where the connection has to be mended, and VendorUnavailable where the
-    vendor could not be asked; the text says what to do.
+    Raises ConfigurationError if the connection must be fixed, and VendorUnavailable if the vendor gave no
+    usable answer. The text says what to do.
     """
     known = vendor(settings.vendor)
     try:
@@ -27,17 +27,17 @@ async def probe(settings: AccountSettings) -> str:
             known.read_probe(await http.send(known.probe(settings)))
     except CredentialsRefused as error:
         raise CredentialsRefused(
-            f"{known.title} refused our credentials ({error}): put a secret that is valid there into Password"
+            f"{known.title} refused our credentials ({error}): enter a valid secret in Password"
         ) from None
     except ConfigurationError as error:
-        raise ConfigurationError(f"{known.title} does not know us so: {error}") from None
+        raise ConfigurationError(f"{known.title} does not accept this connection: {error}") from None
     except VendorBusy as error:
-        raise VendorUnavailable(f"{known.title} asks for patience ({error}): try again later") from None
+        raise VendorUnavailable(f"{known.title} is busy ({error}): try again later") from None
     except NotTaken as error:
         raise VendorUnavailable(f"{error}: check Host, Port and Schema") from None
     except DsarError as error:
         raise VendorUnavailable(
-            f"what answers is not {known.title}'s API, or it is out of order ({error}): "
+            f"the answer is not from {known.title}'s API, or the API is down ({error}): "
             "check Host, Port and Schema"
         ) from None
-    return f"{known.title} takes our credentials."
+    return f"{known.title} accepts our credentials."

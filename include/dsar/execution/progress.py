@@ -1,4 +1,4 @@
-"""How far a stage is, in its task's log, at a person's pace."""
+"""The progress of a stage, in its task's log."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import time
 
 log = logging.getLogger(__name__)
 
-PROGRESS_EVERY = 10.0  # seconds between two lines
+SECONDS_BETWEEN_LINES = 10.0
 
 
 class Progress:
-    """A line in the task's log every few seconds: done, left, rate, expected end."""
+    """Logs done, total, rate and expected time left every few seconds."""
 
     def __init__(self, who: str, what: str, total: int) -> None:
-        """`who` does `what`: an account's stage, or a stage of its own."""
+        """`who` is an account or a stage, `what` a verb such as "sent"."""
         self._who, self._what, self._total = who, what, total
         self._began = self._said = time.monotonic()
         self.done = 0
@@ -22,7 +22,7 @@ class Progress:
     def advance(self, n: int) -> None:
         self.done += n
         now = time.monotonic()
-        if now - self._said >= PROGRESS_EVERY:
+        if now - self._said >= SECONDS_BETWEEN_LINES:
             self._said = now
             rate = self.done / (now - self._began)
             left = max(self._total - self.done, 0)

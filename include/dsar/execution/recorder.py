@@ -1,4 +1,4 @@
-"""Writes moves to the ledger in batches."""
+"""Recorder: writes the moves of many coroutines to the ledger in few statements."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from include.dsar.ledger.transitions import Move
 
 
 class Recorder:
-    """Writes moves to the ledger in batches, soon after they are known.
+    """Writes moves to the ledger in batches.
 
-    A task of its own writes, so that nothing is broken off with whoever added it.
+    It writes in its own task, so that a cancelled coroutine does not interrupt a statement.
     """
 
-    SIZE = 200
-    DELAY = 0.25  # seconds that a move waits for others at most
+    MAX_BATCH = 200
+    MAX_DELAY = 0.25  # seconds that a move waits for others
 
     def __init__(self, write: Callable[[list[Move]], Awaitable[None]]) -> None:
         self._write = write
@@ -25,9 +25,9 @@ class Recorder:
         self._writer: asyncio.Task[None] | None = None
 
     async def add(self, moves: Sequence[Move]) -> None:
-        """Takes moves to be written within DELAY. Raises what an earlier write has raised."""
+        """Writes these moves within MAX_DELAY. Raises the error of an earlier write."""
         self._moves += moves
-        if len(self._moves) >= self.SIZE:
+        if len(self._moves) >= self.MAX_BATCH:
             self._enough.set()
         if self._writer and self._writer.done():
             self._writer.result()
@@ -36,7 +36,7 @@ class Recorder:
             self._writer = asyncio.create_task(self._write_soon())
 
     async def close(self) -> None:
-        """Returns when all that was added is in the ledger; what could not be written is tried once more."""
+        """Returns when all moves are in the ledger. Tries those once more that could not be written."""
         self._enough.set()
         if self._writer:
             await asyncio.gather(self._writer, return_exceptions=True)
@@ -45,16 +45,15 @@ class Recorder:
     async def _write_soon(self) -> None:
         while self._moves:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._enough.wait(), self.DELAY)
+                await asyncio.wait_for(self._enough.wait(), self.MAX_DELAY)
             self._enough.clear()
             await self._write_known()
 
     async def _write_known(self) -> None:
-        """What is there by now: what is added meanwhile waits for others again, else each write would
-        take along only the few that came during the one before."""
+        """Writes the moves that are there now. Later ones wait again, so that each statement writes many."""
         left = len(self._moves)
         while left > 0:
-            batch = self._moves[: min(left, self.SIZE)]
+            batch = self._moves[: min(left, self.MAX_BATCH)]
             await self._write(batch)
             del self._moves[: len(batch)]
             left -= len(batch)

@@ -1,8 +1,8 @@
-"""The HTTP client of all stages: one pooled session for each account.
+"""The HTTP client of all stages: one session with a connection pool for each account.
 
-It never follows a redirect, never repeats a POST by itself (aiohttp repeats a GET whose kept
-connection turns out to be dead), reads no more than a set size, and its errors hold neither the URL
-(ID5's carries the token) nor anything that the vendor wrote.
+It never follows a redirect and never repeats a POST. (aiohttp repeats a GET if a kept connection turns out to
+be closed.) It limits the size of a reply. Its errors contain no URL (ID5's contains the token) and no text of
+the vendor.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from include.dsar.http.retry_after import retry_after
 
 TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=10, sock_read=30)
 MAX_REPLY_BYTES = 64 * 1024 * 1024
-LARGE_REPLY_BYTES = 1024 * 1024  # only one that is larger is read at a time
+MAX_CONCURRENT_REPLY_BYTES = 1024 * 1024  # larger replies are read one after another
 DOWNLOAD_TIMEOUT = aiohttp.ClientTimeout(total=600, sock_connect=10, sock_read=60)
 MAX_DOWNLOAD_BYTES = 512 * 1024 * 1024
-OVERLOADED = frozenset({429, 503})
-REFUSED = frozenset({401, 403, 429})
-CHUNK = 256 * 1024
+OVERLOAD_STATUSES = frozenset({429, 503})
+REFUSAL_STATUSES = frozenset({401, 403, 429})
+CHUNK_BYTES = 256 * 1024
 
 
 class Sink(Protocol):
-    """What a download is written to."""
+    """The target of a download."""
 
     def write(self, data: bytes, /) -> object: ...
 
 
 class Client:
-    """Calls one account, paced. Make it with `client(settings)`."""
+    """Calls one account at its pace. Use `client(settings)` to create it."""
 
     def __init__(self, settings: AccountSettings, session: aiohttp.ClientSession) -> None:
         self._settings = settings
@@ -57,43 +57,41 @@ class Client:
         self.calls = self.refused = 0
 
     async def send(self, request: HttpRequest) -> HttpReply:
-        """One call, one reply.
+        """Makes one call and returns the reply.
 
-        Raises NotTaken where no call was made or no connection came about, ReplyLost where one did and
-        no whole reply came back. Slows this account down where the vendor is overloaded, and makes no
-        further call before `Retry-After` is over, whatever the reply means to its vendor.
+        Raises NotTaken if no call was made or no connection was established, ReplyLost if no complete reply
+        came back. Reduces the pace after a 429 or 503, and makes no call before `Retry-After` is over.
         """
         async with self._pacer.slot():
             self.calls += 1
             reply = await self._send(request)
-        self.refused += reply.status in REFUSED
-        if reply.status in OVERLOADED:
+        self.refused += reply.status in REFUSAL_STATUSES
+        if reply.status in OVERLOAD_STATUSES:
             self._pacer.slow_down(retry_after(reply))
         return reply
 
     def honour(self, busy: VendorBusy) -> None:
-        """The vendor asks for patience in words of its own (ID5: a 403): no call before that is over."""
+        """Makes no call before the pause that the vendor asked for in the body of a reply (ID5: a 403)."""
         self._pacer.slow_down(busy.retry_after)
 
     async def download(self, url: str, target: Sink) -> None:
-        """Streams a result that the vendor pointed at into `target`, without any credentials.
+        """Streams a result from the URL that the vendor named into `target`, without credentials.
 
-        Raises UnsafeDownload for an address or a size that we refuse, ReplyLost where it does not
-        come through.
+        Raises UnsafeDownload if the address or the size is not allowed, ReplyLost if the download fails.
         """
         await check_download_url(url, self._settings.base_url)
         session = await self._download_session()
-        as_it_is = {"Accept-Encoding": "identity"}
+        uncompressed = {"Accept-Encoding": "identity"}
         async with self._pacer.slot():
             self.calls += 1
             try:
                 async with session.get(
-                    url, headers=as_it_is, allow_redirects=False, timeout=DOWNLOAD_TIMEOUT
+                    url, headers=uncompressed, allow_redirects=False, timeout=DOWNLOAD_TIMEOUT
                 ) as reply:
                     if reply.status != 200:
-                        raise ReplyLost(f"the result's address answered HTTP {reply.status}")
+                        raise ReplyLost(f"the download answered HTTP {reply.status}")
                     size = 0
-                    async for chunk in reply.content.iter_chunked(CHUNK):
+                    async for chunk in reply.content.iter_chunked(CHUNK_BYTES):
                         size += len(chunk)
                         if size > MAX_DOWNLOAD_BYTES:
                             raise UnsafeDownload(f"the result is larger than {MAX_DOWNLOAD_BYTES} bytes")
@@ -101,17 +99,17 @@ class Client:
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 if isinstance(getattr(error, "os_error", None), UnsafeAddress):
                     raise UnsafeDownload(NOT_PUBLIC) from None
-                raise ReplyLost(f"the result did not come through: {type(error).__name__}") from None
+                raise ReplyLost(f"the download failed: {type(error).__name__}") from None
 
     async def _download_session(self) -> aiohttp.ClientSession:
-        """One for all downloads of this client, apart from the vendor's API; it keeps no cookies."""
+        """One session for all downloads, separate from the vendor's API. It keeps no cookies."""
         async with self._opening:
             if self._downloads is None:
-                inside = not await is_public(URL(self._settings.base_url).raw_host or "")
+                is_internal = not await is_public(URL(self._settings.base_url).raw_host or "")
                 connector = aiohttp.TCPConnector(
                     limit=self._settings.max_concurrency,
-                    resolver=aiohttp.ThreadedResolver() if inside else PublicResolver(),
-                    use_dns_cache=False,  # each new connection's address is looked up, and looked at
+                    resolver=aiohttp.ThreadedResolver() if is_internal else PublicResolver(),
+                    use_dns_cache=False,  # so that every new connection is checked
                 )
                 self._downloads = aiohttp.ClientSession(
                     connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
@@ -138,17 +136,17 @@ class Client:
             raise ReplyLost(f"no reply from the vendor: {type(error).__name__}") from None
 
     async def _read(self, reply: aiohttp.ClientResponse) -> bytes:
-        """The body. Large ones are read one after another, so that many at once do not fill the memory."""
+        """The body. Large bodies are read one after another, so that they do not fill the memory together."""
         announced = reply.content_length
         if (announced or 0) > MAX_REPLY_BYTES:
             raise _too_large(reply)
-        if announced is not None and announced <= LARGE_REPLY_BYTES and not _is_compressed(reply):
-            return await reply.read()  # most: not one byte more is read
-        chunks = reply.content.iter_chunked(CHUNK)
+        if announced is not None and announced <= MAX_CONCURRENT_REPLY_BYTES and not _is_compressed(reply):
+            return await reply.read()  # most replies: aiohttp reads no more than this length
+        chunks = reply.content.iter_chunked(CHUNK_BYTES)
         body = bytearray()
         async for chunk in chunks:
             body += chunk
-            if len(body) > LARGE_REPLY_BYTES:
+            if len(body) > MAX_CONCURRENT_REPLY_BYTES:
                 break
         else:
             return bytes(body)
@@ -161,7 +159,7 @@ class Client:
 
 
 def _is_compressed(reply: aiohttp.ClientResponse) -> bool:
-    """Then the body may be far larger than its announced length."""
+    """If so, the body may be far larger than its announced length."""
     return aiohttp.hdrs.CONTENT_ENCODING in reply.headers
 
 
@@ -172,11 +170,11 @@ def _too_large(reply: aiohttp.ClientResponse) -> ReplyLost:
 
 @asynccontextmanager
 async def client(settings: AccountSettings) -> AsyncIterator[Client]:
-    """A client of the account, with a connection pool as wide as the account may be called."""
+    """A client of the account, with one pooled connection per concurrent call."""
     connector = aiohttp.TCPConnector(limit=settings.max_concurrency)
     session = aiohttp.ClientSession(connector=connector, timeout=TIMEOUT, cookie_jar=aiohttp.DummyCookieJar())
-    calling = Client(settings, session)
+    opened = Client(settings, session)
     try:
-        yield calling
+        yield opened
     finally:
-        await calling.close()
+        await opened.close()

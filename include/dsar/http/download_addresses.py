@@ -1,4 +1,4 @@
-"""Which addresses a result may be downloaded from."""
+"""The addresses that a result may be downloaded from."""
 
 from __future__ import annotations
 
@@ -12,73 +12,73 @@ from yarl import URL
 
 from include.dsar.errors import UnsafeDownload
 
-# Not public, though Python calls them global: before 3.12.4, and (RFC 3879's site-local ones) still.
-SPECIAL = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "64:ff9b:1::/48", "fec0::/10")))
-# IPv4 in the last four bytes: NAT64, and the IPv4-compatible addresses of old.
-EMBEDDING = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
-NOT_PUBLIC = "the result lies at an address that is not public"
+# Not public, although Python's is_global is true: before 3.12.4, and still for site-local ones (RFC 3879).
+NOT_PUBLIC_NETWORKS = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "64:ff9b:1::/48", "fec0::/10")))
+# With an IPv4 address in the last four bytes: NAT64, and the deprecated IPv4-compatible addresses.
+IPV4_EMBEDDING_NETWORKS = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
+NOT_PUBLIC = "the address of the result is not public"
 
 
 async def check_download_url(url: str, base_url: str) -> None:
-    """Raises UnsafeDownload for an address that we will not fetch.
+    """Raises UnsafeDownload if the address must not be fetched.
 
-    https only, http only where the account's own address is http; and a host that is not public
-    only where the account's own is not public either, so that no reply can point us inwards.
+    It must be https, or http if the account's base URL is http. Its host must be public unless the account's
+    own host is not public. So no reply can direct us into the internal network.
     """
     try:
-        target, own = URL(url), URL(base_url)  # aiohttp's own reading: no other parser's may differ from it
+        target, own = URL(url), URL(base_url)  # aiohttp uses the same parser, so both read the same host
     except ValueError:
-        raise UnsafeDownload("the result's address is malformed") from None
+        raise UnsafeDownload("the address of the result is malformed") from None
     host, own_host = target.raw_host or "", own.raw_host or ""
     if target.scheme != "https" and not target.scheme == own.scheme == "http":
-        raise UnsafeDownload("the result's address is not https")
+        raise UnsafeDownload("the address of the result is not https")
     if not host or target.raw_user is not None or target.raw_password is not None:
-        raise UnsafeDownload("the result's address has no host, or credentials in it")
+        raise UnsafeDownload("the address of the result has no host, or has credentials in it")
     if _is_address(host) and not _is_public_address(host) and await is_public(own_host):
         raise UnsafeDownload(NOT_PUBLIC)
 
 
 async def is_public(host: str) -> bool:
-    """Whether a name or address leads to public addresses only."""
-    with suppress(ValueError):  # an address in its ordinary form needs no look-up
+    """Whether a host name or address stands for public addresses only."""
+    with suppress(ValueError):  # an address in standard notation needs no look-up
         return _is_public_address(str(ipaddress.ip_address(host)))
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, None)
     except (OSError, ValueError):
-        return True  # leads nowhere; the connection will say so
+        return True  # the name does not resolve; the connection will fail
     return all(_is_public_address(str(address[0])) for *_, address in found)
 
 
 def _is_public_address(text: str) -> bool:
-    """Also False for what is no address in its ordinary form, such as 127.1 or 2130706433."""
+    """Also False for an address in another notation, such as 127.1 or 2130706433."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
         return False
     if isinstance(address, ipaddress.IPv6Address) and (inner := _inner_address(address)) is not None:
         return _is_public_address(str(inner))
-    special = address.is_multicast or any(address in network for network in SPECIAL)
+    special = address.is_multicast or any(address in network for network in NOT_PUBLIC_NETWORKS)
     return address.is_global and not special
 
 
 def _inner_address(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address to which a gateway or the system itself takes an IPv6 one."""
-    if any(address in network for network in EMBEDDING):
+    """The IPv4 address that a gateway or the system connects to instead of this IPv6 address."""
+    if any(address in network for network in IPV4_EMBEDDING_NETWORKS):
         return ipaddress.IPv4Address(address.packed[-4:])
     return address.ipv4_mapped or address.sixtofour or (address.teredo and address.teredo[1])
 
 
 def _is_address(host: str) -> bool:
-    """Whether aiohttp connects to the host as it stands, without asking a resolver."""
+    """Whether aiohttp connects to the host directly, without asking the resolver."""
     return ":" in host or host.replace(".", "").isdigit()
 
 
 class UnsafeAddress(OSError):
-    """A name that resolves to loopback, link-local or private addresses."""
+    """A host name resolves to a loopback, link-local or private address."""
 
 
 class PublicResolver(aiohttp.ThreadedResolver):
-    """Resolves names to public addresses only; what it has checked is what is connected to."""
+    """Resolves names to public addresses only. aiohttp connects to exactly the addresses that it checked."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET

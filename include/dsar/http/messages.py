@@ -1,4 +1,4 @@
-"""A call to make, and what came back."""
+"""An HTTP request and its reply, as vendor modules see them."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from include.dsar.errors import ProtocolError
 
 @dataclass(frozen=True)
 class HttpRequest:
-    """A call to make. Its path, headers and body may hold secrets and identifiers: none is ever shown."""
+    """A request. Its path, headers and body may hold secrets and identifiers, so `repr` leaves them out."""
 
     method: str
     path: str = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    body: Any = field(default=None, repr=False)  # sent as JSON where it is not None
+    body: Any = field(default=None, repr=False)  # sent as JSON unless None
 
 
 @dataclass(frozen=True)
 class HttpReply:
-    """What came back, whole."""
+    """A complete reply."""
 
     status: int
     body: bytes = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # names in lower case
 
     def json(self) -> Any:
-        """The body as JSON, the same object each time. Raises ProtocolError where it is none."""
+        """The body as JSON, parsed once. Raises ProtocolError if it is not JSON."""
         return self._parsed
 
     @cached_property
     def _parsed(self) -> Any:
         try:
-            # One byte that is no UTF-8, in the record of one person, must not hide the others' records.
+            # A byte that is not UTF-8 in one data subject's record must not hide the records of the others.
             return json.loads(self.body.decode(json.detect_encoding(self.body), "surrogateescape"))
         except (ValueError, RecursionError):
             raise ProtocolError(f"HTTP {self.status} with a body that is not JSON") from None
 
     def object(self) -> dict[str, Any]:
-        """The body as a JSON object. Raises ProtocolError where it is none."""
+        """The body as a JSON object. Raises ProtocolError if it is not one."""
         value = self.json()
         if not isinstance(value, dict):
             raise ProtocolError(f"HTTP {self.status} with JSON that is not an object")

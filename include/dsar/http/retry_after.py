@@ -1,4 +1,4 @@
-"""How long a reply asks us to wait."""
+"""The Retry-After header."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from email.utils import parsedate_to_datetime
 
 from include.dsar.http.messages import HttpReply
 
-MAX_RETRY_AFTER = 24 * 3600.0  # seconds; a vendor that names more is asked again after a day
+MAX_RETRY_AFTER = 24 * 3600.0  # seconds; we do not wait longer, whatever the vendor asks for
 
 
 def retry_after(reply: HttpReply) -> float | None:
-    """The seconds that Retry-After asks for, in either of its forms (RFC 9110, section 10.2.3)."""
+    """The wait in seconds, from either form of the header (RFC 9110, section 10.2.3); None without one."""
     text = reply.headers.get("retry-after", "").strip()
     if re.fullmatch(r"[0-9]{1,9}", text):
         return min(float(text), MAX_RETRY_AFTER)
     at = _http_date(text)
     if at is None:
         return None
-    now = _http_date(reply.headers.get("date", "")) or datetime.now(UTC)  # the vendor's clock before ours
+    now = _http_date(reply.headers.get("date", "")) or datetime.now(
+        UTC
+    )  # the vendor's clock, if it gives one
     return min(max((at - now).total_seconds(), 0.0), MAX_RETRY_AFTER)
 
 

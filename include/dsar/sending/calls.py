@@ -1,4 +1,4 @@
-"""Which submissions share a call, and in which order the calls are made."""
+"""Which submissions share a call, and the order of the calls."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from include.dsar.ledger import claiming
 from include.dsar.ledger.claiming import Claim
 from include.dsar.model import Action, Subject
 
-MAX_CLAIM = 500  # submissions that a worker holds beyond those in a call
-CLAIM_SECONDS = 2  # of calls at the account's full rate
+MAX_CLAIM = 500  # submissions, in one statement
+CLAIM_AHEAD_SECONDS = 2  # how long a claim lasts at the account's full rate
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Call:
 
 
 class Calls:
-    """Hands out the calls of one account, claiming what they carry shortly before they are made."""
+    """Hands out the calls of one account. It claims submissions shortly before they are sent."""
 
     def __init__(self, work: AccountWork, worker: int) -> None:
         self._work, self._worker = work, worker
@@ -38,7 +38,7 @@ class Calls:
         self._closed = False
         self.quota_used = False
         in_flight = work.settings.max_concurrency + math.ceil(
-            work.settings.requests_per_second * CLAIM_SECONDS
+            work.settings.requests_per_second * CLAIM_AHEAD_SECONDS
         )
         self._claim_size = max(
             min(in_flight * work.settings.users_per_call, MAX_CLAIM), work.settings.users_per_call
@@ -47,9 +47,9 @@ class Calls:
         self._low = max(min(half_a_claim, work.settings.max_concurrency), 1)
 
     async def next(self) -> Call | None:
-        """The next call, what is due soonest first; None where there is none now.
+        """The next call, soonest due date first; None if there is none now.
 
-        Who finds few left claims more; the others go on with those, so that no turn is lost to a claim.
+        The first coroutine to find the buffer low refills it. The others keep sending.
         """
         while len(self._ready) < self._low and not self._closed:
             if self._ready and self._claiming.locked():
@@ -60,7 +60,7 @@ class Calls:
         return self._ready.popleft() if self._ready else None
 
     def close(self) -> list[Subject]:
-        """Hands out no further call. Returns what was claimed and will not be sent."""
+        """Stops handing out calls. Returns the submissions that were claimed and will not be sent."""
         unsent = [subject for call in self._ready for subject in call.subjects]
         unsent += [claim.subject for claims in self._partial.values() for claim in claims]
         self._ready.clear()
@@ -80,9 +80,9 @@ class Calls:
             self._closed = True
 
     def _add(self, claim: Claim) -> None:
-        """A call is made once it is full: a vendor that takes many users a call gets few calls."""
-        most = self._work.settings.users_per_call
-        size = min(most, claim.batch_limit or most)
+        """Makes a call once it is full, so that a vendor that takes many users per call gets few calls."""
+        max_size = self._work.settings.users_per_call
+        size = min(max_size, claim.batch_limit or max_size)
         waiting = self._partial[claim.action, size]
         waiting.append(claim)
         if len(waiting) >= size:
@@ -90,7 +90,7 @@ class Calls:
             waiting.clear()
 
     def _take(self) -> tuple[list[Claim], int]:
-        """What was claimed, and how much could have been."""
+        """Returns the claims and the limit of the statement."""
         work = self._work
         with claiming.one_at_a_time(work.db, work.account):
             limit = self._allowed()
@@ -106,7 +106,7 @@ class Calls:
         return claims, limit
 
     def _allowed(self) -> int:
-        """How many submissions may be claimed now, by the account's quota of the (UTC) day."""
+        """How many submissions may be claimed now under the account's daily quota."""
         quota = self._work.settings.daily_quota
         if quota is None:
             return self._claim_size
@@ -119,7 +119,7 @@ class Calls:
 
 
 def start_of_utc_day(now: datetime) -> datetime:
-    """Vendors' quotas are counted by the UTC day."""
+    """Vendors count their daily quotas by UTC day."""
     return now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 

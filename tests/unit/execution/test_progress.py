@@ -1,4 +1,4 @@
-"""How far a stage is, in its task's log."""
+"""The progress of a stage, in its task's log."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ class Clock:
         return self.now
 
 
-def test_a_line_every_ten_seconds(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """Done, of how many, the rate, and how long it will take, however often the stage goes on."""
+def test_progress_is_logged_every_ten_seconds(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The line names what is done, the total, the rate and the time left."""
     caplog.set_level(logging.INFO)
     clock = Clock()
     monkeypatch.setattr(progress, "time", clock)

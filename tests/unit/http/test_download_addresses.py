@@ -1,4 +1,4 @@
-"""Addresses of results that would lead us inwards, in every spelling that a resolver or a gateway takes."""
+"""A download never reaches an internal address, in any notation that a resolver or a gateway accepts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from include.dsar.accounts import Account
 from include.dsar.errors import DsarError, ReplyLost, UnsafeDownload
 from include.dsar.http.client import client
-from include.dsar.http.download_addresses import check_download_url
+from include.dsar.http.download_addresses import check_download_url, is_public
 from include.dsar.vendors import settings
 
 pytestmark = pytest.mark.asyncio
@@ -23,49 +23,63 @@ ACCOUNT = settings(
 
 
 @pytest.mark.parametrize(
-    "host",
+    "url",
     [
-        "127.1", "127.0.1", "2130706433", "017700000001", "0177.0.0.1", "0", "127.0.0.1.", "169.254.169.254.",
-        "[::ffff:169.254.169.254]", "[::ffff:a9fe:a9fe]", "[::ffff:10.0.0.1]", "[::127.0.0.1]", "[::]",
-        "[64:ff9b::127.0.0.1]", "[64:ff9b::a9fe:a9fe]", "[64:ff9b:1::7f00:1]", "[2002:7f00:1::]",
-        "[2002:a9fe:a9fe::1]", "[2001:0:7f00:1::1]", "[fe80::1%25eth0]", "[fe80::1%eth0]", "[ff02::1]",
-        "[fec0::1]", "192.0.0.192", "198.18.0.1", "255.255.255.255", "240.0.0.1", "99999999999", "1.2.3.4.5",
+        "https://93.184.215.14/a.zip", "https://93.184.215.14:8443/a?b=%2F",
+        "https://[2606:2800:21f:cb07::1]/", "https://[64:ff9b::5db8:d70e]/a.zip",
+        "https://[2002:5db8:d70e::1]/a.zip", "https://[::ffff:93.184.215.14]/a.zip",
     ],
 )  # fmt: skip
-async def test_an_inner_address_is_refused_in_any_spelling(host: str) -> None:
-    """Short, decimal, octal, rooted, within IPv6, or with a zone: none of them gets as far as a socket."""
-    with pytest.raises(UnsafeDownload):
-        await check_download_url(f"https://{host}/a.zip", PUBLIC)
+async def test_https_at_a_public_address_is_allowed(url: str) -> None:
+    """With any port and query, and as IPv4 within IPv6 (NAT64)."""
+    await check_download_url(url, PUBLIC)
 
 
-@pytest.mark.parametrize("host", ["[64:ff9b::5db8:d70e]", "[2002:5db8:d70e::1]", "[::ffff:93.184.215.14]"])
-async def test_a_public_address_within_ipv6_is_fetched(host: str) -> None:
-    """As a network without IPv4 of its own is given it by its resolver (NAT64)."""
-    await check_download_url(f"https://{host}/a.zip", PUBLIC)
-
-
-@pytest.mark.parametrize(
-    "scheme", ["http", "ftp", "file", "data", "gopher", "unix", "javascript", "HTTP", "ws", "https+unix"]
-)
-async def test_another_scheme_is_refused(scheme: str) -> None:
-    """Whatever the host."""
-    with pytest.raises(UnsafeDownload):
-        await check_download_url(f"{scheme}://93.184.215.14/a.zip", PUBLIC)
+INTERNAL_HOSTS = [
+    "127.0.0.1", "10.0.0.1", "192.168.1.1", "172.16.0.1", "169.254.169.254", "100.64.0.1", "0.0.0.0",
+    "224.0.0.1", "192.0.0.192", "198.18.0.1", "255.255.255.255", "240.0.0.1",
+    # short, decimal, octal, with a final dot, with digits that are not ASCII, out of range
+    "127.1", "127.0.1", "2130706433", "017700000001", "0177.0.0.1", "0", "127.0.0.1.", "169.254.169.254.",
+    "１２７.0.0.1", "127。0。0。1", "①②⑦.0.0.1", "99999999999", "1.2.3.4.5",
+    "[::1]", "[::]", "[fe80::1]", "[fd00::1]", "[fec0::1]", "[ff02::1]", "[fe80::1%25eth0]", "[fe80::1%eth0]",
+    # IPv4 within IPv6
+    "[::ffff:127.0.0.1]", "[::ffff:169.254.169.254]", "[::ffff:a9fe:a9fe]", "[::ffff:10.0.0.1]",
+    "[::127.0.0.1]", "[64:ff9b::127.0.0.1]", "[64:ff9b::a9fe:a9fe]", "[64:ff9b:1::7f00:1]", "[2002:7f00:1::]",
+    "[2002:a9fe:a9fe::1]", "[2001:0:7f00:1::1]",
+]  # fmt: skip
+SCHEMES = ["http", "ftp", "file", "data", "gopher", "unix", "javascript", "HTTP", "ws", "https+unix"]
+AMBIGUOUS_URLS = [  # without a host, or parsers disagree about it
+    "file:///etc/passwd", "//93.184.215.14/", "a.zip", "", "https:///a", "https://user:password@93.184.215.14/",
+    "https://user@93.184.215.14/", "https://:p@93.184.215.14/", "https://93.184.215.14:99999/", "https://[::1",
+    "https://a\\@127.0.0.1/", "https://93.184.215.14@127.0.0.1/", "https://127.0.0.1#@93.184.215.14/",
+    "https://127.0.0.1\\@93.184.215.14/", "https://127.0.0.1?@93.184.215.14/", "https://@127.0.0.1/",
+    "https://93.184.215.14:80@127.0.0.1/", " https://127.0.0.1/", "https://\t127.0.0.1/",
+    "https://127.0.0.1\r\nHost: a/", "https://\ud800/", "https://", "https:127.0.0.1", "https:/127.0.0.1/",
+    "https://a:-1/", "https://a:b/", "https://[/", "\x00",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
     "url",
     [
-        "https://93.184.215.14@127.0.0.1/", "https://127.0.0.1#@93.184.215.14/", "https://127.0.0.1\\@93.184.215.14/",
-        "https://127.0.0.1?@93.184.215.14/", "https://@127.0.0.1/", "https://93.184.215.14:80@127.0.0.1/",
-        " https://127.0.0.1/", "https://\t127.0.0.1/", "https://127.0.0.1\r\nHost: a/", "https://\ud800/", "https://",
-        "https:127.0.0.1", "https:/127.0.0.1/", "https://a:-1/", "https://a:b/", "https://[/", "\x00",
+        *(f"https://{host}/a.zip" for host in INTERNAL_HOSTS),
+        *(f"{scheme}://93.184.215.14/a.zip" for scheme in SCHEMES),
+        *AMBIGUOUS_URLS,
     ],
-)  # fmt: skip
-async def test_an_address_that_parsers_disagree_about_is_refused(url: str) -> None:
-    """What is before an @, behind a backslash or a line break never hides the host that is meant."""
-    with pytest.raises(UnsafeDownload):
+)
+async def test_any_other_address_is_refused(url: str) -> None:
+    """An internal host in any notation, another scheme, or a host that parsers disagree about."""
+    with pytest.raises(UnsafeDownload) as raised:
         await check_download_url(url, PUBLIC)
+    assert "93.184" not in str(raised.value)
+
+
+async def test_http_and_internal_addresses_are_allowed_for_an_account_with_such_an_address() -> None:
+    """So the sandbox's results can be downloaded from the sandbox."""
+    await check_download_url("http://127.0.0.1:8000/a.zip", "http://127.0.0.1")
+    await check_download_url("https://127.0.0.1/a.zip", "http://127.0.0.1")
+    with pytest.raises(UnsafeDownload, match="not https"):
+        await check_download_url("http://127.0.0.1/a.zip", "https://127.0.0.1")
 
 
 class Names:
@@ -90,23 +104,16 @@ def _answer(address: str, port: Any) -> tuple[Any, ...]:
 @pytest.mark.parametrize(
     "answers",
     [
-        [["127.0.0.1"]],
-        [["169.254.169.254"]],
-        [["10.1.2.3"]],
-        [["::1"]],
-        [["::ffff:169.254.169.254"]],
-        [["64:ff9b::a9fe:a9fe"]],
-        [["93.184.215.14", "127.0.0.1"]],  # one of several
-        [["fe80::1%lo"]],
-        [["0.0.0.0"]],
+        ["127.0.0.1"], ["169.254.169.254"], ["10.1.2.3"], ["::1"], ["::ffff:169.254.169.254"],
+        ["64:ff9b::a9fe:a9fe"], ["93.184.215.14", "127.0.0.1"], ["fe80::1%lo"], ["0.0.0.0"],
     ],
     ids=str,
-)
-async def test_a_name_that_leads_inwards_is_not_connected_to(
-    answers: list[list[str]], monkeypatch: pytest.MonkeyPatch
+)  # fmt: skip
+async def test_no_connection_to_a_name_that_resolves_to_an_internal_address(
+    answers: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not even where only one of its addresses does."""
-    monkeypatch.setattr(socket, "getaddrinfo", Names(*answers))
+    """Not even if only one of its addresses is internal."""
+    monkeypatch.setattr(socket, "getaddrinfo", Names(answers))
     connected = _count_connections(monkeypatch)
     async with client(ACCOUNT) as one:
         with pytest.raises(UnsafeDownload, match="not public"):
@@ -114,8 +121,8 @@ async def test_a_name_that_leads_inwards_is_not_connected_to(
     assert not connected
 
 
-async def test_a_name_that_changes_its_mind_is_not_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    """DNS rebinding: the answer that was checked is the one that is used, so a second one gains nothing."""
+async def test_dns_rebinding_gains_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client connects to the addresses that it checked, and does not ask the name server again."""
     monkeypatch.setattr(socket, "getaddrinfo", Names(["93.184.215.14"], ["127.0.0.1"]))
     connected = _count_connections(monkeypatch)
     async with client(ACCOUNT) as one:
@@ -127,11 +134,14 @@ async def test_a_name_that_changes_its_mind_is_not_connected_to(monkeypatch: pyt
     assert connected == ["93.184.215.14"]
 
 
-async def test_hex_names_go_through_the_resolver(monkeypatch: pytest.MonkeyPatch) -> None:
-    """0x7f000001 is a name to us and an address to the system's resolver, whose answer is what counts."""
+async def test_hex_addresses_and_localhost_are_resolved_before_the_check(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """0x7f000001 is a name to us and an address to the system's resolver. Its answer is checked."""
+    assert not await is_public("localhost")
     connected = _count_connections(monkeypatch)
     async with client(ACCOUNT) as one:
-        for host in ("0x7f000001", "0x7f.1", "localhost", "localhost.", "LOCALHOST"):
+        for host in ("127.1", "0x7f000001", "0x7f.1", "localhost", "localhost.", "LOCALHOST"):
             with pytest.raises(DsarError) as raised:
                 await one.download(f"https://{host}/a.zip", io.BytesIO())
             assert host not in str(raised.value)
@@ -139,7 +149,7 @@ async def test_hex_names_go_through_the_resolver(monkeypatch: pytest.MonkeyPatch
 
 
 def _count_connections(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The addresses that sockets are connected to, none of which answers."""
+    """The addresses that the client connects to. None of them answers."""
     import aiohappyeyeballs
     from aiohttp import connector
 
