@@ -1,4 +1,4 @@
-"""The board as Airflow finds it. Every process of Airflow runs this file, so it imports next to nothing."""
+"""Registers the board with Airflow. Every Airflow process imports this file, so it imports little."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from airflow.plugins_manager import AirflowPlugin
 from dsar_airflow.board_links import PREFIX, ROUTE, RUN_ROUTE, AccountLink, pages
 
 NAME = "Privacy requests"
-LOOK = {
+VIEW = {
     "name": NAME,
     "icon": f"{pages()}/static/icon.svg",
     "icon_dark_mode": f"{pages()}/static/icon-dark.svg",
@@ -18,12 +18,12 @@ LOOK = {
 
 
 class BoardPlugin(AirflowPlugin):
-    """Pages, an entry in the navigation, a view on each run, and a link on each account's tasks."""
+    """Pages, an entry in the navigation, a tab on each run, and a link on the tasks of each account."""
 
     name = "dsar_board"
-    external_views = [  # noqa: RUF012 - as Airflow declares it
-        LOOK | {"href": f"{pages()}/", "destination": "nav", "url_route": ROUTE},
-        LOOK
+    external_views = [  # noqa: RUF012 - Airflow declares it so
+        VIEW | {"href": f"{pages()}/", "destination": "nav", "url_route": ROUTE},
+        VIEW
         | {
             "href": f"{pages()}/run?dag_id={{DAG_ID}}&run_id={{RUN_ID}}",
             "destination": "dag_run",
@@ -34,7 +34,7 @@ class BoardPlugin(AirflowPlugin):
 
     @cached_property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
-        """Only the API server asks for them."""
+        """A property, because only the API server needs FastAPI."""
         from dsar_airflow.board import create_app
 
         return [{"app": create_app(), "url_prefix": PREFIX, "name": NAME}]

@@ -1,4 +1,4 @@
-"""Where the board's pages are, and the link to one from each account's tasks."""
+"""Paths of the board and of Airflow's UI, and the link from a task to its account."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from airflow.sdk import BaseOperatorLink
 
 from dsar_airflow.operators import CollectOperator, SubmitOperator
 from dsar_airflow.sensors import PollSensor
-from include.dsar.board.tries import TaskInstance
+from include.dsar.board.runs import TaskInstance
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
     from airflow.sdk.types import TaskInstanceKey
 
-PREFIX = "/dsar"  # of the board's own pages, on the API server
-ROUTE = "privacy-requests"  # of the page of Airflow's UI that they stand in
+PREFIX = "/dsar"  # of the board's pages on the API server
+ROUTE = "privacy-requests"  # of the page in Airflow's UI that frames them
 RUN_ROUTE = "privacy-requests-of-run"
 
 DAG_ID = "dsar_daily"
 
 
 def server_path() -> str:
-    """What stands before all paths of the API server where it is not at the root of its host."""
+    """The path of the API server on its host, without a slash at the end."""
     return urlsplit(conf.get("api", "base_url", fallback="")).path.rstrip("/")
 
 
 def pages() -> str:
-    """The path of the board's own pages."""
+    """The path of the board's pages."""
     return f"{server_path()}{PREFIX}"
 
 
 def in_airflow(page: str) -> str:
-    """The path in Airflow's UI of what stands in the board's frame; `page` begins with a slash."""
+    """The path in Airflow's UI that shows a page of the board. `page` begins with a slash."""
     return f"{server_path()}/plugin/{ROUTE}{pages()}{page}"
 
 
@@ -43,7 +43,7 @@ def dag_in_airflow() -> str:
 
 
 def task_in_airflow(task: TaskInstance) -> str:
-    """The path of a task instance in Airflow's UI; without a map index, of all that it was mapped to."""
+    """The path of a task instance in Airflow's UI. Without a map index: the list of mapped instances."""
     mapped = {None: "/mapped", -1: ""}.get(task.map_index, f"/mapped/{task.map_index}")
     return (
         f"{dag_in_airflow()}/runs/{quote(task.run_id, safe='')}/tasks/{quote(task.task_id, safe='')}{mapped}"
@@ -51,7 +51,7 @@ def task_in_airflow(task: TaskInstance) -> str:
 
 
 class AccountLink(BaseOperatorLink):
-    """From a task of an account to that account's page of the board."""
+    """A link from a task of an account to the account's page."""
 
     name = "Privacy requests of this account"
     operators: ClassVar = [SubmitOperator, PollSensor, CollectOperator]

@@ -1,4 +1,4 @@
-"""Runs and tries as Airflow's own database keeps them, for the board."""
+"""Reads runs and tries of tasks from Airflow's database."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from dsar_airflow.board_links import DAG_ID
-from include.dsar.board.one_run import Run
-from include.dsar.board.tries import Try
+from include.dsar.board.runs import Run, Try
 
-MOST_TRIES = 20_000
+MAX_TRIES = 20_000
 
 
 def run(run_id: str) -> Run | None:
-    """A run of the DAG; None where Airflow knows none of that id."""
+    """The run of the DAG with this id. None if Airflow does not know it."""
     with create_session() as session:
         found = session.scalar(select(DagRun).where(DagRun.dag_id == DAG_ID, DagRun.run_id == run_id))
         if found is None:
@@ -40,7 +39,7 @@ def run(run_id: str) -> Run | None:
 
 
 def tries_between(begin: datetime, end: datetime) -> list[Try]:
-    """Every try of a task of the DAG that was at work between two times."""
+    """The tries of the DAG's tasks that ran between two times, at most MAX_TRIES."""
     with create_session() as session:
         return _tries(
             session,
@@ -51,21 +50,21 @@ def tries_between(begin: datetime, end: datetime) -> list[Try]:
         )
 
 
-def _tries(session: Session, now: Any, earlier: Any) -> list[Try]:
-    """The latest try of each task instance that fits, and the earlier ones that do."""
+def _tries(session: Session, latest: Any, earlier: Any) -> list[Try]:
+    """Tries that fit: latest ones from TaskInstance, earlier ones from TaskInstanceHistory."""
     found: list[Any] = []
-    for model, fits in ((TaskInstance, now), (TaskInstanceHistory, earlier)):
+    for model, fits in ((TaskInstance, latest), (TaskInstanceHistory, earlier)):
         found += session.execute(
             select(model.run_id, model.task_id, model.map_index, model.start_date, model.end_date)
             .where(model.dag_id == DAG_ID, model.start_date.is_not(None), fits)
             .order_by(model.start_date.desc())
-            .limit(MOST_TRIES)
+            .limit(MAX_TRIES)
         ).all()
     return [Try(*row) for row in found]
 
 
 def _would_send(session: Session, run_id: str) -> Mapping[str, Mapping[str, int]]:
-    """What a dry run counted: the result of its intake."""
+    """The counts of a dry run: the result of its task intake."""
     row = session.scalar(
         XComModel.get_many(run_id=run_id, key="return_value", task_ids="intake", dag_ids=DAG_ID)
     )

@@ -134,7 +134,7 @@ def test_the_form_triggers_a_dry_run_and_its_result_is_in_the_log_and_on_the_boa
     expect(seen.get_by_role("row", name="besitos 1 1")).to_be_visible()
     expect(seen.get_by_text("nothing was sent")).to_be_visible()
     expect(seen.get_by_role("link", name="ui-access")).to_be_visible()
-    expect(seen.get_by_text("This run has touched no request.")).to_be_visible()
+    expect(seen.get_by_text("This run changed no request.")).to_be_visible()
 
 
 def test_the_form_refuses_nonsense(open_page: OpenPage) -> None:
@@ -260,7 +260,7 @@ def test_it_is_usable_on_a_phone_and_with_a_keyboard_alone(open_page: OpenPage, 
         focused = seen.locator(":focus")
         stops.append(focused.evaluate("e => [e.textContent.trim(), getComputedStyle(e).outlineStyle]"))
         focused.press("Tab")
-    assert stops[0][0] == "Skip to the content"
+    assert stops[0][0] == "Skip to content"
     assert all(outline != "none" for _, outline in stops), stops
 
 

@@ -1,6 +1,4 @@
-"""The board: what the ledger says, as pages for people.
+"""The pages of the board: filters, links, words, charts and templates.
 
-Queries, models, charts and templates; whoever serves them decides who may read. No page shows an
-identifier of a person: no statement here reads `submission.identifiers` or `identity_hash`, and a
-test with marker values searches every page.
+The queries are in `ledger/board/`; the plugin that serves the pages decides who may read them.
 """

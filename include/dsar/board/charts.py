@@ -1,12 +1,12 @@
-"""Charts as SVG: geometry here, colours in the style sheet, the figures in a table beside them."""
+"""The geometry of bar charts. The style sheet has the colours, the page also shows the figures as a table."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-WIDTH, HEIGHT = 600, 160  # of the drawing, in its own units
-TOP, BOTTOM, LEFT = 8, 22, 36
+WIDTH, HEIGHT = 600, 160  # units of the SVG
+TOP, BOTTOM, LEFT = 8, 22, 36  # margins
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class Chart:
-    """Bars in groups, one bar of a group for each series."""
+    """Groups of bars. A group has one bar per series."""
 
     bars: tuple[Bar, ...]
     x_ticks: tuple[Tick, ...]
@@ -41,7 +41,7 @@ class Chart:
 def bar_chart(
     groups: Sequence[str], series: Sequence[tuple[str, Sequence[int]]], *, most_labels: int = 8
 ) -> Chart:
-    """`groups` stand along the x axis; each series has a name, and a value for each of them."""
+    """`groups` are the labels of the x axis. Each series has a name and one value per group."""
     top = nice_ceiling(max((value for _, values in series for value in values), default=0))
     plot = HEIGHT - TOP - BOTTOM
     step = (WIDTH - LEFT) / max(len(groups), 1)
@@ -72,7 +72,7 @@ def bar_chart(
 
 
 def nice_ceiling(value: int) -> int:
-    """The least of 2, 4, 10, 20, 40, 100 … that is not below the value: its half is whole, too."""
+    """The smallest of 2, 4, 10, 20, 40, 100 … that is at least `value`. Its half is a whole number."""
     power = 1
     while True:
         for digit in (2, 4, 10):
@@ -82,7 +82,7 @@ def nice_ceiling(value: int) -> int:
 
 
 def short(value: float) -> str:
-    """A number for an axis: 1,500 as 1.5k."""
+    """A number as an axis shows it: 1,500 is 1.5k."""
     for limit, unit in ((1_000_000, "M"), (1_000, "k")):
         if value >= limit:
             return f"{value / limit:g}{unit}"

@@ -1,4 +1,4 @@
-"""What a person may ask of the board, checked."""
+"""The query strings of the pages, checked."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ from urllib.parse import urlencode
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from include.dsar.board import words
-from include.dsar.model import Action, Regulation, State
+from include.dsar.ledger.board.request_list import Criteria
+from include.dsar.model import Action, Regulation, State, Status
 
-Status = Literal["open", "completed", "partial", "failed", "any"]
-Left = Literal["overdue", "under_3", "under_10", "more"]
-
-# How far the due date lies ahead, in days: more than the first, at most the second.
+# Days until the due date: more than the first, at most the second.
 LEFT_DAYS: Mapping[str, tuple[int | None, int | None]] = {
     "overdue": (None, 0),
     "under_3": (0, 3),
@@ -24,17 +22,11 @@ LEFT_DAYS: Mapping[str, tuple[int | None, int | None]] = {
 }
 PERIODS = ("7", "30", "90")  # days
 
-# What a form offers for each field, and what it calls that.
+# The options of each field of the form, by value.
 CHOICES: Mapping[str, Mapping[str, str]] = {
-    "status": {
-        "open": "open",
-        "completed": "completed",
-        "partial": "partial",
-        "failed": "failed",
-        "any": "any status",
-    },
-    "action": {"": "any type", **{action: action for action in Action}},
-    "regulation": {"": "any regulation", **{law: law for law in Regulation}},
+    "status": {name: name for name in ("open", "completed", "partial", "failed")} | {"any": "any status"},
+    "action": {"": "any type"} | {action: action for action in Action},
+    "regulation": {"": "any regulation"} | {law: law for law in Regulation},
     "left": {
         "": "any days left",
         "overdue": "overdue",
@@ -42,16 +34,16 @@ CHOICES: Mapping[str, Mapping[str, str]] = {
         "under_10": "3 to 10 days",
         "more": "more than 10 days",
     },
-    "state": {"": "any state", **{state: words.label(state) for state in State}},
+    "state": {"": "any state"} | {state: words.label(state) for state in State},
 }
 
 
 class BadFilter(ValueError):
-    """A filter that the board does not know; the text is for the person who sent it."""
+    """A query string that the page does not accept. The text says why, without the value."""
 
 
 class _Query(BaseModel):
-    """Blank fields, as a form sends them, count as absent; an unknown field is an error."""
+    """A blank field, as forms send them, counts as absent. An unknown field is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -62,17 +54,15 @@ class _Query(BaseModel):
 
     @classmethod
     def parse(cls, given: Mapping[str, str]) -> Self:
-        """Raises BadFilter, which names the field and what it takes, never what it was given."""
+        """Raises BadFilter, which names the field and what it accepts, never the given value."""
         try:
             return cls.model_validate(given)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             if first["type"] == "extra_forbidden":
                 known = ", ".join(cls.model_fields)
-                raise BadFilter(
-                    f"There is a filter that this page does not know. It knows: {known}."
-                ) from None
-            raise BadFilter(f"The filter “{first['loc'][0]}” cannot be used: {first['msg']}.") from None
+                raise BadFilter(f"The address has an unknown filter. Known filters: {known}.") from None
+            raise BadFilter(f"The filter “{first['loc'][0]}” has a wrong value. {first['msg']}.") from None
 
 
 Id = Annotated[int, Field(ge=0, lt=2**63)]
@@ -81,57 +71,64 @@ Name = Annotated[str, Field(max_length=48, pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 class RequestFilter(_Query):
-    """Which requests a list shows, and from where on."""
+    """Which requests the list shows, and where the page begins."""
 
-    status: Status = "open"
+    status: Literal["open", "completed", "partial", "failed", "any"] = "open"
     action: Action | None = None
     regulation: Regulation | None = None
     account: Name | None = None
-    state: State | None = None  # of a submission, at `account` where that is given
-    left: Left | None = None
+    state: State | None = None  # of a submission, at `account` if that is given
+    left: Literal["overdue", "under_3", "under_10", "more"] | None = None
     id: RequestIdPrefix | None = None
     order: Literal["soonest", "latest"] | None = None
-    after: Id | None = None  # the ledger's id of the last request of the page before
-    before: Id | None = None
+    after: Id | None = None  # ledger id of the last request on the previous page
+    before: Id | None = None  # ledger id of the first request on the next page
 
     @property
-    def falls(self) -> bool:
-        """Open requests begin with the most urgent one, all others with the latest."""
+    def latest_first(self) -> bool:
+        """By default, open requests begin with the soonest due date, other lists with the latest."""
         return self.order == "latest" if self.order else self.status != "open"
 
-    def due_between(self, now: datetime) -> tuple[datetime | None, datetime | None]:
-        above, upto = LEFT_DAYS[self.left] if self.left else (None, None)
-        return (
-            None if above is None else now + timedelta(days=above),
-            None if upto is None else now + timedelta(days=upto),
+    def criteria(self, now: datetime) -> Criteria:
+        above, until = LEFT_DAYS[self.left] if self.left else (None, None)
+        statuses = {"open": Status.IN_PROGRESS, "any": None}
+        return Criteria(
+            status=statuses[self.status] if self.status in statuses else Status(self.status),
+            action=self.action,
+            regulation=self.regulation,
+            account=self.account,
+            state=self.state,
+            due_after=None if above is None else now + timedelta(days=above),
+            due_until=None if until is None else now + timedelta(days=until),
+            id_prefix=self.id,
         )
 
     def query(self, **other: object) -> str:
-        """The query string of this filter with some fields replaced; those that are None are left out."""
+        """The query string of this filter, with `other` replaced. None leaves a field out."""
         fields = self.model_dump(mode="json", exclude_defaults=True) | other
         return urlencode({name: value for name, value in fields.items() if value is not None})
 
 
 class PeriodFilter(_Query):
-    """Of how many days up to now the figures are."""
+    """How many days the figures cover. Today is the last."""
 
-    name: Name | None = None  # of an account
+    name: Name | None = None  # of the account
     days: Literal["7", "30", "90"] = "30"
 
-    @property
-    def length(self) -> int:
-        return int(self.days)
+    def begins(self, now: datetime) -> datetime:
+        """Midnight UTC of the first day."""
+        return midnight(now) - timedelta(days=int(self.days) - 1)
 
 
 class RequestQuery(_Query):
-    """One request."""
-
     id: Annotated[str, Field(max_length=1000, pattern=r"^[^\x00]*$")]
 
 
 class RunQuery(_Query):
-    """One run of the DAG."""
-
     run_id: Annotated[str, Field(max_length=250, pattern=r"^[^\x00]*$")]
     dag_id: Annotated[str, Field(max_length=250)] | None = None
     after: Id = 0
+
+
+def midnight(now: datetime) -> datetime:
+    return now.replace(hour=0, minute=0, second=0, microsecond=0)

@@ -1,26 +1,20 @@
-"""Each page of the board, from what is asked to HTML."""
+"""Each page of the board as HTML."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import pairwise
 
-from include.dsar.board import (
-    charts,
-    one_account,
-    one_request,
-    one_run,
-    overview,
-    request_list,
-    words,
-)
-from include.dsar.board.filters import CHOICES, PERIODS, PeriodFilter, RequestFilter
-from include.dsar.board.one_run import Run
-from include.dsar.board.overview import STEPS, Closing, Day
+from include.dsar.board import charts, words
+from include.dsar.board.filters import CHOICES, PERIODS, PeriodFilter, RequestFilter, midnight
 from include.dsar.board.rendering import render
-from include.dsar.board.site import Site
-from include.dsar.board.tries import Try, find, windows
+from include.dsar.board.runs import Run, Try, find
+from include.dsar.board.site import NextStep, Site
+from include.dsar.board.timeline import timeline
+from include.dsar.board.uncertain import uncertain_accounts
+from include.dsar.ledger.board import accounts, one_request, one_run, overview, request_list
+from include.dsar.ledger.board.overview import STEPS, ClosingTimes, Day
 from include.dsar.ledger.database import Database
 
 STEP_NAMES = (
@@ -31,12 +25,14 @@ STEP_NAMES = (
 
 
 def overview_page(db: Database, site: Site, period: PeriodFilter) -> str:
-    """How urgent, how many, how long, and what each account is doing."""
-    since = _begin(site.now, period)
-    accounts = overview.accounts(db, site.accounts, since=since, midnight=_midnight(site.now))
-    stuck = [each.account for each in accounts if each.uncertain and site.doubts(each.account) != "settled"]
+    """Urgency, volume and duration of requests, and the open work of each account."""
+    since = period.begins(site.now)
+    figures = accounts.figures(db, site.accounts, since=since, midnight=midnight(site.now))
+    for_operator = [
+        each.account for each in figures if each.uncertain and site.next_step(each.account) != NextStep.RUN
+    ]
     per_day = overview.days(db, first=since.date(), last=site.now.date())
-    closing = overview.closing(db, since)
+    closing = overview.closing_times(db, since)
     return render(
         "overview",
         site=site,
@@ -52,27 +48,32 @@ def overview_page(db: Database, site: Site, period: PeriodFilter) -> str:
             ],
         ),
         flow_text=_flow_in_words(per_day),
-        closing=closing,
-        took=charts.bar_chart(STEP_NAMES, [("requests", closing.by_days)]),
+        took=charts.bar_chart(STEP_NAMES, [("requests", closing.by_step)]),
         took_text=_closing_in_words(closing),
-        took_rows=list(zip(STEP_NAMES, closing.by_days, strict=True)),
-        accounts=accounts,
-        undecided=one_account.undecided(db, stuck, or_stuck=True),
-        most_undecided=one_account.MOST_UNDECIDED,
+        took_rows=list(zip(STEP_NAMES, closing.by_step, strict=True)),
+        accounts=figures,
+        uncertain=accounts.uncertain_requests(db, for_operator, or_stuck=True),
+        max_uncertain=accounts.MAX_UNCERTAIN,
     )
 
 
 def requests_page(db: Database, site: Site, wanted: RequestFilter) -> str:
-    """Requests and what each account has done with them."""
-    page = request_list.page(db, wanted, site.now)
+    """A list of requests, with the state of each request at each account."""
+    page = request_list.page(
+        db,
+        wanted.criteria(site.now),
+        latest_first=wanted.latest_first,
+        after=wanted.after,
+        before=wanted.before,
+    )
     return render(
         "requests",
         site=site,
         wanted=wanted,
         choices=CHOICES,
         page=page,
-        most_counted=request_list.MOST_COUNTED,
-        accounts=_columns(site, page.accounts),
+        max_counted=request_list.MAX_COUNTED,
+        accounts=_columns(site, page.requests),
     )
 
 
@@ -82,86 +83,71 @@ def request_page(
     request_id: str,
     tries_between: Callable[[datetime, datetime], Sequence[Try]],
 ) -> str | None:
-    """Everything about one request; None where the ledger does not know it."""
+    """Everything about one request. None if the ledger does not know it."""
     one = one_request.one_request(db, request_id)
     if one is None:
         return None
-    by_tasks = [event.at for event in one.events if event.by_task]
+    events = timeline(one)
+    by_tasks = [event.at for event in events if event.by_task]
     tries = tries_between(min(by_tasks), max(by_tasks))
     return render(
         "request",
         site=site,
         one=one,
         request=one.request,
-        events=[
-            (event, find(tries, event.at, event.account) if event.by_task else None) for event in one.events
-        ],
+        uncertain=uncertain_accounts(site, one.submissions),
+        events=[(event, find(tries, event.at, event.account) if event.by_task else None) for event in events],
     )
 
 
 def account_page(db: Database, site: Site, account: str, period: PeriodFilter) -> str | None:
-    """What one account is doing; None where neither the deployment nor the ledger knows it."""
-    if account not in site.accounts and not one_account.is_known(db, account):
+    """One account. None if neither the deployment nor the ledger knows it."""
+    if account not in site.accounts and not accounts.is_known(db, account):
         return None
-    (figures,) = overview.accounts(
-        db, [account], since=_begin(site.now, period), midnight=_midnight(site.now), others=False
-    )
+    since = period.begins(site.now)
+    (figures,) = accounts.figures(db, [account], since=since, midnight=midnight(site.now), others=False)
     return render(
         "account",
         site=site,
         period=period,
         periods=PERIODS,
         each=figures,
-        jobs=one_account.jobs(db, account),
-        most_jobs=one_account.MOST_JOBS,
-        undecided=one_account.undecided(db, [account]),
-        most_undecided=one_account.MOST_UNDECIDED,
+        jobs=accounts.open_jobs(db, account),
+        max_jobs=accounts.MAX_JOBS,
+        uncertain=accounts.uncertain_requests(db, [account]),
+        max_uncertain=accounts.MAX_UNCERTAIN,
     )
 
 
 def run_page(db: Database, site: Site, run: Run, *, after: int) -> str:
     """What one run of the DAG did."""
-    at_work = windows(run.tries, site.now)
-    touched = one_run.touched(db, at_work, accounts=site.accounts, after=after)
+    changes = one_run.changes(db, run.windows(site.now), accounts=site.accounts, after=after)
     return render(
-        "run",
-        site=site,
-        run=run,
-        touched=touched,
-        accounts=_columns(site, {account for each in touched.requests for account in each.cells}),
-        after=after,
+        "run", site=site, run=run, changes=changes, accounts=_columns(site, changes.requests), after=after
     )
 
 
 def problem_page(site: Site, title: str, text: str) -> str:
-    """Why there is nothing to see, and what to do about it."""
+    """What happened and what to do."""
     return render("problem", site=site, title=title, text=text)
 
 
-def _columns(site: Site, found: set[str]) -> list[str]:
-    """The accounts of this deployment, and those that it had."""
+def _columns(site: Site, requests: Sequence[request_list.ListedRequest]) -> list[str]:
+    """The configured accounts, then those that only these requests have."""
+    found = {account for request in requests for account in request.cells}
     return [*site.accounts, *sorted(found - set(site.accounts))]
-
-
-def _midnight(now: datetime) -> datetime:
-    return now.replace(hour=0, minute=0, second=0, microsecond=0)
-
-
-def _begin(now: datetime, period: PeriodFilter) -> datetime:
-    """The first day of the period; today is its last."""
-    return _midnight(now) - timedelta(days=period.length - 1)
 
 
 def _flow_in_words(per_day: Sequence[Day]) -> str:
     received, closed = sum(each.received for each in per_day), sum(each.closed for each in per_day)
-    return f"In {len(per_day)} days {received:,} requests were received and {closed:,} closed."
+    return f"In {len(per_day)} days, {received:,} requests were received and {closed:,} were closed."
 
 
-def _closing_in_words(closing: Closing) -> str:
+def _closing_in_words(closing: ClosingTimes) -> str:
     if not closing.total:
         return "No request was closed in this period."
-    late = f"{closing.late:,} after their due date" if closing.late else "none after its due date"
+    late = f"{closing.late:,} of them after their due date" if closing.late else "none after its due date"
     return (
-        f"{closing.total:,} requests were closed, {late}. Half of them took up to "
-        f"{words.span(closing.median)}, 95 of 100 up to {words.span(closing.p95)}."
+        f"{closing.total:,} requests were closed, {late}. Half of them took at most "
+        f"{words.span(closing.median)}, 95 of 100 at most {words.span(closing.p95)}."
     )

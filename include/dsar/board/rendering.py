@@ -1,4 +1,4 @@
-"""Templates into pages, and the files that they load."""
+"""Renders templates, and reads the static files that pages load."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ MEDIA_TYPES = {
 class StaticFile:
     content: bytes
     media_type: str
-    version: str  # changes with the content: a page names it in the address, so a browser may keep the file
+    version: str  # hash of the content. Part of the address, so that browsers can cache the file
 
 
 def render(template: str, **values: Any) -> str:
-    """A page. What it shows is escaped; a name that is missing raises jinja2.UndefinedError."""
+    """A page. Values are escaped. Raises jinja2.UndefinedError if a value is missing."""
     return _environment().get_template(f"{template}.html.j2").render(**values)
 
 
 @cache
 def static_file(name: str) -> StaticFile | None:
-    """One of the files that pages load; None where there is none of that name."""
+    """The static file with this name. None if there is none."""
     if name not in MEDIA_TYPES:
         return None
     content = (HERE / "static" / name).read_bytes()

@@ -1,4 +1,4 @@
-"""What the board has to know of the Airflow that serves it."""
+"""What the pages know about the Airflow that serves them: links, accounts, the version."""
 
 from __future__ import annotations
 
@@ -9,50 +9,51 @@ from enum import StrEnum
 from functools import cached_property
 
 from include.dsar.accounts import AccountSettings
-from include.dsar.board.tries import TaskInstance
+from include.dsar.board.runs import TaskInstance
 from include.dsar.vendors.vendor import OnUncertain
 
 
-class Doubts(StrEnum):
-    """What becomes of an account's uncertain submissions."""
+class NextStep(StrEnum):
+    """Who must act before an uncertain submission is reconciled."""
 
-    SETTLED = "settled"  # the next run does it by itself
-    HELD = "held"  # a person decides: `on_uncertain: hold`
-    BROKEN = "broken"  # nothing, and nobody can say whose they are: its connection cannot be used
-    GONE = "gone"  # nothing: include/accounts.py does not list it any more
+    RUN = "run"  # the next run
+    HELD = "held"  # an operator, because the connection has `on_uncertain: hold`
+    STUCK = "stuck"  # an operator, because it became uncertain too often
+    CONNECTION = "connection"  # an operator must first repair the connection
+    ACCOUNT = "account"  # an operator must first list the account in include/accounts.py again
 
 
 @dataclass(frozen=True)
 class Site:
-    """Where pages and tasks are, and which accounts there are."""
-
-    root: str  # the path of the board's own pages, without a slash at its end
-    dag: str  # the path of the DAG in Airflow's UI
+    root: str  # path of the board's pages, without a slash at the end
+    dag: str  # path of the DAG in Airflow's UI
+    version: str  # of this project
     now: datetime
-    connections: Mapping[str, str]  # of each account
-    settings: Callable[[], Mapping[str, AccountSettings]]  # of those accounts that have any
-    in_airflow: Callable[[str], str]  # a page of the board as a path of Airflow's UI
+    connections: Mapping[str, str]  # of each configured account
+    load_settings: Callable[[], Mapping[str, AccountSettings]]  # of accounts with a usable connection
+    in_airflow: Callable[[str], str]  # from a page of the board to its path in Airflow's UI
     task: Callable[[TaskInstance], str]
 
     @property
     def accounts(self) -> Sequence[str]:
-        """Those of this deployment."""
+        """The configured accounts."""
         return list(self.connections)
 
-    def doubts(self, account: str) -> Doubts:
-        """What becomes of what is uncertain there."""
+    def next_step(self, account: str, *, is_stuck: bool = False) -> NextStep:
+        """Who must act on an uncertain submission at this account."""
         if account not in self.connections:
-            return Doubts.GONE
+            return NextStep.ACCOUNT
         if account not in self._settings:
-            return Doubts.BROKEN
-        held = self._settings[account].on_uncertain == OnUncertain.HOLD
-        return Doubts.HELD if held else Doubts.SETTLED
+            return NextStep.CONNECTION
+        if self._settings[account].on_uncertain == OnUncertain.HOLD:
+            return NextStep.HELD
+        return NextStep.STUCK if is_stuck else NextStep.RUN
 
     @cached_property
     def quotas(self) -> Mapping[str, int | None]:
-        """How many submissions a day each account takes."""
+        """Submissions per day that each account accepts."""
         return {name: one.daily_quota for name, one in self._settings.items()}
 
     @cached_property
     def _settings(self) -> Mapping[str, AccountSettings]:
-        return self.settings()
+        return self.load_settings()

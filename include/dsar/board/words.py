@@ -1,4 +1,4 @@
-"""What the board calls things, and how it writes times, spans and numbers."""
+"""Labels of states, and the format of times, durations and numbers."""
 
 from __future__ import annotations
 
@@ -7,33 +7,27 @@ from datetime import UTC, datetime, timedelta
 from include.dsar.model import State, Status
 
 LABELS: dict[str, str] = {
-    State.PLANNED: "planned",
     State.SUBMITTING: "being sent",
-    State.UNCERTAIN: "uncertain",
     State.SUBMITTED: "at the vendor",
     State.READY: "ready to collect",
-    State.COMPLETED: "completed",
     State.NO_DATA: "no data",
     State.NOT_APPLICABLE: "not applicable",
-    State.REJECTED: "rejected",
-    State.FAILED: "failed",
     Status.IN_PROGRESS: "in progress",
-    Status.PARTIAL: "partial",
 }
 
 MEANINGS: dict[str, str] = {
-    State.PLANNED: "waits to be sent",
-    State.SUBMITTING: "a worker is sending it now",
-    State.UNCERTAIN: "sent, but nobody knows yet whether the vendor took it",
-    State.SUBMITTED: "the vendor works on it",
-    State.READY: "the vendor has a result, which is not collected yet",
-    State.COMPLETED: "done",
-    State.NO_DATA: "the vendor knows nobody of that name",
-    State.NOT_APPLICABLE: "the vendor takes no such request, or none of the identifiers",
-    State.REJECTED: "the vendor refused our input",
-    State.FAILED: "it was not done",
-    Status.IN_PROGRESS: "not all accounts have ended",
-    Status.PARTIAL: "some of it failed",
+    State.PLANNED: "It waits to be sent.",
+    State.SUBMITTING: "A task is sending it now.",
+    State.UNCERTAIN: "It was sent, but we do not know whether the vendor took it.",
+    State.SUBMITTED: "The vendor is working on it.",
+    State.READY: "The vendor has a result, and we have not collected it yet.",
+    State.COMPLETED: "It is done.",
+    State.NO_DATA: "The vendor has no data about this data subject.",
+    State.NOT_APPLICABLE: "The vendor does not accept this type of request or these identifiers.",
+    State.REJECTED: "The vendor rejected our input.",
+    State.FAILED: "It ended with an error.",
+    Status.IN_PROGRESS: "At least one account has not finished.",
+    Status.PARTIAL: "One part succeeded and another part failed.",
 }
 
 
@@ -52,11 +46,12 @@ def moment(at: datetime | None) -> str:
 
 
 def day(at: datetime | None) -> str:
+    """A date, in UTC."""
     return f"{at.astimezone(UTC):%Y-%m-%d}" if at else "–"
 
 
 def span(length: timedelta | None) -> str:
-    """A length of time in its two greatest units."""
+    """A duration in its two largest units."""
     if length is None:
         return "–"
     seconds = abs(int(length.total_seconds()))
@@ -72,7 +67,7 @@ def span(length: timedelta | None) -> str:
 
 
 def left(due_at: datetime, now: datetime) -> str:
-    """What the law still gives."""
+    """The time until the due date."""
     between = due_at - now
     if between <= timedelta(0):
         return f"overdue by {span(between)}"
@@ -80,7 +75,7 @@ def left(due_at: datetime, now: datetime) -> str:
 
 
 def urgency(due_at: datetime, now: datetime) -> str:
-    """The step of days left that a due date lies in, as a word for the style sheet."""
+    """The style of a due date: the same steps as on the overview."""
     between = due_at - now
     if between <= timedelta(0):
         return "overdue"

@@ -1,16 +1,17 @@
-"""Airflow's own API server with the board in it, in this process, and people who log in to it."""
+"""Airflow's API server with the board, in this process, and users who log in to it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from tests.integration.board.runs_given import a_run
+from tests.integration.board.given import Rows, a_run
 
 LogIn = Callable[..., TestClient]
 
@@ -19,7 +20,7 @@ ROLES = {"no right": None, "viewer": "VIEWER"}
 
 @pytest.fixture(scope="session")
 def airflow_app(metadata_db: None) -> Iterator[FastAPI]:
-    """The application as `airflow api-server` makes it."""
+    """The application as `airflow api-server` creates it."""
     from airflow.api_fastapi.app import create_app, purge_cached_app
 
     with pytest.MonkeyPatch.context() as patch:
@@ -31,7 +32,7 @@ def airflow_app(metadata_db: None) -> Iterator[FastAPI]:
 
 @pytest.fixture
 def log_in(airflow_app: FastAPI) -> LogIn:
-    """A client with the cookie that the UI would have; None: nobody is logged in."""
+    """A client with the cookie of a logged-in user. None: nobody is logged in."""
     from airflow.api_fastapi.app import get_auth_manager
     from airflow.api_fastapi.auth.managers.base_auth_manager import COOKIE_NAME_JWT_TOKEN
     from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
@@ -48,20 +49,30 @@ def log_in(airflow_app: FastAPI) -> LogIn:
     return logged_in
 
 
-def every_page(log_in: LogIn, request_id: str = "r-1", run_id: str = "manual-1") -> dict[str, str]:
-    """The text of each page that shows data."""
-    client = log_in("viewer")
+@pytest.fixture
+def viewer(log_in: LogIn, deployment: Path) -> TestClient:
+    """A client of a user who may read the DAG, in a deployment with an empty ledger."""
+    return log_in("viewer")
+
+
+@pytest.fixture
+def rows(dsn: str) -> Rows:
+    return Rows(dsn)
+
+
+def every_page(viewer: TestClient, request_id: str = "r-1", run_id: str = "manual-1") -> dict[str, str]:
+    """The text of each page that shows data, by path."""
     paths = [
         "/dsar/", "/dsar/requests?status=any", f"/dsar/request?id={quote(request_id, safe='')}",
         "/dsar/account?name=besitos", f"/dsar/run?run_id={quote(run_id, safe='')}",
     ]  # fmt: skip
-    answers = {path: client.get(path) for path in paths}
+    answers = {path: viewer.get(path) for path in paths}
     assert {path: answer.status_code for path, answer in answers.items()} == dict.fromkeys(paths, 200)
     return {path: answer.text for path, answer in answers.items()}
 
 
 @pytest.fixture
 def dag_run(metadata_db: None) -> Iterator[str]:
-    """A run of the DAG in Airflow's database, with one try of its intake an hour ago."""
+    """A run of the DAG that began its intake an hour ago."""
     with a_run("manual-1", ("intake", -1, datetime.now(UTC) - timedelta(hours=1), None)) as run_id:
         yield run_id

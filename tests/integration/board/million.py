@@ -1,4 +1,4 @@
-"""How long each page of the board takes with a million requests in the ledger. Prints; asserts nothing.
+"""Measures each page of the board with a million requests in the ledger. Prints the times.
 
 .venv/bin/python -m pytest -s tests/integration/board/million.py
 """
@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 
 import psycopg
+from fastapi.testclient import TestClient
 
-from tests.integration.board.conftest import LogIn
-from tests.integration.board.runs_given import a_run
+from tests.integration.board.given import a_run
 from tests.integration.million import fill
 
 REQUESTS = 1_000_000
@@ -36,8 +35,8 @@ PAGES = (
 )
 
 
-def test_pages_with_a_million_requests(log_in: LogIn, deployment: Path, dsn: str) -> None:
-    """Each page three times, by HTTP: the first with a cold cache of the database's connection."""
+def test_pages_with_a_million_requests(viewer: TestClient, dsn: str) -> None:
+    """Requests each page three times, the first time with a cold connection."""
     now = datetime.now(UTC)
     begun = time.monotonic()
     fill(dsn, requests=REQUESTS)
@@ -46,15 +45,14 @@ def test_pages_with_a_million_requests(log_in: LogIn, deployment: Path, dsn: str
         print(f"\n{REQUESTS:,} requests written in {time.monotonic() - begun:.0f} s")
         for name, size in db.execute(SIZES).fetchall():
             print(f"{size:>9}  {name}")
-    client = log_in("viewer")
     with a_run("a-day", ("intake", -1, now.replace(hour=0, minute=0), None)):
         for page in PAGES:
-            told = []
+            times = []
             for _ in range(3):
                 begun = time.monotonic()
-                status = client.get(page).status_code
-                told.append(f"{(time.monotonic() - begun) * 1000:6.0f} ms")
-            print(" ".join(told), status, page)
+                status = viewer.get(page).status_code
+                times.append(f"{(time.monotonic() - begun) * 1000:6.0f} ms")
+            print(" ".join(times), status, page)
 
 
 SIZES = """

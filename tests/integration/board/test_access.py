@@ -1,20 +1,21 @@
-"""Who may see the board: Airflow's own API server with the plugin in it, and its own auth manager."""
+"""Who may see the board, with Airflow's own API server and auth manager."""
 
 from __future__ import annotations
 
 import re
+from importlib.metadata import version
 from pathlib import Path
 
-import httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from fastapi.testclient import TestClient
 from starlette.routing import Mount
 
-from tests.integration.board.conftest import LogIn
-from tests.integration.board.rows_given import given
+from tests.integration.board.conftest import LogIn, every_page
+from tests.integration.board.given import Rows
 
-# Every route of the board, as a person may call it. A route that is missing here fails a test.
+# One call for each route of the board. A test fails if a route is missing here.
 CALLS = {
     "/": "/dsar/",
     "/requests": "/dsar/requests",
@@ -31,25 +32,23 @@ def board_of(app: FastAPI) -> FastAPI:
     return mounted
 
 
-def test_every_route_is_known_here(airflow_app: FastAPI) -> None:
-    """The other tests call all that the application serves: nothing else is mounted or routed in it."""
+def test_calls_cover_every_route(airflow_app: FastAPI) -> None:
+    """The board has no other route or mount, and accepts GET only."""
     routes = board_of(airflow_app).routes
     assert all(isinstance(route, APIRoute) and route.methods == {"GET"} for route in routes)
     assert {route.path for route in routes if isinstance(route, APIRoute)} == set(CALLS)
 
 
 @pytest.mark.parametrize("path", CALLS.values())
-def test_without_a_login_nothing_is_served(log_in: LogIn, path: str) -> None:
-    """Neither without a token, nor with one that nobody has signed."""
+def test_a_request_without_login_is_refused(log_in: LogIn, path: str) -> None:
+    """The same if the token has no valid signature."""
     for client in (log_in(None), log_in(None, token="ey.not.signed")):
-        answer = client.get(path)
-        assert answer.status_code in (401, 403)
-        assert "r-1" not in answer.text
+        assert client.get(path).status_code in (401, 403)
 
 
 @pytest.mark.parametrize("path", CALLS.values())
-def test_a_login_without_the_right_to_read_the_dag_sees_nothing(log_in: LogIn, path: str) -> None:
-    """Airflow knows the person, and that they may not."""
+def test_a_user_without_the_right_to_read_the_dag_is_refused(log_in: LogIn, path: str) -> None:
+    """The page says so with status 403."""
     answer = log_in("no right").get(path)
     assert answer.status_code == 403
     assert "may not see" in answer.text
@@ -57,28 +56,28 @@ def test_a_login_without_the_right_to_read_the_dag_sees_nothing(log_in: LogIn, p
 
 
 @pytest.mark.parametrize("path", CALLS.values())
-def test_who_may_read_the_dag_may_read_the_board(
-    log_in: LogIn, deployment: Path, dsn: str, dag_run: str, path: str
+def test_a_user_who_may_read_the_dag_sees_the_board(
+    viewer: TestClient, rows: Rows, dag_run: str, path: str
 ) -> None:
-    """A viewer is enough: the board changes nothing."""
-    given(dsn, "r-1")
-    assert log_in("viewer").get(path).status_code == 200
+    """The role Viewer is enough."""
+    rows.request("r-1")
+    assert viewer.get(path).status_code == 200
 
 
 @pytest.mark.parametrize(
     "path", ["/dsar/docs", "/dsar/redoc", "/dsar/openapi.json", "/dsar/nothing", "/dsar/requests/"]
 )
-def test_there_is_no_page_beside_these(log_in: LogIn, path: str) -> None:
-    """FastAPI's documentation would be served to anybody, and so would where another spelling leads."""
+def test_fastapis_own_pages_and_redirects_are_off(log_in: LogIn, path: str) -> None:
+    """FastAPI would serve them without a login."""
     assert log_in(None).get(path, follow_redirects=False).status_code == 404
 
 
 @pytest.mark.parametrize("path", [*CALLS.values(), "/dsar/requests?left=soon", "/dsar/nothing"])
 @pytest.mark.parametrize("user", [None, "no right", "viewer"])
-def test_every_answer_forbids_what_a_page_does_not_need(
-    log_in: LogIn, deployment: Path, dsn: str, dag_run: str, path: str, user: str | None
+def test_every_response_has_strict_security_headers(
+    log_in: LogIn, deployment: Path, dag_run: str, path: str, user: str | None
 ) -> None:
-    """Errors too: no script but our own, no frame but Airflow's, no guessing, no copy left behind."""
+    """Errors too. Only own scripts and styles, frames only in Airflow, no sniffing, no cached pages."""
     headers = log_in(user).get(path).headers
     policy = dict(part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";"))
     assert policy["default-src"] == "'none'"
@@ -90,41 +89,37 @@ def test_every_answer_forbids_what_a_page_does_not_need(
     assert kept or headers["cache-control"] == "no-store"
 
 
-def test_a_file_is_kept_for_good_only_under_its_versions_address(
-    log_in: LogIn, deployment: Path, dsn: str
-) -> None:
-    """As pages name it. The icons' address stays when a new release changes them."""
-    client = log_in("viewer")
-    page = client.get("/dsar/").text
+def test_a_static_file_is_immutable_only_at_the_address_with_its_version(viewer: TestClient) -> None:
+    """Pages use that address. Other addresses are cached for an hour at most."""
+    page = viewer.get("/dsar/").text
     for name in ("board.css", "board.js", "icon.svg", "icon-dark.svg"):
-        unversioned = client.get(f"/dsar/static/{name}").headers["cache-control"]
+        unversioned = viewer.get(f"/dsar/static/{name}").headers["cache-control"]
         assert "immutable" not in unversioned
         assert int(unversioned.rsplit("=", 1)[1]) <= 3600
-        assert client.get(f"/dsar/static/{name}?v=older").headers["cache-control"] == unversioned
+        assert viewer.get(f"/dsar/static/{name}?v=older").headers["cache-control"] == unversioned
     for address in re.findall(r'"(/dsar/static/[^"]+)"', page):
         assert "?v=" in address
-        assert "immutable" in client.get(address).headers["cache-control"]
+        assert "immutable" in viewer.get(address).headers["cache-control"]
 
 
-def test_pages_load_nothing_from_elsewhere_and_hold_no_inline_script_or_style(
-    log_in: LogIn, deployment: Path, dsn: str, dag_run: str
+def test_every_page_shows_the_version(viewer: TestClient, rows: Rows, dag_run: str) -> None:
+    """In its footer."""
+    rows.request("r-1")
+    for text in every_page(viewer).values():
+        assert f"Version {version('airflow-dsar')}." in text.split("<footer>")[1]
+
+
+def test_pages_load_nothing_external_and_have_no_inline_script_or_style(
+    viewer: TestClient, rows: Rows, dag_run: str
 ) -> None:
-    """The policy would stop it; the pages do not try."""
-    given(dsn, "r-1")
-    for path in CALLS.values():
-        text = log_in("viewer").get(path).text
-        if "<html" not in text:
-            continue
-        assert "http://" not in text.replace("http://www.w3.org/2000/svg", "")
-        assert "https://" not in text
-        assert " style=" not in text
-        assert "<style" not in text
-        assert "<script>" not in text
-        assert " onclick" not in text
+    """The policy would block it."""
+    rows.request("r-1")
+    for text in every_page(viewer).values():
+        for forbidden in ("http://", "https://", " style=", "<style", "<script>", " onclick"):
+            assert forbidden not in text
 
 
-def test_static_files_are_those_and_no_others(log_in: LogIn) -> None:
-    """A name is looked up, never a path."""
-    for name in ("board.py", "..%2Frendering.py", "%2e%2e/rendering.py", "board.css%00"):
-        answer: httpx.Response = log_in("viewer").get(f"/dsar/static/{name}")
-        assert answer.status_code == 404
+@pytest.mark.parametrize("name", ["board.py", "..%2Frendering.py", "%2e%2e/rendering.py", "board.css%00"])
+def test_no_other_file_is_served(viewer: TestClient, name: str) -> None:
+    """A static file is found by its name, never by a path."""
+    assert viewer.get(f"/dsar/static/{name}").status_code == 404

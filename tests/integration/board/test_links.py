@@ -1,4 +1,4 @@
-"""Where Airflow's UI leads to the board, and the board into Airflow's UI."""
+"""Links between Airflow's UI and the board."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import pytest
 from airflow.serialization.serialized_objects import DagSerialization
 
 from dsar_airflow import board_links
-from include.dsar.board.tries import TaskInstance
+from include.dsar.board.runs import TaskInstance
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
 
 
-def test_every_task_of_an_account_leads_to_its_page_and_no_other_does(daily: DAG) -> None:
-    """As the API server sees the DAG: serialized, with the links of plugins."""
+def test_only_tasks_of_an_account_link_to_its_page(daily: DAG) -> None:
+    """Checked on the serialized DAG, as the API server sees it."""
     served = DagSerialization.from_dict(DagSerialization.to_dict(daily))
     links = {task.task_id: task.extra_links for task in served.tasks}
     assert len(links) > 3
@@ -33,10 +33,10 @@ def test_every_task_of_an_account_leads_to_its_page_and_no_other_does(daily: DAG
         ("https://data.example.com/team/airflow/", "/team/airflow"),
     ],
 )
-def test_every_link_is_below_the_servers_own_path(
+def test_every_link_begins_with_the_path_of_the_server(
     monkeypatch: pytest.MonkeyPatch, base_url: str, path: str
 ) -> None:
-    """A proxy may serve Airflow beside other things."""
+    """A proxy may serve Airflow under a path."""
     monkeypatch.setenv("AIRFLOW__API__BASE_URL", base_url)
     assert board_links.pages() == f"{path}/dsar"
     assert board_links.dag_in_airflow() == f"{path}/dags/dsar_daily"

@@ -1,34 +1,38 @@
-"""Every figure of the overview, against rows made by hand."""
+"""The figures of the overview and of an account."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
-from include.dsar.board import one_account, overview
-from include.dsar.board.overview import AccountFigures, Closing, Day, Failures, OpenRequests
+from fastapi.testclient import TestClient
+
+from include.dsar.ledger.board import accounts, overview
+from include.dsar.ledger.board.accounts import AccountFigures, Failures
+from include.dsar.ledger.board.overview import ClosingTimes, Day, OpenRequests
 from include.dsar.ledger.database import Database
-from tests.integration.board.rows_given import given
+from tests.integration.board.given import Rows
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 
 
-def test_open_requests_are_counted_by_days_left(dsn: str, db: Database) -> None:
-    """Each step holds its upper end and not its lower one; closed requests are in none."""
+def test_open_requests_are_counted_by_days_left(rows: Rows, db: Database) -> None:
+    """A step includes its upper end, not its lower end. Closed requests do not count."""
     second = timedelta(seconds=1)
     for n, left in enumerate([-DAY, 0 * DAY, second, 3 * DAY, 3 * DAY + second, 10 * DAY, 10 * DAY + second]):
-        given(dsn, f"r-{n}", due=NOW + left)
-    given(dsn, "closed", due=NOW - DAY, closed=NOW)
+        rows.request(f"r-{n}", due=NOW + left)
+    rows.request("closed", due=NOW - DAY, closed=NOW)
     assert overview.open_requests(db, NOW) == OpenRequests(2, 2, 2, 1)
     assert overview.open_requests(db, NOW).all == 7
 
 
-def test_days_count_what_was_received_and_closed_by_the_utc_day(dsn: str, db: Database) -> None:
-    """Days without any are there, with zeros; what lies before the first day is not counted."""
+def test_received_and_closed_requests_are_counted_per_utc_day(rows: Rows, db: Database) -> None:
+    """A day without requests has zeros. What happened before the first day does not count."""
     midnight = NOW.replace(hour=0)
-    given(dsn, "last-moment", received=midnight - timedelta(seconds=1), closed=midnight)
-    given(dsn, "first-moment", received=midnight)
-    given(dsn, "long-ago", received=NOW - 40 * DAY, closed=NOW - 39 * DAY)
+    rows.request("last-moment", received=midnight - timedelta(seconds=1), closed=midnight)
+    rows.request("first-moment", received=midnight)
+    rows.request("long-ago", received=NOW - 40 * DAY, closed=NOW - 39 * DAY)
     db.execute("SET TIME ZONE 'Asia/Tokyo'")
     assert overview.days(db, first=date(2026, 11, 18), last=date(2026, 11, 20)) == [
         Day(date(2026, 11, 18), 0, 0),
@@ -37,23 +41,22 @@ def test_days_count_what_was_received_and_closed_by_the_utc_day(dsn: str, db: Da
     ]
 
 
-def test_closing_says_how_long_it_took_and_how_many_were_late(dsn: str, db: Database) -> None:
-    """A distribution, its middle and its slow end, of what was closed in the period and nothing else."""
+def test_closing_times_are_those_of_requests_closed_in_the_period(rows: Rows, db: Database) -> None:
+    """Total, late requests, median, 95th percentile and distribution."""
     for n, took in enumerate([0.5, 1, 2, 6.9, 7, 20, 29, 45]):
-        given(dsn, f"r-{n}", received=NOW - timedelta(days=took), closed=NOW)
-    given(dsn, "before", received=NOW - 60 * DAY, closed=NOW - 50 * DAY)
-    given(dsn, "open", received=NOW - 60 * DAY)
-    assert overview.closing(db, NOW - DAY) == Closing(
-        total=8, late=1, median=timedelta(days=6.9), p95=45 * DAY, by_days=(1, 2, 1, 1, 1, 1, 1)
+        rows.request(f"r-{n}", received=NOW - timedelta(days=took), closed=NOW)
+    rows.request("before", received=NOW - 60 * DAY, closed=NOW - 50 * DAY)
+    rows.request("open", received=NOW - 60 * DAY)
+    assert overview.closing_times(db, NOW - DAY) == ClosingTimes(
+        total=8, late=1, median=timedelta(days=6.9), p95=45 * DAY, by_step=(1, 2, 1, 1, 1, 1, 1)
     )
-    assert overview.closing(db, NOW + DAY) == Closing(0, 0, None, None, (0,) * 7)
+    assert overview.closing_times(db, NOW + DAY) == ClosingTimes(0, 0, None, None, (0,) * 7)
 
 
-def test_an_accounts_open_work_is_counted_by_what_it_waits_for(dsn: str, db: Database) -> None:
-    """Submissions by state; jobs, which may hold several, once; the age of the oldest job."""
+def test_open_submissions_and_jobs_of_an_account_are_counted(rows: Rows, db: Database) -> None:
+    """A job with several submissions counts once."""
     old, new = NOW - 3 * DAY, NOW - DAY
-    given(
-        dsn,
+    rows.request(
         "r-1",
         {"state": "planned"},
         {"state": "submitting"},
@@ -64,17 +67,17 @@ def test_an_accounts_open_work_is_counted_by_what_it_waits_for(dsn: str, db: Dat
         {"state": "ready", "job_id": "j-3", "submitted_at": old - DAY},
         {"state": "planned", "account": "gone", "vendor": "batch"},
     )
-    (besitos, gone) = overview.accounts(db, ["besitos"], since=NOW, midnight=NOW)
+    (besitos, gone) = accounts.figures(db, ["besitos"], since=NOW, midnight=NOW)
     assert besitos == AccountFigures(
-        "besitos", planned=1, unsettled=2, uncertain=1, open_jobs=2, submitted=3, ready=1, oldest_job=old
+        "besitos", planned=1, uncertain=1, open_jobs=2, submitted=3, ready=1, oldest_job=old
     )
     assert gone == AccountFigures("gone", planned=1)
-    (alone,) = overview.accounts(db, ["besitos"], since=NOW, midnight=NOW, others=False)
+    (alone,) = accounts.figures(db, ["besitos"], since=NOW, midnight=NOW, others=False)
     assert alone == besitos
 
 
-def test_an_accounts_times_and_failures_are_of_the_period(dsn: str, db: Database) -> None:
-    """The median and the slow end of what was done; failures by reason, the rarer ones together."""
+def test_times_and_failures_of_an_account_are_those_of_the_period(rows: Rows, db: Database) -> None:
+    """Failures are counted by reason, the rare reasons together."""
     done = [
         {"state": "completed", "submitted_at": NOW - timedelta(hours=hours), "finished_at": NOW}
         for hours in range(1, 20)
@@ -88,8 +91,8 @@ def test_an_accounts_times_and_failures_are_of_the_period(dsn: str, db: Database
     ]
     rejected = {"state": "rejected", "reason": "reason 0", "finished_at": NOW}
     nothing = {"state": "not_applicable", "finished_at": NOW}
-    given(dsn, "r-1", *done, no_data, before, *failed, rejected, nothing)
-    (besitos,) = overview.accounts(db, ["besitos"], since=NOW - DAY, midnight=NOW)
+    rows.request("r-1", *done, no_data, before, *failed, rejected, nothing)
+    (besitos,) = accounts.figures(db, ["besitos"], since=NOW - DAY, midnight=NOW)
     assert (besitos.ended, besitos.median, besitos.p95) == (20, timedelta(hours=10), timedelta(hours=19))
     assert besitos.failures == [
         Failures("failed", "reason 0", 7),
@@ -100,37 +103,45 @@ def test_an_accounts_times_and_failures_are_of_the_period(dsn: str, db: Database
         Failures("failed", None, 2 + 1),
         Failures("rejected", None, 1),
     ]
-    assert besitos.failed == 29
 
 
-def test_what_a_quota_counts_is_what_was_sent_since_midnight(dsn: str, db: Database) -> None:
-    """An attempt that did not count, and yesterday's, are left out."""
-    given(
-        dsn,
+def test_submissions_sent_since_midnight_are_counted(rows: Rows, db: Database) -> None:
+    """An attempt that was given back does not count."""
+    rows.request(
         "r-1",
         {"attempted_at": NOW, "attempts": 1},
         {"attempted_at": NOW, "attempts": 0},
         {"attempted_at": NOW - DAY, "attempts": 1},
     )
-    (besitos,) = overview.accounts(db, ["besitos"], since=NOW, midnight=NOW.replace(hour=0))
+    (besitos,) = accounts.figures(db, ["besitos"], since=NOW, midnight=NOW.replace(hour=0))
     assert besitos.sent_today == 1
 
 
-def test_jobs_and_doubts_of_an_account(dsn: str, db: Database) -> None:
-    """The oldest job first, with the due date of its most urgent request; doubts by due date."""
+def test_open_jobs_and_uncertain_requests_of_an_account_are_listed(rows: Rows, db: Database) -> None:
+    """Jobs by age, with the earliest due date. Uncertain requests by due date."""
     job = {"state": "submitted", "submitted_at": NOW - DAY}
-    given(dsn, "later", {**job, "job_id": "j-2"}, {"state": "uncertain"}, due=NOW + 9 * DAY)
-    given(
-        dsn, "sooner", {**job, "job_id": "j-2"}, {"state": "uncertain"}, {"state": "uncertain"}, due=NOW + DAY
+    rows.request("later", {**job, "job_id": "j-2"}, {"state": "uncertain"}, due=NOW + 9 * DAY)
+    rows.request(
+        "sooner", {**job, "job_id": "j-2"}, {"state": "uncertain"}, {"state": "uncertain"}, due=NOW + DAY
     )
-    given(dsn, "first", {**job, "job_id": "j-1", "submitted_at": NOW - 2 * DAY}, due=NOW + 5 * DAY)
-    given(dsn, "other", {"account": "batch", "vendor": "batch", "state": "uncertain"})
-    jobs = one_account.jobs(db, "besitos")
+    rows.request("first", {**job, "job_id": "j-1", "submitted_at": NOW - 2 * DAY}, due=NOW + 5 * DAY)
+    rows.request("other", {"account": "batch", "vendor": "batch", "state": "uncertain"})
+    jobs = accounts.open_jobs(db, "besitos")
     assert [(each.job_id, each.submissions, each.due_soonest) for each in jobs] == [
         ("j-1", 1, NOW + 5 * DAY),
         ("j-2", 2, NOW + DAY),
     ]
-    assert [each.request_id for each in one_account.undecided(db, ["besitos"])] == ["sooner", "later"]
-    assert one_account.undecided(db, []) == []
-    assert one_account.is_known(db, "batch")
-    assert not one_account.is_known(db, "id5")
+    assert [each.request_id for each in accounts.uncertain_requests(db, ["besitos"])] == ["sooner", "later"]
+    assert accounts.uncertain_requests(db, []) == []
+    assert accounts.is_known(db, "batch")
+    assert not accounts.is_known(db, "id5")
+
+
+def test_the_overview_shows_the_daily_quota_of_each_connection(
+    viewer: TestClient, rows: Rows, set_connection: Callable[..., None]
+) -> None:
+    """A broken connection has none, and the page still works."""
+    set_connection("id5", extra={"daily_quota": 1234})
+    set_connection("besitos", password=None)
+    rows.request("r-1", {"account": "id5", "vendor": "id5", "attempts": 1, "attempted_at": NOW})
+    assert "of 1,234" in viewer.get("/dsar/").text

@@ -1,4 +1,4 @@
-"""The list of requests: its filters, its pages, its cells."""
+"""The list of requests: filters, pages and cells."""
 
 from __future__ import annotations
 
@@ -7,32 +7,38 @@ from typing import Any
 
 import pytest
 
-from include.dsar.board import request_list
 from include.dsar.board.filters import BadFilter, RequestFilter
+from include.dsar.ledger.board import request_list
+from include.dsar.ledger.board.request_list import Page
 from include.dsar.ledger.database import Database
-from tests.integration.board.rows_given import given
+from tests.integration.board.given import Rows
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 
 
+def page(db: Database, **fields: str) -> Page:
+    wanted = RequestFilter.parse(fields)
+    order = {"latest_first": wanted.latest_first, "after": wanted.after, "before": wanted.before}
+    return request_list.page(db, wanted.criteria(NOW), **order)  # type: ignore[arg-type]
+
+
 def listed(db: Database, **fields: str) -> list[str]:
-    """The ids on the first page."""
-    return [each.request_id for each in request_list.page(db, RequestFilter.parse(fields), NOW).requests]
+    """The request ids on the page."""
+    return [each.request_id for each in page(db, **fields).requests]
 
 
 @pytest.fixture
-def six(dsn: str) -> None:
-    """Requests that differ in one thing each."""
+def six(rows: Rows) -> None:
+    """Requests that each differ in one way."""
     batch: dict[str, Any] = {"account": "batch", "vendor": "batch"}
-    given(dsn, "overdue", due=NOW)
-    given(dsn, "urgent", due=NOW + DAY, action="access")
-    given(dsn, "soon", {"state": "uncertain"}, batch, due=NOW + 5 * DAY)
-    given(dsn, "calm", {**batch, "state": "uncertain"}, due=NOW + 20 * DAY, regulation="CCPA")
-    given(dsn, "done", due=NOW + 6 * DAY, closed=NOW)
-    given(
-        dsn, "part", {"state": "failed", "finished_at": NOW}, due=NOW + 7 * DAY, closed=NOW, status="partial"
-    )
+    rows.request("overdue", due=NOW)
+    rows.request("urgent", due=NOW + DAY, action="access")
+    rows.request("soon", {"state": "uncertain"}, batch, due=NOW + 5 * DAY)
+    rows.request("calm", {**batch, "state": "uncertain"}, due=NOW + 20 * DAY, regulation="CCPA")
+    rows.request("done", due=NOW + 6 * DAY, closed=NOW)
+    failed = {"state": "failed", "finished_at": NOW}
+    rows.request("part", failed, due=NOW + 7 * DAY, closed=NOW, status="partial")
 
 
 @pytest.mark.parametrize(
@@ -61,21 +67,21 @@ def six(dsn: str) -> None:
         ({"id": " ur ", "status": ""}, ["urgent"]),
     ],
 )
-def test_a_filter_lets_through_what_it_says(
+def test_filters_select_the_matching_requests(
     db: Database, six: None, fields: dict[str, str], expected: list[str]
 ) -> None:
-    """Each by itself, and some together; the count agrees."""
+    """Alone and combined. The total has the same number."""
     assert listed(db, **fields) == expected
-    assert request_list.page(db, RequestFilter.parse(fields), NOW).total == len(expected)
+    assert page(db, **fields).total == len(expected)
 
 
 @pytest.mark.parametrize("prefix", ["a_b", "a.b-"])
-def test_an_id_is_taken_letter_by_letter(dsn: str, db: Database, prefix: str) -> None:
-    """What means more than itself to LIKE means itself here."""
+def test_wildcards_of_like_have_no_meaning_in_an_id(rows: Rows, db: Database, prefix: str) -> None:
+    """Each letter of the filter matches itself only."""
     for name in ("a_b-1", "axb-1", "a.b-1"):
-        given(dsn, name)
-    assert all(name.startswith(prefix) for name in listed(db, id=prefix))
-    assert len(listed(db, id=prefix)) == 1
+        rows.request(name)
+    (found,) = listed(db, id=prefix)
+    assert found.startswith(prefix)
 
 
 @pytest.mark.parametrize(
@@ -96,69 +102,59 @@ def test_an_id_is_taken_letter_by_letter(dsn: str, db: Database, prefix: str) ->
         {"nonsense": "zq7x-value"},
     ],
 )
-def test_a_wrong_filter_is_named_and_its_value_is_not(fields: dict[str, str]) -> None:
-    """The message, which is for the person who sent it, does not repeat what they sent.
-
-    The address does: so the form has the browser refuse it before it is sent (tests/e2e/test_ui.py).
-    """
+def test_the_error_for_a_wrong_filter_has_its_name_and_not_its_value(fields: dict[str, str]) -> None:
+    """The value is still in the address, so the form does not send it (tests/e2e/test_ui.py)."""
     with pytest.raises(BadFilter) as caught:
         RequestFilter.parse(fields)
-    (name, value), told = *fields.items(), str(caught.value)
-    assert name in told or name == "nonsense"
-    assert value not in told
+    (name, value), text = *fields.items(), str(caught.value)
+    assert name in text or name == "nonsense"
+    assert value not in text
 
 
 @pytest.mark.parametrize("fields", [{}, {"order": "latest"}, {"account": "besitos"}])
-def test_pages_follow_one_another_without_gap_or_repeat(
-    dsn: str, db: Database, fields: dict[str, str], monkeypatch: pytest.MonkeyPatch
+def test_pages_have_no_gap_and_no_repeat(
+    rows: Rows, db: Database, fields: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Forth and back again, though several requests are due at the same moment."""
-    monkeypatch.setattr(request_list, "PAGE", 3)
+    """Forward and back, also if several requests are due at the same moment."""
+    monkeypatch.setattr(request_list, "PAGE_SIZE", 3)
     for n in range(8):
-        given(dsn, f"r-{n}", due=NOW + DAY * (n // 3))
-    forth, more = [request_list.page(db, RequestFilter.parse(fields), NOW)], True
-    assert not forth[0].has_before
-    while more := forth[-1].has_after:
-        after = str(forth[-1].requests[-1].id)
-        forth.append(request_list.page(db, RequestFilter.parse(fields | {"after": after}), NOW))
-        assert forth[-1].has_before
-    names = [each.request_id for page in forth for each in page.requests]
-    assert not more
+        rows.request(f"r-{n}", due=NOW + DAY * (n // 3))
+    forward = [page(db, **fields)]
+    assert not forward[0].has_before
+    while forward[-1].has_after:
+        forward.append(page(db, **fields, after=str(forward[-1].requests[-1].id)))
+        assert forward[-1].has_before
+    names = [each.request_id for one in forward for each in one.requests]
     assert len(names) == 8
     assert sorted(names, reverse=bool(fields.get("order"))) == names
-    before = str(forth[-1].requests[0].id)
-    back = request_list.page(db, RequestFilter.parse(fields | {"before": before}), NOW)
-    assert back.requests == forth[-2].requests
-    assert back.has_before
-    assert back.has_after
+    back = page(db, **fields, before=str(forward[-1].requests[0].id))
+    assert (back.requests, back.has_before, back.has_after) == (forward[-2].requests, True, True)
 
 
-def test_a_page_after_a_request_that_is_not_there_is_the_first(dsn: str, db: Database) -> None:
-    """An old bookmark shows something."""
-    given(dsn, "r-1")
+def test_a_page_after_an_unknown_request_is_the_first_page(rows: Rows, db: Database) -> None:
+    """An old bookmark still works."""
+    rows.request("r-1")
     assert listed(db, after="999999") == ["r-1"]
 
 
-def test_a_cell_tells_what_a_person_has_to_know_first(dsn: str, db: Database) -> None:
-    """Uncertain before waiting, waiting before results; once all have ended, their outcome together."""
+def test_a_cell_shows_the_most_urgent_open_state_or_the_outcome(rows: Rows, db: Database) -> None:
+    """Uncertain before submitted. If all submissions have ended, their outcome together."""
     batch = {"account": "batch", "vendor": "batch"}
-    given(
-        dsn, "r-1",
+    rows.request(
+        "r-1",
         {"state": "submitted"}, {"state": "uncertain"}, {"state": "completed"},
         {**batch, "state": "completed"}, {**batch, "state": "failed"},
     )  # fmt: skip
-    (request,) = request_list.page(db, RequestFilter(), NOW).requests
+    (request,) = page(db).requests
     assert {name: (cell.state, cell.ended, cell.submissions) for name, cell in request.cells.items()} == {
         "besitos": ("uncertain", 1, 3),
         "batch": ("partial", 2, 2),
     }
 
 
-def test_more_than_can_be_counted_is_said_to_be_more(
-    dsn: str, db: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Counting a million for a heading would cost more than the page."""
-    monkeypatch.setattr(request_list, "MOST_COUNTED", 2)
+def test_counting_stops_after_the_maximum(rows: Rows, db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To count a million requests would cost more than the page."""
+    monkeypatch.setattr(request_list, "MAX_COUNTED", 2)
     for n in range(4):
-        given(dsn, f"r-{n}")
-    assert request_list.page(db, RequestFilter(), NOW).total == 3
+        rows.request(f"r-{n}")
+    assert page(db).total == 3

@@ -1,4 +1,4 @@
-"""Charts, and how times and spans are written."""
+"""The geometry of charts, and the format of times and durations."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from include.dsar.model import State, Status
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
-def test_bars_stand_on_the_axis_and_are_as_high_as_their_values() -> None:
-    """Half of the top is half of the height, nothing is no height, and groups do not overlap."""
+def test_bars_begin_at_the_axis_and_show_their_values() -> None:
+    """Height is proportional to the value, and bars do not overlap."""
     chart = charts.bar_chart(["a", "b"], [("in", [0, 10]), ("out", [5, 2])])
     heights = {bar.title: bar.height for bar in chart.bars}
     assert heights["a: 0 in"] == 0
@@ -29,13 +29,13 @@ def test_bars_stand_on_the_axis_and_are_as_high_as_their_values() -> None:
 @pytest.mark.parametrize(
     ("value", "top"), [(0, 2), (1, 2), (3, 4), (5, 10), (11, 20), (41, 100), (1001, 2000)]
 )
-def test_an_axis_ends_at_a_round_number(value: int, top: int) -> None:
-    """Not below the greatest value, and halved without a fraction."""
+def test_an_axis_ends_at_an_even_round_number(value: int, top: int) -> None:
+    """At or above the largest value."""
     assert charts.nice_ceiling(value) == top
 
 
-def test_labels_are_few_enough_to_be_read() -> None:
-    """Of ninety days some are named; each bar has its own words all the same."""
+def test_an_axis_has_at_most_eight_labels() -> None:
+    """Ninety days still have ninety bars."""
     chart = charts.bar_chart([f"day {n}" for n in range(90)], [("in", [1] * 90)])
     assert len(chart.x_ticks) <= 8
     assert len(chart.bars) == 90
@@ -43,7 +43,7 @@ def test_labels_are_few_enough_to_be_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("length", "told"),
+    ("length", "text"),
     [
         (None, "–"),
         (timedelta(), "0 s"),
@@ -54,27 +54,25 @@ def test_labels_are_few_enough_to_be_read() -> None:
         (-timedelta(hours=2, minutes=1), "2 h 1 min"),
     ],
 )
-def test_a_span_is_told_in_its_two_greatest_units(length: timedelta | None, told: str) -> None:
-    """A zero among them is left out."""
-    assert words.span(length) == told
+def test_a_duration_has_its_two_largest_units(length: timedelta | None, text: str) -> None:
+    """A zero is left out."""
+    assert words.span(length) == text
 
 
 @pytest.mark.parametrize(
-    ("hours", "told", "mark"),
+    ("hours", "text", "style"),
     [(0, "overdue by 0 s", "overdue"), (-49, "overdue by 2 d 1 h", "overdue"), (1, "1 h", "urgent"),
      (72, "3 days", "urgent"), (73, "3 days", "soon"), (240, "10 days", "soon"), (241, "10 days", "calm")],
 )  # fmt: skip
-def test_what_is_left_is_told_and_marked_by_the_steps_of_the_overview(
-    hours: float, told: str, mark: str
-) -> None:
-    """The same bounds as in the counts: up to three days, up to ten."""
-    assert words.left(NOW + timedelta(hours=hours), NOW) == told
-    assert words.urgency(NOW + timedelta(hours=hours), NOW) == mark
+def test_the_time_left_has_the_steps_of_the_overview(hours: float, text: str, style: str) -> None:
+    """Up to three days, up to ten, and more."""
+    assert words.left(NOW + timedelta(hours=hours), NOW) == text
+    assert words.urgency(NOW + timedelta(hours=hours), NOW) == style
 
 
-def test_every_state_and_status_has_a_word_and_a_colour() -> None:
-    """A new one must not appear as a blank."""
-    text = (Path(charts.__file__).parent / "static/board.css").read_text()
+def test_every_state_and_status_has_a_meaning_and_a_colour() -> None:
+    """So that a new state cannot be forgotten."""
+    css = (Path(charts.__file__).parent / "static/board.css").read_text()
     for state in [*State, Status.IN_PROGRESS, Status.PARTIAL]:
-        assert words.label(state)
-        assert f".is-{state}" in text, state
+        assert words.MEANINGS[state]
+        assert f".is-{state}" in css, state

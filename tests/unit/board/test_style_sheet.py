@@ -1,4 +1,4 @@
-"""What can be read: the contrast of the style sheet's colours, computed from its own tokens."""
+"""The contrast of the style sheet's colours, computed from its tokens."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from include.dsar.board import rendering
 from include.dsar.model import State, Status
 
 CSS = (Path(rendering.__file__).parent / "static/board.css").read_text()
-LEAST = 4.5  # WCAG 2.2, 1.4.3: text of ordinary size
+MIN_CONTRAST = 4.5  # WCAG 2.2, 1.4.3: text of normal size
 
 Tokens = Mapping[str, str]
 Oklch = tuple[float, float, float]
 
 
 def declarations(selector: str) -> dict[str, str]:
-    """What the rules of exactly this selector say, the later ones winning."""
+    """The declarations of exactly this selector. Later ones override."""
     found: dict[str, str] = {}
     for selectors, body in re.findall(
         r"([^{}]+)\{([^{}]*)\}", re.sub(r"/\*.*?\*/", "", CSS, flags=re.DOTALL)
@@ -39,7 +39,7 @@ THEMES = pytest.mark.parametrize("tokens", [LIGHT, DARK], ids=["light", "dark"])
 
 
 def resolved(value: str, tokens: Tokens) -> str:
-    """Without any var()."""
+    """The value with each var() replaced."""
     while match := re.search(r"var\((--[\w-]+)(?:, (var\(--[\w-]+\)))?\)", value):
         value = value.replace(match[0], tokens.get(match[1]) or match[2])
     return value
@@ -59,7 +59,7 @@ def colour(value: str, tokens: Tokens) -> Oklch:
 
 
 def luminance(of: Oklch) -> float:
-    """By https://bottosson.github.io/posts/oklab, what the screen cannot show cut off."""
+    """By https://bottosson.github.io/posts/oklab, clipped to what a screen can show."""
     lightness, chroma, hue = of
     a, b = chroma * math.cos(math.radians(hue)), chroma * math.sin(math.radians(hue))
     cone = (
@@ -82,8 +82,8 @@ def contrast(one: Oklch, other: Oklch) -> float:
     return (lighter + 0.05) / (darker + 0.05)
 
 
-def test_contrast_is_that_of_wcag() -> None:
-    """Black on white is 21:1; Airflow's own green below white was measured in a browser."""
+def test_the_contrast_is_computed_as_in_wcag() -> None:
+    """Black on white is 21:1. White on Airflow's green was measured in a browser."""
     assert contrast((0, 0, 0), (1, 0, 0)) == pytest.approx(21, abs=0.01)
     assert contrast((0.47, 0.2, 149), (1, 0, 0)) == pytest.approx(5.88, abs=0.05)
 
@@ -93,15 +93,15 @@ def test_contrast_is_that_of_wcag() -> None:
     "mark",
     [*sorted({*State, Status.IN_PROGRESS, Status.PARTIAL}), "overdue", "urgent", "soon", "calm", "unknown"],
 )
-def test_white_is_read_on_every_badge_and_count(tokens: Tokens, mark: str) -> None:
-    """A state without a colour of its own too."""
+def test_badges_and_counts_have_enough_contrast(tokens: Tokens, mark: str) -> None:
+    """Also for a state without its own colour."""
     own = declarations(f".badge.is-{mark}")
     if own.get("background") == "transparent":
         assert own["color"] == "var(--fg-muted)"
         return
     badge = declarations(".badge")
     marked = {**tokens, **declarations(f".is-{mark}")}
-    assert contrast(colour(badge["color"], marked), colour(badge["background"], marked)) >= LEAST
+    assert contrast(colour(badge["color"], marked), colour(badge["background"], marked)) >= MIN_CONTRAST
 
 
 @THEMES
@@ -109,21 +109,20 @@ def test_white_is_read_on_every_badge_and_count(tokens: Tokens, mark: str) -> No
     "selector", ["body", "a", ".quiet", ".due.is-overdue", ".due.is-urgent", ".tabs a", "summary"]
 )
 @pytest.mark.parametrize("ground", ["--bg", "--bg-muted", "--bg-subtle", "--bg-warning"])
-def test_text_is_read_on_every_ground(tokens: Tokens, selector: str, ground: str) -> None:
-    """On a page, a striped row, a card under the mouse, and a notice."""
+def test_text_has_enough_contrast_on_every_background(tokens: Tokens, selector: str, ground: str) -> None:
+    """Page, striped row, hovered card and notice."""
     text = colour(declarations(selector)["color"], tokens)
-    assert contrast(text, colour(tokens[ground], tokens)) >= LEAST
+    assert contrast(text, colour(tokens[ground], tokens)) >= MIN_CONTRAST
 
 
 @THEMES
-def test_a_button_is_read(tokens: Tokens) -> None:
-    """In the brand's colours."""
+def test_buttons_have_enough_contrast(tokens: Tokens) -> None:
     button = declarations("button")
-    assert contrast(colour(button["color"], tokens), colour(button["background"], tokens)) >= LEAST
+    assert contrast(colour(button["color"], tokens), colour(button["background"], tokens)) >= MIN_CONTRAST
 
 
-def test_every_token_is_used_and_every_one_that_is_used_is_there() -> None:
-    """By the style sheet; what the script takes over from Airflow is among them."""
+def test_tokens_are_exactly_those_that_the_style_sheet_uses() -> None:
+    """The script copies only such tokens from Airflow."""
     script = (Path(rendering.__file__).parent / "static/board.js").read_text()
     taken = set(re.findall(r'"([\w-]+)"', script.split("TOKENS = [")[1].split("]")[0]))
     used = {name.removeprefix("--") for name in re.findall(r"var\((--[\w-]+)", CSS)}

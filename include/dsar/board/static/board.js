@@ -1,4 +1,4 @@
-// Follows the theme of the Airflow page that this one stands in, and leads out of it where a link says so.
+// Copies the theme of the Airflow page around this frame, and opens links marked data-outside in that page.
 "use strict";
 
 const TOKENS = [
@@ -32,7 +32,7 @@ if (outer) {
 }
 window.addEventListener("storage", followTheme);
 
-// Airflow's frame may not navigate the window around it; a link of that window may.
+// The sandboxed frame may not navigate the outer window. A click on a link in the outer window may.
 document.addEventListener("click", (event) => {
   const link = event.target.closest("a[data-outside]");
   if (!link || !outer || event.ctrlKey || event.metaKey || event.shiftKey) return;

@@ -1,82 +1,69 @@
-"""One run of the DAG: what happened in the ledger while its tasks were at work."""
+"""What happened in the ledger during one run of the DAG."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from include.dsar.board.request_list import PAGE, ListedRequest, fill_cells
-from include.dsar.board.tries import Try
+from include.dsar.ledger.board.request_list import PAGE_SIZE, ListedRequest, listed
 from include.dsar.ledger.database import Database
 
-Window = tuple[datetime, datetime]
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run as Airflow knows it. `would_send` is what a dry run found: account, action, how many."""
-
-    run_id: str
-    tries: Sequence[Try]
-    dry_run: bool = False
-    request_ids: Sequence[str] = ()
-    accounts: Sequence[str] = ()
-    would_send: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+Window = tuple[datetime, datetime]  # from, to
 
 
 @dataclass(frozen=True)
 class AccountInRun:
+    """Submissions of one account."""
+
     account: str
-    sent: int  # submissions whose last attempt was in this run
+    sent: int  # last attempt in this run
     completed: int
     no_data: int
     failed: int  # or rejected
-    doubted: int  # whether the vendor took it
-    put_back: int  # to be sent again
+    uncertain: int  # became uncertain
+    planned_again: int
 
 
 @dataclass(frozen=True)
-class Touched:
-    """What a run touched."""
-
+class Changes:
     new: int  # requests
-    closed: int
+    closed: int  # requests
     accounts: list[AccountInRun]
-    requests: list[ListedRequest]
-    total: int
+    requests: list[ListedRequest]  # one page
+    total: int  # requests on all pages
     has_after: bool
 
 
-def touched(db: Database, windows: Sequence[Window], *, accounts: Sequence[str], after: int = 0) -> Touched:
-    """Requests that were taken in, sent, ended or closed in these windows; a page of them past `after`."""
-    known: dict[str, Any] = {
+def changes(db: Database, windows: Sequence[Window], *, accounts: Sequence[str], after: int = 0) -> Changes:
+    """Requests that were taken in, sent, ended or closed in these windows.
+
+    `accounts` are those whose sent submissions count. The page begins after the ledger id `after`.
+    """
+    parameters: dict[str, Any] = {
         "accounts": list(accounts),
         "begins": [begin for begin, _ in windows],
         "ends": [end for _, end in windows],
         "after": after,
-        "limit": PAGE + 1,
+        "limit": PAGE_SIZE + 1,
     }
-    counts = db.execute(_REQUESTS, known).fetchone()
+    counts = db.execute(_COUNTS, parameters).fetchone()
     assert counts is not None
-    rows = db.execute(_TOUCHED, known).fetchall()
-    requests = [ListedRequest(**{name: row[name] for name in row if name != "total"}) for row in rows[:PAGE]]
-    fill_cells(db, requests)
-    return Touched(
+    rows = db.execute(_PAGE, parameters).fetchall()
+    return Changes(
         **counts,
-        accounts=[AccountInRun(**row) for row in db.execute(_ACCOUNTS, known).fetchall()],
-        requests=requests,
+        accounts=[AccountInRun(**row) for row in db.execute(_ACCOUNTS, parameters).fetchall()],
+        requests=listed(db, [row["id"] for row in rows[:PAGE_SIZE]]),
         total=rows[0]["total"] if rows else 0,
-        has_after=len(rows) > PAGE,
+        has_after=len(rows) > PAGE_SIZE,
     )
 
 
-_REQUESTS = """
-SELECT (SELECT count(*) FROM unnest(%(begins)s::timestamptz[], %(ends)s::timestamptz[]) AS w (begins, ends)
-          JOIN dsar.request r ON r.planned_at BETWEEN w.begins AND w.ends) AS new,
-       (SELECT count(*) FROM unnest(%(begins)s::timestamptz[], %(ends)s::timestamptz[]) AS w (begins, ends)
-          JOIN dsar.request r ON r.closed_at BETWEEN w.begins AND w.ends) AS closed
+_COUNTS = """
+WITH w AS (SELECT * FROM unnest(%(begins)s::timestamptz[], %(ends)s::timestamptz[]) AS w (begins, ends))
+SELECT (SELECT count(*) FROM w JOIN dsar.request r ON r.planned_at BETWEEN w.begins AND w.ends) AS new,
+       (SELECT count(*) FROM w JOIN dsar.request r ON r.closed_at BETWEEN w.begins AND w.ends) AS closed
 """
 
 _ACCOUNTS = """
@@ -101,14 +88,14 @@ SELECT account,
        coalesce(sum(n) FILTER (WHERE what = 'completed'), 0)::bigint AS completed,
        coalesce(sum(n) FILTER (WHERE what = 'no_data'), 0)::bigint AS no_data,
        coalesce(sum(n) FILTER (WHERE what IN ('failed', 'rejected')), 0)::bigint AS failed,
-       coalesce(sum(n) FILTER (WHERE what = 'uncertain'), 0)::bigint AS doubted,
-       coalesce(sum(n) FILTER (WHERE what = 'planned'), 0)::bigint AS put_back
+       coalesce(sum(n) FILTER (WHERE what = 'uncertain'), 0)::bigint AS uncertain,
+       coalesce(sum(n) FILTER (WHERE what = 'planned'), 0)::bigint AS planned_again
   FROM did GROUP BY account ORDER BY account
 """
 
-_TOUCHED = """
+_PAGE = """
 WITH w AS (SELECT * FROM unnest(%(begins)s::timestamptz[], %(ends)s::timestamptz[]) AS w (begins, ends)),
-touched AS (
+changed AS (
     SELECT r.id FROM w JOIN dsar.request r ON r.planned_at BETWEEN w.begins AND w.ends
     UNION
     SELECT r.id FROM w JOIN dsar.request r ON r.closed_at BETWEEN w.begins AND w.ends
@@ -121,11 +108,7 @@ touched AS (
     SELECT s.request FROM w JOIN dsar.submission s ON s.finished_at BETWEEN w.begins AND w.ends
     UNION
     SELECT e.request FROM w JOIN dsar.event e ON e.at BETWEEN w.begins AND w.ends
-),
-page AS MATERIALIZED (
-    SELECT id, (SELECT count(*) FROM touched) AS total
-      FROM touched WHERE id > %(after)s ORDER BY id LIMIT %(limit)s
 )
-SELECT r.id, r.request_id, r.action, r.regulation, r.received_at, r.due_at, r.status, r.closed_at, page.total
-  FROM page JOIN dsar.request r USING (id) ORDER BY r.id
+SELECT id, (SELECT count(*) FROM changed) AS total
+  FROM changed WHERE id > %(after)s ORDER BY id LIMIT %(limit)s
 """

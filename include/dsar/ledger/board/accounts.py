@@ -1,0 +1,179 @@
+"""Figures about each account: its open work, its jobs at the vendor, its failures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from include.dsar.ledger.database import Database
+from include.dsar.ledger.uncertain import MAX_UNCERTAIN_ATTEMPTS
+
+MAX_REASONS = 5  # per account; the other reasons are counted together
+MAX_JOBS = 50
+MAX_UNCERTAIN = 50
+
+
+@dataclass(frozen=True)
+class Failures:
+    """Submissions of one account that failed or were rejected for one reason."""
+
+    state: str
+    reason: str | None  # None: all other reasons
+    submissions: int
+
+
+@dataclass
+class AccountFigures:
+    """Submissions of one account. `ended` to `failures` are those of the period."""
+
+    account: str
+    planned: int = 0
+    uncertain: int = 0
+    open_jobs: int = 0
+    submitted: int = 0
+    ready: int = 0
+    oldest_job: datetime | None = None
+    ended: int = 0  # completed or no data
+    median: timedelta | None = None
+    p95: timedelta | None = None
+    failures: list[Failures] = field(default_factory=list)
+    sent_today: int = 0  # since midnight UTC; counts against a daily quota
+
+
+@dataclass(frozen=True)
+class OpenJob:
+    job_id: str
+    state: str
+    submissions: int
+    submitted_at: datetime
+    due_soonest: datetime
+
+
+@dataclass(frozen=True)
+class UncertainRequest:
+    """A request with an uncertain submission at an account."""
+
+    request_id: str
+    account: str
+    due_at: datetime
+    since: datetime
+
+
+def figures(
+    db: Database, accounts: Sequence[str], *, since: datetime, midnight: datetime, others: bool = True
+) -> list[AccountFigures]:
+    """The figures of these accounts. With `others`, also of any other account that has open work."""
+    found = {name: AccountFigures(name) for name in accounts}
+    for row in db.execute(_OPEN).fetchall():
+        if others or row["account"] in found:
+            found[row["account"]] = AccountFigures(**row)
+    parameters = {"accounts": list(found), "since": since, "midnight": midnight, "limit": MAX_REASONS}
+    for statement in (_ENDED, _SENT_TODAY):
+        for row in db.execute(statement, parameters).fetchall():
+            vars(found[row["account"]]).update(row)
+    for row in db.execute(_FAILURES, parameters).fetchall():
+        found[row.pop("account")].failures.append(Failures(**row))
+    return list(found.values())
+
+
+def open_jobs(db: Database, account: str) -> list[OpenJob]:
+    """The account's MAX_JOBS oldest open jobs, oldest first."""
+    rows = db.execute(_OPEN_JOBS, {"account": account, "limit": MAX_JOBS}).fetchall()
+    return [OpenJob(**row) for row in rows]
+
+
+def uncertain_requests(
+    db: Database, accounts: Sequence[str], *, or_stuck: bool = False
+) -> list[UncertainRequest]:
+    """The MAX_UNCERTAIN uncertain requests at these accounts that are due soonest.
+
+    With `or_stuck`, also those at any account that no run reconciles after MAX_UNCERTAIN_ATTEMPTS.
+    """
+    parameters = {
+        "accounts": list(accounts),
+        "or_stuck": or_stuck,
+        "max_uncertain_attempts": MAX_UNCERTAIN_ATTEMPTS,
+        "limit": MAX_UNCERTAIN,
+    }
+    return [UncertainRequest(**row) for row in db.execute(_UNCERTAIN, parameters).fetchall()]
+
+
+def is_known(db: Database, account: str) -> bool:
+    """Whether the ledger holds a submission to this account."""
+    row = db.execute("SELECT FROM dsar.submission WHERE account = %s LIMIT 1", [account]).fetchone()
+    return row is not None
+
+
+# One arm per partial index. A single `state IN (…)` would read the whole table.
+_OPEN = """
+WITH open AS (
+    SELECT account, state, NULL AS job_id, NULL::timestamptz AS submitted_at, count(*) AS n
+      FROM dsar.submission WHERE state = 'planned' GROUP BY account, state
+    UNION ALL
+    SELECT account, state, NULL, NULL, count(*)
+      FROM dsar.submission WHERE state IN ('submitting', 'uncertain') GROUP BY account, state
+    UNION ALL
+    SELECT account, state, job_id, min(submitted_at), count(*)
+      FROM dsar.submission WHERE state IN ('submitted', 'ready') GROUP BY account, state, job_id
+)
+SELECT account,
+       coalesce(sum(n) FILTER (WHERE state = 'planned'), 0)::bigint AS planned,
+       coalesce(sum(n) FILTER (WHERE state = 'uncertain'), 0)::bigint AS uncertain,
+       count(*) FILTER (WHERE state = 'submitted') AS open_jobs,
+       coalesce(sum(n) FILTER (WHERE state = 'submitted'), 0)::bigint AS submitted,
+       coalesce(sum(n) FILTER (WHERE state = 'ready'), 0)::bigint AS ready,
+       min(submitted_at) FILTER (WHERE state = 'submitted') AS oldest_job
+  FROM open GROUP BY account ORDER BY account
+"""
+
+_ENDED = """
+SELECT account, count(*) AS ended,
+       percentile_disc(0.5) WITHIN GROUP (ORDER BY finished_at - submitted_at) AS median,
+       percentile_disc(0.95) WITHIN GROUP (ORDER BY finished_at - submitted_at) AS p95
+  FROM dsar.submission
+ WHERE finished_at >= %(since)s AND state IN ('completed', 'no_data') AND submitted_at IS NOT NULL
+   AND account = ANY(%(accounts)s)
+ GROUP BY account
+"""
+
+_FAILURES = """
+WITH counted AS (
+    SELECT account, state, reason, count(*) AS n,
+           row_number() OVER (PARTITION BY account ORDER BY count(*) DESC, state, reason) AS place
+      FROM dsar.submission
+     WHERE state IN ('failed', 'rejected') AND finished_at >= %(since)s AND account = ANY(%(accounts)s)
+     GROUP BY account, state, reason
+)
+SELECT account, state, CASE WHEN place <= %(limit)s THEN reason END AS reason, sum(n)::bigint AS submissions
+  FROM counted
+ GROUP BY account, state, CASE WHEN place <= %(limit)s THEN reason END, least(place, %(limit)s + 1)
+ ORDER BY account, min(place)
+"""
+
+_SENT_TODAY = """
+SELECT account, sent_today
+  FROM unnest(%(accounts)s::text[]) AS account,
+       LATERAL (SELECT count(*) AS sent_today FROM dsar.submission s
+                 WHERE s.account = account.account AND s.attempted_at >= %(midnight)s AND s.attempts > 0) c
+"""
+
+_OPEN_JOBS = """
+SELECT job_id, state, count(*) AS submissions, min(submitted_at) AS submitted_at, min(due_at) AS due_soonest
+  FROM dsar.submission
+ WHERE account = %(account)s AND state IN ('submitted', 'ready')
+ GROUP BY job_id, state ORDER BY min(submitted_at), job_id LIMIT %(limit)s
+"""
+
+# Uncertain submissions belong to open requests. The condition on status lets PostgreSQL begin there.
+_UNCERTAIN = """
+SELECT r.request_id, s.account, r.due_at, min(s.changed_at) AS since
+  FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
+ WHERE s.state = 'uncertain' AND r.status = 'in_progress' AND (
+           s.account = ANY(%(accounts)s)
+           OR %(or_stuck)s AND (
+               SELECT count(*) FROM dsar.event e
+                WHERE e.request = s.request AND e.submission = s.id AND e.enters = 'uncertain')
+               >= %(max_uncertain_attempts)s)
+ GROUP BY r.id, s.account ORDER BY r.due_at, r.id, s.account LIMIT %(limit)s
+"""

@@ -1,0 +1,168 @@
+"""Lists of requests, with the state of each request at each account."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg.sql import SQL
+
+from include.dsar.ledger.closing import account_outcome
+from include.dsar.ledger.database import Database
+from include.dsar.model import Action, Regulation, State, Status
+
+PAGE_SIZE = 50
+MAX_COUNTED = 10_000
+
+# If an account's submissions are in several open states, its cell shows the first of these.
+OPEN_STATES = (State.UNCERTAIN, State.SUBMITTING, State.PLANNED, State.SUBMITTED, State.READY)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One request at one account."""
+
+    state: str  # an open state, or the outcome if all submissions have ended
+    ended: int
+    submissions: int
+
+
+@dataclass(frozen=True)
+class ListedRequest:
+    id: int
+    request_id: str
+    action: str
+    regulation: str
+    received_at: datetime
+    due_at: datetime
+    status: str
+    closed_at: datetime | None
+    cells: Mapping[str, Cell]  # by account
+
+
+@dataclass(frozen=True)
+class Criteria:
+    """Which requests to list. None: any."""
+
+    status: Status | None = None
+    action: Action | None = None
+    regulation: Regulation | None = None
+    account: str | None = None
+    state: State | None = None  # of a submission, at `account` if that is given
+    due_after: datetime | None = None
+    due_until: datetime | None = None
+    id_prefix: str | None = None
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page, and whether there is one before and after it."""
+
+    requests: list[ListedRequest]
+    has_before: bool
+    has_after: bool
+    total: int  # at most MAX_COUNTED + 1, which means more than MAX_COUNTED
+
+
+def page(
+    db: Database, wanted: Criteria, *, latest_first: bool, after: int | None = None, before: int | None = None
+) -> Page:
+    """A page of matching requests by due date, after or before the request with this ledger id.
+
+    If that request does not exist, it is the first page.
+    """
+    back = before is not None
+    row = db.execute(
+        "SELECT due_at, id FROM dsar.request WHERE id = %s", [before if back else after]
+    ).fetchone()
+    cursor = {"from_due_at": row and row["due_at"], "from_id": row and row["id"]}
+    parameters: dict[str, Any] = vars(wanted) | {"prefix": _like(wanted.id_prefix)}
+    at_account = wanted.account is not None or wanted.state is not None
+    statement = _PAGES[at_account, latest_first == back]
+    rows = db.execute(statement, {**parameters, **cursor, "limit": PAGE_SIZE + 1}).fetchall()
+    more, ids = len(rows) > PAGE_SIZE, [row["id"] for row in rows[:PAGE_SIZE]]
+    total = db.execute(_COUNTS[at_account], {**parameters, "limit": MAX_COUNTED + 1}).fetchone()
+    assert total is not None
+    return Page(
+        listed(db, ids[::-1] if back else ids),
+        has_before=more if back else cursor["from_id"] is not None,
+        has_after=back or more,
+        total=total["n"],
+    )
+
+
+def listed(db: Database, request_pks: Sequence[int]) -> list[ListedRequest]:
+    """These requests in this order, with their cells."""
+    states: dict[int, dict[str, dict[State, int]]] = {pk: {} for pk in request_pks}
+    for row in db.execute(_CELLS, {"request_pks": list(request_pks)}).fetchall():
+        states[row["request"]].setdefault(row["account"], {})[State(row["state"])] = row["n"]
+    return [
+        ListedRequest(**row, cells={account: _cell(n) for account, n in states[row["id"]].items()})
+        for row in db.execute(_LISTED, {"request_pks": list(request_pks)}).fetchall()
+    ]
+
+
+def _cell(counts: Mapping[State, int]) -> Cell:
+    still_open = [state for state in OPEN_STATES if state in counts]
+    ended = sum(n for state, n in counts.items() if state not in OPEN_STATES)
+    state = still_open[0] if still_open else account_outcome(set(counts))
+    return Cell(state, ended, sum(counts.values()))
+
+
+def _like(prefix: str | None) -> str | None:
+    """A LIKE pattern for texts that begin with `prefix`."""
+    if prefix is None:
+        return None
+    return prefix.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+
+
+# PostgreSQL plans each call with its values, so a condition on an absent (null) filter costs nothing.
+_MATCHING = SQL("""
+  FROM dsar.request r
+ WHERE (%(status)s::text IS NULL OR r.status = %(status)s)
+   AND (%(action)s::text IS NULL OR r.action = %(action)s)
+   AND (%(regulation)s::text IS NULL OR r.regulation = %(regulation)s)
+   AND (%(due_after)s::timestamptz IS NULL OR r.due_at > %(due_after)s)
+   AND (%(due_until)s::timestamptz IS NULL OR r.due_at <= %(due_until)s)
+   AND (%(prefix)s::text IS NULL OR r.request_id LIKE %(prefix)s)
+""")
+# Not in an OR with "IS NULL": the planner must be able to begin with the submissions if they are few.
+_AT_ACCOUNT = SQL("""
+   AND r.id IN (SELECT s.request FROM dsar.submission s
+                 WHERE (%(account)s::text IS NULL OR s.account = %(account)s)
+                   AND (%(state)s::text IS NULL OR s.state = %(state)s))
+""")
+# A page begins after the last request of the page before, not at an offset: every page costs the same.
+_ASCENDING = SQL("""
+   AND (%(from_due_at)s::timestamptz IS NULL OR (r.due_at, r.id) > (%(from_due_at)s, %(from_id)s))
+ ORDER BY r.due_at, r.id LIMIT %(limit)s
+""")
+_DESCENDING = SQL("""
+   AND (%(from_due_at)s::timestamptz IS NULL OR (r.due_at, r.id) < (%(from_due_at)s, %(from_id)s))
+ ORDER BY r.due_at DESC, r.id DESC LIMIT %(limit)s
+""")
+_ARMS = {False: _MATCHING, True: _MATCHING + _AT_ACCOUNT}  # by: is limited to an account or a state
+
+# By (is limited to an account or a state, is ascending).
+_PAGES = {
+    (at_account, ascending): SQL("SELECT r.id") + matching + order
+    for at_account, matching in _ARMS.items()
+    for ascending, order in ((True, _ASCENDING), (False, _DESCENDING))
+}
+_COUNTS = {
+    at_account: SQL("SELECT count(*) AS n FROM (SELECT") + matching + SQL("LIMIT %(limit)s) AS found")
+    for at_account, matching in _ARMS.items()
+}
+
+_LISTED = """
+SELECT id, request_id, action, regulation, received_at, due_at, status, closed_at
+  FROM unnest(%(request_pks)s::bigint[]) WITH ORDINALITY AS wanted (id, place) JOIN dsar.request USING (id)
+ ORDER BY place
+"""
+
+_CELLS = """
+SELECT request, account, state, count(*) AS n FROM dsar.submission
+ WHERE request = ANY(%(request_pks)s) GROUP BY request, account, state ORDER BY account
+"""
