@@ -29,10 +29,7 @@ from dsar_airflow.operators import (
 from dsar_airflow.sensors import PollSensor
 from include.accounts import ACCOUNTS, PACKAGE_SHARDS
 from include.dsar.accounts import Account, all_shards
-
-# Vendors that return no data have nothing to collect. (A constant, since importing the vendors'
-# modules would cost every parse of this file; a test holds the two together.)
-RETURN_DATA = {"besitos", "batch"}
+from include.dsar.vendors import vendor
 
 # For lineage, and for DAGs that run after this one: `schedule=Asset("dsar_storage")`.
 SOURCE = Asset("dsar_source", group="privacy")  # the table of pending requests
@@ -189,7 +186,7 @@ with DAG(
             "submit": SubmitOperator,
             "await_completion": PollSensor,
         }
-        if account.vendor in RETURN_DATA:
+        if vendor(account.vendor).returns_data:
             stages["collect"] = CollectOperator
         with TaskGroup(account.name, tooltip=f"{account.vendor}, connection {account.connection}"):
             steps = [account_task(operator, account, stage) for stage, operator in stages.items()]

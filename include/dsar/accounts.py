@@ -1,21 +1,20 @@
-"""An account: one configured instance of a vendor, and the settings that its connection gives it."""
+"""An account is one configured instance of a vendor. Its settings come from its connection."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Annotated, NamedTuple
-
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 from include.dsar.model import IdentityKind
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
-MOST_SHARDS = 64
+MAX_SHARDS = 64
 
 
 class Shard(NamedTuple):
-    """One of the task instances over which the work of an account is spread. They share its rate."""
+    """One of the task instances that share the work of an account, and its rate."""
 
     number: int  # from 1
     of: int
@@ -38,12 +37,12 @@ def all_shards(count: int, setting: str) -> list[Shard]:
 class Account:
     """One line of `include/accounts.py`.
 
-    `name` stands in the DAG, in receipts and in the ledger: do not rename an account that has open
-    requests. `identities` are the kinds of identifiers that this account holds; by default the
-    vendor's own; with `()` it only ends what it has. `shards` is the number of task instances over
-    which each of its stages is spread; they share the account's rate, so more of them make no account
-    faster than its vendor allows.
-    Raises ValueError where a name or a number does not fit.
+    `name` appears in the DAG, in receipts and in the ledger. Do not rename an account that has open
+    requests. `identities` are the kinds of identifiers that this account holds. The default is the
+    vendor's own list. An account with `()` finishes its open jobs and gets no new ones.
+    `shards` is the number of task instances for each stage of the account. They share the account's
+    rate: more shards do not send more calls per second.
+    Raises ValueError if a name or a number is not valid.
     """
 
     name: str
@@ -54,50 +53,41 @@ class Account:
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
-            raise ValueError(f"account name {self.name!r}: lower-case letters, digits and _ only")
+            raise ValueError(f"account name {self.name!r}: use lower-case letters, digits and _ only")
         all_shards(self.shards, f"account {self.name}: shards")
         if not self.connection:
             object.__setattr__(self, "connection", f"{self.name}_default")
 
 
-Seconds = Annotated[float, Field(gt=0, le=30 * 86_400)]
-
-
-class AccountSettings(BaseModel):
-    """What a call to an account needs, resolved from its connection.
-
-    Everything after `secret` stands in the connection's Extra; None means the vendor's own value.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True, allow_inf_nan=False)
+@dataclass(frozen=True)
+class AccountSettings:
+    """What a call to an account needs. `vendors.settings()` makes it from the account's connection."""
 
     account: str
     vendor: str
     connection: str
-    base_url: str = Field(repr=False)
-    secret: SecretStr
-    partner_id: str | None = Field(default=None, repr=False)
-    api_key: SecretStr | None = None
-    reply_to_email: str | None = Field(default=None, repr=False)
-    requests_per_second: Annotated[float, Field(gt=0, le=1000)]
-    max_concurrency: Annotated[int, Field(ge=1, le=256)]
-    users_per_call: Annotated[int, Field(ge=1, le=10_000)]
-    daily_quota: Annotated[int, Field(ge=1)] | None
-    poll_min_seconds: Seconds
-    poll_max_seconds: Seconds
-    give_up_after_days: Annotated[float, Field(gt=0, le=3650)]
+    base_url: str = field(repr=False)
+    secret: str = field(repr=False)
+    requests_per_second: float
+    max_concurrency: int
+    users_per_call: int
+    daily_quota: int | None
+    poll_min_seconds: float
+    poll_max_seconds: float
+    give_up_after_days: float
     on_uncertain: str
+    fields: Mapping[str, Any] = field(default_factory=dict, repr=False)  # the vendor's own, by name
 
     def share(self, shard: Shard) -> AccountSettings:
-        """What one shard may do, so that all together keep the account's rate and concurrency.
+        """The rate and the concurrency of one shard. All shards together keep the account's.
 
-        At least one call at a time each. What a vendor asks for (429, Retry-After) slows down the shard
-        that it was told; the others are told with their own next calls.
+        Each shard may make at least one call at a time. If the vendor asks for fewer calls (429,
+        Retry-After), only the shard that got this reply slows down. The others learn it from their
+        own next calls.
         """
         each, left = divmod(self.max_concurrency, shard.of)
-        return self.model_copy(
-            update={
-                "requests_per_second": self.requests_per_second / shard.of,
-                "max_concurrency": max(each + (shard.number <= left), 1),
-            }
+        return replace(
+            self,
+            requests_per_second=self.requests_per_second / shard.of,
+            max_concurrency=max(each + (shard.number <= left), 1),
         )

@@ -1,7 +1,6 @@
-"""The vendors' connection types: what Airflow calls when a person presses Test.
+"""The hooks of the vendors' connection types. Airflow calls them when an operator presses Test.
 
-The form's fields stand in `provider.py`. The stages themselves take a connection of any of these
-types, or of type http.
+`provider.py` makes the forms. The stages accept a connection of any of these types, or of type http.
 """
 
 from __future__ import annotations
@@ -10,6 +9,10 @@ import asyncio
 from typing import Any, ClassVar
 
 from airflow.sdk import BaseHook
+
+from dsar_airflow.provider import hook_name
+from include.dsar.vendors import VENDORS
+from include.dsar.vendors.vendor import Vendor
 
 
 class AccountHook(BaseHook):
@@ -24,13 +27,13 @@ class AccountHook(BaseHook):
         self.conn_id = conn_id
 
     def test_connection(self) -> tuple[bool, str]:
-        """Makes one call that changes nothing; says what works, or what to mend."""
+        """Makes one call that changes nothing. Returns what works, or what to correct."""
         from dsar_airflow.connections import account_settings
         from include.dsar.accounts import Account
         from include.dsar.errors import DsarError
         from include.dsar.execution.probe import probe
 
-        # Airflow tests under a random name, which would mean nothing to whoever reads the answer.
+        # Airflow tests under a random name. It would mean nothing to the operator who reads the answer.
         account = Account(self.conn_type, self.conn_type, connection="under test")
         try:
             return True, asyncio.run(probe(account_settings(account, self.get_connection(self.conn_id))))
@@ -38,21 +41,9 @@ class AccountHook(BaseHook):
             return False, f"{str(error)[:1].upper()}{str(error)[1:]}."
 
 
-class BesitosHook(AccountHook):
-    conn_type = "besitos"
-    hook_name = "Besitos"
+def _hook(vendor: Vendor) -> type[AccountHook]:
+    return type(hook_name(vendor), (AccountHook,), {"conn_type": vendor.name, "hook_name": vendor.title})
 
 
-class BatchHook(AccountHook):
-    conn_type = "batch"
-    hook_name = "Batch"
-
-
-class Id5Hook(AccountHook):
-    conn_type = "id5"
-    hook_name = "ID5"
-
-
-class AttentiveHook(AccountHook):
-    conn_type = "attentive"
-    hook_name = "Attentive"
+# Airflow imports each class by its name, as `provider.py` gives it.
+globals().update({hook_name(vendor): _hook(vendor) for vendor in VENDORS.values()})

@@ -16,9 +16,9 @@ from airflow.sdk.providers_manager_runtime import ProvidersManagerTaskRuntime
 
 from dsar_airflow.connections import account_settings
 from dsar_airflow.provider import get_provider_info
-from include.dsar.accounts import Account, AccountSettings
+from include.dsar.accounts import Account
 from include.dsar.errors import ConfigurationError
-from include.dsar.vendors import NUMBERS, VENDORS, settings
+from include.dsar.vendors import VENDORS
 from include.dsar.vendors.vendor import Vendor
 from include.sandbox import Sandbox
 from include.sandbox.vendor import WRONG_ACCOUNT
@@ -86,10 +86,11 @@ def test_somebody_else_at_the_host(
 
 
 @pytest.mark.parametrize(
-    ("vendor", "field"), [("besitos", "partner_id"), ("batch", "api_key"), ("id5", "partner_id")]
+    ("vendor", "field"),
+    [(known.name, field.name) for known in VENDORS.values() for field in known.fields if field.required],
 )
 def test_a_missing_field(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, vendor: str, field: str) -> None:
-    """It is named, and no call is made."""
+    """The answer names the field, and no call is made."""
     works, sentence = pressed(monkeypatch, sandbox, vendor, extra={})
     assert (works, sentence) == (False, f"Connection under test: {field} is missing in Extra.")
     assert not any(sandbox.calls().values())
@@ -99,7 +100,7 @@ def test_a_wrong_partner_id(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -
     """ID5 tells it from a wrong token."""
     works, sentence = pressed(monkeypatch, sandbox, "id5", extra={"partner_id": WRONG_ACCOUNT})
     assert (works, sentence[:36]) == (False, "ID5 does not accept this connection:")
-    assert sentence.endswith("look at partner_id.")
+    assert sentence.endswith("check partner_id of the connection.")
 
 
 def test_airflow_finds_the_types() -> None:
@@ -112,26 +113,43 @@ def test_airflow_finds_the_types() -> None:
 
 
 @every_vendor
-def test_the_form_has_the_fields_of_the_account(vendor: Vendor) -> None:
-    """Each setting that fits the vendor; what is needed says so, what is left empty says what it means."""
-    fields = TYPES[vendor.name]["conn-fields"]
-    own = settings(
-        Account(vendor.name, vendor.name),
-        base_url=None,
-        secret="s",
-        extra={name: "1" for name in vendor.needs},
-    )
-    assert vendor.needs == {
-        name for name, field in fields.items() if field["description"].startswith("Needed.")
+def test_the_form_has_every_field_of_the_vendor(vendor: Vendor) -> None:
+    """Each field has a schema of its kind, and its text says if it is required or what empty means."""
+    form = TYPES[vendor.name]
+    assert list(form["conn-fields"]) == [field.name for field in vendor.connection_fields]
+    for field in vendor.connection_fields:
+        shown = form["conn-fields"][field.name]
+        assert (shown["label"], shown["description"]) == (field.title, field.description)
+        assert field.secret == (shown["schema"].get("format") == "password")
+    assert form["ui-field-behaviour"]["placeholders"]["host"].startswith(vendor.base_url)
+    assert form["ui-field-behaviour"]["relabeling"] == {"password": f"Password: {vendor.credential}"}
+
+
+def test_what_the_forms_are_made_of() -> None:
+    """One number, one secret and one choice, as Airflow gets them."""
+    batch, besitos = (TYPES[name]["conn-fields"] for name in ("batch", "besitos"))
+    assert batch["api_key"] == {
+        "label": "API key of the app",
+        "description": "Required. Each app (iOS, Android, web) is its own account.",
+        "schema": {"type": ["string", "null"], "format": "password"},
     }
-    assert set(fields) <= set(AccountSettings.model_fields)
-    offered = {name for name in NUMBERS if getattr(own, name) is not None}
-    if vendor.users_per_call == 1:
-        offered.remove("users_per_call")
-    assert offered == fields.keys() & set(NUMBERS)
-    for name in offered:
-        assert fields[name]["description"].endswith(f"Empty: {getattr(own, name):g}.")
-    assert TYPES[vendor.name]["ui-field-behaviour"]["placeholders"]["host"].startswith(vendor.base_url)
+    assert besitos["users_per_call"] == {
+        "label": "Users per call",
+        "description": "Most users in one call. Empty: 100.",
+        "schema": {"type": ["integer", "null"], "minimum": 1, "maximum": 10_000},
+    }
+    assert besitos["on_uncertain"]["schema"] == {"type": ["string", "null"], "enum": ["repeat", "hold"]}
+    assert "users_per_call" not in batch
+
+
+def test_the_provider_imports_no_slow_library() -> None:
+    """Every Airflow process that lists providers loads it."""
+    slow = ("pydantic", "email_validator", "aiohttp", "phonenumbers", "cryptography", "airflow")
+    code = f"import sys, dsar_airflow.provider as p; p.get_provider_info(); print(*[m for m in {slow} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.split() == []
 
 
 def test_a_connection_of_another_vendor_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

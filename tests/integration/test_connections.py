@@ -83,8 +83,8 @@ def test_each_form_of_a_connection_gives_the_address(
     """As Airflow's HttpHook reads it, but https where no schema is given and the host is another machine."""
     resolved = read(monkeypatch, connection)
     assert resolved.base_url == base_url
-    assert resolved.secret.get_secret_value() == "t"
-    assert resolved.partner_id == "demo"
+    assert resolved.secret == "t"
+    assert resolved.fields["partner_id"] == "demo"
 
 
 def test_numbers_in_a_uri_are_texts_and_count(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,8 +93,8 @@ def test_numbers_in_a_uri_are_texts_and_count(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch,
         "http://:t%2Fo%40k@/?partner_id=173&requests_per_second=2.5&users_per_call=7&daily_quota=9&poll_min_seconds=",
     )
-    assert resolved.secret.get_secret_value() == "t/o@k"
-    assert (resolved.partner_id, resolved.requests_per_second) == ("173", 2.5)
+    assert resolved.secret == "t/o@k"
+    assert (resolved.fields["partner_id"], resolved.requests_per_second) == ("173", 2.5)
     assert (resolved.users_per_call, resolved.daily_quota) == (7, 9)
     assert resolved.poll_min_seconds > 1
 

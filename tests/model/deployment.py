@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
 
@@ -82,7 +83,7 @@ class Deployment:
         """The account leaves its doubts to a person, or to its vendor's own way."""
         settled = self.settings[account]
         policy = "hold" if held else vendor(settled.vendor).on_uncertain.value
-        self.settings[account] = settled.model_copy(update={"on_uncertain": policy})
+        self.settings[account] = replace(settled, on_uncertain=policy)
 
     def decide(self, line: str) -> int:
         with self.sessions.open() as db:

@@ -24,7 +24,7 @@ async def probe(settings: AccountSettings) -> str:
     known = vendor(settings.vendor)
     try:
         async with client(settings) as http:
-            known.read_probe(await http.send(known.probe(settings)))
+            finding = known.read_probe(settings, await http.send(known.probe(settings)))
     except CredentialsRefused as error:
         raise CredentialsRefused(
             f"{known.title} refused our credentials ({error}): enter a valid secret in Password"
@@ -40,4 +40,4 @@ async def probe(settings: AccountSettings) -> str:
             f"the answer is not from {known.title}'s API, or the API is down ({error}): "
             "check Host, Port and Schema"
         ) from None
-    return f"{known.title} accepts our credentials."
+    return f"{known.title} accepts our credentials. {finding}".rstrip()

@@ -135,7 +135,8 @@ class RefusedCalls:
         """Asks on a route that changes nothing. False without a usable answer."""
         work = self._work
         try:
-            work.vendor.read_probe(await work.client.send(work.vendor.probe(work.settings)))
+            reply = await work.client.send(work.vendor.probe(work.settings))
+            work.vendor.read_probe(work.settings, reply)
         except DsarError:
             return False
         return True

@@ -1,4 +1,4 @@
-"""Attentive (SMS, e-mail): erasure only, one subscriber in one call, by e-mail, phone or both.
+"""Attentive (SMS, e-mail): erasure only, one subscriber per call, by e-mail, phone or both.
 
 https://docs.attentivemobile.com (privacy request, API rate limits)
 """
@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from include.dsar.accounts import AccountSettings
-from include.dsar.errors import JobUnknown, ProtocolError
+from include.dsar.errors import ProtocolError
 from include.dsar.http.messages import HttpReply, HttpRequest
 from include.dsar.model import Action, IdentityKind, Outcome, State, Subject
-from include.dsar.vendors.replies import answered, created, created_id
+from include.dsar.vendors.replies import created_id
 from include.dsar.vendors.vendor import RUNNING, JobStatus, OnUncertain, Vendor
+
+if TYPE_CHECKING:
+    from include.dsar.accounts import AccountSettings
 
 ROUTE = "/v1/privacy/delete-request"
 FIELDS = {IdentityKind.EMAIL: "subjectEmail", IdentityKind.PHONE: "subjectPhone"}
@@ -27,13 +30,14 @@ class Attentive(Vendor):
     title = "Attentive"
     service = "SMS and e-mail"
     base_url = "https://api.attentivemobile.com"
+    credential = "Bearer token, scope privacy_requests:write"
     actions = frozenset({Action.ERASURE})
     identities = (IdentityKind.EMAIL, IdentityKind.PHONE)
     joins_identities = True
     requests_per_second = 100.0  # the page allows 150 by default
     poll_min = timedelta(hours=6)  # ours
     poll_max = timedelta(hours=24)  # ours
-    give_up_after = PROMISE + GRACE  # there is no failed state to wait for
+    give_up_after = PROMISE + GRACE  # a failed job has no state of its own
     on_uncertain = OnUncertain.REPEAT  # ours: deleting twice does no harm
 
     def create(self, settings: AccountSettings, action: Action, subjects: Sequence[Subject]) -> HttpRequest:
@@ -45,23 +49,21 @@ class Attentive(Vendor):
         return HttpRequest("POST", ROUTE, _headers(settings), body)
 
     def read_created(self, reply: HttpReply) -> str:
-        """The reply is the whole record, or on a newer page only its `id`."""
-        return created_id(created(reply).get("id"))
+        """The reply is the whole record, or only its `id` (a newer page)."""
+        return created_id(self.created(reply).get("id"))
 
     def probe(self, settings: AccountSettings) -> HttpRequest:
         return HttpRequest("GET", "/v1/me", _headers(settings))
 
-    def read_probe(self, reply: HttpReply) -> None:
-        try:
-            answered(reply).object()
-        except JobUnknown:
-            raise ProtocolError("HTTP 404") from None
+    def read_probe(self, settings: AccountSettings, reply: HttpReply) -> str:
+        self.answered(reply, self.route_errors).object()
+        return ""
 
     def status(self, settings: AccountSettings, job_id: str) -> HttpRequest:
         return HttpRequest("GET", f"{ROUTE}/{quote(job_id, safe='')}", _headers(settings))
 
     def read_status(self, action: Action, reply: HttpReply) -> JobStatus:
-        processed = answered(reply).object().get("processed")
+        processed = self.answered(reply).object().get("processed")
         if processed is True:
             return JobStatus(ended=True, outcome=Outcome(State.COMPLETED))
         if processed is False:
@@ -70,4 +72,4 @@ class Attentive(Vendor):
 
 
 def _headers(settings: AccountSettings) -> dict[str, str]:
-    return {"Authorization": f"Bearer {settings.secret.get_secret_value()}", "Accept": "application/json"}
+    return {"Authorization": f"Bearer {settings.secret}", "Accept": "application/json"}

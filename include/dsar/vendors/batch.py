@@ -1,4 +1,4 @@
-"""Batch (push messages): access and erasure, one user in one call, one account per app.
+"""Batch (push messages): access and erasure, one user per call, one account per app.
 
 https://doc.batch.com/api/gdpr/create, /get-status and /get-all-requests
 """
@@ -7,16 +7,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from include.dsar.accounts import AccountSettings
-from include.dsar.errors import AlreadyRunning, ConfigurationError, ProtocolError, VendorBusy
+from include.dsar.errors import (
+    AlreadyRunning,
+    ConfigurationError,
+    CredentialsRefused,
+    ProtocolError,
+    Refused,
+    ReplyLost,
+    VendorBusy,
+)
 from include.dsar.http.messages import HttpReply, HttpRequest
-from include.dsar.http.retry_after import retry_after
 from include.dsar.model import Action, IdentityKind, Outcome, State, Subject
-from include.dsar.vendors.replies import answered, created, created_id, error_code, opaque_id
+from include.dsar.vendors.fields import ConnectionField
+from include.dsar.vendors.replies import (
+    CREATE_ERRORS,
+    ROUTE_ERRORS,
+    STATUS_ERRORS,
+    Meaning,
+    created_id,
+    errors,
+    opaque_id,
+)
 from include.dsar.vendors.vendor import RUNNING, JobStatus, ListedJob, OnUncertain, Result, Vendor
+
+if TYPE_CHECKING:
+    from include.dsar.accounts import AccountSettings
 
 REQUEST_TYPES = {Action.ACCESS: "review", Action.ERASURE: "remove"}
 ID_TYPES = {
@@ -24,12 +42,10 @@ ID_TYPES = {
     IdentityKind.ADVERTISING_ID: "advertising_id",
     IdentityKind.INSTALL_ID: "install_id",
 }
-TOKEN_FIELDS = ("token", "id", "request_id")  # ours: the page says "a unique token", not where
-CODES = frozenset({"10", "20", "30", "31", "32", "1", "2"})
+TOKEN_FIELDS = ("token", "id", "request_id")  # ours: the page says "a unique token", not its field
 USER_NOT_FOUND = "user not found"
-# "The user … is currently being processed": the page does not say whether by a request of the same type
-# only. Ours: it can be either, so that the list route need not hold a job that we can take for ours.
-BEING_PROCESSED = 409
+WRONG_KEY = Meaning(ConfigurationError, "check api_key and Host of the connection")
+MAINTENANCE = (503, "2")  # Batch itself, not a proxy in front of it
 
 
 class Batch(Vendor):
@@ -37,14 +53,39 @@ class Batch(Vendor):
     title = "Batch"
     service = "push messages"
     base_url = "https://api.batch.com"
+    credential = "REST API key of your company"
     actions = frozenset({Action.ACCESS, Action.ERASURE})
+    returns_data = True
     identities = (IdentityKind.USER_ID, IdentityKind.ADVERTISING_ID, IdentityKind.INSTALL_ID)
-    needs = frozenset({"api_key"})
+    fields = (
+        ConnectionField(
+            "api_key", "API key of the app", "Each app (iOS, Android, web) is its own account.",
+            required=True, secret=True,
+        ),
+    )  # fmt: skip
     one_job_per_subject = True  # the page: 409 while the user is being processed
     poll_min = timedelta(minutes=1)  # ours
     poll_max = timedelta(hours=1)  # ours
     give_up_after = timedelta(days=20)  # the page: requests disappear 20 days after their creation
     on_uncertain = OnUncertain.ASK
+    create_errors = errors(
+        CREATE_ERRORS,
+        {
+            (400, "30"): Refused,  # MISSING_PARAMETER
+            (400, "31"): Refused,  # MALFORMED_PARAMETER
+            (400, "32"): Refused,  # MALFORMED_JSON_BODY
+            (401, "10"): CredentialsRefused,
+            (404, None): WRONG_KEY,
+            (404, "20"): WRONG_KEY,  # ROUTE_NOT_FOUND
+            # "The user … is currently being processed". The page does not say whether by a request of
+            # the same type. Ours: perhaps of another one, so the list need not contain a job of ours.
+            (409, None): AlreadyRunning,
+            (500, "1"): ReplyLost,
+            MAINTENANCE: VendorBusy,
+        },
+    )
+    status_errors = errors(STATUS_ERRORS, {MAINTENANCE: VendorBusy})
+    route_errors = errors(ROUTE_ERRORS, {(404, None): WRONG_KEY, MAINTENANCE: VendorBusy})
 
     def create(self, settings: AccountSettings, action: Action, subjects: Sequence[Subject]) -> HttpRequest:
         (subject,) = subjects
@@ -53,11 +94,8 @@ class Batch(Vendor):
         return HttpRequest("POST", _route(settings, "request"), _headers(settings), body)
 
     def read_created(self, reply: HttpReply) -> str:
-        _read_errors(reply)
-        if reply.status == BEING_PROCESSED:
-            raise AlreadyRunning(f"HTTP {BEING_PROCESSED}")
-        body = created(reply, CODES)
-        # `id` is elsewhere the object that names the user: only a plain value can be the token.
+        body = self.created(reply)
+        # In other replies `id` is the object that names the user: only a plain value can be the token.
         tokens = (body[field] for field in TOKEN_FIELDS if isinstance(body.get(field), str | int))
         return created_id(next(tokens, None))
 
@@ -65,11 +103,9 @@ class Batch(Vendor):
         return HttpRequest("GET", _route(settings, f"request/{quote(job_id, safe='')}"), _headers(settings))
 
     def read_status(self, action: Action, reply: HttpReply) -> JobStatus:
-        if reply.status != 404:  # here 404 speaks of the job
-            _read_errors(reply)
-        body = answered(reply, CODES).object()
+        body = self.answered(reply).object()
         if body.get("request_type", REQUEST_TYPES[action]) != REQUEST_TYPES[action]:
-            raise ProtocolError("the job is of another request type than we asked for")
+            raise ProtocolError("the job has another request type than we asked for")
         match body.get("status"):
             case "pending":
                 return RUNNING
@@ -78,7 +114,7 @@ class Batch(Vendor):
                 if whose is None:
                     return JobStatus(ended=True, outcome=outcome)
                 return JobStatus(ended=True, outcomes={whose: outcome})
-        raise ProtocolError("a status that is neither pending nor done")
+        raise ProtocolError("the status is neither pending nor done")
 
     def identifier_of(self, identifiers: Mapping[IdentityKind, str]) -> str:
         """The type and the value: `custom_id john.doe`."""
@@ -89,7 +125,7 @@ class Batch(Vendor):
         status = self.read_status(Action.ACCESS, reply)
         if not status.ended:
             raise ProtocolError("the review is not done")
-        whose = identifiers[0]  # those of several requests are one person's
+        whose = identifiers[0]  # the identifiers of several requests are one data subject's
         if status.outcome_of(whose).state is not State.READY:
             return {}
         return {whose: Result("data.zip", url=reply.object()["data_url"])}
@@ -97,25 +133,25 @@ class Batch(Vendor):
     def probe(self, settings: AccountSettings) -> HttpRequest:
         return self.listing(settings)
 
-    def read_probe(self, reply: HttpReply) -> None:
+    def read_probe(self, settings: AccountSettings, reply: HttpReply) -> str:
         self.read_listing(reply)
+        return ""
 
     def listing(self, settings: AccountSettings) -> HttpRequest:
         return HttpRequest("GET", _route(settings, "requests"), _headers(settings))
 
     def read_listing(self, reply: HttpReply) -> Sequence[ListedJob]:
-        _read_errors(reply)
-        listed = answered(reply, CODES).json()
+        listed = self.answered(reply, self.route_errors).json()
         if not isinstance(listed, list):
-            raise ProtocolError("the list of requests is no list")
+            raise ProtocolError("the list of requests is not a list")
         jobs = [job for entry in listed if (job := _listed(entry)) is not None]
-        if listed and not jobs:  # else a list of another shape would say that our job is not in it
-            raise ProtocolError("a list of requests none of which can be read")
+        if listed and not jobs:  # otherwise a list of another shape would say that our job is not in it
+            raise ProtocolError("no entry of the list of requests can be read")
         return jobs
 
 
 def _outcome(action: Action, body: dict[str, Any]) -> Outcome:
-    """What a job that is done says; `error` is absent where there is none."""
+    """The outcome of a job that is done; `error` is absent if there is none."""
     error = body.get("error")
     if isinstance(error, str) and error.strip().lower() == USER_NOT_FOUND:
         return Outcome(State.NO_DATA)
@@ -124,27 +160,27 @@ def _outcome(action: Action, body: dict[str, Any]) -> Outcome:
     if action is Action.ERASURE:
         return Outcome(State.COMPLETED)
     if not isinstance(body.get("data_url"), str) or not body["data_url"]:
-        raise ProtocolError("a review is done, with neither data_url nor error")
+        raise ProtocolError("the review is done, but has neither data_url nor error")
     return Outcome(State.READY)
 
 
 def _whose(body: dict[str, Any]) -> str | None:
-    """Whom the job is about, as `identifier_of` says it; None where the reply leaves it out."""
+    """The subject of the job, as `identifier_of` writes it; None if the reply does not name it."""
     user = body.get("id")
     if user is None:
         return None
     if not isinstance(user, dict) or not isinstance(user.get("type"), str) or "value" not in user:
-        raise ProtocolError("an id of a user of another shape than the page shows")
+        raise ProtocolError("a user id of another shape than the page shows")
     return _name(user["type"], str(user["value"]))
 
 
 def _name(id_type: str, value: str) -> str:
-    # A UUID is the same in capitals: devices of one kind write it so, and others do not.
+    # A UUID means the same in capitals. Some kinds of devices write it in capitals, others do not.
     return f"{id_type} {value.lower() if id_type == ID_TYPES[IdentityKind.ADVERTISING_ID] else value}"
 
 
 def _listed(entry: Any) -> ListedJob | None:
-    """An entry of the list, or None for one that cannot be ours or cannot be read."""
+    """An entry of the list. None if it cannot be ours or cannot be read."""
     try:
         action = {name: action for action, name in REQUEST_TYPES.items()}[entry["request_type"]]
         kind = {name: kind for kind, name in ID_TYPES.items()}[entry["id"]["type"]]
@@ -159,18 +195,9 @@ def _listed(entry: Any) -> ListedJob | None:
         return None
 
 
-def _read_errors(reply: HttpReply) -> None:
-    code = error_code(reply, CODES)
-    if reply.status == 404:  # ROUTE_NOT_FOUND
-        raise ConfigurationError(f"HTTP 404{f', code {code}' if code else ''}: look at api_key or host")
-    if reply.status == 503 and code == "2":  # MAINTENANCE_ERROR: Batch itself, not a proxy before it
-        raise VendorBusy("HTTP 503, code 2", retry_after=retry_after(reply))
-
-
 def _route(settings: AccountSettings, rest: str) -> str:
-    key = settings.api_key.get_secret_value() if settings.api_key else ""
-    return f"/1.0/{quote(key, safe='')}/gdpr/{rest}"
+    return f"/1.0/{quote(settings.fields['api_key'], safe='')}/gdpr/{rest}"
 
 
 def _headers(settings: AccountSettings) -> dict[str, str]:
-    return {"X-Authorization": settings.secret.get_secret_value(), "Accept": "application/json"}
+    return {"X-Authorization": settings.secret, "Accept": "application/json"}

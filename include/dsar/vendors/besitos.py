@@ -1,4 +1,4 @@
-"""Besitos (offer wall): access and erasure, many users in one call.
+"""Besitos (offer wall): access and erasure, many users per call.
 
 https://help.besitoscorp.com/en/articles/13862017-export-user-data-api
 https://help.besitoscorp.com/en/articles/13179812-delete-user-data-api
@@ -9,22 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
-from include.dsar.accounts import AccountSettings
 from include.dsar.errors import ProtocolError, Refused
 from include.dsar.http.messages import HttpReply, HttpRequest
 from include.dsar.model import Action, IdentityKind, Outcome, State, Subject
+from include.dsar.vendors.fields import ConnectionField
 from include.dsar.vendors.json_slices import items
-from include.dsar.vendors.replies import answered, created, created_id
+from include.dsar.vendors.replies import created_id
 from include.dsar.vendors.vendor import RUNNING, JobStatus, OnUncertain, Result, Vendor
+
+if TYPE_CHECKING:
+    from include.dsar.accounts import AccountSettings
 
 T = TypeVar("T")
 ROUTES = {Action.ACCESS: "export", Action.ERASURE: "delete"}
 FILE = "record.json"
-NOBODYS = "a record in the reply names nobody whom we asked for, and could be this person's"
-NOT_ASKED = "the reply is about others than this person"
+STRANGE_RECORD = "a record in the reply names no user of this job, and could belong to this data subject"
+NOT_ASKED = "the reply is about other data subjects"
 NOT_CONFIRMED = Outcome(State.FAILED, "not confirmed")
 
 
@@ -33,10 +36,16 @@ class Besitos(Vendor):
     title = "Besitos"
     service = "offer wall"
     base_url = "https://wall.besitos.ai"
+    credential = "Bearer token"
     actions = frozenset({Action.ACCESS, Action.ERASURE})
+    returns_data = True
     identities = (IdentityKind.USER_ID,)
-    needs = frozenset({"partner_id"})
-    users_per_call = 100  # ours: the page names no bound
+    fields = (
+        ConnectionField(
+            "partner_id", "Partner id", "Besitos' number or name for your company.", required=True
+        ),
+    )
+    users_per_call = 100  # ours: the page names no limit
     poll_min = timedelta(minutes=5)  # the page: "refresh rate 5 minutes"
     poll_max = timedelta(hours=1)  # ours
     give_up_after = timedelta(days=7)  # ours: the samples take seconds
@@ -52,11 +61,11 @@ class Besitos(Vendor):
         )
 
     def read_created(self, reply: HttpReply) -> str:
-        """Also ReplyLost for 200 without a body, which an older page of the delete call documents.
+        """Raises ReplyLost for 200 without a body, which an older page of the delete call documents.
 
-        Never reconciles on `processed_user_ids`: the page's sample names other ids than were sent.
+        Ignores `processed_user_ids`: the page's sample shows other ids than were sent.
         """
-        body = created(reply)
+        body = self.created(reply)
         if body.get("success") is False and body.get("request_id") is None:
             raise Refused(f"HTTP {reply.status}, success: false")
         return created_id(body.get("request_id"))
@@ -66,40 +75,40 @@ class Besitos(Vendor):
         return HttpRequest("GET", path, _headers(settings))
 
     def read_status(self, action: Action, reply: HttpReply) -> JobStatus:
-        return _standing(action, answered(reply).object())
+        return _status(action, self.answered(reply).object())
 
     def read_results(self, reply: HttpReply, identifiers: Sequence[str]) -> Mapping[str, Result]:
-        """Each person's record, byte for byte; who has none is absent.
+        """The record of each user, byte for byte. A user without a record is absent.
 
-        Records are matched by `partner_user_id`, never by position. One that names nobody, or an id that
-        is not in the job (`USER-1` for `user-1`), could be anybody's: who has no other is unreadable
-        then, and not without data. So is who is not in the job that the reply is about.
+        Records are matched by `partner_user_id`, never by position. A record without an id, or with an
+        id that is not in the job (`USER-1` for `user-1`), could belong to any user. Then a user without
+        a record is unreadable, not without data. A user who is not in the reply's job is unreadable too.
         """
-        body = answered(reply).object()
-        if _standing(Action.ACCESS, body).outcome != Outcome(State.READY):
+        body = self.answered(reply).object()
+        if _status(Action.ACCESS, body).outcome != Outcome(State.READY):
             raise ProtocolError("the export has not completed")
         records: dict[str, list[bytes]] = {}
-        nobodys = False
+        nameless = False
         for record, content in items(reply.body, "data", "data"):
             if record is None:  # a user whom Besitos does not know
                 continue
             try:
                 records.setdefault(_id(_shape(dict, record).get("partner_user_id")), []).append(content)
             except ProtocolError:
-                nobodys = True
+                nameless = True
         listed = body["request"].get("partner_user_ids")
         asked = {str(name) for name in listed} if isinstance(listed, list) else set()
-        strange = nobodys or not records.keys() <= asked | {*identifiers}
+        strange = nameless or not records.keys() <= asked | {*identifiers}
         found = {name: Result(FILE, _joined(records[name])) for name in identifiers if name in records}
         unreadable = {
-            name: Result(FILE, unreadable=NOBODYS if strange else NOT_ASKED)
+            name: Result(FILE, unreadable=STRANGE_RECORD if strange else NOT_ASKED)
             for name in identifiers
             if strange or (asked and name not in asked)
         }
         return unreadable | found
 
 
-def _standing(action: Action, body: dict[str, Any]) -> JobStatus:
+def _status(action: Action, body: dict[str, Any]) -> JobStatus:
     if body.get("success") is False:
         return _failed("success: false")
     request = _shape(dict, body.get("request"))
@@ -111,7 +120,7 @@ def _standing(action: Action, body: dict[str, Any]) -> JobStatus:
     if status != "completed":
         return RUNNING  # ours: `pending` is the only other one that the pages show
     if action is Action.ACCESS:
-        return JobStatus(ended=True, outcome=Outcome(State.READY))  # collect looks at each person
+        return JobStatus(ended=True, outcome=Outcome(State.READY))  # collect reads each user's record
     return _deleted(request, _shape(dict, _shape(dict, body.get("data")).get("data")))
 
 
@@ -119,14 +128,14 @@ def _deleted(request: dict[str, Any], data: dict[str, Any]) -> JobStatus:
     summary, verification = _shape(dict, data.get("summary")), _shape(dict, data.get("verification", {}))
     found, missing = _ids(summary, "found_partner_user_ids"), _ids(summary, "not_found_partner_user_ids")
     if found is None and missing is None:
-        raise ProtocolError("the summary of a deletion names nobody")
+        raise ProtocolError("the summary of a deletion names no user")
     found, missing = found or set(), missing or set()
-    # "The number of user IDs deleted", and "of completed delete processes": either may be left out.
+    # "The number of user IDs deleted", and "of completed delete processes": either may be missing.
     counts = (_shape(dict, request.get("progress", {})).get("completed"), summary.get("processed_count"))
     short = any(type(done) is int and done < len(found) for done in counts)
-    told = (verification.get("deletion_completed", True), summary.get("success", True))
-    # Found is not yet deleted. Where the counts or flags deny it, they do not say for whom.
-    confirmed = not found or (told == (True, True) and not short)
+    flags = (verification.get("deletion_completed", True), summary.get("success", True))
+    # Found does not mean deleted. If the counts or flags deny it, they do not say for which user.
+    confirmed = not found or (flags == (True, True) and not short)
     outcomes = dict.fromkeys(missing - found, Outcome(State.NO_DATA))
     if confirmed:
         outcomes |= dict.fromkeys(found - missing, Outcome(State.COMPLETED))
@@ -134,7 +143,7 @@ def _deleted(request: dict[str, Any], data: dict[str, Any]) -> JobStatus:
 
 
 def _joined(records: list[bytes]) -> bytes:
-    """One record as it came. Two for one id are both the person's: a JSON array of both."""
+    """One record as it came. Several records of one user become a JSON array."""
     return records[0] if len(records) == 1 else b"[" + b",\n".join(records) + b"]"
 
 
@@ -143,13 +152,13 @@ def _failed(reason: str) -> JobStatus:
 
 
 def _ids(summary: dict[str, Any], field: str) -> set[str] | None:
-    """The ids in one of the lists of a deletion's summary; None where the list itself is left out."""
+    """The ids in one list of a deletion's summary; None if the list is missing."""
     listed = summary.get(field)
     if listed is None:
         return None
     ids = {str(value) for value in _shape(list, listed) if type(value) in (int, str)}
     if listed and not ids:
-        raise ProtocolError("a list of user ids that holds none")
+        raise ProtocolError("a list of user ids without any id")
     return ids
 
 
@@ -166,8 +175,8 @@ def _shape(kind: type[T], value: object) -> T:
 
 
 def _partner(settings: AccountSettings) -> str:
-    return quote(settings.partner_id or "", safe="")
+    return quote(settings.fields["partner_id"], safe="")
 
 
 def _headers(settings: AccountSettings) -> dict[str, str]:
-    return {"Authorization": f"Bearer {settings.secret.get_secret_value()}", "Accept": "application/json"}
+    return {"Authorization": f"Bearer {settings.secret}", "Accept": "application/json"}

@@ -1,4 +1,4 @@
-"""ID5 (identity): erasure only, one identifier in one call.
+"""ID5 (identity): erasure only, one identifier per call.
 
 https://wiki.id5.io/docs/dsar-data-deletion-api
 """
@@ -9,34 +9,47 @@ import re
 from collections.abc import Sequence
 from datetime import timedelta
 from hashlib import sha256
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from include.dsar.accounts import AccountSettings
 from include.dsar.errors import (
     AccountQuota,
     ConfigurationError,
+    CredentialsRefused,
     IdentifierQuota,
     JobUnknown,
     ProtocolError,
+    Refused,
+    ReplyLost,
     VendorBusy,
 )
 from include.dsar.http.messages import HttpReply, HttpRequest
-from include.dsar.http.retry_after import retry_after
 from include.dsar.model import Action, IdentityKind, Outcome, State, Subject
-from include.dsar.vendors.replies import answered, created, created_id, error_code, error_object, says
+from include.dsar.vendors.fields import ConnectionField, FieldKind
+from include.dsar.vendors.replies import (
+    CREATE_ERRORS,
+    STATUS_ERRORS,
+    Meaning,
+    created_id,
+    error_object,
+    errors,
+)
 from include.dsar.vendors.vendor import RUNNING, JobStatus, OnUncertain, Vendor
 
+if TYPE_CHECKING:
+    from include.dsar.accounts import AccountSettings
+
 RATE_LIMIT = "api_rate_limit_error"
-# The page spells two of them in two ways, and one of them wrongly: all are read.
-PARTNER_INVALID = frozenset({"partiner_id_invalid", "partner_id_invalid"})
-OBJECT_INVALID = frozenset({"user_object_invalid", "user_objects_invalid"})
-OTHERS = {"api_token_invalid", "api_token_not_authorized", "request_format_invalid", "internal_id5_error"}
-CODES = PARTNER_INVALID | OBJECT_INVALID | OTHERS | {RATE_LIMIT}
-# "Limit of 1 request daily allowed per maid has been reached", as against "… per partner …".
+# "Limit of 1 request daily allowed per maid has been reached", or "… per partner …". Only the message
+# tells them apart. Without it, the limit counts as the account's, which concludes nothing.
 PER_IDENTIFIER = re.compile(r"\bper (email|id5id|maid|partnerUid)\b", re.IGNORECASE)
+IDENTIFIER_LIMIT = f"{RATE_LIMIT} per identifier"
+WRONG_PARTNER = Meaning(ConfigurationError, "check partner_id of the connection")
+BAD_IDENTIFIER = ("user_object_invalid", "user_objects_invalid")  # the page spells it in two ways
+BAD_PARTNER = ("partner_id_invalid", "partiner_id_invalid")  # this one too, once wrongly
 
 NOT_DONE = {"FAILED": "the job failed", "CANCELLED": "the job was cancelled"}
-ENDED = frozenset({"DONE", "SENT", "SEND_FAILED"})  # the last two speak of the e-mail, not of the deletion
+ENDED = frozenset({"DONE", "SENT", "SEND_FAILED"})  # the last two are about the e-mail, not the deletion
 RESULTS = {
     "DELETE_DELETED": Outcome(State.COMPLETED),
     "DELETE_NO_DATA": Outcome(State.NO_DATA),
@@ -50,16 +63,44 @@ class Id5(Vendor):
     title = "ID5"
     service = "advertising identity"
     base_url = "https://api.id5-sync.com"
+    credential = "API token"
     actions = frozenset({Action.ERASURE})
     identities = (IdentityKind.EMAIL, IdentityKind.ID5_ID, IdentityKind.ADVERTISING_ID)
-    optional_identities = (IdentityKind.USER_ID,)  # ours: only who gave ID5 its user ids sends them
-    needs = frozenset({"partner_id"})
+    optional_identities = (IdentityKind.USER_ID,)  # ours: only for a company that gave ID5 its user ids
+    fields = (
+        ConnectionField("partner_id", "Partner id", "ID5's number for your company.", required=True),
+        ConnectionField(
+            "reply_to_email", "Reply to", "A mailbox of your company. ID5 may write to it about a deletion.",
+            FieldKind.EMAIL,
+        ),
+    )  # fmt: skip
     daily_quota = 3000
     one_job_per_subject = True  # the page: one request a day for each identifier
     poll_min = timedelta(minutes=5)  # ours
     poll_max = timedelta(hours=6)  # ours
-    give_up_after = timedelta(days=30)  # ours: the page names no bound
+    give_up_after = timedelta(days=30)  # ours: the page names no limit
     on_uncertain = OnUncertain.NEXT_DAY  # ours: one call a day per identifier, and no list of jobs
+    create_errors = errors(
+        CREATE_ERRORS,
+        {
+            **{(400, code): WRONG_PARTNER for code in BAD_PARTNER},
+            **{(400, code): Refused for code in ("request_format_invalid", *BAD_IDENTIFIER)},
+            (401, "api_token_invalid"): CredentialsRefused,
+            (403, "api_token_not_authorized"): CredentialsRefused,
+            (403, RATE_LIMIT): AccountQuota,
+            (403, IDENTIFIER_LIMIT): IdentifierQuota,
+            (500, "internal_id5_error"): ReplyLost,
+        },
+    )
+    status_errors = errors(
+        STATUS_ERRORS,
+        {
+            **{(400, code): WRONG_PARTNER for code in BAD_PARTNER},
+            **{(400, code): JobUnknown for code in BAD_IDENTIFIER},  # "job id is not a valid UUID"
+            (403, RATE_LIMIT): VendorBusy,
+            (403, IDENTIFIER_LIMIT): VendorBusy,
+        },
+    )
 
     def create(self, settings: AccountSettings, action: Action, subjects: Sequence[Subject]) -> HttpRequest:
         if action not in self.actions:
@@ -67,42 +108,37 @@ class Id5(Vendor):
         (subject,) = subjects
         ((kind, value),) = subject.identifiers.items()
         body = {**_identifier(kind, value), "jurisdiction": subject.regulation.value}
-        if settings.reply_to_email:
-            body["replyToEmail"] = settings.reply_to_email
+        if reply_to := settings.fields["reply_to_email"]:
+            body["replyToEmail"] = reply_to
         headers = {"Content-Type": "application/json; charset=UTF-8", "Accept": "application/json"}
         return HttpRequest("POST", _route(settings, "deletion"), headers, body)
 
     def read_created(self, reply: HttpReply) -> str:
-        _read_errors(reply)
-        if reply.status == 403 and error_code(reply, CODES) == RATE_LIMIT:
-            message = str(error_object(reply).get("message"))
-            # Whose limit it is, only the message says. Unsaid, it is the account's: that concludes nothing.
-            raise (IdentifierQuota if PER_IDENTIFIER.search(message) else AccountQuota)(says(reply, CODES))
-        return created_id(created(reply, CODES).get("id"))
+        return created_id(self.created(reply).get("id"))
+
+    def error_code(self, reply: HttpReply) -> str | None:
+        code = super().error_code(reply)
+        if code == RATE_LIMIT and PER_IDENTIFIER.search(str(error_object(reply).get("message"))):
+            return IDENTIFIER_LIMIT
+        return code
 
     def status(self, settings: AccountSettings, job_id: str) -> HttpRequest:
         return HttpRequest("GET", _route(settings, quote(job_id, safe="")), {"Accept": "application/json"})
 
     def read_status(self, action: Action, reply: HttpReply) -> JobStatus:
-        _read_errors(reply)
-        code = error_code(reply, CODES)
-        if reply.status == 403 and code == RATE_LIMIT:
-            raise VendorBusy(says(reply, CODES), retry_after=retry_after(reply))
-        if reply.status == 400 and code in OBJECT_INVALID:  # "provided job id is not a valid UUID"
-            raise JobUnknown(says(reply, CODES))
-        body = answered(reply, CODES).object()
+        body = self.answered(reply).object()
         job_status, result = (str(body.get(field)) for field in ("jobStatus", "processingResult"))
         if job_status in ("CREATED", "STARTED"):
             return RUNNING
         if job_status in NOT_DONE:
             return JobStatus(ended=True, outcome=Outcome(State.FAILED, NOT_DONE[job_status]))
         if job_status not in ENDED or result not in RESULTS:
-            raise ProtocolError("a jobStatus or processingResult that the page does not document")
+            raise ProtocolError("jobStatus or processingResult is not documented")
         return JobStatus(ended=True, outcome=RESULTS[result])
 
 
 def hashed_email(email: str) -> str:
-    """SHA-256 of an address, normalised as ID5 asks: so no address leaves the house in the clear."""
+    """SHA-256 of an address, normalised as ID5 documents it. So no plain address is sent."""
     local, _, domain = email.strip().lower().partition("@")
     if domain in GMAIL:
         local, domain = local.partition("+")[0].replace(".", ""), "gmail.com"
@@ -119,15 +155,10 @@ def _identifier(kind: IdentityKind, value: str) -> dict[str, str]:
             return {"maid": value.lower()}
         case IdentityKind.USER_ID:
             return {"partnerUid": value}
-    raise ConfigurationError(f"id5 takes no {kind}")
-
-
-def _read_errors(reply: HttpReply) -> None:
-    if reply.status == 400 and error_code(reply, CODES) in PARTNER_INVALID:
-        raise ConfigurationError(f"{says(reply, CODES)}: look at partner_id")
+    raise ConfigurationError(f"id5 does not take {kind}")
 
 
 def _route(settings: AccountSettings, rest: str) -> str:
-    """A path that holds the token: ID5 takes it nowhere else."""
-    partner, token = settings.partner_id or "", settings.secret.get_secret_value()
+    """A path with the token in it: ID5 accepts the token nowhere else."""
+    partner, token = settings.fields["partner_id"], settings.secret
     return f"/partners/v1/{quote(partner, safe='')}/privacy/requests/{rest}?token={quote(token, safe='')}"

@@ -1,21 +1,26 @@
-"""What an HTTP reply says where the vendors mean the same by it: errors, patience, ids.
+"""What the HTTP status and the error code of a reply mean.
 
-Two readings, since the same status weighs differently. After a POST the question is whether the
-vendor may have taken the call, so whatever is not surely a refusal ends as ReplyLost. After a GET
-nothing is at stake, so what no page documents is a ProtocolError.
+The same status has another meaning after a POST than after a GET. After a POST the question is
+whether the vendor may have taken the call, so each unknown reply is ReplyLost. After a GET nothing
+is at stake, so an unknown reply is a ProtocolError.
 
-A message names the HTTP status, and the vendor's code where its page documents that code: anything
-else in a reply is the vendor's text, which may quote an identifier.
+An error message contains the HTTP status, and the vendor's code if its documentation lists that code.
+It contains no other text of the reply, because that text may quote an identifier.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from include.dsar.errors import (
     ConfigurationError,
     CredentialsRefused,
+    DsarError,
     JobUnknown,
+    NotTaken,
     ProtocolError,
     Refused,
     ReplyLost,
@@ -24,53 +29,82 @@ from include.dsar.errors import (
 from include.dsar.http.messages import HttpReply
 from include.dsar.http.retry_after import retry_after
 
-NO_CODES: frozenset[str] = frozenset()
-REFUSALS = frozenset({400, 413, 422})  # the input is at fault, perhaps only its size
-LONGEST_ID = 200
+MAX_ID_LENGTH = 200
 
 
-def created(reply: HttpReply, codes: frozenset[str] = NO_CODES) -> dict[str, Any]:
-    """The body of a reply to a POST that the vendor took.
+@dataclass(frozen=True)
+class Meaning:
+    """The error that a reply is, and what the operator should check."""
 
-    Raises CredentialsRefused, ConfigurationError (no such route), VendorBusy, Refused, and ReplyLost
-    for all that leaves open whether the call was taken: 3xx, 5xx, an empty or unreadable body.
-    """
+    error: type[DsarError]
+    check: str = ""
+
+
+# By HTTP status and documented code. The entry without a code is for all other codes of that status.
+Key = tuple[int, str | None]
+ErrorTable = Mapping[Key, Meaning]
+
+OTHERWISE: Key = (0, None)  # the entry for every status that has none of its own
+NO_ROUTE = Meaning(ConfigurationError, "no such route, check Host of the connection")
+
+
+def errors(base: ErrorTable, own: Mapping[Key, type[DsarError] | Meaning]) -> ErrorTable:
+    """The table `base`, with the entries of `own` added or replaced."""
+    meanings = {key: one if isinstance(one, Meaning) else Meaning(one) for key, one in own.items()}
+    return MappingProxyType({**base, **meanings})
+
+
+# After a POST that creates a job.
+CREATE_ERRORS = errors(
+    {},
+    {
+        (400, None): Refused,
+        (401, None): CredentialsRefused,
+        (403, None): CredentialsRefused,
+        (404, None): NO_ROUTE,
+        (405, None): NO_ROUTE,
+        (413, None): Refused,
+        (422, None): Refused,
+        (429, None): VendorBusy,
+        OTHERWISE: ReplyLost,
+    },
+)
+# After a GET that asks about a job.
+STATUS_ERRORS = errors(
+    {},
+    {
+        (401, None): CredentialsRefused,
+        (403, None): CredentialsRefused,
+        (404, None): JobUnknown,
+        (410, None): JobUnknown,
+        (429, None): VendorBusy,
+        **{(status, None): ReplyLost for status in (408, *range(500, 600))},
+        OTHERWISE: ProtocolError,
+    },
+)
+# After a GET that is not about a job: a list, or a probe.
+ROUTE_ERRORS = errors(STATUS_ERRORS, {(404, None): NO_ROUTE, (405, None): NO_ROUTE, (410, None): NO_ROUTE})
+
+
+def check(reply: HttpReply, errors: ErrorTable, code: str | None = None) -> None:
+    """Raises the error that `errors` lists for the reply. A reply with status 2xx is no error."""
     if 200 <= reply.status < 300:
-        try:
-            return reply.object()
-        except ProtocolError:
-            raise ReplyLost(f"HTTP {reply.status} without a readable body") from None
-    said = says(reply, codes)
-    if reply.status in (401, 403):
-        raise CredentialsRefused(said)
-    if reply.status in (404, 405):
-        raise ConfigurationError(f"{said}: no such route, look at the connection's host")
-    if reply.status == 429:
-        raise VendorBusy(said, retry_after=retry_after(reply))
-    if reply.status in REFUSALS:
-        raise Refused(said)
-    raise ReplyLost(said)
+        return
+    meaning = errors.get((reply.status, code)) or errors.get((reply.status, None)) or errors[OTHERWISE]
+    message = f"HTTP {reply.status}" if code is None else f"HTTP {reply.status}, code {code}"
+    if meaning.check:
+        message += f": {meaning.check}"
+    if issubclass(meaning.error, NotTaken):
+        raise meaning.error(message, retry_after=retry_after(reply))
+    raise meaning.error(message)
 
 
-def answered(reply: HttpReply, codes: frozenset[str] = NO_CODES) -> HttpReply:
-    """The reply to a GET, given back where it is a success with a body.
-
-    Raises CredentialsRefused, JobUnknown, VendorBusy, ReplyLost (5xx, empty body) or ProtocolError.
-    """
-    if 200 <= reply.status < 300:
-        if not reply.body.strip():
-            raise ReplyLost(f"HTTP {reply.status} with an empty body")
-        return reply
-    said = says(reply, codes)
-    if reply.status in (401, 403):
-        raise CredentialsRefused(said)
-    if reply.status in (404, 410):
-        raise JobUnknown(said)
-    if reply.status == 429:
-        raise VendorBusy(said, retry_after=retry_after(reply))
-    if reply.status == 408 or reply.status >= 500:
-        raise ReplyLost(said)
-    raise ProtocolError(said)
+def created_object(reply: HttpReply) -> dict[str, Any]:
+    """The body of a reply to a POST. Raises ReplyLost: the call may have been taken."""
+    try:
+        return reply.object()
+    except ProtocolError:
+        raise ReplyLost(f"HTTP {reply.status} without a readable body") from None
 
 
 def created_id(value: object) -> str:
@@ -78,38 +112,26 @@ def created_id(value: object) -> str:
     try:
         return opaque_id(value)
     except ProtocolError:
-        raise ReplyLost("the call seems taken, but its reply names no job") from None
+        raise ReplyLost("the vendor seems to have taken the call, but its reply contains no job id") from None
 
 
 def opaque_id(value: object) -> str:
-    """An id that can stand in a path once it is percent-encoded. Raises ProtocolError."""
-    if type(value) is int and 0 <= value < 10**LONGEST_ID:
+    """An id that can be part of a path once it is percent-encoded. Raises ProtocolError."""
+    if type(value) is int and 0 <= value < 10**MAX_ID_LENGTH:
         return str(value)
     if (
         not isinstance(value, str)
-        or not 0 < len(value) <= LONGEST_ID
+        or not 0 < len(value) <= MAX_ID_LENGTH
         or not value.isprintable()  # refuses control characters and lone surrogates
         or value != value.strip()
-        or value in (".", "..")  # clients resolve these even where they are percent-encoded
+        or value in (".", "..")  # clients resolve these even if they are percent-encoded
     ):
         raise ProtocolError("an id of a shape that cannot be used")
     return value
 
 
-def says(reply: HttpReply, codes: frozenset[str]) -> str:
-    """`HTTP 400, code 31`: the code only where it is one of the documented ones."""
-    code = error_code(reply, codes)
-    return f"HTTP {reply.status}" if code is None else f"HTTP {reply.status}, code {code}"
-
-
-def error_code(reply: HttpReply, codes: frozenset[str]) -> str | None:
-    """The vendor's error code where it is one of `codes`."""
-    code = error_object(reply).get("code")
-    return str(code) if type(code) in (int, str) and str(code) in codes else None
-
-
 def error_object(reply: HttpReply) -> dict[str, Any]:
-    """The object that describes an error: under `error`, or the body itself; empty where there is none."""
+    """The object that describes an error: under `error`, or the body itself. Empty if there is none."""
     try:
         body = reply.object()
     except ProtocolError:

@@ -1,7 +1,8 @@
-"""What a vendor module promises: facts first, then requests built and replies read, without I/O.
+"""The declaration of a vendor: facts first, then requests to build and replies to read. No I/O.
 
-A new vendor is one module with one subclass of `Vendor`, one test of literal replies, and one line
-in the registry (`vendors/__init__.py`).
+A new vendor is one module with one subclass of `Vendor`, one test with literal replies, and one line
+in the registry (`vendors/__init__.py`). Connection type, form, hook, tasks and documentation follow
+from the declaration. See `docs/adding-a-vendor.md`.
 """
 
 from __future__ import annotations
@@ -11,44 +12,60 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import ClassVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from include.dsar.accounts import AccountSettings
-from include.dsar.errors import JobUnknown, ProtocolError
+from include.dsar.errors import JobUnknown, ProtocolError, ReplyLost
 from include.dsar.http.messages import HttpReply, HttpRequest
 from include.dsar.model import Action, IdentityKind, Outcome, Subject
+from include.dsar.vendors.fields import ConnectionField
+from include.dsar.vendors.pacing_fields import pacing_fields
+from include.dsar.vendors.replies import (
+    CREATE_ERRORS,
+    ROUTE_ERRORS,
+    STATUS_ERRORS,
+    ErrorTable,
+    check,
+    created_object,
+    error_object,
+)
+
+if TYPE_CHECKING:
+    from include.dsar.accounts import AccountSettings
 
 NIL_JOB_ID = "00000000-0000-0000-0000-000000000000"  # RFC 9562's nil UUID
 
 
 class OnUncertain(StrEnum):
-    """How a submission whose reply was lost is settled."""
+    """How a submission is reconciled if its reply was lost."""
 
     ASK = "ask"  # the vendor lists what it has
     NEXT_DAY = "next_day"  # sent again on the next UTC day
     REPEAT = "repeat"  # sent again after a pause: repeating does no harm
-    HOLD = "hold"  # a person decides
+    HOLD = "hold"  # an operator decides
 
 
 @dataclass(frozen=True)
 class JobStatus:
     """What a status reply says. `outcomes` maps an identifier to what differs from `outcome`.
 
-    A reply that names its only subject says nothing of any other: it has no `outcome`, and one in
-    `outcomes`.
+    A reply that names its only subject is about no other. It has no `outcome`, and one in `outcomes`.
     """
 
     ended: bool
     outcome: Outcome | None = None
     outcomes: Mapping[str, Outcome] = field(default_factory=dict, repr=False)
-    retry_alone: bool = False  # the batch failed, not saying for whom: worth another try in smaller ones
+    retry_alone: bool = False  # the batch failed and the reply names no culprit: try smaller batches
 
     def outcome_of(self, identifier: str) -> Outcome:
-        """The outcome on one subject, by the identifier that was sent. Raises ProtocolError where the
-        job is about somebody else (a person may have entered the wrong one)."""
+        """The outcome for one subject, by the identifier that was sent.
+
+        Raises ProtocolError if the job is about another data subject. An operator may have entered
+        the wrong job id.
+        """
         outcome = self.outcomes.get(identifier, self.outcome)
         if outcome is None:
-            raise ProtocolError("the job is about somebody else")
+            raise ProtocolError("the job is about another data subject")
         return outcome
 
 
@@ -57,12 +74,12 @@ RUNNING = JobStatus(ended=False)
 
 @dataclass(frozen=True)
 class Result:
-    """A person's data at a vendor: the bytes themselves, where to download them, or why there are none."""
+    """A data subject's data at a vendor: the bytes, or where to download them, or why there are none."""
 
     file_name: str
     content: bytes | None = field(default=None, repr=False)
     url: str | None = field(default=None, repr=False)
-    unreadable: str | None = None  # the reply may hold this person's data, but not so that we can tell
+    unreadable: str | None = None  # the reply may hold this data, but we cannot tell which part
 
 
 @dataclass(frozen=True)
@@ -77,26 +94,34 @@ class ListedJob:
 
 
 class Vendor(ABC):
-    """A kind of API. Class attributes are the facts that the stages act on."""
+    """A kind of API. The class attributes are facts that every stage acts on."""
 
     name: ClassVar[str]
     title: ClassVar[str]
-    service: ClassVar[str]  # what it is, for the person whose data it holds
+    service: ClassVar[str]  # what it is, for the data subject
     base_url: ClassVar[str]
+    credential: ClassVar[str]  # what the connection's Password holds
+    fields: ClassVar[tuple[ConnectionField, ...]] = ()  # of the connection's Extra, beside the pacing
+
     actions: ClassVar[frozenset[Action]]
-    identities: ClassVar[tuple[IdentityKind, ...]]  # what an account holds unless it says otherwise
-    optional_identities: ClassVar[tuple[IdentityKind, ...]] = ()  # taken, where an account lists them
+    returns_data: ClassVar[bool] = False  # an access job has a result to collect
+    identities: ClassVar[tuple[IdentityKind, ...]]  # what an account holds by default
+    optional_identities: ClassVar[tuple[IdentityKind, ...]] = ()  # only if the account lists them
     joins_identities: ClassVar[bool] = False  # one submission carries one value of each kind
     users_per_call: ClassVar[int] = 1
-    needs: ClassVar[frozenset[str]] = frozenset()  # settings that must be in the connection's Extra
+    one_job_per_subject: ClassVar[bool] = False  # refuses a second job while it works on the first
+
     requests_per_second: ClassVar[float] = 10.0
     max_concurrency: ClassVar[int] = 16
     daily_quota: ClassVar[int | None] = None
-    one_job_per_subject: ClassVar[bool] = False  # refuses a second one while it works on the first
     poll_min: ClassVar[timedelta]
     poll_max: ClassVar[timedelta]
     give_up_after: ClassVar[timedelta]  # an open job older than this has failed
+
     on_uncertain: ClassVar[OnUncertain]
+    create_errors: ClassVar[ErrorTable] = CREATE_ERRORS
+    status_errors: ClassVar[ErrorTable] = STATUS_ERRORS
+    route_errors: ClassVar[ErrorTable] = ROUTE_ERRORS  # of the list route and the probe
 
     @abstractmethod
     def create(self, settings: AccountSettings, action: Action, subjects: Sequence[Subject]) -> HttpRequest:
@@ -107,32 +132,36 @@ class Vendor(ABC):
         """The job's id.
 
         Raises ConfigurationError and CredentialsRefused, NotTaken and its kinds, Refused, or
-        OutcomeUnknown and its kinds; the stage decides what follows from each. A reply of an unknown
-        shape is ReplyLost, never ProtocolError: the vendor may have taken the call.
+        OutcomeUnknown and its kinds. A reply of an unknown shape is ReplyLost, never ProtocolError:
+        the vendor may have taken the call.
         """
 
     @abstractmethod
     def status(self, settings: AccountSettings, job_id: str) -> HttpRequest:
-        """The GET that asks how a job stands."""
+        """The GET that asks for the status of a job."""
 
     @abstractmethod
     def read_status(self, action: Action, reply: HttpReply) -> JobStatus:
-        """How the job stands.
+        """The status of the job.
 
         Raises ConfigurationError and CredentialsRefused, VendorBusy, JobUnknown, ReplyLost or
         ProtocolError. An unknown status or shape raises: it is never taken for success.
         """
 
     def probe(self, settings: AccountSettings) -> HttpRequest:
-        """A GET that changes nothing, and that only our credentials open: the status of nobody's job."""
+        """A GET that changes nothing and needs our credentials. By default: the status of no job."""
         return self.status(settings, NIL_JOB_ID)
 
-    def read_probe(self, reply: HttpReply) -> None:
-        """Returns where the vendor took our credentials; the same errors as `read_status` where not."""
+    def read_probe(self, settings: AccountSettings, reply: HttpReply) -> str:
+        """What the reply says about the account, in a sentence; may be empty.
+
+        Raises the errors of `read_status` if the vendor refuses our credentials or the route.
+        """
         try:
             self.read_status(min(self.actions), reply)
         except JobUnknown:
             reply.object()  # any web server answers 404, but not in JSON
+        return ""
 
     def identifier_of(self, identifiers: Mapping[IdentityKind, str]) -> str:
         """The identifier by which a reply names the subject of a submission."""
@@ -143,9 +172,36 @@ class Vendor(ABC):
         raise NotImplementedError(f"{self.name} returns no data")
 
     def listing(self, settings: AccountSettings) -> HttpRequest:
-        """The GET that lists what the vendor has; only where `on_uncertain` is ASK."""
+        """The GET that lists what the vendor has; only if `on_uncertain` is ASK."""
         raise NotImplementedError(f"{self.name} has no list route")
 
     def read_listing(self, reply: HttpReply) -> Sequence[ListedJob]:
         """The entries of the list route that we can read; the same errors as `read_status`."""
         raise NotImplementedError(f"{self.name} has no list route")
+
+    def created(self, reply: HttpReply) -> dict[str, Any]:
+        """The body of a reply to a POST that the vendor took. Raises what `create_errors` lists."""
+        check(reply, self.create_errors, self.error_code(reply))
+        return created_object(reply)
+
+    def answered(self, reply: HttpReply, errors: ErrorTable | None = None) -> HttpReply:
+        """The reply to a GET, if it has a body. Raises what `status_errors`, or `errors`, lists."""
+        check(reply, self.status_errors if errors is None else errors, self.error_code(reply))
+        if not reply.body.strip():
+            raise ReplyLost(f"HTTP {reply.status} with an empty body")
+        return reply
+
+    def error_code(self, reply: HttpReply) -> str | None:
+        """The code of an error reply, if the error tables list it."""
+        code = error_object(reply).get("code")
+        return str(code) if type(code) in (int, str) and str(code) in self._codes else None
+
+    @cached_property
+    def connection_fields(self) -> tuple[ConnectionField, ...]:
+        """All fields of the connection's Extra: the vendor's own, then how fast it is called."""
+        return (*self.fields, *pacing_fields(self))
+
+    @cached_property
+    def _codes(self) -> frozenset[str | None]:
+        tables = (self.create_errors, self.status_errors, self.route_errors)
+        return frozenset(code for table in tables for _, code in table if code)

@@ -111,7 +111,7 @@ def test_created(body: bytes) -> None:
         (400, error("john.doe"), Refused, "HTTP 400"),
         (400, error([1]), Refused, "HTTP 400"),
         (401, error(10), CredentialsRefused, "HTTP 401, code 10"),
-        (404, error(20), ConfigurationError, "HTTP 404, code 20: look at api_key or host"),
+        (404, error(20), ConfigurationError, "HTTP 404, code 20: check api_key and Host of the connection"),
         (409, b"", AlreadyRunning, "HTTP 409"),
         (429, b"", VendorBusy, "HTTP 429"),
         (500, error(1), ReplyLost, "HTTP 500, code 1"),

@@ -56,7 +56,7 @@ replies = st.builds(HttpReply, st.integers(100, 599), bodies, headers)
 
 
 def account_of(vendor: Vendor) -> AccountSettings:
-    extra: dict[str, object] = {name: f"key-{MARK}" for name in vendor.needs}
+    extra: dict[str, object] = {each.name: f"key-{MARK}" for each in vendor.fields if each.required}
     return settings(Account(vendor.name, vendor.name), base_url=None, secret=SECRET, extra=extra)
 
 
@@ -71,7 +71,8 @@ def test_facts(vendor: Vendor) -> None:
     assert VENDORS[vendor.name] is vendor
     assert vendor.title and vendor.base_url.startswith("https://") and vendor.actions and vendor.identities
     assert not set(vendor.identities) & set(vendor.optional_identities)
-    assert vendor.needs <= {"partner_id", "api_key"}
+    assert vendor.returns_data == (type(vendor).read_results is not Vendor.read_results)
+    assert not vendor.returns_data or Action.ACCESS in vendor.actions
     assert vendor.poll_min <= vendor.poll_max < vendor.give_up_after
     assert not (vendor.joins_identities and vendor.users_per_call > 1)
 
@@ -138,9 +139,9 @@ def test_probe(vendor: Vendor) -> None:
     """It is a GET; a web server's own 404 is no answer of the vendor's, and a 401 is about credentials."""
     assert vendor.probe(account_of(vendor)).method == "GET"
     with pytest.raises((ProtocolError, ConfigurationError)):
-        vendor.read_probe(HttpReply(404, b"<html>Not Found</html>"))
+        vendor.read_probe(account_of(vendor), HttpReply(404, b"<html>Not Found</html>"))
     with pytest.raises(CredentialsRefused):
-        vendor.read_probe(HttpReply(401, b""))
+        vendor.read_probe(account_of(vendor), HttpReply(401, b""))
 
 
 @every_vendor
@@ -150,7 +151,10 @@ def test_probe(vendor: Vendor) -> None:
 )
 def test_garbage_after_a_get(vendor: Vendor, action: Action, reply: HttpReply) -> None:
     """Whatever comes back from a GET is a standing, results, or one of the project's errors."""
-    readers: list[Any] = [lambda: vendor.read_status(action, reply), lambda: vendor.read_probe(reply)]
+    readers: list[Any] = [
+        lambda: vendor.read_status(action, reply),
+        lambda: vendor.read_probe(account_of(vendor), reply),
+    ]
     if Action.ACCESS in vendor.actions:
         readers.append(lambda: vendor.read_results(reply, ["a", "b"]))
     if vendor.on_uncertain is OnUncertain.ASK:

@@ -1,0 +1,116 @@
+"""Fields of a connection. A vendor declares each once; the form in Airflow and the checks follow from it."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from include.dsar.errors import ProtocolError
+from include.dsar.vendors.replies import opaque_id
+
+MAX_TEXT = 100_000  # characters
+
+
+class FieldKind(StrEnum):
+    ID = "id"  # a short text that can be part of a path
+    TEXT = "text"  # several lines are allowed
+    EMAIL = "email"
+    NUMBER = "number"
+    INTEGER = "integer"
+    CHOICE = "choice"
+    OBJECT = "object"  # a JSON object
+
+
+@dataclass(frozen=True)
+class ConnectionField:
+    """One field of a connection's Extra."""
+
+    name: str
+    title: str
+    help: str
+    kind: FieldKind = FieldKind.ID
+    required: bool = False
+    secret: bool = False
+    default: Any = None
+    minimum: float = 0
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
+
+    @property
+    def description(self) -> str:
+        """The help text, with what an empty field means."""
+        if self.required:
+            return f"Required. {self.help}"
+        if self.default is None:
+            return self.help
+        shown = f"{self.default:.10g}" if isinstance(self.default, float | int) else self.default
+        return f"{self.help} Empty: {shown}."
+
+    def parse(self, value: object) -> Any:
+        """The value of Extra in its own type. None and "" mean the default.
+
+        Raises ValueError. Its message does not contain the value.
+        """
+        if isinstance(value, str):
+            value = value.strip()
+        if value is None or value == "":
+            if self.required:
+                raise ValueError(f"{self.name} is missing in Extra")
+            return self.default
+        try:
+            return self._parsed(value)
+        except (ValueError, TypeError, OverflowError, ProtocolError, RecursionError):
+            raise ValueError(f"{self.name} in Extra: must be {self._expected}") from None
+
+    def _parsed(self, value: Any) -> Any:
+        match self.kind:
+            case FieldKind.ID:
+                return opaque_id(value)
+            case FieldKind.TEXT if isinstance(value, str) and len(value) <= MAX_TEXT and "\0" not in value:
+                return value
+            case FieldKind.EMAIL if isinstance(value, str):
+                return _email(value)
+            case FieldKind.CHOICE if isinstance(value, str) and value.lower() in self.choices:
+                return value.lower()
+            case FieldKind.OBJECT:
+                parsed = json.loads(value) if isinstance(value, str) else value
+                if isinstance(parsed, dict):
+                    return parsed
+            case FieldKind.NUMBER | FieldKind.INTEGER if not isinstance(value, bool):
+                return self._number(float(value))
+        raise ValueError
+
+    def _number(self, number: float) -> float | int:
+        if not self.minimum <= number <= (math.inf if self.maximum is None else self.maximum):
+            raise ValueError
+        if self.kind is FieldKind.NUMBER:
+            return number
+        if number != int(number):
+            raise ValueError
+        return int(number)
+
+    @property
+    def _expected(self) -> str:
+        match self.kind:
+            case FieldKind.NUMBER | FieldKind.INTEGER:
+                kind = "a whole number" if self.kind is FieldKind.INTEGER else "a number"
+                upper = "" if self.maximum is None else f" to {self.maximum:.10g}"
+                return f"{kind} from {self.minimum:.10g}{upper}"
+            case FieldKind.CHOICE:
+                return f"{' or '.join(self.choices)}, or empty"
+        return {
+            FieldKind.ID: "a short text without control characters",
+            FieldKind.TEXT: "a text",
+            FieldKind.EMAIL: "an e-mail address",
+            FieldKind.OBJECT: "a JSON object",
+        }[self.kind]
+
+
+def _email(value: str) -> str:
+    from email_validator import validate_email  # slow to import, and rarely needed
+
+    # test_environment accepts .test, which is reserved for tests (RFC 6761).
+    return validate_email(value, check_deliverability=False, test_environment=True).normalized.lower()
