@@ -11,7 +11,7 @@ DOCS :=
 ENVIRONMENT := .venv/.synced
 
 .DEFAULT_GOAL := help
-.PHONY: help environment demo up test bench celery crash faults fuzz lint lock clean
+.PHONY: help environment demo up test bench celery crash docs faults fuzz lint lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -46,6 +46,9 @@ lint: $(ENVIRONMENT) ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict include plugins
+
+docs: $(ENVIRONMENT) ## write the tables of docs/ that come from code
+	$(BIN)/python docs/generate.py
 
 lock: $(BIN)/uv ## compile both lock files anew from requirements.txt and requirements-dev.txt
 	UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --universal --generate-hashes \

@@ -1,4 +1,4 @@
-"""What this project tells Airflow's own metrics (StatsD or OpenTelemetry): docs/metrics.md lists it.
+"""The metrics that this project sends through Airflow's own (StatsD or OpenTelemetry).
 
 A name holds the account, since plain StatsD has no tags. Gauges are set anew by each run's report, zeros
 included, so that none keeps the value of an earlier run.
@@ -17,6 +17,24 @@ if TYPE_CHECKING:
     from include.dsar.execution.account_work import AccountWork
     from include.dsar.ledger.database import Database
 
+# The table in docs/metrics.md: name, kind, meaning.
+METRICS = (
+    (
+        "dsar.days_left", "gauge",
+        "days until the most urgent open request is due. Below 0: overdue. Not sent if no request is open",
+    ),
+    ("dsar.open_requests", "gauge", "requests that are not closed"),
+    ("dsar.overdue_requests", "gauge", "open requests past their due date"),
+    (
+        "dsar.submissions.<account>.<outcome>", "gauge",
+        "submissions that ended in this run as `completed`, `no_data`, `rejected` or `failed`",
+    ),
+    ("dsar.open_jobs.<account>", "gauge", "jobs that the vendor is working on"),
+    ("dsar.oldest_job_days.<account>", "gauge", "age of the oldest open job"),
+    ("dsar.reports", "counter", "runs that reached their report"),
+    ("dsar.calls.<account>", "counter", "calls to the vendor"),
+    ("dsar.refused_calls.<account>", "counter", "calls that were answered with 401, 403 or 429"),
+)  # fmt: skip
 OUTCOMES = ("completed", "no_data", "rejected", "failed")
 
 

@@ -145,7 +145,10 @@ def test_what_the_forms_are_made_of() -> None:
 def test_the_provider_imports_no_slow_library() -> None:
     """Every Airflow process that lists providers loads it."""
     slow = ("pydantic", "email_validator", "aiohttp", "phonenumbers", "cryptography", "airflow")
-    code = f"import sys, dsar_airflow.provider as p; p.get_provider_info(); print(*[m for m in {slow} if m in sys.modules])"
+    code = (
+        "import sys, dsar_airflow.provider as p; p.get_provider_info();"
+        f"print(*[m for m in {slow} if m in sys.modules])"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )

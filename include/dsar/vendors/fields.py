@@ -35,6 +35,7 @@ class ConnectionField:
     required: bool = False
     secret: bool = False
     default: Any = None
+    empty: str = ""  # what an empty field means, if it has no default
     minimum: float = 0
     maximum: float | None = None
     choices: tuple[str, ...] = ()
@@ -44,10 +45,14 @@ class ConnectionField:
         """The help text, with what an empty field means."""
         if self.required:
             return f"Required. {self.help}"
+        return f"{self.help} Empty: {self.shown_default}." if self.shown_default else self.help
+
+    @property
+    def shown_default(self) -> str:
+        """What an empty field means; "" if that is clear."""
         if self.default is None:
-            return self.help
-        shown = f"{self.default:.10g}" if isinstance(self.default, float | int) else self.default
-        return f"{self.help} Empty: {shown}."
+            return self.empty
+        return f"{self.default:.10g}" if isinstance(self.default, float | int) else str(self.default)
 
     def parse(self, value: object) -> Any:
         """The value of Extra in its own type. None and "" mean the default.

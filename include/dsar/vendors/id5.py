@@ -43,7 +43,6 @@ RATE_LIMIT = "api_rate_limit_error"
 # "Limit of 1 request daily allowed per maid has been reached", or "… per partner …". Only the message
 # tells them apart. Without it, the limit counts as the account's, which concludes nothing.
 PER_IDENTIFIER = re.compile(r"\bper (email|id5id|maid|partnerUid)\b", re.IGNORECASE)
-IDENTIFIER_LIMIT = f"{RATE_LIMIT} per identifier"
 WRONG_PARTNER = Meaning(ConfigurationError, "check partner_id of the connection")
 BAD_IDENTIFIER = ("user_object_invalid", "user_objects_invalid")  # the page spells it in two ways
 BAD_PARTNER = ("partner_id_invalid", "partiner_id_invalid")  # this one too, once wrongly
@@ -88,7 +87,6 @@ class Id5(Vendor):
             (401, "api_token_invalid"): CredentialsRefused,
             (403, "api_token_not_authorized"): CredentialsRefused,
             (403, RATE_LIMIT): AccountQuota,
-            (403, IDENTIFIER_LIMIT): IdentifierQuota,
             (500, "internal_id5_error"): ReplyLost,
         },
     )
@@ -98,7 +96,6 @@ class Id5(Vendor):
             **{(400, code): WRONG_PARTNER for code in BAD_PARTNER},
             **{(400, code): JobUnknown for code in BAD_IDENTIFIER},  # "job id is not a valid UUID"
             (403, RATE_LIMIT): VendorBusy,
-            (403, IDENTIFIER_LIMIT): VendorBusy,
         },
     )
 
@@ -114,13 +111,12 @@ class Id5(Vendor):
         return HttpRequest("POST", _route(settings, "deletion"), headers, body)
 
     def read_created(self, reply: HttpReply) -> str:
-        return created_id(self.created(reply).get("id"))
-
-    def error_code(self, reply: HttpReply) -> str | None:
-        code = super().error_code(reply)
-        if code == RATE_LIMIT and PER_IDENTIFIER.search(str(error_object(reply).get("message"))):
-            return IDENTIFIER_LIMIT
-        return code
+        try:
+            return created_id(self.created(reply).get("id"))
+        except AccountQuota as error:
+            if PER_IDENTIFIER.search(str(error_object(reply).get("message"))):
+                raise IdentifierQuota(str(error)) from None
+            raise
 
     def status(self, settings: AccountSettings, job_id: str) -> HttpRequest:
         return HttpRequest("GET", _route(settings, quote(job_id, safe="")), {"Accept": "application/json"})

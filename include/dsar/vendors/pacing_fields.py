@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 MAX_SECONDS = 30 * 86_400
 HOLD = "hold"
+POLLED = "Seconds. A job is polled again after a quarter of its age, within these limits."
 
 _number = partial(ConnectionField, kind=FieldKind.NUMBER, minimum=0.01)
 _integer = partial(ConnectionField, kind=FieldKind.INTEGER, minimum=1)
@@ -20,7 +21,6 @@ _integer = partial(ConnectionField, kind=FieldKind.INTEGER, minimum=1)
 
 def pacing_fields(vendor: Vendor) -> tuple[ConnectionField, ...]:
     """The fields, with the vendor's own values as defaults."""
-    no_limit = "" if vendor.daily_quota else " Empty: no limit."
     users_per_call = _integer(
         "users_per_call",
         "Users per call",
@@ -30,7 +30,8 @@ def pacing_fields(vendor: Vendor) -> tuple[ConnectionField, ...]:
     )
     return (
         _number(
-            "requests_per_second", "Calls per second", "Most calls in one second.",
+            "requests_per_second", "Calls per second",
+            "Most calls in one second. Halved after a 429 or 503, then recovering.",
             default=vendor.requests_per_second, maximum=1000,
         ),
         _integer(
@@ -39,15 +40,15 @@ def pacing_fields(vendor: Vendor) -> tuple[ConnectionField, ...]:
         ),
         *([users_per_call] if vendor.users_per_call > 1 else []),
         _integer(
-            "daily_quota", "Submissions per day", f"Most submissions in one UTC day.{no_limit}",
-            default=vendor.daily_quota,
+            "daily_quota", "Submissions per day", "Most submissions in one UTC day. The rest stays planned.",
+            default=vendor.daily_quota, empty="no limit",
         ),
         _number(
-            "poll_min_seconds", "Shortest time between polls", "Seconds.",
+            "poll_min_seconds", "Shortest time between polls", POLLED,
             default=vendor.poll_min.total_seconds(), maximum=MAX_SECONDS,
         ),
         _number(
-            "poll_max_seconds", "Longest time between polls", "Seconds.",
+            "poll_max_seconds", "Longest time between polls", POLLED,
             default=vendor.poll_max.total_seconds(), maximum=MAX_SECONDS,
         ),
         _number(

@@ -1,0 +1,126 @@
+"""Writes the tables of the documentation that come from code: `make docs`.
+
+A block begins with `<!-- generated: <name> -->` and ends with `<!-- end -->`. A test fails if a block
+is not what this module would write.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from pathlib import Path
+
+DOCS = Path(__file__).resolve().parent
+sys.path[:0] = [str(DOCS.parent), str(DOCS.parent / "plugins")]
+
+from dsar_airflow.metrics import METRICS  # noqa: E402
+from include.dsar.vendors import VENDORS  # noqa: E402
+from include.dsar.vendors.fields import ConnectionField  # noqa: E402
+from include.dsar.vendors.vendor import Vendor  # noqa: E402
+
+BLOCK = re.compile(r"(<!-- generated: (?P<name>[a-z ]+) -->\n).*?(\n<!-- end -->)", re.DOTALL)
+
+
+def main() -> None:
+    for page in pages():
+        page.write_text(generated(page.read_text()))
+
+
+def pages() -> list[Path]:
+    return sorted(DOCS.glob("*.md"))
+
+
+def generated(text: str) -> str:
+    """The page with each of its blocks written anew."""
+
+    def block(found: re.Match[str]) -> str:
+        write = BLOCKS.get(found["name"])
+        return f"{found[1]}\n{write()}\n{found[3]}" if write else found[0]
+
+    return BLOCK.sub(block, text)
+
+
+def vendors() -> str:
+    head = ("vendor", "type", "actions", "identities", "per call", "a second job for the same data subject",
+            "uncertain calls", "gives up after")  # fmt: skip
+    return _table(head, map(_vendor_row, VENDORS.values()))
+
+
+def connection_fields() -> str:
+    known = VENDORS.values()
+    rows = [
+        ("Password", "", "; ".join(f"{one.title}: {one.credential}" for one in known) + ". Required"),
+        ("Host, Port, Schema", "", "Empty: " + ", ".join(one.base_url for one in known if one.base_url)),
+    ]
+    names = [f.name for one in known for f in one.fields]
+    names += [f.name for one in known for f in one.connection_fields]
+    rows += map(_field_row, dict.fromkeys(names))
+    return _table(("field", "in the form", "content"), rows)
+
+
+def metrics() -> str:
+    return _table(("metric", "kind", "meaning"), ((f"`{name}`", *rest) for name, *rest in METRICS))
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "vendors": vendors,
+    "connection fields": connection_fields,
+    "metrics": metrics,
+}
+
+
+def _vendor_row(one: Vendor) -> tuple[str, ...]:
+    identities = ", ".join(f"`{kind}`" for kind in one.identities)
+    if one.optional_identities:
+        optional = ", ".join(f"`{kind}`" for kind in one.optional_identities)
+        identities += f"; if the account lists it: {optional}"
+    per_call = "1, all kinds together" if one.joins_identities else f"up to {one.users_per_call}"
+    return (
+        one.title,
+        f"`{one.name}`",
+        ", ".join(sorted(one.actions)),
+        identities,
+        "1" if per_call == "up to 1" else per_call,
+        "waits" if one.one_job_per_subject else "allowed",
+        f"`{one.on_uncertain}`",
+        f"{one.give_up_after / timedelta(days=1):g} days",
+    )
+
+
+def _field_row(name: str) -> tuple[str, ...]:
+    """One field, with the vendors that have it and what differs between them."""
+    found = [(one, f) for one in VENDORS.values() for f in one.connection_fields if f.name == name]
+    texts: dict[str, list[Vendor]] = {}
+    for one, each in found:
+        texts.setdefault(each.help, []).append(one)
+    parts = []
+    for text, those in texts.items():
+        names = "" if len(those) == len(VENDORS) else ", ".join(one.title for one in those) + ": "
+        parts.append(f"{names}{text}")
+    if any(each.required for _, each in found):
+        parts.append("Required.")
+    parts.append(_defaults(found))
+    return f"Extra `{name}`", f"*{found[0][1].title}*", " ".join(filter(None, parts))
+
+
+def _defaults(found: Iterable[tuple[Vendor, ConnectionField]]) -> str:
+    values: dict[str, list[str]] = {}
+    for one, each in found:
+        if each.shown_default:
+            values.setdefault(each.shown_default, []).append(one.title)
+    if len(values) == 1:
+        return f"Empty: {next(iter(values))}."
+    if not values:
+        return ""
+    return "Empty: " + "; ".join(f"{', '.join(titles)} {value}" for value, titles in values.items()) + "."
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [f"| {' | '.join(line)} |" for line in (head, *rows)]
+    return "\n".join([lines[0], "|---" * len(head) + "|", *lines[1:]])
+
+
+if __name__ == "__main__":
+    main()

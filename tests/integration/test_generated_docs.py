@@ -1,0 +1,21 @@
+"""The tables of the documentation that come from code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from docs.generate import BLOCK, BLOCKS, generated, pages
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_every_generated_block_is_current(page: Path) -> None:
+    """If this fails, run `make docs`."""
+    assert page.read_text() == generated(page.read_text())
+
+
+def test_every_table_is_on_a_page() -> None:
+    """Each generated table has one block."""
+    found = [block["name"] for page in pages() for block in BLOCK.finditer(page.read_text())]
+    assert set(BLOCKS) <= set(found) and len(found) == len(set(found))
