@@ -28,8 +28,8 @@ WHOLE = Shard(1, 1)
 
 def all_shards(count: int, setting: str) -> list[Shard]:
     """The shards of a stage. Raises ValueError, which names the setting, if the count is not 1 to 64."""
-    if not 1 <= count <= MOST_SHARDS:
-        raise ValueError(f"{setting} must be from 1 to {MOST_SHARDS}")
+    if not 1 <= count <= MAX_SHARDS:
+        raise ValueError(f"{setting} must be from 1 to {MAX_SHARDS}")
     return [Shard(number, count) for number in range(1, count + 1)]
 
 
