@@ -32,7 +32,7 @@ class IdentityKind(StrEnum):
 
 
 class State(StrEnum):
-    """Of a submission."""
+    """The state of a submission. `ledger/transitions.py` shows which state follows which."""
 
     PLANNED = "planned"
     SUBMITTING = "submitting"
@@ -44,6 +44,18 @@ class State(StrEnum):
     NOT_APPLICABLE = "not_applicable"
     REJECTED = "rejected"
     FAILED = "failed"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the account still has work to do. SQL has the same as `dsar.is_open(state)`."""
+        return self in _OPEN_STATES
+
+    @property
+    def is_terminal(self) -> bool:
+        return not self.is_open
+
+
+_OPEN_STATES = {State.PLANNED, State.SUBMITTING, State.UNCERTAIN, State.SUBMITTED, State.READY}
 
 
 class Status(StrEnum):

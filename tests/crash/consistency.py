@@ -150,8 +150,8 @@ class Ending:
         if named := [s["id"] for s in self.submissions if s["named"]]:
             yield f"{len(named)} submissions still name a person"
         for request in self.requests:
-            if request["status"] == "in_progress" or not request["source_told"]:
-                yield f"{request['request_id']} is {request['status']}, told: {request['source_told']}"
+            if request["status"] == "in_progress" or not request["source_updated"]:
+                yield f"{request['request_id']} is {request['status']}, told: {request['source_updated']}"
 
     def _files(self) -> Iterator[str]:
         """Files that are missing, half, or nobody's."""

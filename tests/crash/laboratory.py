@@ -30,7 +30,7 @@ KILLED = -9
 
 UNFINISHED = """
 SELECT (SELECT count(*) FROM public.dsar_requests WHERE status IN ('pending', 'in_progress'))
-     + (SELECT count(*) FROM dsar.request WHERE status = 'in_progress' OR NOT source_told)
+     + (SELECT count(*) FROM dsar.request WHERE status = 'in_progress' OR NOT source_updated)
 """
 
 

@@ -5,7 +5,7 @@ SET session_replication_role = replica;
 UPDATE pg_index SET indisready = false WHERE indrelid IN ('dsar.request'::regclass, 'dsar.submission'::regclass);
 
 INSERT INTO dsar.request (request_id, action, regulation, received_at, due_at, fingerprint, status, planned_at,
-                          closed_at, export_uri, source_told)
+                          closed_at, export_uri, source_updated)
 SELECT 'r-' || n, CASE WHEN n %% 2 = 0 THEN 'access' ELSE 'erasure' END,
        CASE WHEN n %% 5 = 0 THEN 'CCPA' ELSE 'GDPR' END, at, at + interval '1 month',
        md5(n::text), CASE WHEN open THEN 'in_progress' WHEN n %% 50 = 7 THEN 'partial'
@@ -17,7 +17,7 @@ SELECT 'r-' || n, CASE WHEN n %% 2 = 0 THEN 'access' ELSE 'erasure' END,
                        now() - interval '700 days' + n * interval '700 days' / %(requests)s AS at) AS of_request;
 
 INSERT INTO dsar.submission (request, account, vendor, identity, identity_hash, identifiers, state, reason, due_at,
-                             attempts, attempted_at, job_id, submitted_at, finished_at, changed_at, worker,
+                             attempts, attempted_at, job_id, submitted_at, finished_at, changed_at, worker, uncertain_count,
                              file_path, file_name, file_sha256, file_bytes)
 SELECT r.id, a.account, a.account, 'user_id', md5(r.id || a.account) || md5(r.id::text),
        CASE WHEN r.status = 'in_progress' THEN jsonb_build_object('user_id', 'user-' || r.id) END,
@@ -26,7 +26,7 @@ SELECT r.id, a.account, a.account, 'user_id', md5(r.id || a.account) || md5(r.id
        CASE WHEN s.state NOT IN ('planned', 'submitting', 'uncertain') THEN md5('job' || r.id || a.account) END,
        CASE WHEN s.state NOT IN ('planned', 'submitting', 'uncertain') THEN r.received_at + interval '1 hour' END,
        CASE WHEN s.state IN ('completed', 'no_data', 'failed', 'rejected') THEN r.received_at + interval '2 days' END,
-       r.received_at + interval '2 days', CASE WHEN s.state = 'submitting' THEN 7 END,
+       r.received_at + interval '2 days', CASE WHEN s.state = 'submitting' THEN 7 END, (s.state = 'uncertain')::int,
        CASE WHEN s.state = 'completed' AND r.action = 'access' THEN 'work/r/' || a.account || '/user_id.json' END,
        CASE WHEN s.state = 'completed' AND r.action = 'access' THEN 'user_id.json' END,
        CASE WHEN s.state = 'completed' AND r.action = 'access' THEN repeat('ab', 32) END,

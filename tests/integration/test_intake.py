@@ -700,7 +700,7 @@ def test_requests_that_the_source_no_longer_has_are_said(
     take_in(db, source_table)
     with psycopg.connect(dsn) as other:
         other.execute("DELETE FROM public.dsar_requests WHERE request_id = 'r-2'")
-    db.execute("UPDATE dsar.request SET source_told = false")
+    db.execute("UPDATE dsar.request SET source_updated = false")
     assert write_back(db, source_table) == 2
     assert "update_request.sql found only 1 of 2 requests" in caplog.text
 

@@ -285,7 +285,7 @@ def test_closing_erases_all_identifiers_and_keeps_the_hash(db: Database) -> None
     assert other["identifiers"] == {"user_id": "u1"}
     closed = db.execute("SELECT * FROM dsar.request WHERE request_id = 'r-1'").fetchone()
     assert closed is not None
-    assert (closed["status"], closed["closed_at"], closed["source_told"]) == ("completed", LATER, False)
+    assert (closed["status"], closed["closed_at"], closed["source_updated"]) == ("completed", LATER, False)
 
 
 @pytest.mark.parametrize("state", [s for s in State if s not in ENDED])

@@ -1,35 +1,55 @@
-"""A ledger of an earlier version is brought to this one, with what it holds."""
+"""A migration brings the ledger of an earlier version to this one and keeps its data."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
-from include.dsar.ledger import database
+from include.dsar.delivery.storage import Storage
+from include.dsar.ledger import claiming, closing, database, reporting, uncertain
+from include.dsar.stages.package import Package
+from include.dsar.stages.submit import submit
 from include.stack.home import Home
 from tests.integration.conftest import own_database
 
 VERSIONS = Path(database.__file__).parent / "migrations/versions"
+LEDGER_0003 = Path(__file__).with_name("ledger_0003.sql")
+NEWEST = max(path.stem[:4] for path in VERSIONS.glob("*.sql"))
 
 
 @pytest.fixture
-def before(server: Home) -> Iterator[str]:
-    """A ledger as migration 0002 left it."""
-    with own_database(server) as url:
-        with psycopg.connect(url) as db:
-            db.execute("DROP SCHEMA dsar CASCADE")
-            db.execute("CREATE SCHEMA dsar")
-            for name in ("0001_ledger.sql", "0002_board.sql"):
-                db.execute((VERSIONS / name).read_bytes())
-            db.execute("CREATE TABLE dsar.alembic_version (version_num varchar(32) PRIMARY KEY)")
-            db.execute("INSERT INTO dsar.alembic_version VALUES ('0002')")
-        yield url
+def ledger_of(server: Home) -> Iterator[Callable[[str], str]]:
+    """Makes an empty ledger as the migrations up to this one left it."""
+    with ExitStack() as databases:
+
+        def make(version: str) -> str:
+            url = databases.enter_context(own_database(server))
+            with psycopg.connect(url) as db:
+                db.execute("DROP SCHEMA dsar CASCADE")
+                db.execute("CREATE SCHEMA dsar")
+                for file in sorted(VERSIONS.glob("*.sql")):
+                    if file.stem[:4] <= version:
+                        db.execute(file.read_bytes())
+                db.execute("CREATE TABLE dsar.alembic_version (version_num varchar(32) PRIMARY KEY)")
+                db.execute("INSERT INTO dsar.alembic_version VALUES (%s)", [version])
+            return url
+
+        yield make
 
 
-def closed(url: str, request_id: str, action: str, day: int, package: str) -> None:
+def table(url: str, query: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(url) as db:
+        return db.execute(query.encode()).fetchall()
+
+
+def add_closed_request(url: str, request_id: str, action: str, day: int, package: str) -> None:
     with psycopg.connect(url) as db:
         db.execute(
             "INSERT INTO dsar.request (request_id, action, regulation, received_at, due_at, fingerprint,"
@@ -40,21 +60,76 @@ def closed(url: str, request_id: str, action: str, day: int, package: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("last_package", "settled"),
+    ("last_package", "remembered"),
     [("package.zip.age", [("sealing", "on")]), ("package.zip", []), (None, [])],
 )
-def test_a_ledger_of_before_knows_whether_it_sealed(
-    before: str, last_package: str | None, settled: list[tuple[str, str]]
+def test_migration_0003_remembers_whether_the_last_package_was_sealed(
+    ledger_of: Callable[[str], str], last_package: str | None, remembered: list[tuple[str, str]]
 ) -> None:
-    """Its last package says so; its requests stay, and a second migration does nothing."""
+    """The requests stay. A second migration changes nothing."""
+    before = ledger_of("0002")
     if last_package:
-        closed(before, "a-1", "access", 1, "package.zip")
-        closed(before, "a-2", "access", 2, "package.zip.age")
-        closed(before, "a-3", "access", 3, last_package)
-        closed(before, "e-1", "erasure", 4, "receipt.json")
+        add_closed_request(before, "a-1", "access", 1, "package.zip")
+        add_closed_request(before, "a-2", "access", 2, "package.zip.age")
+        add_closed_request(before, "a-3", "access", 3, last_package)
+        add_closed_request(before, "e-1", "erasure", 4, "receipt.json")
     for _ in range(2):
         database.migrate(before)
-    with psycopg.connect(before) as db:
-        assert db.execute("SELECT name, value FROM dsar.deployment").fetchall() == settled
-        assert db.execute("SELECT count(*) FROM dsar.request").fetchone() == (4 if last_package else 0,)
-        assert db.execute("SELECT version_num FROM dsar.alembic_version").fetchone() == ("0003",)
+    assert table(before, "SELECT name, value FROM dsar.deployment") == remembered
+    assert table(before, "SELECT count(*) FROM dsar.request") == [(4 if last_package else 0,)]
+    assert table(before, "SELECT version_num FROM dsar.alembic_version") == [(NEWEST,)]
+
+
+@pytest.fixture
+def dsn(ledger_of: Callable[[str], str]) -> str:
+    """A ledger of version 0.1.0 with rows in every state, brought to this version."""
+    url = ledger_of("0003")
+    with psycopg.connect(url) as db:
+        db.execute(LEDGER_0003.read_bytes())
+        before = db.execute("SELECT * FROM dsar.event ORDER BY id").fetchall()
+    database.migrate(url)
+    assert table(url, "SELECT * FROM dsar.event ORDER BY id") == before
+    assert table(url, "SELECT count(*) FROM dsar.report") == [(1,)]
+    assert table(url, "SELECT name, value FROM dsar.deployment") == [("sealing", "on")]
+    return url
+
+
+def test_migration_0004_counts_uncertain_attempts(dsn: str) -> None:
+    """The counts come from the events."""
+    counts = table(dsn, "SELECT state, uncertain_count FROM dsar.submission WHERE uncertain_count > 0")
+    assert dict(counts) == {"uncertain": 2, "submitted": 1}
+
+
+def test_migration_0004_rewrites_reasons_that_a_receipt_will_show(dsn: str) -> None:
+    """Reasons of closed requests stay as their receipts have them."""
+    shared = "shares a job with another open request of the same data subject"
+    query = (
+        "SELECT request_id, state, reason FROM dsar.submission s JOIN dsar.request r ON r.id = s.request"
+        " WHERE reason ~ 'data subject|person|doubt|earlier' ORDER BY 1, 2"
+    )
+    assert table(dsn, query) == [
+        ("closed", "failed", "the vendor could not find this person"),
+        ("ended", "completed", shared),
+        ("open", "ready", shared),
+        ("open", "submitted", "sent again, since the outcome of an earlier call was uncertain: no reply"),
+    ]
+    assert shared == claiming.REASON_SHARED
+
+
+@pytest.mark.asyncio
+async def test_stages_continue_with_a_migrated_ledger(
+    dsn: str, db: database.Database, source_table: Any, storage: Storage, open_work: Any, tmp_path: Path
+) -> None:
+    """They send what was planned, find a dead worker's submission, close what has ended, and report."""
+    assert [p.request_id for p in closing.pending_write_backs(db, limit=9)] == ["ended"]
+    async with open_work("batch") as work:
+        submitted = await submit(work)
+    assert (submitted.submitted, submitted.left) == (2, 0)  # one planned, one uncertain and sent again
+    assert uncertain.mark_abandoned(db, "id5", worker=1, now=datetime.now(UTC)) == 1
+    (found,) = uncertain.uncertain_submissions(db, "id5", request_pks=None)
+    assert found.uncertain_count == 1
+    assert Package(db, source_table, storage).run().partial == 1
+    receipt = json.loads((tmp_path / "storage/requests/ended/receipt.json").read_bytes())
+    assert receipt["accounts"][1]["reason"] == claiming.REASON_SHARED
+    assert reporting.backlog(db, now=datetime.now(UTC)).open_requests == 1
+    assert closing.pending_write_backs(db, limit=9) == []

@@ -120,7 +120,7 @@ def test_write_backs_at_the_same_time_leave_the_newest_status(
 ) -> None:
     """A slow session does not overwrite a newer status: the other session waits for it."""
     ended(db, source_table, storage, dsn, "r-1")
-    db.execute("UPDATE dsar.request SET source_told = false")
+    db.execute("UPDATE dsar.request SET source_updated = false")
     reached, go_on = threading.Event(), threading.Event()
 
     class SlowSource:

@@ -11,6 +11,7 @@ from include.accounts import ACCOUNTS
 from include.dsar.delivery.storage import Storage
 from include.dsar.intake.rows import Rules
 from include.dsar.intake.source import Source
+from include.dsar.ledger.claiming import REASON_SHARED
 from include.dsar.ledger.database import Database
 from include.dsar.stages.collect import collect
 from include.dsar.stages.intake import Intake
@@ -52,7 +53,7 @@ async def test_one_call_serves_two_requests(
     submissions = [receipt["accounts"][0]["submissions"][0] for receipt in receipts]
     assert [s["outcome"] for s in submissions] == ["completed", "completed"]
     assert submissions[0]["job_id"] == submissions[1]["job_id"]
-    assert {s["reason"] for s in submissions} == {"shares a job with another open request of the same person"}
+    assert {s["reason"] for s in submissions} == {REASON_SHARED}
     assert submissions[0]["submitted_at"] == submissions[1]["submitted_at"]
     assert {row["status"] for row in source_rows(dsn).values()} == {"completed"}
 

@@ -17,7 +17,7 @@ CLAIM_LOCK = 0x64736163  # first half of the one that is held while an account's
 # How long before its due date an erasure waits no more for what the same person has asked to see.
 LAST_DAYS = timedelta(days=7)
 
-SHARED = "shares a job with another open request of the same person"
+REASON_SHARED = "shares a job with another open request of the same data subject"
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Claim:
     action: Action
     batch_limit: int | None
     subject: Subject
-    doubt: str | None = None  # why an earlier call may have been taken, where one may have been
+    uncertain_reason: str | None = None  # why the outcome of an earlier call is uncertain
 
 
 def register(db: Database) -> int:
@@ -76,7 +76,10 @@ def claim(
     }
     rows = db.execute(_CLAIM, parameters).fetchall()
     rows.sort(key=lambda row: (row["due_at"], row["id"]))
-    return [Claim(Action(row["action"]), row["batch_limit"], subject(row), row["doubt"]) for row in rows]
+    return [
+        Claim(Action(row["action"]), row["batch_limit"], subject(row), row["uncertain_reason"])
+        for row in rows
+    ]
 
 
 def share_jobs(db: Database, account: str, *, now: datetime, request_pks: Sequence[int] | None) -> int:
@@ -87,14 +90,22 @@ def share_jobs(db: Database, account: str, *, now: datetime, request_pks: Sequen
     data before, and what came in since would not be erased though we called it done.
     """
     with db.transaction():
-        rows = db.execute(_SHARED, {"account": account, "now": now, "request_pks": request_pks}).fetchall()
+        rows = db.execute(
+            _FIND_SHAREABLE, {"account": account, "now": now, "request_pks": request_pks}
+        ).fetchall()
         moves = [
-            Move(row["id"], State.SUBMITTED, SHARED, job_id=row["job_id"], submitted_at=row["submitted_at"])
+            Move(
+                row["id"],
+                State.SUBMITTED,
+                REASON_SHARED,
+                job_id=row["job_id"],
+                submitted_at=row["submitted_at"],
+            )
             for row in rows
         ]
         moved = move(db, moves, leave=State.PLANNED, now=now)
         with_whom = [row["shares_with"] for row in rows if row["id"] in moved]
-        db.execute(_SHARES, {"submissions": with_whom, "reason": SHARED})
+        db.execute(_MARK_SHARED, {"submissions": with_whom, "reason": REASON_SHARED})
     return len(moved)
 
 
@@ -150,11 +161,7 @@ WITH me AS MATERIALIZED (SELECT (random() * 2147483646)::int AS worker)
 SELECT worker FROM me WHERE pg_advisory_lock(%(lock)s, worker) IS NOT NULL
 """
 
-# Of several requests that ask the same for the same person, one is sent at a time; the others share
-# its job (_SHARED) where it is young enough, or are sent on their own: at once where the vendor takes
-# that, else once it has ended. OFFSET 0 and the scalar sub-selects keep PostgreSQL from joining all that
-# is planned before it takes the first `limit`: with 100,000 planned a claim would take seconds, and
-# minutes where the table was filled since its statistics were taken.
+# dsar.waits_for (migration 0004) decides what can be sent.
 _CLAIM = """
 WITH chosen AS (
     SELECT s.id FROM dsar.submission s
@@ -162,30 +169,8 @@ WITH chosen AS (
        AND (s.not_before IS NULL OR s.not_before <= %(now)s)
        AND (%(request_pks)s::bigint[] IS NULL OR s.request = ANY(%(request_pks)s))
        AND NOT EXISTS (
-           SELECT FROM dsar.submission o
-            WHERE o.account = s.account AND o.identity_hash = s.identity_hash AND o.id <> s.id
-              AND (SELECT action FROM dsar.request WHERE id = o.request)
-                  = (SELECT action FROM dsar.request WHERE id = s.request)
-              AND (o.state IN ('submitting', 'uncertain', 'submitted')
-                   AND (%(one_job_per_subject)s
-                        OR o.attempted_at >= (SELECT planned_at FROM dsar.request WHERE id = s.request))
-                   OR o.state = 'planned' AND (o.due_at, o.id) < (s.due_at, s.id)
-                      AND (o.not_before IS NULL OR o.not_before <= %(now)s)
-                      AND (%(request_pks)s::bigint[] IS NULL OR o.request = ANY(%(request_pks)s)))
-           OFFSET 0)
-       AND (s.due_at <= %(now)s + %(last_days)s
-            OR (SELECT action FROM dsar.request WHERE id = s.request) = 'access'
-            OR NOT EXISTS (
-                SELECT FROM dsar.submission own
-                 WHERE own.request = s.request AND own.account = s.account AND EXISTS (
-                     SELECT FROM dsar.submission o
-                      WHERE o.account = own.account AND o.identity_hash = own.identity_hash
-                        AND o.state IN ('planned', 'submitting', 'uncertain', 'submitted', 'ready')
-                        AND (SELECT action FROM dsar.request WHERE id = o.request) = 'access'
-                        AND (SELECT received_at FROM dsar.request WHERE id = o.request)
-                            <= (SELECT received_at FROM dsar.request WHERE id = s.request)
-                     OFFSET 0)
-                OFFSET 0))
+           SELECT FROM dsar.waits_for(
+               s, %(now)s, %(request_pks)s, %(one_job_per_subject)s, %(last_days)s) OFFSET 0)
      ORDER BY s.due_at, s.id
      LIMIT %(limit)s
        FOR UPDATE OF s SKIP LOCKED
@@ -196,29 +181,27 @@ UPDATE dsar.submission s
   FROM chosen, dsar.request r
  WHERE s.id = chosen.id AND r.id = s.request AND s.state = 'planned'
 RETURNING s.id, s.due_at, s.identifiers, s.batch_limit, r.action, r.regulation, r.request_id,
-          -- A doubt ends with a job, whatever became of that; a call that was surely not taken leaves it.
-          CASE WHEN s.attempts > 1 THEN (
+          -- A job resolves the uncertainty. A later call that was certainly not taken does not.
+          CASE WHEN s.uncertain_count > 0 THEN (
               SELECT CASE e.enters WHEN 'uncertain' THEN e.reason END FROM dsar.event e
                WHERE e.request = s.request AND e.submission = s.id
                  AND (e.enters = 'uncertain' OR e.leaves IN ('submitted', 'failed', 'completed'))
-               ORDER BY e.id DESC LIMIT 1) END AS doubt
+               ORDER BY e.id DESC LIMIT 1) END AS uncertain_reason
 """
 
-_SHARED = """
-SELECT DISTINCT ON (s.id) s.id, o.job_id, o.submitted_at, o.id AS shares_with
-  FROM dsar.submission s
-  JOIN dsar.request r ON r.id = s.request
-  JOIN dsar.submission o ON o.account = s.account AND o.identity_hash = s.identity_hash
-                        AND o.state = 'submitted' AND o.attempted_at >= r.planned_at
-  JOIN dsar.request q ON q.id = o.request AND q.action = r.action
+_FIND_SHAREABLE = """
+SELECT DISTINCT ON (s.id) s.id, other.job_id, other.submitted_at, other.id AS shares_with
+  FROM dsar.submission s,
+       LATERAL (SELECT * FROM dsar.waits_for(s, %(now)s, %(request_pks)s, false, '0 days')
+                 WHERE is_shareable OFFSET 0) AS other
  WHERE s.account = %(account)s AND s.state = 'planned'
    AND (s.not_before IS NULL OR s.not_before <= %(now)s)
    AND (%(request_pks)s::bigint[] IS NULL OR s.request = ANY(%(request_pks)s))
- ORDER BY s.id, o.submitted_at DESC
+ ORDER BY s.id, other.submitted_at DESC
 """
 
 # Both receipts tell it. Locked in the order of their ids, as a move locks them: a watch may end them now.
-_SHARES = """
+_MARK_SHARED = """
 WITH sharing AS (
     SELECT id FROM dsar.submission WHERE id = ANY(%(submissions)s) ORDER BY id FOR UPDATE
 )
@@ -227,34 +210,15 @@ UPDATE dsar.submission s SET reason = concat_ws('; ', s.reason, %(reason)s::text
  WHERE s.id = sharing.id AND s.state = 'submitted' AND strpos(coalesce(s.reason, ''), %(reason)s) = 0
 """
 
-# As _CLAIM has it, but for a job that may be shared at once.
+# A submission that can share a job does not wait.
 _NEXT_PLANNED = """
 SELECT min(coalesce(s.not_before, %(now)s)) AS at
   FROM dsar.submission s
  WHERE s.account = %(account)s AND s.state = 'planned'
    AND (%(request_pks)s::bigint[] IS NULL OR s.request = ANY(%(request_pks)s))
    AND NOT EXISTS (
-       SELECT FROM dsar.submission o
-        WHERE o.account = s.account AND o.identity_hash = s.identity_hash AND o.id <> s.id
-          AND (SELECT action FROM dsar.request WHERE id = o.request)
-              = (SELECT action FROM dsar.request WHERE id = s.request)
-          AND o.state IN ('submitting', 'uncertain', 'submitted')
-          AND CASE WHEN o.attempted_at >= (SELECT planned_at FROM dsar.request WHERE id = s.request)
-                   THEN o.state <> 'submitted' ELSE %(one_job_per_subject)s END
-       OFFSET 0)
-   AND (s.due_at <= %(now)s + %(last_days)s
-        OR (SELECT action FROM dsar.request WHERE id = s.request) = 'access'
-        OR NOT EXISTS (
-            SELECT FROM dsar.submission own
-             WHERE own.request = s.request AND own.account = s.account AND EXISTS (
-                 SELECT FROM dsar.submission o
-                  WHERE o.account = own.account AND o.identity_hash = own.identity_hash
-                    AND o.state IN ('planned', 'submitting', 'uncertain', 'submitted', 'ready')
-                    AND (SELECT action FROM dsar.request WHERE id = o.request) = 'access'
-                    AND (SELECT received_at FROM dsar.request WHERE id = o.request)
-                        <= (SELECT received_at FROM dsar.request WHERE id = s.request)
-                 OFFSET 0)
-            OFFSET 0))
+       SELECT FROM dsar.waits_for(s, %(now)s, %(request_pks)s, %(one_job_per_subject)s, %(last_days)s)
+        WHERE NOT is_shareable OFFSET 0)
 """
 
 _PLANNED_COUNTS = """

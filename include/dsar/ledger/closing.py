@@ -201,8 +201,7 @@ SELECT r.id FROM dsar.request r
    AND (%(request_pks)s::bigint[] IS NULL OR r.id = ANY(%(request_pks)s))
    AND NOT EXISTS (
        SELECT FROM dsar.submission s
-        WHERE s.request = r.id
-          AND s.state IN ('planned', 'submitting', 'uncertain', 'submitted', 'ready'))
+        WHERE s.request = r.id AND dsar.is_open(s.state))
  ORDER BY r.due_at, r.id
 """
 
@@ -218,14 +217,13 @@ SELECT r.id, r.request_id, r.action, r.regulation, r.received_at, r.due_at,
 _CLOSE = """
 UPDATE dsar.request r
    SET status = c.status, status_reason = c.reason, export_uri = c.uri, closed_at = %(now)s,
-       source_told = false
+       source_updated = false
   FROM unnest(%(id)s::bigint[], %(status)s::text[], %(reason)s::text[], %(uri)s::text[])
        AS c (id, status, reason, uri)
  WHERE r.id = c.id AND r.status = 'in_progress'
    AND NOT EXISTS (
        SELECT FROM dsar.submission s
-        WHERE s.request = r.id
-          AND s.state IN ('planned', 'submitting', 'uncertain', 'submitted', 'ready'))
+        WHERE s.request = r.id AND dsar.is_open(s.state))
 """
 
 _ERASE = """
@@ -240,12 +238,12 @@ SELECT s.id FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
 
 _NEWS = """
 SELECT id AS request, request_id, status, status_reason, due_at, closed_at, export_uri
-  FROM dsar.request WHERE NOT source_told AND id > %(after)s ORDER BY id LIMIT %(limit)s
+  FROM dsar.request WHERE NOT source_updated AND id > %(after)s ORDER BY id LIMIT %(limit)s
 """
 
 _TOLD = """
 UPDATE dsar.request r
-   SET source_told = r.status = n.status AND r.closed_at IS NOT DISTINCT FROM n.closed_at
+   SET source_updated = r.status = n.status AND r.closed_at IS NOT DISTINCT FROM n.closed_at
   FROM unnest(%(ids)s::bigint[], %(status)s::text[], %(closed_at)s::timestamptz[])
        AS n (id, status, closed_at)
  WHERE r.id = n.id

@@ -71,7 +71,7 @@ def plan(db: Database, requests: Sequence[PlannedRequest], *, now: datetime, ret
             (same if row["unchanged"] else changed).append(row["request_id"])
         new = db.execute(_ADD, {"now": now}).rowcount
         db.execute(_ADD_SUBMISSIONS, {"now": now})
-        db.execute("UPDATE dsar.request SET source_told = false WHERE request_id = ANY(%s)", [same])
+        db.execute("UPDATE dsar.request SET source_updated = false WHERE request_id = ANY(%s)", [same])
         reopened = _reopen(db, same, now) if retry_failed and same else 0
         db.execute("DROP TABLE incoming, incoming_submission")
         return Planned(new, len(same) - reopened, reopened, tuple(changed))
@@ -180,7 +180,7 @@ _ADD_SUBMISSIONS = """
 INSERT INTO dsar.submission (request, account, vendor, identity, identity_hash, identifiers, state, reason,
                              due_at, changed_at, finished_at)
 SELECT r.id, s.account, s.vendor, s.identity, s.identity_hash, s.identifiers, s.state, s.reason, r.due_at,
-       %(now)s, CASE WHEN s.state = 'not_applicable' THEN %(now)s END
+       %(now)s, CASE WHEN NOT dsar.is_open(s.state) THEN %(now)s END
   FROM incoming_submission s
   JOIN (SELECT i.request_id, known.id, known.due_at
           FROM incoming i,
@@ -236,6 +236,6 @@ WITH restored AS (
     RETURNING s.request
 )
 UPDATE dsar.request
-   SET status = 'in_progress', status_reason = NULL, closed_at = NULL, source_told = false
+   SET status = 'in_progress', status_reason = NULL, closed_at = NULL, source_updated = false
  WHERE id IN (SELECT request FROM restored)
 """

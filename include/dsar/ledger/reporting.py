@@ -112,15 +112,12 @@ def register(db: Database, since: datetime) -> Iterator[dict[str, Any]]:
         yield from cursor
 
 
-# The states one by one, as the indexes of open submissions have them: else all that ever was is read.
 _ACCOUNTS = """
 SELECT account, state, count(*) AS n,
-       state IN ('planned', 'submitting', 'uncertain', 'submitted', 'ready') AS is_open,
-       min(min(due_at) FILTER (WHERE state IN ('planned', 'submitting', 'uncertain', 'submitted', 'ready')))
-           OVER (PARTITION BY account) AS due_soonest
+       dsar.is_open(state) AS is_open,
+       min(min(due_at) FILTER (WHERE dsar.is_open(state))) OVER (PARTITION BY account) AS due_soonest
   FROM dsar.submission
- WHERE state = 'planned' OR state IN ('submitting', 'uncertain') OR state IN ('submitted', 'ready')
-    OR finished_at >= %(since)s
+ WHERE dsar.is_open(state) OR finished_at >= %(since)s
  GROUP BY account, state
  ORDER BY account, state
 """
@@ -147,9 +144,7 @@ SELECT DISTINCT s.state, s.account, (SELECT request_id FROM dsar.request WHERE i
  WHERE (s.state IN ('failed', 'rejected') AND s.finished_at >= coalesce(%(since)s::timestamptz, '-infinity'))
     OR (s.state = 'uncertain' AND (
            s.account = ANY(%(held)s)
-           OR (SELECT count(*) FROM dsar.event e
-                WHERE e.request = s.request AND e.submission = s.id AND e.enters = 'uncertain')
-              >= %(max_uncertain_attempts)s))
+           OR s.uncertain_count >= %(max_uncertain_attempts)s))
  ORDER BY s.state, s.account, request_id
 """
 

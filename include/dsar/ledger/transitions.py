@@ -142,12 +142,12 @@ moved AS (
            job_id = CASE WHEN m.enters = 'planned' THEN NULL ELSE coalesce(m.job_id, s.job_id) END,
            submitted_at = CASE m.enters WHEN 'submitted' THEN coalesce(m.submitted_at, %(now)s)
                           WHEN 'planned' THEN NULL ELSE s.submitted_at END,
-           finished_at = CASE WHEN m.enters IN ('completed', 'no_data', 'rejected', 'failed')
-                         THEN %(now)s END,
+           finished_at = CASE WHEN NOT dsar.is_open(m.enters) THEN %(now)s END,
            not_before = CASE WHEN m.enters = 'planned' THEN m.not_before END,
            batch_limit = CASE WHEN m.enters = 'planned' THEN coalesce(m.batch_limit, s.batch_limit)
                          ELSE s.batch_limit END,
            attempts = s.attempts - m.untried::int,
+           uncertain_count = s.uncertain_count + (m.enters = 'uncertain')::int,
            file_path = m.file_path,
            file_name = m.file_name,
            file_sha256 = m.file_sha256,

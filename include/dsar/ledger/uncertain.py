@@ -24,13 +24,13 @@ class UncertainSubmission:
     since: datetime
     attempted_at: datetime
     attempts: int
-    doubts: int  # this one included
+    uncertain_count: int  # attempts with an uncertain outcome, the last one included
     subject: Subject
 
     @property
     def is_stuck(self) -> bool:
         """Whether only a person can settle it by now."""
-        return self.doubts >= MAX_UNCERTAIN_ATTEMPTS
+        return self.uncertain_count >= MAX_UNCERTAIN_ATTEMPTS
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def uncertain_submissions(
             row["changed_at"],
             row["attempted_at"],
             row["attempts"],
-            row["doubts"],
+            row["uncertain_count"],
             subject(row),
         )
         for row in rows
@@ -93,8 +93,7 @@ SELECT worker, array_agg(id) AS ids FROM dsar.submission
 
 _DOUBTS = """
 SELECT s.id, s.changed_at, s.attempted_at, s.attempts, s.identifiers, r.action, r.regulation, r.request_id,
-       (SELECT count(*) FROM dsar.event e
-         WHERE e.request = s.request AND e.submission = s.id AND e.enters = 'uncertain') AS doubts
+       s.uncertain_count
   FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
  WHERE s.account = %(account)s AND s.state = 'uncertain'
    AND (%(request_pks)s::bigint[] IS NULL OR s.request = ANY(%(request_pks)s))

@@ -76,9 +76,9 @@ class Consequence:
         return [self._for(claim, reason)._move(claim, error, now) for claim in call.claims]
 
     def _for(self, claim: Claim, reason: str) -> Consequence:
-        if self.after_uncertain and claim.doubt:
+        if self.after_uncertain and claim.uncertain_reason:
             return self.after_uncertain
-        if self.after_same and claim.doubt == reason:
+        if self.after_same and claim.uncertain_reason == reason:
             return self.after_same
         return self
 

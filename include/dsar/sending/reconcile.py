@@ -132,7 +132,7 @@ def _may_repeat(uncertain: UncertainSubmission, now: datetime) -> bool:
 
 
 def _pause(uncertain: UncertainSubmission) -> timedelta:
-    return min(FIRST_PAUSE * 2.0 ** (uncertain.doubts - 1), MAX_PAUSE)
+    return min(FIRST_PAUSE * 2.0 ** (uncertain.uncertain_count - 1), MAX_PAUSE)
 
 
 def _again(uncertain: UncertainSubmission, reason: str, batch_limit: int | None = None) -> Move:

@@ -160,7 +160,7 @@ class _Submit:
             Move(
                 claim.subject.submission,
                 State.SUBMITTED,
-                claim.doubt and f"{AFTER_UNCERTAIN}: {claim.doubt}",
+                claim.uncertain_reason and f"{AFTER_UNCERTAIN}: {claim.uncertain_reason}",
                 job_id=job_id,
             )
             for claim in call.claims

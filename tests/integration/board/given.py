@@ -45,7 +45,7 @@ class Rows:
             values = {
                 "action": "erasure", "regulation": "GDPR", "received_at": received, "closed_at": closed,
                 "due_at": due or received + timedelta(days=30), "fingerprint": "zq7x-fingerprint",
-                "planned_at": received + timedelta(hours=1), "source_told": True,
+                "planned_at": received + timedelta(hours=1), "source_updated": True,
                 "status": "completed" if closed else "in_progress", **columns,
             }  # fmt: skip
             request = _insert(db, "request", {"request_id": request_id, **values})

@@ -53,7 +53,7 @@ class OneRequest:
     status_reason: str | None
     planned_at: datetime
     export_uri: str | None
-    source_told: bool
+    source_updated: bool
     submissions: list[Submission]
     events: list[LoggedEvent]  # the latest MAX_EVENTS, latest first
     total_events: int
@@ -84,7 +84,7 @@ def one_request(db: Database, request_id: str) -> OneRequest | None:
 
 
 _REQUEST = """
-SELECT id, status_reason, planned_at, export_uri, source_told,
+SELECT id, status_reason, planned_at, export_uri, source_updated,
        (SELECT count(*) FROM dsar.event WHERE request = r.id) AS total_events
   FROM dsar.request r WHERE request_id = %s
 """
