@@ -26,7 +26,7 @@ def insist_on_hash_key(db: Database, key: bytes) -> None:
             "Variable dsar_hash_key is not what this ledger's hashes were made with: it was set, changed or "
             "removed since, or Airflow cannot read it for the moment. Nothing was planned, since no request "
             "would have been known again. Give it the value that it had (remove it if there was none), then "
-            "clear this task. README, The ledger, says what to do where the key is lost."
+            "clear this task. docs/deployment.md says what to do if the key is lost."
         )
 
 
