@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
@@ -28,6 +29,7 @@ from include.sandbox import Sandbox, SandboxSettings, run_in_thread
 from include.stack import postgres, source
 from include.stack.home import Home
 from tests.conftest import EXTRA, PACE
+from tests.integration.stage_runs import Stages
 
 
 @pytest.fixture(scope="session")
@@ -116,6 +118,17 @@ def open_work(dsn: str, sandbox: Sandbox, accounts: dict[str, Account]) -> OpenW
                 yield AccountWork(connection, vendor(known.vendor), resolved, http)
 
     return opened
+
+
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A submit stage does not wait for postponed submissions: the next one sends them."""
+    monkeypatch.setattr("include.dsar.stages.submit.MAX_WAIT", timedelta())
+
+
+@pytest.fixture
+def stages(open_work: OpenWork, storage: Storage, sandbox: Sandbox, no_waiting: None) -> Stages:
+    return Stages(open_work, storage, sandbox)
 
 
 @dataclass

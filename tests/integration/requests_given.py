@@ -17,6 +17,7 @@ from include.dsar.ledger.planning import Planned, PlannedRequest, PlannedSubmiss
 from include.dsar.model import Action, IdentityKind, Regulation, State
 
 RULES = Rules(ACCOUNTS, None, b"key")
+KINDS = {"besitos": IdentityKind.USER_ID, "batch": IdentityKind.USER_ID}  # else e-mail addresses
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
@@ -36,9 +37,10 @@ class Clock:
 def submission(
     value: str = "u1",
     account: str = "besitos",
-    kind: IdentityKind = IdentityKind.USER_ID,
+    kind: IdentityKind | None = None,
     state: State = State.PLANNED,
 ) -> PlannedSubmission:
+    kind = kind or KINDS.get(account, IdentityKind.EMAIL)
     given = state is State.PLANNED
     return PlannedSubmission(
         account=account,

@@ -1,4 +1,4 @@
-"""Collect: each person's result, whole and alone, in storage."""
+"""Collect: each data subject's own result in storage, complete and unchanged."""
 
 from __future__ import annotations
 
@@ -6,12 +6,8 @@ import asyncio
 import io
 import json
 import zipfile
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import replace
-from datetime import timedelta
 from hashlib import sha256
-from typing import Any, Protocol
+from typing import Any
 
 import aiohttp
 import pytest
@@ -23,38 +19,18 @@ from include.dsar.execution.job_failures import RESULT_EXPIRED
 from include.dsar.http import client as client_module
 from include.dsar.ledger.database import Database
 from include.dsar.model import Action
-from include.dsar.stages.collect import Collected, collect
-from include.dsar.stages.poll import poll_open_jobs
-from include.dsar.stages.submit import submit
 from include.sandbox import Sandbox
-from tests.integration.conftest import OpenWork
-from tests.integration.requests_given import Clock, plan, request, rows, states, submission
+from tests.integration.requests_given import plan, request, rows, states, submission
+from tests.integration.stage_runs import Stages, plan_each
 
 pytestmark = pytest.mark.asyncio
 
 
-class Run(Protocol):
-    async def __call__(self, account: str, clock: Clock | None = None, **extra: Any) -> Collected: ...
-
-
-@pytest.fixture
-def run(open_work: OpenWork, storage: Storage) -> Run:
-    async def run_one(
-        account: str, clock: Clock | None = None, into: Storage = storage, **extra: Any
-    ) -> Collected:
-        async with open_work(account, **extra) as work:
-            return await collect(replace(work, clock=clock or Clock()), into)
-
-    return run_one
-
-
-async def ready(db: Database, open_work: OpenWork, account: str, values: Sequence[str], **extra: Any) -> None:
-    """An access request for each value, named after it, whose results wait at the vendor."""
-    plan(db, *(request(v, submission(v, account), action=Action.ACCESS) for v in values))
-    async with open_work(account, **extra) as work:
-        await submit(work)
-        now = work.clock()
-        await poll_open_jobs(work, since=now, until=now + timedelta(seconds=5))
+async def ready(db: Database, stages: Stages, account: str, *values: str) -> None:
+    """An access request for each value, named after it. The vendor has the results."""
+    plan_each(db, account, *values, action=Action.ACCESS)
+    await stages.submit(account)
+    await stages.poll(account)
 
 
 def content(storage: Storage, row: dict[str, Any]) -> bytes:
@@ -62,31 +38,31 @@ def content(storage: Storage, row: dict[str, Any]) -> bytes:
         return stream.read()
 
 
-async def test_two_that_collect_the_same_do_not_spoil_each_others_file(
-    db: Database, open_work: OpenWork, storage: Storage, sandbox: Sandbox, run: Run
+async def test_two_runs_that_collect_the_same_result_do_not_spoil_each_others_file(
+    db: Database, storage: Storage, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """A vendor may write its answer anew each time: the ledger speaks of the file that it was told of."""
-    await ready(db, open_work, "besitos", ["u1"])
+    """The vendor may answer with other bytes each time. The ledger has the hash of its own file."""
+    await ready(db, stages, "besitos", "u1")
     body = '{"success": true, "request": {"status": "completed"}, "data": {"data": [%s]}}'
     for times in (1, 2):
         record = json.dumps({"partner_user_id": "u1", "asked": times})
         sandbox.inject("body", vendor="besitos", route="status", body=body % record)
-    await asyncio.gather(run("besitos"), run("besitos"))
+    await asyncio.gather(stages.collect("besitos"), stages.collect("besitos"))
     (row,) = rows(db)
     assert sha256(content(storage, row)).hexdigest() == row["file_sha256"]
 
 
-async def test_each_persons_record_is_cut_out_whole_and_unaltered(
-    db: Database, open_work: OpenWork, storage: Storage, sandbox: Sandbox, run: Run
+async def test_each_data_subject_gets_their_own_record_of_a_shared_reply(
+    db: Database, storage: Storage, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """Byte for byte as it stands in the shared reply; who is unknown there has no data."""
+    """Byte for byte. A data subject without a record has no data."""
     values = ["u1", "unknown-2", "ü-3", "4"]
-    await ready(db, open_work, "besitos", values)
+    await ready(db, stages, "besitos", *values)
     async with aiohttp.ClientSession(headers={"Authorization": "Bearer sandbox-secret"}) as session:
         path = f"/data/partner/gdpr/demo/{rows(db)[0]['job_id']}"
         async with session.get(sandbox.url + path) as reply:
             shared = await reply.read()
-    done = await run("besitos")
+    done = await stages.collect("besitos")
     assert (done.collected, done.no_data, done.left) == (3, 1, 0)
     assert states(db) == {"u1": "completed", "unknown-2": "no_data", "ü-3": "completed", "4": "completed"}
     for row in rows(db):
@@ -101,26 +77,26 @@ async def test_each_persons_record_is_cut_out_whole_and_unaltered(
             assert row["file_path"].endswith(row["file_name"])
 
 
-async def test_batchs_zip_is_fetched_as_it_is(
-    db: Database, open_work: OpenWork, storage: Storage, sandbox: Sandbox, run: Run
+async def test_the_zip_of_batch_is_stored_unchanged(
+    db: Database, storage: Storage, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """Without our credentials, which its store would refuse."""
-    await ready(db, open_work, "batch", ["u1", "unknown-2"])
+    """It is downloaded without our credentials."""
+    await ready(db, stages, "batch", "u1", "unknown-2")
     assert states(db)["unknown-2"] == "no_data"
-    assert (await run("batch")).collected == 1
+    assert (await stages.collect("batch")).collected == 1
     (row,) = (row for row in rows(db) if row["state"] == "completed")
     assert zipfile.ZipFile(io.BytesIO(content(storage, row))).testzip() is None
     assert row["file_name"].endswith(".zip")
     assert sandbox.calls()["batch"]["data"] == 1
 
 
-async def test_a_result_beyond_the_limit_is_refused_and_leaves_no_file(
-    db: Database, open_work: OpenWork, storage: Storage, run: Run, monkeypatch: pytest.MonkeyPatch
+async def test_a_result_over_the_size_limit_fails_and_leaves_no_file(
+    db: Database, storage: Storage, stages: Stages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The person's submission has failed, with that reason."""
-    await ready(db, open_work, "batch", ["u1"])
+    """The size is the reason of the failure."""
+    await ready(db, stages, "batch", "u1")
     monkeypatch.setattr(client_module, "MAX_DOWNLOAD_BYTES", 100)
-    done = await run("batch")
+    done = await stages.collect("batch")
     assert (done.failed, rows(db)[0]["reason"]) == (1, "the result is larger than 100 bytes")
     assert files(storage) == []
 
@@ -138,54 +114,53 @@ def files(storage: Storage) -> list[str]:
         ("html", {"status": 502}), ("redirect", {"location": "http://127.0.0.1:1/"}),
     ],
 )  # fmt: skip
-async def test_what_does_not_come_through_stays_ready(
-    db: Database, open_work: OpenWork, storage: Storage, sandbox: Sandbox, run: Run,
+async def test_a_result_that_cannot_be_fetched_stays_ready(
+    db: Database, storage: Storage, sandbox: Sandbox, stages: Stages,
     route: str, kind: str, fields: dict[str, Any],
 ) -> None:  # fmt: skip
-    """The others are collected, the task says so, no half a file is seen, and a retry fetches the rest."""
-    await ready(db, open_work, "batch", ["u1", "u2", "u3"])
+    """The others are collected. There is no incomplete file. A retry fetches the rest."""
+    await ready(db, stages, "batch", "u1", "u2", "u3")
     sandbox.inject(kind, vendor="batch", route=route, **fields)
     with pytest.raises(VendorUnavailable, match="1 results could not be fetched"):
-        await run("batch", max_concurrency=1)
+        await stages.collect("batch", max_concurrency=1)
     assert sorted(states(db).values()) == ["completed", "completed", "ready"]
     assert len(files(storage)) == 2
-    assert (await run("batch")).collected == 1
+    assert (await stages.collect("batch")).collected == 1
 
 
-async def test_a_job_that_the_vendor_has_forgotten_has_failed(
-    db: Database, open_work: OpenWork, sandbox: Sandbox, run: Run
+async def test_a_result_that_the_vendor_no_longer_has_fails(
+    db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """Batch forgets after 20 days: its result has expired."""
-    await ready(db, open_work, "batch", ["u1"])
+    """A result of Batch expires after 20 days."""
+    await ready(db, stages, "batch", "u1")
     sandbox.advance(21 * 86_400)
-    assert (await run("batch")).failed == 1
+    assert (await stages.collect("batch")).failed == 1
     assert rows(db)[0]["reason"] == RESULT_EXPIRED
 
 
-async def test_a_result_that_never_comes_fails_past_the_accounts_limit(
-    db: Database, open_work: OpenWork, sandbox: Sandbox, run: Run
+async def test_a_result_that_never_arrives_fails_after_give_up_after_days(
+    db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """Besitos' results expire after 7 days, and its reply then holds none: no request stays open for ever."""
-    await ready(db, open_work, "besitos", ["u1", "u2"])
+    """A reply of Besitos is empty after 7 days. No request stays open forever."""
+    await ready(db, stages, "besitos", "u1", "u2")
     sandbox.advance(8 * 86_400)
-    clock = Clock()
     with pytest.raises(VendorUnavailable):
-        await run("besitos", clock)
-    clock.advance(days=8)
-    assert (await run("besitos", clock)).failed == 2
+        await stages.collect("besitos")
+    stages.clock.advance(days=8)
+    assert (await stages.collect("besitos")).failed == 2
     assert {row["reason"] for row in rows(db)} == {"its result could not be fetched in 7 days"}
 
 
-async def test_refused_credentials_name_the_connection(db: Database, open_work: OpenWork, run: Run) -> None:
-    """All stays ready."""
-    await ready(db, open_work, "besitos", ["u1"])
+async def test_refused_credentials_name_the_connection(db: Database, stages: Stages) -> None:
+    """The results stay ready."""
+    await ready(db, stages, "besitos", "u1")
     with pytest.raises(CredentialsRefused, match="connection besitos_default"):
-        await run("besitos", secret="no")
+        await stages.collect("besitos", secret="no")
     assert states(db) == {"u1": "ready"}
 
 
 class FullFor(LocalFileSystem):  # type: ignore[misc]
-    """A storage that refuses what belongs to one request, with an error of its own kind."""
+    """A storage that refuses the files of one request with its own type of error."""
 
     class QuotaExceeded(Exception):
         pass
@@ -213,33 +188,30 @@ def full_for(storage: Storage, name: str) -> Storage:
     return broken
 
 
-async def test_a_storage_that_refuses_one_request_stops_no_other(
-    db: Database, open_work: OpenWork, storage: Storage, run: Any,
+async def test_a_storage_error_for_one_request_does_not_stop_the_others(
+    db: Database, storage: Storage, stages: Stages,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    """Those of its batch are stored; it stays ready, and is stored once the storage is mended."""
-    await ready(db, open_work, "besitos", ["u1", "u2", "u3"])
+    """The result stays ready. It is stored when the storage works again."""
+    await ready(db, stages, "besitos", "u1", "u2", "u3")
     with pytest.raises(VendorUnavailable, match="1 results could not be fetched, the last: QuotaExceeded"):
-        await run("besitos", into=full_for(storage, "u2"))
+        await stages.collect("besitos", storage=full_for(storage, "u2"))
     assert states(db) == {"u1": "completed", "u2": "ready", "u3": "completed"}
     assert "shown" not in caplog.text
-    await run("besitos")
+    await stages.collect("besitos")
     assert set(states(db).values()) == {"completed"}
 
 
-async def test_two_requests_that_share_a_job_get_their_own_copy(
-    db: Database, open_work: OpenWork, storage: Storage, run: Run
+async def test_two_requests_that_share_a_job_get_a_file_each(
+    db: Database, storage: Storage, stages: Stages
 ) -> None:
-    """The same person asked twice: each request has its file."""
+    """The same data subject made both requests."""
     same = submission("u1", "batch")
     plan(db, request("r-1", same, action=Action.ACCESS), request("r-2", same, action=Action.ACCESS))
-    async with open_work("batch") as work:
-        for _ in range(2):
-            await submit(work)
-        now = work.clock()
-        await poll_open_jobs(work, since=now, until=now + timedelta(seconds=5))
-    with suppress(VendorUnavailable):
-        await run("batch")
+    for _ in range(2):
+        await stages.submit("batch")
+    await stages.poll("batch")
+    await stages.collect("batch")
     one, two = rows(db)
     assert (one["state"], two["state"]) == ("completed", "completed")
     assert content(storage, one) == content(storage, two)

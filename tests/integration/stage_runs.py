@@ -1,0 +1,85 @@
+"""Runs of the stages of an account at the sandbox."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from include.dsar.execution.account_work import AccountWork
+from include.dsar.ledger.database import Database
+from include.dsar.model import Action
+from include.dsar.stages.collect import Collected, collect
+from include.dsar.stages.poll import PollResult, poll_open_jobs
+from include.dsar.stages.submit import Submitted, submit
+from include.sandbox import Sandbox
+from tests.integration.requests_given import Clock, events, plan, request, submission
+
+if TYPE_CHECKING:
+    from include.dsar.delivery.storage import Storage
+    from tests.integration.conftest import OpenWork
+
+VENDORS = ("besitos", "batch", "id5", "attentive")
+T = TypeVar("T")
+
+
+def plan_each(db: Database, account: str, *values: str, action: Action = Action.ERASURE) -> None:
+    """A request for each value, named after it, due in this order."""
+    first = datetime.now(UTC) + timedelta(days=9)
+    plan(
+        db,
+        *(
+            request(value, submission(value, account), action=action, due_at=first + timedelta(hours=n))
+            for n, value in enumerate(values)
+        ),
+    )
+
+
+async def poll(work: AccountWork, seconds: float = 5) -> PollResult:
+    """Polls the open jobs for so many seconds."""
+    now = work.clock()
+    return await poll_open_jobs(work, since=now, until=now + timedelta(seconds=seconds))
+
+
+class Stages:
+    """The stages by a clock that can be advanced. A stage does not wait for postponed submissions."""
+
+    def __init__(self, open_work: OpenWork, storage: Storage, sandbox: Sandbox) -> None:
+        self._open_work, self._storage, self._sandbox = open_work, storage, sandbox
+        self.clock = Clock()
+
+    async def submit(self, account: str, **extra: Any) -> Submitted:
+        return await self.run(submit, account, **extra)
+
+    async def poll(self, account: str, *, seconds: float = 3, **extra: Any) -> PollResult:
+        return await self.run(lambda work: poll(work, seconds), account, **extra)
+
+    async def collect(self, account: str, *, storage: Storage | None = None, **extra: Any) -> Collected:
+        return await self.run(lambda work: collect(work, storage or self._storage), account, **extra)
+
+    async def run(
+        self, stage: Callable[[AccountWork], Awaitable[T]], account: str, vendor: Any = None, **extra: Any
+    ) -> T:
+        async with self._open_work(account, **extra) as work:
+            return await stage(replace(work, clock=self.clock, vendor=vendor or work.vendor))
+
+    def advance(self, sandbox: Sandbox | None = None, **units: float) -> None:
+        """Advances the clocks of the stages and of the sandbox."""
+        self.clock.advance(**units)
+        (sandbox or self._sandbox).advance(timedelta(**units).total_seconds())
+
+    def advance_to_noon(self, sandbox: Sandbox | None = None) -> None:
+        """Noon of the next day in UTC, so that no test reaches midnight by accident."""
+        noon = self.clock().replace(hour=12, minute=0, second=0) + timedelta(days=1)
+        self.advance(sandbox, seconds=(noon - self.clock()).total_seconds())
+
+
+def reasons(db: Database) -> list[tuple[str, str, str]]:
+    """The events: the state that was left, the state that was entered, and the reason."""
+    return [(event["leaves"], event["enters"], event["reason"]) for event in events(db)]
+
+
+def sent(sandbox: Sandbox) -> list[str]:
+    """The identifiers that the vendors took, in this order."""
+    return [value for entry in sandbox.book() for value in entry.values]

@@ -1,0 +1,96 @@
+"""A submit stage that breaks off: its worker is killed, or its session of the ledger ends."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from include.dsar.ledger import database
+from include.dsar.ledger.database import Database
+from include.dsar.ledger.uncertain import WORKER_DIED
+from include.dsar.stages.submit import submit
+from include.sandbox import Sandbox
+from tests.conftest import PROJECT
+from tests.integration.conftest import OpenWork
+from tests.integration.requests_given import rows, states
+from tests.integration.stage_runs import Stages, plan_each, reasons, sent
+
+pytestmark = pytest.mark.asyncio
+
+WORKER = """
+import asyncio, sys
+from include.accounts import ACCOUNTS
+from include.dsar.http.client import client
+from include.dsar.ledger import database
+from include.dsar.execution.account_work import AccountWork
+from include.dsar.stages.submit import submit
+from include.dsar.vendors import settings, vendor
+
+async def main(dsn, url):
+    account = next(a for a in ACCOUNTS if a.name == "besitos")
+    resolved = settings(account, base_url=url, secret="sandbox-secret", extra={"partner_id": "demo"})
+    with database.connect(dsn) as db:
+        async with client(resolved) as http:
+            await submit(AccountWork(db, vendor("besitos"), resolved, http))
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+OTHER_SESSIONS = """
+SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()
+   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+
+
+async def until(true: Callable[[], object]) -> None:
+    async with asyncio.timeout(30):
+        while not true():  # noqa: ASYNC110 - it becomes true in another process or thread
+            await asyncio.sleep(0.02)
+
+
+async def test_the_claims_of_a_killed_worker_become_uncertain_in_the_next_run(
+    dsn: str, db: Database, sandbox: Sandbox, stages: Stages
+) -> None:
+    """Nobody touches them while it is alive. Its death is on record, and everything is sent in the end."""
+    plan_each(db, "besitos", "u1", "u2")
+    sandbox.inject("hang", vendor="besitos", seconds=60)
+    worker = await asyncio.create_subprocess_exec(sys.executable, "-c", WORKER, dsn, sandbox.url, cwd=PROJECT)
+    try:
+        await until(sandbox.calls)
+        await stages.submit("besitos")
+        assert set(states(db).values()) == {"submitting"}
+    finally:
+        worker.kill()
+        await worker.wait()
+    await until(lambda: not db.execute(OTHER_SESSIONS).fetchall())
+    await stages.submit("besitos")
+    assert reasons(db) == [("submitting", "uncertain", WORKER_DIED)] * 2
+    stages.clock.advance(seconds=61)
+    done = await stages.submit("besitos")
+    assert (done.submitted, set(states(db).values())) == (2, {"submitted"})
+
+
+async def test_a_lost_session_of_the_ledger_interrupts_no_call(
+    dsn: str, db: Database, sandbox: Sandbox, open_work: OpenWork, stages: Stages
+) -> None:
+    """The run fails. Every call that it made is in the ledger as claimed, and the next run finds its job."""
+    plan_each(db, "batch", *(f"u{n:03}" for n in range(60)))
+    with pytest.raises(Exception, match=r"terminat|lost|closed") as raised:
+        async with open_work("batch", requests_per_second=60) as work:
+            running = asyncio.create_task(submit(work))
+            await until(lambda: len(sandbox.book()) >= 20)
+            with database.connect(dsn) as other:
+                other.execute("SELECT pg_terminate_backend(%s)", [work.db.info.backend_pid])
+            await running
+    assert not isinstance(raised.value, ExceptionGroup)
+    recorded = {row["request_id"] for row in rows(db) if row["state"] in ("submitting", "submitted")}
+    assert recorded >= {*sent(sandbox)}
+    await stages.submit("batch")
+    stages.clock.advance(seconds=61)
+    await stages.submit("batch")
+    assert set(states(db).values()) == {"submitted"}
+    assert {row["job_id"] for row in rows(db)} == {entry.job_id for entry in sandbox.book()}
+    assert len(sandbox.book()) == 60

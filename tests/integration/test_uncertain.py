@@ -1,0 +1,253 @@
+"""Uncertain submissions: how each vendor's policy finds out whether a lost call was taken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from include.dsar.intake.decisions import Decision, decide
+from include.dsar.ledger import reporting
+from include.dsar.ledger.database import Database
+from include.dsar.ledger.transitions import Move, move
+from include.dsar.ledger.uncertain import MAX_UNCERTAIN_ATTEMPTS
+from include.dsar.model import Action, IdentityKind, Regulation, State, Subject
+from include.dsar.sending import consequences, reconcile
+from include.dsar.stages.submit import AFTER_UNCERTAIN
+from include.sandbox import Sandbox, SandboxSettings, run_in_thread
+from tests.integration.conftest import OpenWork
+from tests.integration.requests_given import plan, put_into, request, rows, states, submission
+from tests.integration.stage_runs import VENDORS, Stages, plan_each, reasons
+
+pytestmark = pytest.mark.asyncio
+
+MAIL = "a@example.com"
+DAILY_LIMIT = "HTTP 403, code api_rate_limit_error"
+LOST = [
+    ("reset_after", {}, True), ("empty", {}, True), ("truncated", {}, True), ("html", {}, False),
+    ("hang", {"seconds": 0.1}, False), ("redirect", {}, False), ("reset_before", {}, False),
+    ("status", {"status": 502, "body": ""}, False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "fields", "was_taken"), LOST, ids=[kind for kind, *_ in LOST])
+async def test_batch_is_asked_for_its_list_after_a_lost_reply(
+    db: Database, sandbox: Sandbox, stages: Stages, kind: str, fields: Mapping[str, Any], was_taken: bool
+) -> None:
+    """The job is found in it, or the call is sent again after the pause. There is one job in the end."""
+    plan_each(db, "batch", "slow-1")
+    sandbox.inject(kind, vendor="batch", route="create", **fields)
+    assert (await stages.submit("batch")).uncertain == 1
+    assert reasons(db)[0][:2] == ("submitting", "uncertain")
+    if was_taken:
+        assert reasons(db)[1:] == [("uncertain", "submitted", reconcile.FOUND)]
+    else:
+        assert states(db) == {"slow-1": "uncertain"}
+        stages.clock.advance(seconds=61)
+        await stages.submit("batch")
+        assert reasons(db)[1:2] == [("uncertain", "planned", reconcile.NOT_FOUND)]
+    assert states(db) == {"slow-1": "submitted"}
+    (job,) = sandbox.book()
+    assert rows(db)[0]["job_id"] == job.job_id
+
+
+async def test_a_409_of_batch_is_resolved_with_the_running_job(
+    db: Database, sandbox: Sandbox, stages: Stages
+) -> None:
+    """The list has the job, so it also serves this request. Many 409s do not stop the account."""
+    plan_each(db, "batch", *(f"busy-{n}" for n in range(15)))
+    done = await stages.submit("batch", max_concurrency=1)
+    assert set(states(db).values()) == {"submitted"}
+    assert (done.uncertain, done.left) == (15, 0)
+    by_value = {entry.values[0]: entry.job_id for entry in sandbox.book()}
+    assert {row["request_id"]: row["job_id"] for row in rows(db)} == by_value
+    assert len(sandbox.book()) == 15
+    assert ("uncertain", "submitted", reconcile.FOUND) in reasons(db)
+
+
+async def test_a_409_of_batch_about_another_action_is_retried_every_hour(
+    db: Database, stages: Stages, open_work: OpenWork
+) -> None:
+    """The list has no job of ours, so the request is sent again at once, and then after an hour."""
+    plan_each(db, "batch", "slow-1")
+    other = Subject(0, {IdentityKind.USER_ID: "slow-1"}, Regulation.GDPR, "r-other")
+    with run_in_thread(SandboxSettings(batch_one_at_a_time=True, slow_seconds=7200)) as own:
+        async with open_work("batch", base_url=own.url) as work:
+            await work.client.send(work.vendor.create(work.settings, Action.ACCESS, [other]))
+        for _ in range(11):
+            await stages.submit("batch", base_url=own.url)
+            assert states(db)["slow-1"] in ("uncertain", "planned")
+            stages.advance(own, minutes=5)
+        assert own.calls()["batch"]["create"] == 1 + 2
+        stages.advance(own, hours=2)
+        await stages.submit("batch", base_url=own.url)
+        assert [entry.action for entry in own.book()] == ["access", "erasure"]
+    assert states(db) == {"slow-1": "submitted"}
+    assert reasons(db) == [
+        ("submitting", "uncertain", "HTTP 409"),
+        ("uncertain", "planned", reconcile.NOT_FOUND),
+        ("submitting", "planned", consequences.OTHER_JOB.format(error="HTTP 409")),
+        ("submitting", "submitted", f"{AFTER_UNCERTAIN}: HTTP 409"),
+    ]
+
+
+async def test_an_earlier_job_that_has_ended_does_not_count_as_found(
+    db: Database, sandbox: Sandbox, stages: Stages
+) -> None:
+    """It did not erase the data that came in after it, so the request is sent again."""
+    plan_each(db, "batch", "u1")
+    await stages.submit("batch")
+    ended = {"state": "completed", "finished_at": datetime.now(UTC) + timedelta(days=9)}
+    put_into(db, [row["id"] for row in rows(db)], ended)
+    plan(db, request("later", submission("u1", "batch")))
+    sandbox.inject("reset_before", vendor="batch", route="create")
+    stages.advance(seconds=600)
+    await stages.submit("batch")
+    stages.clock.advance(seconds=61)
+    await stages.submit("batch")
+    first, second = (row["job_id"] for row in rows(db))
+    assert first != second
+    assert len(sandbox.book()) == 2
+
+
+@pytest.mark.parametrize("account", ["besitos", "attentive"])
+async def test_besitos_and_attentive_get_the_call_again_after_a_pause(
+    db: Database, sandbox: Sandbox, stages: Stages, account: str
+) -> None:
+    """A second call does no harm there. The reason for it is on record."""
+    plan_each(db, account, MAIL)
+    sandbox.inject("reset_after", vendor=account, route="create")
+    for seconds in (30, 31):
+        await stages.submit(account)
+        assert (states(db), len(sandbox.book())) == ({MAIL: "uncertain"}, 1)
+        stages.clock.advance(seconds=seconds)
+    await stages.submit(account)
+    assert (states(db), len(sandbox.book())) == ({MAIL: "submitted"}, 2)
+    sent_again = f"{AFTER_UNCERTAIN}: {reasons(db)[0][2]}"
+    assert reasons(db)[1:] == [
+        ("uncertain", "planned", reconcile.REPEATED),
+        ("submitting", "submitted", sent_again),
+    ]
+    assert (rows(db)[0]["attempts"], rows(db)[0]["reason"]) == (2, sent_again)
+
+
+async def test_id5_gets_the_call_again_on_the_next_utc_day(
+    db: Database, sandbox: Sandbox, stages: Stages
+) -> None:
+    """On the same day its limit for the identifier would refuse the call."""
+    plan_each(db, "id5", MAIL)
+    sandbox.inject("empty", vendor="id5", route="create")
+    stages.advance_to_noon()
+    for hours in (11, 2):
+        await stages.submit("id5")
+        assert states(db) == {MAIL: "uncertain"}
+        stages.advance(hours=hours)
+    await stages.submit("id5")
+    assert states(db) == {MAIL: "submitted"}
+    assert reasons(db)[1:] == [
+        ("uncertain", "planned", reconcile.NEXT_DAY),
+        ("submitting", "submitted", f"{AFTER_UNCERTAIN}: {reasons(db)[0][2]}"),
+    ]
+
+
+async def test_a_daily_limit_of_id5_after_a_lost_reply_stays_uncertain(
+    db: Database, sandbox: Sandbox, stages: Stages
+) -> None:
+    """The lost call was probably taken. Only the job of a later day confirms it; the final reason says so."""
+    plan_each(db, "id5", MAIL)
+    sandbox.inject("empty", vendor="id5", route="create")
+    stages.advance_to_noon()
+    await stages.submit("id5")
+    stages.clock.advance(hours=13)  # our next day starts before the vendor's
+    for _ in range(2):
+        done = await stages.submit("id5")
+        assert states(db) == {MAIL: "uncertain"}
+    assert (done.uncertain, sandbox.calls()["id5"]["create"]) == (0, 2)
+    stages.advance(days=1)
+    sandbox.inject("status", vendor="id5", route="create", status=429)
+    await stages.submit("id5")
+    assert states(db) == {MAIL: "planned"}
+    stages.advance(minutes=5)
+    await stages.submit("id5")
+    taken_today = consequences.PROBABLY_TAKEN.format(error=DAILY_LIMIT)
+    confirmed = f"{AFTER_UNCERTAIN}: {taken_today}"
+    (found,) = rows(db)
+    assert (found["state"], found["attempts"], found["reason"]) == ("submitted", 4, confirmed)
+    assert found["job_id"] == sandbox.book()[-1].job_id
+    assert reasons(db)[1:] == [
+        ("uncertain", "planned", reconcile.NEXT_DAY),
+        ("submitting", "uncertain", taken_today),
+        ("uncertain", "planned", reconcile.NEXT_DAY),
+        ("submitting", "planned", "HTTP 429, code internal_id5_error"),
+        ("submitting", "submitted", confirmed),
+    ]
+
+
+async def test_a_recorded_job_id_resolves_an_uncertain_submission(
+    db: Database, sandbox: Sandbox, stages: Stages
+) -> None:
+    """If the job fails and is sent again, ID5's daily limit refers to that job."""
+    plan_each(db, "id5", MAIL)
+    sandbox.inject("empty", vendor="id5", route="create")
+    stages.advance_to_noon()
+    await stages.submit("id5")
+    stages.advance(hours=13)
+    await stages.submit("id5")
+    (found,) = rows(db)
+    for leave, to in ((State.SUBMITTED, State.FAILED), (State.FAILED, State.PLANNED)):
+        assert move(db, [Move(found["id"], to, "no")], leave=leave, now=stages.clock())
+    await stages.submit("id5")
+    assert reasons(db)[-1] == ("submitting", "planned", DAILY_LIMIT)
+
+
+@pytest.mark.parametrize("account", VENDORS)
+async def test_hold_leaves_the_submission_to_an_operator(
+    db: Database, sandbox: Sandbox, stages: Stages, account: str
+) -> None:
+    """The vendor gets no further call, however long it takes."""
+    plan_each(db, account, MAIL)
+    sandbox.inject("reset_after", vendor=account, route="create")
+    for _ in range(3):
+        await stages.submit(account, on_uncertain="hold")
+        stages.clock.advance(days=3)
+    assert states(db) == {MAIL: "uncertain"}
+    assert sandbox.calls()[account] == {"create": 1}
+
+
+@pytest.mark.parametrize("account", VENDORS)
+async def test_after_the_last_uncertain_attempt_an_operator_decides(
+    db: Database, sandbox: Sandbox, stages: Stages, account: str
+) -> None:
+    """The report names the request. The operator's decision starts one more attempt."""
+    plan_each(db, account, MAIL)
+    sandbox.inject("status", vendor=account, route="create", status=451, times=None)
+    stages.advance_to_noon()
+    for _ in range(20):
+        await stages.submit(account)
+        calls = sandbox.calls()[account]["create"]
+        stages.advance(hours=13)
+        held = reporting.attention(db, now=stages.clock(), since=None, held=[]).held
+        assert held == ({} if calls < MAX_UNCERTAIN_ATTEMPTS else {account: [MAIL]})
+    assert (states(db), calls) == ({MAIL: "uncertain"}, MAX_UNCERTAIN_ATTEMPTS)
+    decide(db, [Decision(MAIL, account, None)], by="somebody", now=stages.clock())
+    sandbox.clear_faults()
+    await stages.submit(account)
+    assert states(db) == {MAIL: "submitted"}
+
+
+async def test_the_pause_doubles_with_each_uncertain_attempt(
+    db: Database, sandbox: Sandbox, stages: Stages
+) -> None:
+    """A vendor in trouble gets a call after one, two, four and eight minutes."""
+    plan_each(db, "attentive", MAIL)
+    sandbox.inject("empty", vendor="attentive", route="create", times=None)
+    await stages.submit("attentive")
+    for calls, minutes in enumerate((1, 2, 4, 8), start=1):
+        stages.clock.advance(minutes=minutes, seconds=-5)
+        await stages.submit("attentive")
+        assert sandbox.calls()["attentive"]["create"] == calls
+        stages.clock.advance(seconds=10)
+        await stages.submit("attentive")
+        assert sandbox.calls()["attentive"]["create"] == calls + 1
