@@ -17,7 +17,9 @@ from fastapi.responses import HTMLResponse, Response
 from starlette.exceptions import HTTPException as AnyHTTPException
 
 from dsar_airflow import board_links, board_runs
-from dsar_airflow.connections import MISSING, account_settings, ledger
+from dsar_airflow.connections.accounts import account_settings
+from dsar_airflow.connections.ledger import ledger
+from dsar_airflow.connections.lookup import MISSING
 from dsar_airflow.provider import DISTRIBUTION
 from include.accounts import ACCOUNTS
 from include.dsar.accounts import AccountSettings

@@ -28,7 +28,7 @@ class AccountHook(BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """Makes one call that changes nothing. Returns what works, or what to correct."""
-        from dsar_airflow.connections import account_settings
+        from dsar_airflow.connections.accounts import account_settings
         from include.dsar.accounts import Account
         from include.dsar.errors import DsarError
         from include.dsar.execution.probe import probe

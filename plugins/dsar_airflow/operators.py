@@ -28,7 +28,8 @@ class IntakeOperator(BaseOperator):
     ui_color = "#e8f0fe"
 
     def execute(self, context: Context) -> Counts:
-        from dsar_airflow.connections import hash_key, ledger, source
+        from dsar_airflow.connections.ledger import hash_key, ledger
+        from dsar_airflow.connections.source import source
         from include.accounts import ACCOUNTS, PHONE_REGION
         from include.dsar.intake.decisions import Decision, decide
         from include.dsar.intake.rows import Rules
@@ -77,7 +78,7 @@ class SubmitOperator(BaseAsyncOperator):
         self.account, self.shard = account, Shard(*shard)
 
     async def aexecute(self, context: Context) -> Counts:
-        from dsar_airflow.connections import account_work
+        from dsar_airflow.connections.account_work import account_work
         from dsar_airflow.metrics import counting_calls
         from include.dsar.stages.submit import submit
 
@@ -98,7 +99,8 @@ class CollectOperator(BaseAsyncOperator):
         self.account, self.shard = account, Shard(*shard)
 
     async def aexecute(self, context: Context) -> Counts:
-        from dsar_airflow.connections import account_work, storage
+        from dsar_airflow.connections.account_work import account_work
+        from dsar_airflow.connections.storage import storage
         from dsar_airflow.metrics import counting_calls
         from include.dsar.stages.collect import collect
 
@@ -119,7 +121,10 @@ class PackageOperator(BaseOperator):
         self.shard = Shard(*shard)
 
     def execute(self, context: Context) -> Counts:
-        from dsar_airflow.connections import ledger, only, seal, source, storage
+        from dsar_airflow.connections.ledger import ledger, only
+        from dsar_airflow.connections.seal import seal
+        from dsar_airflow.connections.source import source
+        from dsar_airflow.connections.storage import storage
         from include.dsar.stages.package import Package
 
         params = RunParams.of(context)
@@ -140,7 +145,9 @@ class ReportOperator(BaseOperator):
     ui_color = "#fef7e0"
 
     def execute(self, context: Context) -> Counts:
-        from dsar_airflow.connections import held_accounts, ledger, storage
+        from dsar_airflow.connections.accounts import held_accounts
+        from dsar_airflow.connections.ledger import ledger
+        from dsar_airflow.connections.storage import storage
         from dsar_airflow.metrics import gauge_run
         from include.accounts import ACCOUNTS
         from include.dsar.errors import OperatorActionRequired

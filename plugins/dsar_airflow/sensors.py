@@ -91,7 +91,8 @@ class PollSensor(BaseSensorOperator):
 
         Without the account's client: whoever only reads the ledger need not wait for aiohttp's import.
         """
-        from dsar_airflow.connections import ledger, only, settings_of
+        from dsar_airflow.connections.accounts import settings_of
+        from dsar_airflow.connections.ledger import ledger, only
         from include.dsar.stages.poll import next_poll
 
         settings = settings_of(self.account)

@@ -67,9 +67,8 @@ class PollTrigger(BaseTrigger):
 
     async def _watch(self) -> dict[str, Any]:
         # In a thread, since the first import takes half a second, and the event loop is every trigger's.
-        for name in ("dsar_airflow.connections", "include.dsar.http.client"):
-            await asyncio.to_thread(import_module, name)
-        from dsar_airflow.connections import account_work
+        await asyncio.to_thread(import_module, "dsar_airflow.connections.account_work")
+        from dsar_airflow.connections.account_work import account_work
         from include.dsar.errors import ConfigurationError
         from include.dsar.stages.poll import poll_open_jobs
 

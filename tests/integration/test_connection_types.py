@@ -14,7 +14,7 @@ from airflow.models.connection import Connection
 from airflow.sdk import BaseHook
 from airflow.sdk.providers_manager_runtime import ProvidersManagerTaskRuntime
 
-from dsar_airflow.connections import account_settings
+from dsar_airflow.connections.accounts import account_settings
 from dsar_airflow.provider import get_provider_info
 from include.dsar.accounts import Account
 from include.dsar.errors import ConfigurationError

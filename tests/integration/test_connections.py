@@ -11,17 +11,12 @@ import pytest
 from airflow.sdk import BaseHook
 from psycopg.conninfo import conninfo_to_dict
 
-from dsar_airflow import connections
-from dsar_airflow.connections import (
-    account_settings,
-    account_work,
-    hash_key,
-    held_accounts,
-    ledger,
-    ledger_conninfo,
-    source,
-    storage,
-)
+from dsar_airflow.connections import lookup
+from dsar_airflow.connections.account_work import account_work
+from dsar_airflow.connections.accounts import account_settings, held_accounts
+from dsar_airflow.connections.ledger import hash_key, ledger, ledger_conninfo
+from dsar_airflow.connections.source import source
+from dsar_airflow.connections.storage import storage
 from include.dsar.accounts import Account, AccountSettings
 from include.dsar.errors import (
     ConfigurationError,
@@ -140,7 +135,7 @@ async def test_a_connection_that_is_missing_or_unreadable_is_named(
         with pytest.raises(ConnectionMissing) as error:
             async with account_work("batch"):
                 pass
-        assert "connection batch_default does not exist, or cannot be read" in str(error.value)
+        assert "connection batch_default does not exist or cannot be read" in str(error.value)
         assert "AIRFLOW_CONN_BATCH_DEFAULT" in str(error.value)
 
 
@@ -155,7 +150,7 @@ async def test_an_unavailable_vendor_is_told_with_its_connection(deployment: Pat
 @pytest.mark.asyncio
 async def test_an_account_that_is_not_listed_is_refused(deployment: Path) -> None:
     """The sentence names the file."""
-    with pytest.raises(ConfigurationError, match=r"include/accounts.py lists no account nosuch"):
+    with pytest.raises(ConfigurationError, match=r"include/accounts.py does not list the account nosuch"):
         async with account_work("nosuch"):
             pass
 
@@ -273,5 +268,5 @@ def test_secrets_in_extra_are_masked_in_logs(deployment: Path) -> None:
     """Batch's api_key stands in Extra, and Airflow masks only Password by itself."""
     from airflow.sdk.log import _secrets_masker
 
-    connections._get("batch_default")
+    lookup.get("batch_default")
     assert "demo-app" not in str(_secrets_masker().redact("calling app demo-app"))

@@ -236,9 +236,9 @@ OF_A_TASK = ("dsar_airflow.operators", "dsar_airflow.sensors", "dsar_airflow.tri
     ("modules", "needed"),
     [
         ((), set()),
-        (("dsar_airflow.connections",), {"psycopg"}),
-        # The sensor's look at the ledger, and its return with what the trigger found.
-        (("dsar_airflow.connections", "include.dsar.stages.poll"), {"psycopg"}),
+        (("dsar_airflow.connections.source", "dsar_airflow.connections.storage"), {"psycopg"}),
+        # The sensor before it defers, and when it resumes.
+        (("dsar_airflow.connections.accounts", "include.dsar.stages.poll"), {"psycopg"}),
         (("dsar_airflow.metrics", "include.dsar.errors"), set()),
     ],
 )

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from airflow.sdk import Connection
 
-from dsar_airflow.connections import account_settings
+from dsar_airflow.connections.accounts import account_settings
 from include.accounts import ACCOUNTS
 from include.stack import metadata, postgres
 from include.stack.demo_data import sandbox_connections

@@ -187,7 +187,7 @@ def test_a_connection_that_is_not_there_is_tried_again_and_named(
     monkeypatch.delenv("AIRFLOW_CONN_BESITOS_DEFAULT")
     ran = run_daily(only="intake|besitos.submit", retries=1)
     assert (ran.states["besitos.submit"], ran.tries["besitos.submit"]) == ("failed", 2)
-    assert "connection besitos_default does not exist, or cannot be read: create it in Admin" in ran.log
+    assert "connection besitos_default does not exist or cannot be read. Create it in Admin" in ran.log
 
 
 def test_a_hash_key_that_was_not_there_before_is_refused_and_named(

@@ -16,7 +16,7 @@ import psycopg
 import pyrage
 import pytest
 
-from dsar_airflow import connections
+from dsar_airflow.connections.seal import seal
 from include.accounts import ACCOUNTS
 from include.dsar.delivery.package import write_package
 from include.dsar.delivery.seal import Seal
@@ -343,12 +343,12 @@ async def test_the_variable_says_whom_packages_are_sealed_for(
     run_daily: Callable[..., Ran],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """dsar_age_recipient seals; what is no public key there stops the task, with what to mend."""
+    """dsar_age_recipient seals; what is not a public key there stops the task, with what to mend."""
     await bring_to_package()
     monkeypatch.setenv("AIRFLOW_VAR_DSAR_AGE_RECIPIENT", str(KEY))
     ran = run_daily(only="package")
     assert ran.states["package"] == "failed"
-    assert "Variable dsar_age_recipient (or AIRFLOW_VAR_DSAR_AGE_RECIPIENT) is no public key" in ran.log
+    assert "Variable dsar_age_recipient (or AIRFLOW_VAR_DSAR_AGE_RECIPIENT) is not a public key" in ran.log
     assert str(KEY) not in ran.log
     monkeypatch.setenv("AIRFLOW_VAR_DSAR_AGE_RECIPIENT", str(KEY.to_public()))
     assert run_daily(only="package").states["package"] == "success"
@@ -390,13 +390,13 @@ def test_another_recipient_may_take_the_place_of_the_first(
     """Keys are changed for good reasons; and sealing may begin again after it was ended."""
     for given in (str(KEY.to_public()), str(pyrage.x25519.Identity.generate().to_public()), " None ", SSH):
         monkeypatch.setenv("AIRFLOW_VAR_DSAR_AGE_RECIPIENT", given)
-        assert (connections.seal(db) is None) == (given == " None ")
+        assert (seal(db) is None) == (given == " None ")
     monkeypatch.delenv("AIRFLOW_VAR_DSAR_AGE_RECIPIENT")
     with pytest.raises(SettingDiffers):
-        connections.seal(db)
+        seal(db)
     with pytest.raises(ConfigurationError):
         monkeypatch.setenv("AIRFLOW_VAR_DSAR_AGE_RECIPIENT", "")
-        connections.seal(db)
+        seal(db)
 
 
 def test_a_deployment_that_never_sealed_needs_no_variable(
@@ -404,5 +404,5 @@ def test_a_deployment_that_never_sealed_needs_no_variable(
 ) -> None:
     """And remembers nothing of it."""
     monkeypatch.delenv("AIRFLOW_VAR_DSAR_AGE_RECIPIENT", raising=False)
-    assert connections.seal(db) is None
+    assert seal(db) is None
     assert db.execute("SELECT * FROM dsar.deployment").fetchall() == []

@@ -57,11 +57,11 @@ def archive_members(stream: BinaryIO) -> Iterator[Member | Note]:
             # Not is_dir(): up to Python 3.11 it fails on a name that is empty.
             infos = [info for info in archive.infolist() if not info.filename.endswith("/")]
             if len(infos) > MAX_MEMBERS:
-                yield Note(f"It holds more than {MAX_MEMBERS:,} files; it is included as a file.")
+                yield Note(f"It has more than {MAX_MEMBERS:,} files, so this page does not show them.")
                 return
             yield from _members(archive, infos)
     except _BROKEN:
-        yield Note("It is a zip archive that cannot be read; it is included as a file.")
+        yield Note("This zip file cannot be read, so this page does not show it.")
 
 
 def _members(archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo]) -> Iterator[Member | Note]:
@@ -71,11 +71,11 @@ def _members(archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo]) -> Iterator
         try:
             content = _read(archive, info, allowance)
         except Unreadable as error:
-            yield Note(f"“{title}” {error}; it is only in the file.")
+            yield Note(f"“{title}” {error}, so it is only in the original answer.")
         else:
             yield Member(title, content)
         if allowance.left < 0:
-            yield Note("Its contents are larger than can be shown; the rest of them is only in the file.")
+            yield Note("It is too large to show here. The rest is only in the original answer.")
             return
 
 
@@ -90,7 +90,7 @@ def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, allowance: _Allowance
     if info.flag_bits & 0x1:
         raise Unreadable("is protected by a password")
     if info.compress_type not in KNOWN_COMPRESSIONS:
-        raise Unreadable("is compressed in a way that cannot be read here")
+        raise Unreadable("is compressed in a way that we cannot read")
     content = bytearray()
     try:
         with archive.open(info) as file:
@@ -98,11 +98,11 @@ def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, allowance: _Allowance
                 content += chunk
                 allowance.left -= len(chunk)
                 if allowance.left < 0 or _is_too_large(len(content), info.compress_size):
-                    raise Unreadable("is too large to be shown")
+                    raise Unreadable("is too large to show")
     except _BROKEN:
         raise Unreadable("cannot be read") from None
     if _is_zip(content[:4]):
-        raise Unreadable("is an archive within the archive and is not opened")
+        raise Unreadable("is a zip file inside the zip file")
     return bytes(content)
 
 

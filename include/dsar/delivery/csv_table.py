@@ -11,17 +11,17 @@ from include.dsar.delivery.table import Table, Unreadable
 
 def csv_table(name: str, content: bytes) -> Table:
     """The table of a CSV file in UTF-8 whose first row names the columns; raises Unreadable."""
-    csv.field_size_limit(limits.MAX_FILE_BYTES)  # the module's own, 128 kB, is below what a cell may hold
+    csv.field_size_limit(limits.MAX_FILE_BYTES)  # the default of 128 kB is less than a cell may hold
     try:
         text = content.decode("utf-8-sig")
         first_line = text.partition("\n")[0]
         delimiter = max(",;\t", key=first_line.count)
         rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if row]
     except (UnicodeDecodeError, csv.Error):
-        raise Unreadable("is no readable CSV") from None
+        raise Unreadable("is not a valid CSV file") from None
     width, cells = max(map(len, rows), default=0), sum(map(len, rows))
     if not limits.fits(width, len(rows), cells):
-        raise Unreadable("has rows of too different lengths to be a table")
+        raise Unreadable("has rows of very different lengths")
     if cells < width * len(rows):
         for row in rows:
             row.extend([""] * (width - len(row)))

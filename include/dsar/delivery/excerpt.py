@@ -1,4 +1,4 @@
-"""How much of a table the page shows: enough to read, never so much that a browser gives up."""
+"""The part of a table that the page shows. It is small enough for every browser."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
 
+from include.dsar.delivery.display_names import human
 from include.dsar.delivery.table import Table
-from include.dsar.delivery.words import human
 
 MAX_ROWS_SHOWN = 200
 MAX_COLUMNS_SHOWN = 24
@@ -16,16 +16,16 @@ MAX_CELL_SHOWN = 1_000  # characters
 MAX_TABLES_SHOWN = 60  # of one page
 MAX_PAGE_CHARACTERS = 3_000_000  # of all cells of one page
 
-# Control characters, those that turn the direction of writing, halves of characters: none may change
+# Control characters, characters that change the writing direction, and lone surrogates. They could change
 # how the text around them reads. Line breaks and tabs stay.
-_DISTURBING = re.compile(
+_MISLEADING = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
 )
 
 
 @dataclass(frozen=True)
 class Excerpt:
-    """A table as the page shows it. `left_out` says what is in the CSV only."""
+    """A table as the page shows it. `left_out` says what only the CSV file has."""
 
     title: str
     csv_path: str
@@ -37,13 +37,13 @@ class Excerpt:
 
 @dataclass
 class PageRoom:
-    """What is left of a page's room."""
+    """How much more a page can show."""
 
     tables: int = MAX_TABLES_SHOWN
     characters: int = field(default=MAX_PAGE_CHARACTERS)
 
     def excerpt(self, table: Table, csv_path: str) -> Excerpt | None:
-        """As much of the table as there is room for; None where there is none."""
+        """As much of the table as there is room for. None if there is no room."""
         if self.tables <= 0 or self.characters <= 0:
             return None
         self.tables -= 1
@@ -69,10 +69,10 @@ class PageRoom:
 
 
 def readable(text: str) -> str:
-    """The text without characters that disturb, and not longer than a cell of the page."""
+    """The text without misleading characters, cut to the length of a cell."""
     if len(text) > MAX_CELL_SHOWN:
         text = text[:MAX_CELL_SHOWN] + " …"
-    return text if text.isprintable() else _DISTURBING.sub("\ufffd", text)
+    return text if text.isprintable() else _MISLEADING.sub("\ufffd", text)
 
 
 @lru_cache(maxsize=4096)
@@ -87,5 +87,5 @@ def _left_out(table: Table, rows_shown: int, cut: bool) -> str:
     if len(table.columns) > MAX_COLUMNS_SHOWN:
         shown.append(f"{MAX_COLUMNS_SHOWN} of {len(table.columns):,} columns")
     if cut:
-        shown.append("the beginning of long texts")
-    return f"Shown here: {', '.join(shown)}. The rest is in the CSV." if shown else ""
+        shown.append("the start of long texts")
+    return f"This page shows {', '.join(shown)}. The CSV file has everything." if shown else ""

@@ -33,9 +33,9 @@ def json_tables(name: str, content: bytes, lists_below: str) -> list[Table]:
         elif value != {}:
             _add_record(tables, name, value, lists_below)
     except RecursionError:
-        raise Unreadable("is nested too deeply to be shown as tables") from None
+        raise Unreadable("is nested too deeply") from None
     except ValueError:
-        raise Unreadable("is no readable JSON") from None
+        raise Unreadable("is not a valid JSON file") from None
     return tables
 
 

@@ -1,4 +1,4 @@
-"""`index.html`: the package as a page that a person can read, offline and without scripts."""
+"""`index.html`: the package as a page for the data subject. It works offline and without scripts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from include.dsar.delivery import words
+from include.dsar.delivery import display_names, outcome_texts
 from include.dsar.delivery.excerpt import Excerpt, readable
 from include.dsar.delivery.package_paths import PackagedFile
 from include.dsar.model import AccountRecord, RequestRecord
@@ -46,20 +46,20 @@ class ShownFile:
 
     @property
     def size(self) -> str:
-        return words.size(self.packaged.file.bytes)
+        return display_names.size(self.packaged.file.bytes)
 
     @property
     def identity(self) -> str:
-        return readable(words.identity_words(self.packaged.submission.identity))
+        return readable(display_names.identity_title(self.packaged.submission.identity))
 
 
 @dataclass(frozen=True)
 class _ShownAccount:
     anchor: str
     title: str
-    kind: str
+    service: str
     outcome: str
-    outcome_words: str
+    label: str
     sentence: str
     submissions: list[tuple[str, str]]
     files: list[ShownFile]
@@ -72,9 +72,9 @@ def page(request: RequestRecord, closed_at: datetime, files: list[ShownFile]) ->
         style=style,
         style_hash=style_hash,
         request_id=readable(request.request_id),
-        asked_on=words.day(request.received_at),
-        answered_on=words.day(closed_at),
-        law=words.LAWS[request.regulation],
+        asked_on=display_names.day(request.received_at),
+        answered_on=display_names.day(closed_at),
+        law=outcome_texts.LAWS[request.regulation],
         accounts=[
             _account(account, request, number, [f for f in files if f.packaged.account is account])
             for number, account in enumerate(request.accounts, 1)
@@ -86,17 +86,20 @@ def page(request: RequestRecord, closed_at: datetime, files: list[ShownFile]) ->
 def _account(
     account: AccountRecord, request: RequestRecord, number: int, files: list[ShownFile]
 ) -> _ShownAccount:
-    title, kind = words.vendor_words(account, request.accounts)
+    title, service = display_names.vendor_title(account, request.accounts)
     submissions = account.submissions if len(account.submissions) > 1 else ()
     return _ShownAccount(
         anchor=f"a{number}",
         title=readable(title),
-        kind=readable(kind),
+        service=readable(service),
         outcome=account.outcome.value,
-        outcome_words=words.outcome_words(account),
-        sentence=readable(words.sentence(account.outcome, account.reason)),
+        label=outcome_texts.label(account),
+        sentence=readable(outcome_texts.sentence(account, title)),
         submissions=[
-            (readable(words.identity_words(s.identity)), readable(words.sentence(s.outcome, s.reason)))
+            (
+                readable(display_names.identity_title(s.identity)),
+                readable(outcome_texts.sentence_for_identity(s.outcome, title)),
+            )
             for s in submissions
         ],
         files=files,

@@ -1,8 +1,8 @@
-"""A vendor's answer read as tables: JSON, CSV, or a zip of such files.
+"""Reads a vendor's answer as tables: JSON, CSV, or a zip of such files.
 
-Every cell is the text that the vendor wrote: `0.00` stays `0.00`. What cannot be read is said in a
-`Note` and costs nothing else. Parts are yielded one by one, so that one member of an archive is in
-memory at a time.
+Every cell is the text that the vendor wrote: `0.00` stays `0.00`. A `Note` names each part that cannot be
+read; the other parts are not affected. Parts are yielded one by one, so that only one member of an archive
+is in memory at a time.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from include.dsar.delivery.table import Note, Table, Unreadable
 
 
 def tables_of(name: str, content: bytes | BinaryIO) -> Iterator[Table | Note]:
-    """The tables of a file, and notes about what is not shown as tables.
+    """The tables of a file, and notes about parts that are not shown as tables.
 
-    Raises nothing on account of the content. A stream must be seekable, and is read from where it is.
+    No content makes it raise. A stream must be seekable, and is read from its position.
     """
     parts = _parts_of(name, io.BytesIO(content) if isinstance(content, bytes) else content)
     yield from islice(parts, limits.MAX_TABLES)
     if next(parts, None) is not None:
-        yield Note(f"It holds more than {limits.MAX_TABLES:,} tables; the rest is only in the file.")
+        yield Note(f"It has more than {limits.MAX_TABLES:,} tables. The rest is only in the original answer.")
 
 
 def _parts_of(name: str, stream: BinaryIO) -> Iterator[Table | Note]:
@@ -39,15 +39,15 @@ def _parts_of(name: str, stream: BinaryIO) -> Iterator[Table | Note]:
             try:
                 yield from _tables_of_file(member.title, member.content, in_archive=True)
             except Unreadable as error:
-                yield Note(f"“{member.title}” {error}; it is only in the file.")
+                yield Note(f"“{member.title}” {error}, so it is only in the original answer.")
         return
     content = stream.read(limits.MAX_FILE_BYTES + 1)
     try:
         if len(content) > limits.MAX_FILE_BYTES:
-            raise Unreadable("is too large to be shown as tables")
+            raise Unreadable("is too large to show")
         yield from _tables_of_file(name, content, in_archive=False)
     except Unreadable as error:
-        yield Note(f"It {error}; it is included as a file.")
+        yield Note(f"It {error}, so this page does not show it.")
 
 
 def _tables_of_file(name: str, content: bytes, *, in_archive: bool) -> list[Table]:
@@ -57,4 +57,4 @@ def _tables_of_file(name: str, content: bytes, *, in_archive: bool) -> list[Tabl
         return [csv_table(stem, content)]
     if suffix.lower() == "json" or content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
         return json_tables(stem, content, lists_below=stem if in_archive else "")
-    raise Unreadable("is not of a kind that can be shown as tables")
+    raise Unreadable("is not a kind of file that this page can show")

@@ -124,7 +124,7 @@ def watch(ledger: str, vendors: str, seconds: float) -> dict[str, Any]:
 
 
 async def _watch(seconds: float) -> dict[str, Any]:
-    import dsar_airflow.connections  # noqa: F401 - as in a triggerer that has run such a trigger before
+    import dsar_airflow.connections.account_work  # noqa: F401 - as in a triggerer that has run such a trigger before
     from dsar_airflow.triggers import PollTrigger
     from include.dsar.http.client import Client
 

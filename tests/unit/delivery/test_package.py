@@ -100,7 +100,7 @@ def test_unreadable_file_costs_nothing_else(name: str, content: bytes) -> None:
     """A file that is no table lies in data/, the page says so, and the other accounts are whole."""
     files = Delivery().account("batch", (name, content)).account("besitos", ("e.json", b'{"a":1}')).unpacked()
     assert files[f"data/batch/{name}"] == content
-    assert "it is included as a file." in files["index.html"].decode()
+    assert "so this page does not show it." in files["index.html"].decode()
     assert "tables/besitos_e.csv" in files
 
 
@@ -108,7 +108,7 @@ def test_too_large_for_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file above the limit is included as a file."""
     monkeypatch.setattr(table, "MAX_FILE_BYTES", 100)
     files = Delivery().account("besitos", ("export.json", as_json(["x" * 200]))).unpacked()
-    assert "too large to be shown as tables; it is included as a file" in files["index.html"].decode()
+    assert "It is too large to show, so this page does not show it." in files["index.html"].decode()
 
 
 def test_same_table_names_keep_their_own_files() -> None:

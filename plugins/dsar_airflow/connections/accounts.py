@@ -1,0 +1,89 @@
+"""The settings of an account, from its connection."""
+
+from __future__ import annotations
+
+import ipaddress
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+from airflow.sdk import Connection
+
+from dsar_airflow.connections.lookup import extra, get
+from include.accounts import ACCOUNTS
+from include.dsar.accounts import Account, AccountSettings
+from include.dsar.errors import ConfigurationError, ConnectionMissing
+from include.dsar.vendors import VENDORS, settings
+from include.dsar.vendors.vendor import OnUncertain
+
+
+def account_of(name: str) -> Account:
+    """The account of that name in include/accounts.py. Raises ConfigurationError."""
+    for account in ACCOUNTS:
+        if account.name == name:
+            return account
+    raise ConfigurationError(f"include/accounts.py does not list the account {name}")
+
+
+def settings_of(name: str) -> AccountSettings:
+    """The settings of the account of that name. Raises ConfigurationError."""
+    account = account_of(name)
+    return account_settings(account, get(account.connection))
+
+
+def held_accounts() -> list[str]:
+    """Accounts whose uncertain submissions wait for an operator."""
+    held = []
+    for account in ACCOUNTS:
+        with suppress(ConfigurationError, ConnectionMissing):  # the account's own tasks report the error
+            if settings_of(account.name).on_uncertain == OnUncertain.HOLD:
+                held.append(account.name)
+    return held
+
+
+def account_settings(account: Account, connection: Connection) -> AccountSettings:
+    """The settings from a connection of the vendor's own type or of type http.
+
+    Raises ConfigurationError.
+    """
+    if connection.conn_type in VENDORS and connection.conn_type != account.vendor:
+        raise ConfigurationError(
+            f"connection {account.connection} is of type {connection.conn_type}, "
+            f"and account {account.name} is one of {account.vendor}"
+        )
+    return settings(
+        account,
+        base_url=_base_url(connection),
+        secret=connection.password,
+        extra=extra(connection),
+    )
+
+
+def _base_url(connection: Connection) -> str | None:
+    """The address, read as Airflow's HttpHook does. Only the default schema differs: it is https, and
+    http for this machine itself."""
+    host = connection.host or ""
+    if not host:
+        return None
+    if "://" in host:
+        url = host
+    else:
+        schema = connection.schema or ("http" if _is_loopback(host) else "https")
+        url = f"{schema}://[{host}]" if _is_ipv6(host) else f"{schema}://{host}"
+    if not connection.port:
+        return url
+    parts = urlsplit(url)
+    return parts._replace(netloc=f"{parts.netloc}:{connection.port}").geturl()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).version == 6
+    except ValueError:
+        return False
