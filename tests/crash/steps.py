@@ -29,7 +29,7 @@ import psycopg
 from fsspec.implementations.local import LocalFileSystem
 from sqlalchemy import Engine, event
 
-from include.dsar.delivery.storage import StorageWriter
+from include.dsar.delivery.storage_writer import StorageWriter
 from include.dsar.http.client import Client
 from include.dsar.intake.source import Source
 

@@ -16,7 +16,8 @@ from fsspec.implementations.local import LocalFileSystem
 from sqlalchemy import create_engine
 
 from include.dsar.accounts import WHOLE, Shard, all_shards
-from include.dsar.delivery.storage import Storage, StorageWriter
+from include.dsar.delivery.storage import Storage
+from include.dsar.delivery.storage_writer import StorageWriter
 from include.dsar.intake.source import Source
 from include.dsar.intake.write_back import write_back
 from include.dsar.ledger import closing, database

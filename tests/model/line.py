@@ -16,7 +16,8 @@ from fsspec import AbstractFileSystem
 from sqlalchemy import Engine
 
 from include.dsar.accounts import AccountSettings
-from include.dsar.delivery.storage import Storage, StorageWriter
+from include.dsar.delivery.storage import Storage
+from include.dsar.delivery.storage_writer import StorageWriter
 from include.dsar.errors import ReplyLost
 from include.dsar.http.client import Client, Sink
 from include.dsar.intake.source import Row, Source

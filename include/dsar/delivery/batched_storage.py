@@ -1,7 +1,7 @@
-"""Files on their way into storage: what waits at a moment is written in one go.
+"""Writes the files of many coroutines to storage together.
 
-One hand-over to a thread, and one flush of a folder, serve many. Nobody is told that a file is
-written before it is complete and flushed.
+One call to a thread and one flush of a folder serve many files. A caller continues only when its file is
+complete and flushed.
 """
 
 from __future__ import annotations
@@ -9,15 +9,16 @@ from __future__ import annotations
 import asyncio
 from typing import BinaryIO
 
-from include.dsar.delivery.storage import Storage, StorageWriter
+from include.dsar.delivery.storage import Storage
+from include.dsar.delivery.storage_writer import StorageWriter
 
-AT_ONCE = 100  # files
+FILES_PER_BATCH = 100
 
 Waiting = tuple[str, bytes | BinaryIO, asyncio.Future[StorageWriter]]
 
 
-class Storing:
-    """Writes files of one storage; one instance for each stage."""
+class BatchedStorage:
+    """Writes files to one storage. Each stage has one instance."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
@@ -25,7 +26,7 @@ class Storing:
         self._writer: asyncio.Task[None] | None = None
 
     async def write(self, path: str, content: bytes | BinaryIO) -> StorageWriter:
-        """As `Storage.write`; raises what stood in this file's way, and no other's."""
+        """Like `Storage.write`. Raises only errors of this file."""
         written: asyncio.Future[StorageWriter] = asyncio.get_running_loop().create_future()
         self._waiting.append((path, content, written))
         if self._writer is None or self._writer.done():
@@ -34,10 +35,10 @@ class Storing:
 
     async def _write_waiting(self) -> None:
         while self._waiting:
-            files, self._waiting = self._waiting[:AT_ONCE], self._waiting[AT_ONCE:]
+            files, self._waiting = self._waiting[:FILES_PER_BATCH], self._waiting[FILES_PER_BATCH:]
             results = await asyncio.to_thread(self._write, files)
             for (_, _, written), result in zip(files, results, strict=True):
-                if written.done():  # whoever asked was broken off
+                if written.done():  # the caller was cancelled
                     continue
                 if isinstance(result, Exception):
                     written.set_exception(result)
@@ -47,7 +48,7 @@ class Storing:
     def _write(self, files: list[Waiting]) -> list[StorageWriter] | list[StorageWriter | Exception]:
         try:
             return self._storage.write_all([(path, content) for path, content, _ in files])
-        except Exception:  # one that cannot be written stops no other
+        except Exception:  # a file that cannot be written does not stop the others
             return [self._write_alone(path, content) for path, content, _ in files]
 
     def _write_alone(self, path: str, content: bytes | BinaryIO) -> StorageWriter | Exception:

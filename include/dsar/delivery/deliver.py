@@ -15,7 +15,8 @@ from include.dsar.delivery.package import Target, write_package
 from include.dsar.delivery.package_paths import packaged_files
 from include.dsar.delivery.receipt import receipt
 from include.dsar.delivery.seal import SUFFIX, Seal
-from include.dsar.delivery.storage import Storage, StorageWriter
+from include.dsar.delivery.storage import Storage
+from include.dsar.delivery.storage_writer import StorageWriter
 from include.dsar.errors import DsarError
 from include.dsar.model import Action, CollectedFile, RequestRecord
 

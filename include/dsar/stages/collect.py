@@ -13,9 +13,10 @@ from pathlib import PurePosixPath
 from typing import BinaryIO, cast
 from uuid import uuid4
 
-from include.dsar.delivery.batched_storage import Storing
+from include.dsar.delivery.batched_storage import BatchedStorage
 from include.dsar.delivery.deliver import COLLECTED
-from include.dsar.delivery.storage import Storage, StorageWriter
+from include.dsar.delivery.storage import Storage
+from include.dsar.delivery.storage_writer import StorageWriter
 from include.dsar.errors import ConfigurationError, ProtocolError, VendorBusy, VendorUnavailable, describe
 from include.dsar.execution.account_work import AccountWork
 from include.dsar.execution.consecutive_errors import MAX_REFUSALS_IN_A_ROW, ConsecutiveErrors
@@ -58,7 +59,7 @@ async def collect(work: AccountWork, storage: Storage) -> Collected:
 
 class _Collect:
     def __init__(self, work: AccountWork, storage: Storage) -> None:
-        self._work, self._storing = work, Storing(storage)
+        self._work, self._storing = work, BatchedStorage(storage)
         self._run = uuid4().hex
         self._recorder = Recorder(self._record)
         self._refusals = ConsecutiveErrors(MAX_REFUSALS_IN_A_ROW)

@@ -9,7 +9,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from include.dsar.delivery.batched_storage import Storing
+from include.dsar.delivery.batched_storage import BatchedStorage
 from include.dsar.delivery.storage import Storage
 
 pytestmark = pytest.mark.asyncio
@@ -22,7 +22,7 @@ def storage(tmp_path: Path) -> Storage:
 
 async def test_each_asker_gets_its_own_file(storage: Storage) -> None:
     """However many ask at a time, before or while others are written."""
-    storing = Storing(storage)
+    storing = BatchedStorage(storage)
 
     async def ask(n: int) -> None:
         await asyncio.sleep(n % 3 / 100)
@@ -38,7 +38,7 @@ async def test_one_that_cannot_be_written_stops_no_other(storage: Storage, tmp_p
     """Its asker gets the exception; a stream that was read already is written whole."""
     (tmp_path / "store/work").mkdir(parents=True)
     (tmp_path / "store/work/2").write_bytes(b"a file where a folder should be")
-    storing = Storing(storage)
+    storing = BatchedStorage(storage)
     contents = [io.BytesIO(b"stream"), b"bytes", b"never", b"last"]
     results = await asyncio.gather(
         *(storing.write(f"work/{n}/file", content) for n, content in enumerate(contents)),

@@ -1,0 +1,39 @@
+"""A file on its way into storage, with its hash and size."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import shutil
+from typing import BinaryIO
+
+CHUNK = 1024 * 1024
+
+
+class StorageWriter(io.BufferedIOBase):
+    """A file being written. `sha256` and `bytes` cover what it has got so far."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._digest = hashlib.sha256()
+        self.bytes = 0
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+    def write(self, data: bytes, /) -> int:  # type: ignore[override]
+        self._file.write(data)
+        self._digest.update(data)
+        self.bytes += len(data)
+        return len(data)
+
+    def take(self, content: bytes | BinaryIO) -> None:
+        """Writes the whole content."""
+        if isinstance(content, bytes):
+            self.write(content)
+        else:
+            shutil.copyfileobj(content, self, CHUNK)
+
+    def writable(self) -> bool:
+        return True
