@@ -1,4 +1,4 @@
-"""The Params of a run, read once."""
+"""The Params of a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunParams:
-    """What a person may say when they trigger the DAG; the defaults are those of a scheduled run."""
+    """What an operator can set when they trigger the DAG. A scheduled run has the defaults."""
 
     request_ids: tuple[str, ...]
     accounts: tuple[str, ...]
@@ -37,16 +37,16 @@ class RunParams:
 
     @property
     def window(self) -> timedelta:
-        """How long vendors are awaited."""
+        """How long the run polls vendors."""
         return timedelta(minutes=self.await_minutes)
 
     def skip_unless_real(self) -> None:
-        """A dry run ends with its intake."""
+        """Skips the task in a dry run, which ends with intake."""
         if self.dry_run:
-            raise AirflowSkipException("dry run: the log of intake says what would be sent")
+            raise AirflowSkipException("dry run: the log of intake shows what would be sent")
 
     def skip_unless_wanted(self, account: str) -> None:
-        """A run may be limited to some accounts."""
+        """Skips the task if the run is limited to other accounts."""
         self.skip_unless_real()
         if self.accounts and account not in self.accounts:
             raise AirflowSkipException(f"this run is limited to {', '.join(self.accounts)}")

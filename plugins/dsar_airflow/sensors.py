@@ -1,4 +1,4 @@
-"""The sensor that waits for the vendor of one account."""
+"""The sensor that polls the jobs of one account."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from include.dsar.accounts import WHOLE, Shard
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-GRACE = timedelta(minutes=15)  # for a triggerer to come back, before the deferral counts as lost
+GRACE = timedelta(minutes=15)  # for a restart of the triggerer, before the deferral times out
 
 
 class PollSensor(BaseSensorOperator):
-    """Waits until no open job of an account (or a shard of it) is due for a poll in the run's window.
+    """Polls the open jobs of an account, or of one shard of it, until none is due in the run's window.
 
-    It looks at the ledger once on the worker and defers only where there is something to wait for.
-    Ending with jobs still open is normal: they are carried over to the next run.
+    It reads the ledger on the worker first, and defers only if a poll is due. It is normal that jobs are
+    still open at the end: the next run continues with them.
     """
 
     ui_color = "#e6f4ea"
@@ -36,23 +36,22 @@ class PollSensor(BaseSensorOperator):
         params.skip_unless_wanted(self.account)
         since = datetime.now(UTC)
         until = since + params.window
-        due, request_pks = self._look(params, since)
+        due, request_pks = self._first_poll(params, since)
         if due is None:
             self.log.info("%s: no open job", self.account)
             return {"open_jobs": 0}
         if due > until:
             self.log.info(
-                "%s: no open job is due for a poll before %s; the first is at %s. "
-                "All are carried over to the next run.",
+                "%s: no poll is due before %s. The first poll is due at %s, in a later run.",
                 self.account, f"{until:%H:%M:%S} UTC", f"{due:%Y-%m-%d %H:%M:%S} UTC",
             )  # fmt: skip
             return {"next_poll_at": due.isoformat(timespec="seconds")}
         waiting = (
-            f"{self.account}: open jobs are watched from the triggerer until {until:%H:%M:%S} UTC at the "
-            f"latest; the first poll is at {due:%H:%M:%S} UTC"
+            f"{self.account}: the triggerer polls the open jobs until {until:%H:%M:%S} UTC. "
+            f"The first poll is at {due:%H:%M:%S} UTC"
         )
         self.log.info(waiting)
-        # Airflow keeps no reason with a deferral; the task's XCom tab shows this one while it waits.
+        # Airflow stores no reason with a deferral. The XCom tab of the task shows this one.
         context["ti"].xcom_push(key="waiting_for", value=waiting)
         self.defer(
             trigger=PollTrigger(
@@ -67,7 +66,7 @@ class PollSensor(BaseSensorOperator):
         )
 
     def resume(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
-        """What the trigger found. Raises ConfigurationError, or VendorUnavailable where no poll succeeded."""
+        """Returns the trigger's counts. Raises ConfigurationError, or VendorUnavailable if every poll failed."""
         from dsar_airflow.metrics import count_calls
         from include.dsar.errors import ConfigurationError, ProtocolError, VendorUnavailable
 
@@ -77,19 +76,19 @@ class PollSensor(BaseSensorOperator):
                 raise ConfigurationError(message)
             case {"status": "ended", "polls": polls, "failed_polls": failed, "open_jobs": still_open}:
                 counts = {name: value for name, value in event.items() if name != "status"}
-                self.log.info("%s: %s", self.account, _told(counts))
+                self.log.info("%s: %s", self.account, _sentence(counts))
                 if polls and polls == failed:
                     raise VendorUnavailable(
-                        f"{self.account}: none of {polls} polls brought a usable answer. "
-                        f"{still_open} jobs are still open; a retry, or the next run, goes on."
+                        f"{self.account}: none of {polls} polls got a usable answer. "
+                        f"{still_open} jobs are still open. A retry or the next run continues."
                     )
                 return counts
-        raise ProtocolError(f"{self.account}: an event that this sensor does not understand")
+        raise ProtocolError(f"{self.account}: the trigger sent an event that this sensor does not know")
 
-    def _look(self, params: RunParams, since: datetime) -> tuple[datetime | None, list[int] | None]:
-        """When the first poll is due, and the ledger's ids of the requests that the run is limited to.
+    def _first_poll(self, params: RunParams, since: datetime) -> tuple[datetime | None, list[int] | None]:
+        """When the first poll is due, and the ledger ids of the requests that the run is limited to.
 
-        Without the account's client: whoever only reads the ledger need not wait for aiohttp's import.
+        This needs no HTTP client, so the worker does not spend time on the import of aiohttp.
         """
         from dsar_airflow.connections.accounts import settings_of
         from dsar_airflow.connections.ledger import ledger, only
@@ -101,15 +100,15 @@ class PollSensor(BaseSensorOperator):
             return next_poll(db, settings, since, request_pks=request_pks, shard=self.shard), request_pks
 
 
-def _told(counts: Mapping[str, Any]) -> str:
-    """The counts of an event as a person says them."""
-    said = [f"{counts['ended']:,} ended", f"{counts['ready']:,} have a result to collect"]
+def _sentence(counts: Mapping[str, Any]) -> str:
+    """The counts of an event as text."""
+    parts = [f"{counts['ended']:,} jobs ended", f"{counts['ready']:,} have a result to collect"]
     if counts["planned_again"]:
-        said.append(f"{counts['planned_again']:,} failed with their batch and will be sent in smaller ones")
+        parts.append(f"{counts['planned_again']:,} failed in a batch and are sent again in smaller batches")
     if not counts["open_jobs"]:
-        return ", ".join([*said, "no job is left open"])
+        return ", ".join([*parts, "no job is open"])
     return (
-        ", ".join([*said, f"{counts['open_jobs']:,} jobs go on at the vendor"])
+        ", ".join([*parts, f"{counts['open_jobs']:,} jobs are open"])
         + f", the oldest since {counts['oldest_submitted_at']}. "
-        + f"They are carried over to the next run; the next poll is due at {counts['next_poll_at']}."
+        + f"The next run continues with them. The next poll is due at {counts['next_poll_at']}."
     )

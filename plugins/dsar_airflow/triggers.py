@@ -1,4 +1,4 @@
-"""The trigger that watches the open jobs of one account, or of a shard of it."""
+"""The trigger that polls the open jobs of one account, or of one shard of it."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from include.dsar.accounts import WHOLE, Shard
 
 ENDED, REFUSED = "ended", "refused"
 
-# An event within seconds of the deferral can meet a task that is not deferred yet, and fail it.
+# An event within seconds of the deferral can reach a task that is not deferred yet. The task then fails.
 SHORTEST = 10.0  # seconds
 
 
 class PollTrigger(BaseTrigger):
-    """Polls all open jobs of an account or a shard of it; fires when none is due any more before `until`.
+    """Polls the open jobs of an account, or of one shard of it. Fires when no poll is due before `until`.
 
-    Its state is the ledger: it may be broken off anywhere and started again, even run twice.
-    `request_pks` are ledger ids; times are ISO 8601.
+    All its state is in the ledger: it can stop anywhere, start again, and even run twice. `request_pks`
+    are ledger ids. Times are ISO 8601.
     """
 
     def __init__(
@@ -58,15 +58,15 @@ class PollTrigger(BaseTrigger):
         clock = asyncio.get_running_loop().time
         soonest = clock() + SHORTEST
         try:
-            event = await self._watch()
-        except Exception:  # fails the task, which is an event too
+            event = await self._poll()
+        except Exception:  # this fails the task, so it counts as an event
             await asyncio.sleep(soonest - clock())
             raise
         await asyncio.sleep(soonest - clock())
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
-    async def _watch(self) -> dict[str, Any]:
-        # In a thread, since the first import takes half a second, and the event loop is every trigger's.
+    async def _poll(self) -> dict[str, Any]:
+        # In a thread: the first import takes half a second, and all triggers share the event loop.
         await asyncio.to_thread(import_module, "dsar_airflow.connections.account_work")
         from dsar_airflow.connections.account_work import account_work
         from include.dsar.errors import ConfigurationError
@@ -80,7 +80,7 @@ class PollTrigger(BaseTrigger):
                 except ConfigurationError as error:
                     event = _refused(error)
                 return event | {"calls": work.client.calls, "refused_calls": work.client.refused}
-        except ConfigurationError as error:  # no call was made
+        except ConfigurationError as error:  # before the first call
             return _refused(error)
 
 

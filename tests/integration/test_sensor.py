@@ -113,7 +113,7 @@ def test_it_defers_to_the_trigger_with_an_absolute_deadline(
     assert deferred.value.method_name == "resume"
     (waiting,) = cast("Any", given)["ti"].values.items()
     assert waiting[0] == "waiting_for"
-    assert f"batch: open jobs are watched from the triggerer until {until:%H:%M:%S} UTC" in waiting[1]
+    assert f"batch: the triggerer polls the open jobs until {until:%H:%M:%S} UTC" in waiting[1]
 
 
 def test_a_limited_run_hands_on_the_ledgers_ids(
@@ -168,7 +168,7 @@ def test_refused_credentials_fail_with_the_triggers_sentence(sensor: PollSensor)
 
 def test_a_watch_without_one_usable_answer_fails(sensor: PollSensor) -> None:
     """Silence for the whole window is not a green square."""
-    with pytest.raises(VendorUnavailable, match="none of 5 polls brought a usable answer"):
+    with pytest.raises(VendorUnavailable, match="none of 5 polls got a usable answer"):
         sensor.resume(context(), ENDED | {"failed_polls": 5})
 
 

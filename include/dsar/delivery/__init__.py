@@ -1,1 +1,1 @@
-"""What the person gets and what proves it: the receipt and the package. Pure rendering."""
+"""The package and the receipt of a request, and writing them to storage."""

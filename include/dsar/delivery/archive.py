@@ -1,7 +1,7 @@
-"""A vendor's zip, read without trust: nothing is unpacked to disk and no member's name becomes a path.
+"""Reads a vendor's zip file without trusting it. Nothing is unpacked to disk, and no name becomes a path.
 
-Sizes are counted while reading, never taken from the archive. Nothing raises on account of the
-content: what is not read is named in a note.
+Sizes are counted while reading, never taken from the archive. No content makes it raise: a note names what
+is not read.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from include.dsar.delivery import table as limits
 from include.dsar.delivery.table import Note, Unreadable
 
 MAX_MEMBERS = 10_000
-MAX_ARCHIVE_BYTES = 200 * 1024 * 1024  # of all members together, as really read
-MAX_RATIO = 250  # of uncompressed to compressed bytes, asked of what is larger than RATIO_FREE_BYTES
+MAX_ARCHIVE_BYTES = 200 * 1024 * 1024  # of all members together, counted while reading
+MAX_RATIO = 250  # of uncompressed to compressed bytes, if there are more than RATIO_FREE_BYTES
 RATIO_FREE_BYTES = 1024 * 1024
 MAX_DIRECTORY_BYTES = 8 * 1024 * 1024  # zipfile makes an object of every entry before we can count them
 MAX_TITLE = 120  # characters
 CHUNK = 64 * 1024
 
-# bzip2 and LZMA stay out: their decoders take as much memory as the archive tells them to.
+# No bzip2 and LZMA: their decoders take as much memory as the archive asks for.
 KNOWN_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _BROKEN = (
     zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError, ValueError,
@@ -37,7 +37,7 @@ _BROKEN = (
 
 @dataclass(frozen=True)
 class Member:
-    """A file of an archive. The title is for display: it is no path."""
+    """A file of an archive. The title is for display only. It is not a path."""
 
     title: str
     content: bytes
@@ -51,7 +51,7 @@ def is_archive(stream: BinaryIO) -> bool:
 
 
 def archive_members(stream: BinaryIO) -> Iterator[Member | Note]:
-    """The files of a zip one by one, and a note for each that is left out."""
+    """The files of a zip one by one, and a note for each file that is left out."""
     try:
         with zipfile.ZipFile(cast(BinaryIO, _ShortReads(stream))) as archive:
             # Not is_dir(): up to Python 3.11 it fails on a name that is empty.
@@ -81,7 +81,7 @@ def _members(archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo]) -> Iterator
 
 @dataclass
 class _Allowance:
-    left: int  # bytes that may still be read; what was read in vain counts too
+    left: int  # bytes that may still be read. Bytes of refused members count too
 
 
 def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, allowance: _Allowance) -> bytes:
@@ -120,7 +120,7 @@ def _title(info: zipfile.ZipInfo) -> str:
 
 
 class _ShortReads(io.RawIOBase):
-    """The stream, but for single reads longer than an honest archive's directory."""
+    """The stream. It refuses single reads that are longer than the directory of an honest archive."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream

@@ -1,4 +1,4 @@
-"""JSON as tables: one of a record's fields, and one for each list that it holds."""
+"""JSON as tables: one for the fields of a record, and one for each list in it."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any
 from include.dsar.delivery import table as limits
 from include.dsar.delivery.table import Table, Unreadable
 
-MAX_PATH = 150  # characters of a column's or table's name: long names of deep objects must not multiply
+MAX_PATH = 150  # characters of a column's or table's name. Long names of deep objects must not multiply
 
-_OPENERS = "[{ \t\r\n"  # what a text that holds a list or an object begins with
+_OPENERS = "[{ \t\r\n"  # the first character of a text that is a list or an object
 
-Items = list[tuple[int, Any]]  # of a list, each with the number of the row above that holds it
+Items = list[tuple[int, Any]]  # of a list, each with the number of its parent row
 Lists = list[tuple[str, list[Any]]]  # by their dotted paths
 
 
 def json_tables(name: str, content: bytes, lists_below: str) -> list[Table]:
-    """The tables of a JSON document; raises Unreadable.
+    """The tables of a JSON document. Raises Unreadable.
 
-    The fields of an object are a table `name`, nested ones with dots. Each list is a table called by
-    its path below `lists_below`; a list of objects inside a list's rows is a table whose first column
-    says to which row it belongs. Text that is itself a JSON list or object is read as such: Besitos
-    documents `enrolled_offers` and others as such text.
+    The fields of an object are the table `name`; nested fields have dotted names. Each list is a table,
+    named by its path below `lists_below`. A list of objects inside a row is a table of its own: its first
+    column is the number of the parent row. Text that is itself a JSON list or object is read as such,
+    because Besitos documents `enrolled_offers` and others as text.
     """
     tables: list[Table] = []
     try:
@@ -46,7 +46,7 @@ def _parse(content: bytes | str) -> Any:
 
 
 def _every_pair(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object whose repeated keys are all kept."""
+    """An object that keeps repeated keys."""
     value = dict(pairs)
     if len(value) < len(pairs):
         value = {}
@@ -56,9 +56,9 @@ def _every_pair(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _put(row: dict[str, Any], key: str, item: Any) -> None:
-    """Sets a new key; a repeated one becomes `key (2)`, `key (4)`, `key (8)`, …
+    """Sets a new key. A repeated key becomes `key (2)`, `key (4)`, `key (8)`, …
 
-    Counting by ones would cost a million million steps for a key that stands there a million times.
+    Counting by ones would take a million million steps for a key that occurs a million times.
     """
     name, count = key, 1
     while name in row:
@@ -68,7 +68,7 @@ def _put(row: dict[str, Any], key: str, item: Any) -> None:
 
 
 def _opened(value: Any) -> Any:
-    """The list or object that a text holds, or the value itself."""
+    """The list or object in a text, or the value itself."""
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         try:
             inner = _parse(value)
@@ -115,7 +115,7 @@ def _list_table(name: str, rows: list[dict[str, str]], *, numbered: bool) -> Tab
     own = name.rpartition(".")[2] or "value"  # the column of a list of scalars
     columns = list(dict.fromkeys(chain.from_iterable(rows)))
     if not limits.fits(len(columns), len(rows), sum(map(len, rows))):
-        return Table(  # rows that share hardly a column: one line for each value
+        return Table(  # the rows share hardly any column: one line for each value
             name,
             ["row", "field", "value"],
             [
@@ -137,13 +137,16 @@ def _list_table(name: str, rows: list[dict[str, str]], *, numbered: bool) -> Tab
 
 
 def _flatten(value: Any, path: str, row: dict[str, str], lists: Lists, *, in_row: bool) -> None:
-    """Scalars into `row` by their dotted path, lists into `lists`; in a row, a list of scalars is a cell."""
+    """Puts scalars into `row` by their dotted path, and lists into `lists`.
+
+    In a row, a list of scalars is one cell.
+    """
     value = _opened(value)
     if isinstance(value, dict) and value:
         for key, inner in value.items():
             name = _joined(path, key) if path or len(key) > MAX_PATH else key
             if isinstance(inner, str) and inner[:1] not in _OPENERS and name not in row:
-                row[name] = inner  # most are such, and need no closer look
+                row[name] = inner  # most values are such text
             else:
                 _flatten(inner, name, row, lists, in_row=in_row)
     elif isinstance(value, list) and value:
@@ -156,7 +159,7 @@ def _flatten(value: Any, path: str, row: dict[str, str], lists: Lists, *, in_row
 
 
 def _text(value: Any) -> str:
-    """A scalar as JSON writes it; nothing for null and for what is empty."""
+    """A scalar as JSON writes it. Empty for null and for empty lists and objects."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return value if isinstance(value, str) else ""

@@ -1,4 +1,4 @@
-"""`package.zip`: what the person gets. The same request gives the same bytes."""
+"""`package.zip`, the answer to an access request. The same request gives the same bytes."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from include.dsar.errors import UnsafeDownload
 from include.dsar.model import Action, CollectedFile, RequestRecord
 
 CHUNK = 1024 * 1024
-PIECE = 64 * 1024  # that the target gets at a time: zipfile itself writes in hundreds of small ones
+WRITE_BYTES = 64 * 1024  # the target gets this much at a time. zipfile itself makes many small writes
 SPOOL_BYTES = 8 * 1024 * 1024  # an answer up to this size stays in memory
-ZIP64_ROWS = 1_000_000  # a table of more may pass 4 GB
+ZIP64_ROWS = 1_000_000  # a table with more rows may exceed 4 GB
 
 
 class Target(Protocol):
-    """What a package is written to; it is never read or sought in, so a plain stream will do."""
+    """Where a package is written. It is only written to, so a plain stream is enough."""
 
     def write(self, data: bytes, /) -> object: ...
 
@@ -41,8 +41,8 @@ def write_package(
 ) -> None:
     """Writes the package of a closed access request.
 
-    Raises UnsafeDownload where a collected file is not the one that was collected, ValueError for an
-    erasure, and what `open_file` raises. The target then holds a part, to be thrown away.
+    Raises UnsafeDownload if a collected file has changed, ValueError for an erasure, and what `open_file`
+    raises. The target then has an incomplete package, which the caller must discard.
     """
     if request.action is not Action.ACCESS:
         raise ValueError("a package is for an access request")
@@ -70,7 +70,7 @@ def _add_file(
     room: PageRoom,
     table_paths: set[str],
 ) -> ShownFile:
-    """Adds a vendor's answer as it came, and the tables that can be read from it."""
+    """Adds a vendor's answer unchanged, and the tables that can be read from it."""
     shown = ShownFile(packaged)
     account = packaged.account.account
     with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as answer:
@@ -110,19 +110,19 @@ def _copy_checked(
     if digest.hexdigest() != packaged.file.sha256 or count != packaged.file.bytes:
         raise UnsafeDownload(
             f"account {packaged.account.account}, request {request.request_id}: "
-            "the collected file is not as it was collected (its SHA-256 differs)"
+            "the collected file has changed since it was collected (its SHA-256 differs)"
         )
 
 
 class _Package:
-    """The zip, and the list of what it holds."""
+    """The zip, and the list of its files."""
 
     def __init__(self, target: Target, closed_at: datetime) -> None:
         utc = closed_at.astimezone(UTC)
-        year = min(max(utc.year, 1980), 2107)  # all that the format can say
+        year = min(max(utc.year, 1980), 2107)  # the range of the format
         self._moment = (year, utc.month, utc.day, utc.hour, utc.minute, utc.second)
         self._stream = _Stream(target)
-        out = io.BufferedWriter(cast(io.RawIOBase, self._stream), PIECE)
+        out = io.BufferedWriter(cast(io.RawIOBase, self._stream), WRITE_BYTES)
         self._zip = zipfile.ZipFile(cast(BinaryIO, out), "w", zipfile.ZIP_DEFLATED)
         self.files: list[dict[str, str | int]] = []
 
@@ -131,7 +131,7 @@ class _Package:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
-            self._stream.stop()  # `close` would end half a package as if it were a whole one
+            self._stream.stop()  # otherwise `close` would end an incomplete package as if it were complete
         self._zip.close()
 
     def add(self, path: str, pieces: Iterable[bytes], *, zip64: bool = False) -> None:
@@ -150,7 +150,7 @@ class _Package:
 
 
 class _Stream(io.RawIOBase):
-    """The target without `seek` and `tell`, so that the bytes do not depend on whether it has them."""
+    """The target without `seek` and `tell`. With them, zipfile would write other bytes."""
 
     def __init__(self, target: Target) -> None:
         self._target: Target | None = target

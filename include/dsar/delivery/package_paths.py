@@ -1,4 +1,4 @@
-"""Where a file lies inside the package: the package and the receipt both ask here."""
+"""The paths of files inside the package, for the package and for the receipt."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from include.dsar.model import AccountRecord, Action, CollectedFile, RequestRecord, SubmissionRecord
 
-MAX_NAME = 100  # characters: unpacked below a long folder it must still fit Windows' 260
+MAX_NAME = 100  # characters. Windows allows 260 for the path, with the folder where the zip is unpacked
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)", re.IGNORECASE)  # by Windows
 
 
@@ -22,9 +22,9 @@ class PackagedFile:
 
 
 def packaged_files(request: RequestRecord) -> tuple[PackagedFile, ...]:
-    """The `data/<account>/<name>` of a request, in the order of its record; none for an erasure.
+    """The files `data/<account>/<name>` of a request, in the order of its record. An erasure has none.
 
-    No two paths are equal, not even on a file system that ignores case.
+    All paths differ, also on a file system that ignores case.
     """
     if request.action is not Action.ACCESS:
         return ()
@@ -39,7 +39,7 @@ def packaged_files(request: RequestRecord) -> tuple[PackagedFile, ...]:
 
 
 def table_path(account: str, table: str, taken: set[str]) -> str:
-    """The `tables/<account>_<table>.csv` of a table; `taken` remembers what a package has given away."""
+    """The path `tables/<account>_<table>.csv`. `taken` collects the paths of a package."""
     name = re.sub(r"[^a-z0-9]+", "_", table.lower()).strip("_")[:MAX_NAME] or "table"
     return _free("tables", f"{account}_{name}.csv", taken)
 
@@ -58,7 +58,7 @@ def _free(folder: str, name: str, taken: set[str]) -> str:
 
 
 def _plain(name: str) -> str:
-    """The name with nothing in it that a file system, a shell or a web address takes for more than a name."""
+    """The name without characters that are special to a file system, a shell or a web address."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip("._-").rstrip(".")
     if len(plain) > MAX_NAME:
         stem, _, suffix = plain.rpartition(".")

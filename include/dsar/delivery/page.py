@@ -21,12 +21,12 @@ from include.dsar.model import AccountRecord, RequestRecord
 
 MAX_NOTES_SHOWN = 20  # of one file
 
-_CELL, _ROW = "\x1f", "\x1e"  # stand between cells and rows; `readable` leaves none in a text
+_CELL, _ROW = "\x1f", "\x1e"  # separate cells and rows. `readable` removes them from texts
 
 
 @dataclass
 class ShownFile:
-    """A collected file: what the page shows of it, and what it does not."""
+    """A collected file: the parts that the page shows, and how many it does not show."""
 
     packaged: PackagedFile
     tables: list[Excerpt] = field(default_factory=list)
@@ -66,7 +66,7 @@ class _ShownAccount:
 
 
 def page(request: RequestRecord, closed_at: datetime, files: list[ShownFile]) -> bytes:
-    """The page as UTF-8. It loads nothing, runs nothing, and links only into the package."""
+    """The page as UTF-8. It loads nothing, runs nothing, and links only to files of the package."""
     style, style_hash = _style()
     text = _template().render(
         style=style,
@@ -127,7 +127,7 @@ def _columns(table: Excerpt) -> Markup:
 
 
 def _rows(table: Excerpt) -> Markup:
-    """The rows of a table, escaped in one go: cell by cell, this would be most of what a page costs."""
+    """The rows of a table, escaped together. Cell by cell, this would take most of the time of a page."""
     lines = [_CELL.join([text or "–" for text in row] if "" in row else row) for row in table.rows]
     text = escape(_ROW.join(lines))
     if table.is_record:
@@ -141,7 +141,7 @@ def _rows(table: Excerpt) -> Markup:
 
 @cache
 def _style() -> tuple[Markup, str]:
-    """The style sheet, and its hash: the page's security policy allows this one and no other."""
+    """The style sheet and its hash. The page's security policy allows only this style sheet."""
     css = (Path(__file__).parent / "page.css").read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
     return Markup(css), f"sha256-{digest}"  # noqa: S704 - a file of this package

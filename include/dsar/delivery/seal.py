@@ -1,6 +1,6 @@
-"""Packages sealed for the person: encrypted with age (https://age-encryption.org) while they are written.
+"""Seals packages: encrypts them with age (https://age-encryption.org) while they are written.
 
-Nothing of the plain package touches a disk: it goes through a pipe to the thread that encrypts it.
+The plain package never touches a disk. It goes through a pipe to the thread that encrypts it.
 """
 
 from __future__ import annotations
@@ -17,36 +17,31 @@ SUFFIX = ".age"
 
 
 class Target(Protocol):
-    """What the sealed bytes are written to."""
+    """Where the sealed bytes are written."""
 
     def write(self, data: bytes, /) -> object: ...
 
 
 class Seal:
-    """A public key: only who has the other half reads what is sealed with it.
+    """A public key. Only the owner of its private key can read what is sealed with it.
 
     Takes an age recipient (`age1…`) or an SSH public key (`ssh-ed25519 …`, `ssh-rsa …`). Raises
-    ValueError, without the text, for anything else.
+    ValueError for anything else. The message does not contain the text.
     """
 
     def __init__(self, recipient: str) -> None:
-        self._text = text = recipient.strip()
+        text = recipient.strip()
         kind = pyrage.ssh.Recipient if text.startswith("ssh-") else pyrage.x25519.Recipient
         try:
             self._recipient = kind.from_str(text)
         except pyrage.RecipientError:
             raise ValueError("neither an age recipient nor an SSH public key") from None
 
-    def __reduce__(self) -> tuple[type[Seal], tuple[str]]:
-        """A public key goes to another process as its text: pyrage's own objects do not."""
-        return Seal, (self._text,)
-
     @contextmanager
     def sealing(self, target: Target) -> Iterator[BinaryIO]:
-        """A stream whose content reaches `target` sealed.
+        """A stream. What is written to it reaches `target` sealed.
 
-        After an exception, the block's own or what `target` raised, the target holds a part to be
-        thrown away.
+        An exception leaves the target with an incomplete package, which the caller must discard.
         """
         read, write = os.pipe()
         sealed = _Sealed(target)
@@ -67,7 +62,7 @@ class Seal:
 
 
 class _Sealed:
-    """The target, and what it raised: pyrage would keep no more of that than its text."""
+    """The target, and the exception that it raised. pyrage keeps only its text."""
 
     def __init__(self, target: Target) -> None:
         self._target = target

@@ -1,4 +1,4 @@
-"""A table of text, and the limits within which an answer is shown as tables."""
+"""A table of text, and the limits for showing an answer as tables."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 MAX_FILE_BYTES = 50 * 1024 * 1024  # of one JSON or CSV file, and of one member of an archive
 MAX_TABLES = 10_000  # of one answer
 MAX_COLUMNS = 16_384  # what a spreadsheet can hold
-ROOMY_CELLS = 1_000_000  # a table up to this size may be as full of holes as it likes
-MAX_HOLES = 4  # cells to each filled one, beyond that
+ROOMY_CELLS = 1_000_000  # a table up to this size may have any number of empty cells
+MAX_HOLES = 4  # cells for each filled cell in a larger table
 
 
 @dataclass(frozen=True)
@@ -23,15 +23,15 @@ class Table:
 
 @dataclass(frozen=True)
 class Note:
-    """Something of an answer that is not shown as a table, and why, in plain words."""
+    """A part of an answer that is not shown as a table, and why. The data subject reads this."""
 
     text: str
 
 
 class Unreadable(Exception):
-    """A file that is no table; the text ends a sentence about it. It never leaves this package."""
+    """A file that is not a table. The text continues a sentence that starts with the file's name."""
 
 
 def fits(columns: int, rows: int, filled: int) -> bool:
-    """Whether a table is not mostly holes: a small file must not become a table that fills the memory."""
+    """Whether enough cells are filled. A small file must not become a table that fills the memory."""
     return columns <= MAX_COLUMNS and columns * rows <= max(ROOMY_CELLS, MAX_HOLES * filled)
