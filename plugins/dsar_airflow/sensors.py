@@ -66,7 +66,7 @@ class PollSensor(BaseSensorOperator):
         )
 
     def resume(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
-        """Returns the trigger's counts. Raises ConfigurationError, or VendorUnavailable if every poll failed."""
+        """The trigger's counts. Raises ConfigurationError, or VendorUnavailable if every poll failed."""
         from dsar_airflow.metrics import count_calls
         from include.dsar.errors import ConfigurationError, ProtocolError, VendorUnavailable
 
