@@ -22,7 +22,7 @@ NOW = datetime.now(UTC)
 HOLD = {"on_uncertain": "hold"}
 UNCERTAIN = {"state": "uncertain"}
 AT_BATCH = UNCERTAIN | {"account": "batch", "vendor": "batch"}
-NEXT_RUN = "The next run reconciles it"
+NEXT_RUN = "The next run tries to reconcile it"
 
 
 def request_text(viewer: TestClient) -> str:
