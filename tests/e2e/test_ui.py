@@ -280,8 +280,8 @@ def test_a_connection_made_with_the_form_is_tested_with_its_button(
     host, _, port = stack.sandbox_url.rpartition(":")
     page = open_page("/connections", viewport={"width": 1280, "height": 1400})
     for name, secret, answer in (
-        ("id5_right", "sandbox-secret", "ID5 takes our credentials."),
-        ("id5_wrong", "another", "put a secret that is valid there into Password."),
+        ("id5_right", "sandbox-secret", "ID5 accepts our credentials."),
+        ("id5_wrong", "another", "enter a valid secret in Password."),
     ):
         page.get_by_role("button", name="Add Connection").first.click()
         form = page.get_by_role("dialog")

@@ -61,8 +61,12 @@ class _Query(BaseModel):
             first = error.errors(include_url=False, include_input=False)[0]
             if first["type"] == "extra_forbidden":
                 known = ", ".join(cls.model_fields)
-                raise BadFilter(f"The address has an unknown filter. Known filters: {known}. Remove it.") from None
-            raise BadFilter(f"The filter “{first['loc'][0]}” has a wrong value. {first['msg']}. Correct it.") from None
+                raise BadFilter(
+                    f"The address has an unknown filter. Known filters: {known}. Remove it."
+                ) from None
+            raise BadFilter(
+                f"The filter “{first['loc'][0]}” has a wrong value. {first['msg']}. Correct it."
+            ) from None
 
 
 Id = Annotated[int, Field(ge=0, lt=2**63)]

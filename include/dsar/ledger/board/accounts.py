@@ -171,9 +171,6 @@ SELECT r.request_id, s.account, r.due_at, min(s.changed_at) AS since
   FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
  WHERE s.state = 'uncertain' AND r.status = 'in_progress' AND (
            s.account = ANY(%(accounts)s)
-           OR %(or_stuck)s AND (
-               SELECT count(*) FROM dsar.event e
-                WHERE e.request = s.request AND e.submission = s.id AND e.enters = 'uncertain')
-               >= %(max_uncertain_attempts)s)
+           OR %(or_stuck)s AND s.uncertain_count >= %(max_uncertain_attempts)s)
  GROUP BY r.id, s.account ORDER BY r.due_at, r.id, s.account LIMIT %(limit)s
 """

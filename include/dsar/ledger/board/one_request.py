@@ -91,10 +91,8 @@ SELECT id, status_reason, planned_at, export_uri, source_updated,
 
 _SUBMISSIONS = """
 SELECT id, account, vendor, identity, state, reason, not_before, attempts, attempted_at, job_id,
-       submitted_at, finished_at,
-       (SELECT count(*) FROM dsar.event e
-         WHERE e.request = s.request AND e.submission = s.id AND e.enters = 'uncertain') AS uncertain_count
-  FROM dsar.submission s WHERE request = %(request)s ORDER BY account, id
+       submitted_at, finished_at, uncertain_count
+  FROM dsar.submission WHERE request = %(request)s ORDER BY account, id
 """
 
 _EVENTS = """

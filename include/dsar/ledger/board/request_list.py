@@ -17,7 +17,7 @@ PAGE_SIZE = 50
 MAX_COUNTED = 10_000
 
 # If an account's submissions are in several open states, its cell shows the first of these.
-OPEN_STATES = (State.UNCERTAIN, State.SUBMITTING, State.PLANNED, State.SUBMITTED, State.READY)
+URGENCY = (State.UNCERTAIN, State.SUBMITTING, State.PLANNED, State.SUBMITTED, State.READY)
 
 
 @dataclass(frozen=True)
@@ -105,9 +105,9 @@ def listed(db: Database, request_pks: Sequence[int]) -> list[ListedRequest]:
 
 
 def _cell(counts: Mapping[State, int]) -> Cell:
-    still_open = [state for state in OPEN_STATES if state in counts]
-    ended = sum(n for state, n in counts.items() if state not in OPEN_STATES)
-    state = still_open[0] if still_open else account_outcome(set(counts))
+    still_open = [state for state in counts if state.is_open]
+    ended = sum(n for state, n in counts.items() if state.is_terminal)
+    state = min(still_open, key=URGENCY.index) if still_open else account_outcome(set(counts))
     return Cell(state, ended, sum(counts.values()))
 
 
