@@ -37,8 +37,9 @@ from datetime import timedelta
 
 import include.accounts
 
-include.accounts.ACCOUNTS = tuple(replace(one, shards={}) for one in include.accounts.ACCOUNTS)
-dag = runpy.run_path("{}")["dag"]
+include.accounts.ACCOUNTS = tuple(replace(one, shards={0}) for one in include.accounts.ACCOUNTS)
+include.accounts.PACKAGE_SHARDS = {0}
+dag = runpy.run_path("{1}")["dag"]
 for task in dag.tasks:  # of an airflow DAG
     task.retry_delay = timedelta(seconds=3)
 '''
