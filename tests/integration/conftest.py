@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,9 +21,11 @@ from include.dsar.accounts import Account
 from include.dsar.delivery.storage import Storage
 from include.dsar.execution.account_work import AccountWork
 from include.dsar.http.client import client
+from include.dsar.intake.rows import Rules
 from include.dsar.intake.source import Source
 from include.dsar.ledger import database
 from include.dsar.ledger.database import Database
+from include.dsar.stages.intake import Intake
 from include.dsar.vendors import settings, vendor
 from include.sandbox import Sandbox, SandboxSettings, run_in_thread
 from include.stack import postgres, source
@@ -182,3 +184,18 @@ def submissions(db: Database) -> dict[tuple[str, str, str], str]:
         "JOIN dsar.request r ON r.id = s.request ORDER BY s.id"
     )
     return {(row["request_id"], row["account"], row["identity"]): row["state"] for row in rows}
+
+
+SubmitRows = Callable[..., Awaitable[None]]
+
+
+@pytest.fixture
+def submit_rows(dsn: str, db: Database, source_table: Source, stages: Stages) -> SubmitRows:
+    """Puts rows into the source, and runs the stages intake and submit for an account."""
+
+    async def run(account: str, *rows: Row) -> None:
+        put(dsn, *rows)
+        Intake(db, source_table, Rules(ACCOUNTS, None, b"key")).run()
+        await stages.submit(account)
+
+    return run

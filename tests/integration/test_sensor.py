@@ -1,4 +1,4 @@
-"""The sensor, on the real ledger and the sandbox, without Airflow's runner."""
+"""The sensor without Airflow's runner, on a real ledger and the sandbox."""
 
 from __future__ import annotations
 
@@ -13,14 +13,9 @@ from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 
 from dsar_airflow.sensors import GRACE, PollSensor
 from dsar_airflow.triggers import PollTrigger
-from include.accounts import ACCOUNTS
 from include.dsar.errors import ConfigurationError, ConnectionMissing, ProtocolError, VendorUnavailable
-from include.dsar.intake.rows import Rules
-from include.dsar.intake.source import Source
 from include.dsar.ledger.database import Database
-from include.dsar.stages.intake import Intake
-from include.dsar.stages.submit import submit
-from tests.integration.conftest import OpenWork, Row, put
+from tests.integration.conftest import Row, SubmitRows
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -32,8 +27,8 @@ ENDED = {
 }  # fmt: skip
 
 
-class Pushed:
-    """Of the running task instance, what the sensor calls."""
+class PushedValues:
+    """The part of a task instance that the sensor calls."""
 
     def __init__(self) -> None:
         self.values: dict[str, str] = {}
@@ -47,7 +42,7 @@ def context(**given: Any) -> Context:
         "request_ids": [], "accounts": [], "dry_run": False, "await_minutes": 60, "retry_failed": False,
         "decisions": [],
     }  # fmt: skip
-    return cast("Context", {"params": params | given, "ti": Pushed()})
+    return cast("Context", {"params": params | given, "ti": PushedValues()})
 
 
 @pytest.fixture
@@ -56,46 +51,31 @@ def sensor() -> PollSensor:
 
 
 @pytest.fixture
-def submitted(
-    dsn: str, db: Database, source_table: Source, open_work: OpenWork, deployment: Path
-) -> Callable[..., None]:
-    """Puts rows into the source and submits what is planned for Batch."""
-
-    async def run() -> None:
-        async with open_work("batch") as work:
-            await submit(work)
-
-    def put_and_submit(*rows: Row) -> None:
-        put(dsn, *rows)
-        Intake(db, source_table, Rules(ACCOUNTS, None, b"key")).run()
-        asyncio.run(run())
-
-    return put_and_submit
+def submitted(submit_rows: SubmitRows, deployment: Path) -> Callable[..., None]:
+    return lambda *rows: asyncio.run(submit_rows("batch", *rows))
 
 
-def test_it_returns_at_once_where_nothing_is_open(sensor: PollSensor, deployment: Path) -> None:
-    """A deferral would cost the triggerer a place for nothing."""
+def test_it_does_not_defer_without_an_open_job(sensor: PollSensor, deployment: Path) -> None:
     assert sensor.execute(context()) == {"open_jobs": 0}
 
 
-def test_it_returns_where_no_poll_is_due_within_the_window(
+def test_it_does_not_defer_if_no_poll_is_due_in_the_window(
     sensor: PollSensor, submitted: Callable[..., None], set_connection: Callable[..., None]
 ) -> None:
-    """A vendor of weeks never holds a run open: the next run looks again."""
+    """A vendor that takes weeks never delays a run. The next run polls it."""
     submitted(Row("e-1", user_id="u1"))
     set_connection("batch", extra={"poll_min_seconds": 7200, "poll_max_seconds": 7200})
     before = datetime.now(UTC)
-    told = sensor.execute(context())
-    assert set(told) == {"next_poll_at"}
-    due = datetime.fromisoformat(told["next_poll_at"])
+    result = sensor.execute(context())
+    assert set(result) == {"next_poll_at"}
+    due = datetime.fromisoformat(result["next_poll_at"])
     assert timedelta(hours=1.7) < due - before < timedelta(hours=2.3)
 
 
 def test_it_defers_to_the_trigger_with_an_absolute_deadline(
     sensor: PollSensor, submitted: Callable[..., None]
 ) -> None:
-    """The trigger gets account, times and ledger ids; Airflow's own timeout is a little longer; a sentence
-    tells what is waited for."""
+    """Airflow's own timeout is a little longer. The XCom `waiting_for` says what the task waits for."""
     submitted(Row("e-1", user_id="u1"))
     before = datetime.now(UTC)
     given = context(await_minutes=7)
@@ -116,10 +96,10 @@ def test_it_defers_to_the_trigger_with_an_absolute_deadline(
     assert f"batch: the triggerer polls the open jobs until {until:%H:%M:%S} UTC" in waiting[1]
 
 
-def test_a_limited_run_hands_on_the_ledgers_ids(
+def test_a_limited_run_passes_ledger_ids_to_the_trigger(
     sensor: PollSensor, submitted: Callable[..., None], db: Database
 ) -> None:
-    """Trigger arguments are stored in clear text, so a request's own id does not stand in them."""
+    """Trigger arguments are stored in clear text, so they do not contain request ids."""
     submitted(Row("e-1", user_id="u1"), Row("e-2", user_id="u2"))
     row = db.execute("SELECT id FROM dsar.request WHERE request_id = 'e-2'").fetchone()
     assert row is not None
@@ -132,48 +112,43 @@ def test_a_limited_run_hands_on_the_ledgers_ids(
 @pytest.mark.parametrize(
     "given", [{"dry_run": True}, {"accounts": ["id5"]}], ids=["dry run", "other accounts"]
 )
-def test_it_is_skipped_where_the_run_does_not_want_it(
-    sensor: PollSensor, deployment: Path, given: dict[str, Any]
-) -> None:
-    """A dry run, or one that is limited to other accounts."""
+def test_it_is_skipped(sensor: PollSensor, deployment: Path, given: dict[str, Any]) -> None:
+    """In a dry run, and in a run that is limited to other accounts."""
     with pytest.raises(AirflowSkipException):
         sensor.execute(context(**given))
 
 
-def test_a_missing_connection_is_told_before_any_deferral(
+def test_a_missing_connection_fails_before_the_deferral(
     sensor: PollSensor, deployment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The sentence names it."""
     monkeypatch.delenv("AIRFLOW_CONN_BATCH_DEFAULT")
     with pytest.raises(ConnectionMissing, match="connection batch_default does not exist"):
         sensor.execute(context())
 
 
-def test_it_goes_on_with_the_counts_of_the_event(sensor: PollSensor) -> None:
-    """Jobs that are still open are no failure: they are carried over."""
+def test_it_returns_the_counts_of_the_event(sensor: PollSensor) -> None:
+    """Open jobs are not a failure. The next run continues with them."""
     counts = {name: value for name, value in ENDED.items() if name != "status"}
     assert sensor.resume(context(), dict(ENDED)) == counts
 
 
-def test_no_poll_at_all_is_no_failure(sensor: PollSensor) -> None:
-    """Somebody else may have ended the jobs in the meantime."""
+def test_a_window_without_a_poll_is_not_a_failure(sensor: PollSensor) -> None:
+    """Another trigger may have ended the jobs."""
     assert sensor.resume(context(), ENDED | {"polls": 0, "failed_polls": 0})["polls"] == 0
 
 
-def test_refused_credentials_fail_with_the_triggers_sentence(sensor: PollSensor) -> None:
-    """As an error that is not retried."""
+def test_refused_credentials_fail_without_a_retry(sensor: PollSensor) -> None:
+    """The error has the text of the event."""
     with pytest.raises(ConfigurationError, match="Fix the secret"):
         sensor.resume(context(), {"status": "refused", "message": "batch: … Fix the secret …"})
 
 
-def test_a_watch_without_one_usable_answer_fails(sensor: PollSensor) -> None:
-    """Silence for the whole window is not a green square."""
+def test_a_window_without_a_usable_answer_fails(sensor: PollSensor) -> None:
     with pytest.raises(VendorUnavailable, match="none of 5 polls got a usable answer"):
         sensor.resume(context(), ENDED | {"failed_polls": 5})
 
 
 @pytest.mark.parametrize("event", [{}, {"status": "error"}, {"status": "ended"}, {"message": "x"}])
-def test_an_event_that_is_not_understood_fails_loudly(sensor: PollSensor, event: dict[str, Any]) -> None:
-    """It is never taken for success."""
+def test_an_unknown_event_fails(sensor: PollSensor, event: dict[str, Any]) -> None:
     with pytest.raises(ProtocolError):
         sensor.resume(context(), event)

@@ -1,4 +1,4 @@
-"""The trigger, on the real ledger and the sandbox."""
+"""The trigger, on a real ledger and the sandbox."""
 
 from __future__ import annotations
 
@@ -17,20 +17,14 @@ from dsar_airflow import triggers
 from dsar_airflow.triggers import PollTrigger
 from include.accounts import ACCOUNTS
 from include.dsar.errors import LedgerUnavailable
-from include.dsar.intake.rows import Rules
-from include.dsar.intake.source import Source
 from include.dsar.ledger.database import Database
-from include.dsar.stages.intake import Intake
-from include.dsar.stages.submit import submit
 from include.sandbox import Sandbox
-from tests.integration.conftest import OpenWork, Row, put, submissions
+from tests.integration.conftest import Row, SubmitRows, submissions
 
 PAYLOAD = {
     "status", "ended", "ready", "planned_again", "open_jobs", "oldest_submitted_at", "next_poll_at", "polls",
     "failed_polls", "calls", "refused_calls",
 }  # fmt: skip
-
-Submit = Callable[..., Any]
 
 
 def trigger(account: str = "batch", seconds: float = 20, request_pks: list[int] | None = None) -> PollTrigger:
@@ -42,31 +36,22 @@ def trigger(account: str = "batch", seconds: float = 20, request_pks: list[int] 
 
 
 async def fire(one: PollTrigger) -> list[dict[str, Any]]:
-    """All the events that the trigger gives before it ends."""
+    """All events of the trigger."""
     return [event.payload async for event in one.run()]
 
 
 @pytest.fixture
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test waits for ten seconds."""
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trigger does not wait ten seconds before its event."""
     monkeypatch.setattr(triggers, "SHORTEST", 0.0)
 
 
 @pytest.fixture
-def submitted(dsn: str, db: Database, source_table: Source, open_work: OpenWork, deployment: Path) -> Submit:
-    """Puts rows into the source, and submits what is planned of them for an account."""
-
-    async def run(account: str, *rows: Row) -> None:
-        put(dsn, *rows)
-        Intake(db, source_table, Rules(ACCOUNTS, None, b"key")).run()
-        async with open_work(account) as work:
-            await submit(work)
-
-    return run
+def submitted(submit_rows: SubmitRows, deployment: Path) -> SubmitRows:
+    return submit_rows
 
 
-def test_serialize_is_exactly_what_the_constructor_takes() -> None:
-    """Class path and arguments, as plain JSON."""
+def test_serialize_returns_the_arguments_of_the_constructor() -> None:
     given = {
         "account": "batch_ios",
         "since": "2026-11-01T10:00:00+00:00",
@@ -78,8 +63,8 @@ def test_serialize_is_exactly_what_the_constructor_takes() -> None:
     assert json.loads(json.dumps(given)) == given
 
 
-def test_a_trigger_comes_back_the_same_from_the_metadata_database() -> None:
-    """The class path can be imported, and Airflow's own serialisation changes no argument."""
+def test_the_metadata_database_keeps_every_argument() -> None:
+    """The class path can be imported, and Airflow's serialisation changes no argument."""
     from airflow.models.trigger import Trigger
     from airflow.sdk.module_loading import import_string
 
@@ -90,8 +75,8 @@ def test_a_trigger_comes_back_the_same_from_the_metadata_database() -> None:
         assert again.serialize() == one.serialize()
 
 
-def test_its_arguments_hold_account_times_and_ledger_ids_only() -> None:
-    """They are stored in clear text: a request's own id, or a person's, is refused by their types."""
+def test_the_arguments_are_account_times_and_ledger_ids() -> None:
+    """They are stored in clear text, so they must not contain request ids or identifiers."""
     _, arguments = trigger(request_pks=[1]).serialize()
     assert set(arguments) == {"account", "since", "until", "request_pks", "shard"}
     assert all(isinstance(one, int) for one in arguments["request_pks"])
@@ -99,14 +84,14 @@ def test_its_arguments_hold_account_times_and_ledger_ids_only() -> None:
     assert all(datetime.fromisoformat(arguments[name]).tzinfo for name in ("since", "until"))
 
 
-def test_no_event_comes_within_ten_seconds() -> None:
-    """An event at once can meet a task that is not deferred yet; with ten seconds none of 200 did."""
+def test_the_first_event_comes_after_ten_seconds() -> None:
+    """An earlier event can reach a task that is not deferred yet, and fail it."""
     assert triggers.SHORTEST >= 10
 
 
 @pytest.mark.asyncio
-async def test_an_early_end_is_held_back(deployment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nothing is open the event waits for the shortest time; so does a failure."""
+async def test_an_early_event_is_delayed(deployment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So is a failure."""
     monkeypatch.setattr(triggers, "SHORTEST", 0.8)
     begun = time.monotonic()
     (event,) = await fire(trigger())
@@ -120,10 +105,10 @@ async def test_an_early_end_is_held_back(deployment: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.asyncio
-async def test_one_event_tells_counts_when_all_jobs_have_ended(
-    db: Database, submitted: Submit, soon: None
+async def test_the_event_has_counts_when_all_jobs_have_ended(
+    db: Database, submitted: SubmitRows, fast: None
 ) -> None:
-    """The ledger has the outcomes, the event has counts and times and nothing else."""
+    """The ledger has the outcomes. The event has only counts and times."""
     await submitted(
         "batch",
         Row("a-1", "access", user_id="u1"),
@@ -145,10 +130,10 @@ async def test_one_event_tells_counts_when_all_jobs_have_ended(
 
 
 @pytest.mark.asyncio
-async def test_it_ends_at_the_deadline_with_jobs_still_open(
-    db: Database, submitted: Submit, soon: None
+async def test_it_ends_at_the_deadline_with_open_jobs(
+    db: Database, submitted: SubmitRows, fast: None
 ) -> None:
-    """It tells how many are left, since when, and when the next poll is due."""
+    """The event says how many are open, since when, and when the next poll is due."""
     await submitted("batch", Row("e-1", user_id="slow-1"))
     begun = time.monotonic()
     (event,) = await fire(trigger(seconds=1.5))
@@ -161,8 +146,7 @@ async def test_it_ends_at_the_deadline_with_jobs_still_open(
 
 
 @pytest.mark.asyncio
-async def test_it_watches_the_requests_of_its_run_only(db: Database, submitted: Submit, soon: None) -> None:
-    """Another run's open jobs are left alone."""
+async def test_it_polls_only_the_requests_of_its_run(db: Database, submitted: SubmitRows, fast: None) -> None:
     await submitted("batch", Row("e-1", user_id="u1"), Row("e-2", user_id="u2"))
     row = db.execute("SELECT id FROM dsar.request WHERE request_id = 'e-2'").fetchone()
     assert row is not None
@@ -172,10 +156,10 @@ async def test_it_watches_the_requests_of_its_run_only(db: Database, submitted: 
 
 
 @pytest.mark.asyncio
-async def test_refused_credentials_are_an_event_that_names_the_connection(
-    submitted: Submit, soon: None, set_connection: Callable[..., None]
+async def test_the_event_of_refused_credentials_names_the_connection(
+    submitted: SubmitRows, fast: None, set_connection: Callable[..., None]
 ) -> None:
-    """The task, not the triggerer, fails; and it does so without a retry."""
+    """So the task fails without a retry, and the triggerer does not."""
     await submitted("batch", Row("e-1", user_id="u1"))
     set_connection("batch", password="wrong")
     (event,) = await fire(trigger())
@@ -186,10 +170,10 @@ async def test_refused_credentials_are_an_event_that_names_the_connection(
 
 
 @pytest.mark.asyncio
-async def test_broken_off_and_started_again_it_ends_right(
-    db: Database, sandbox: Sandbox, submitted: Submit, soon: None
+async def test_a_second_trigger_continues_after_the_first_is_cancelled(
+    db: Database, sandbox: Sandbox, submitted: SubmitRows, fast: None
 ) -> None:
-    """A triggerer that dies costs nothing: the second one takes up what the first has left."""
+    """As after the death of a triggerer."""
     await submitted("batch", *[Row(f"e-{n}", user_id=f"u{n}") for n in range(20)], Row("e-x", user_id="slow"))
     one = trigger(seconds=3)
     running = asyncio.create_task(fire(one))
@@ -208,8 +192,10 @@ async def test_broken_off_and_started_again_it_ends_right(
 
 
 @pytest.mark.asyncio
-async def test_two_at_once_write_every_outcome_once(db: Database, submitted: Submit, soon: None) -> None:
-    """For a moment a trigger may run twice; what one has written the other does not count."""
+async def test_two_triggers_at_once_write_every_outcome_once(
+    db: Database, submitted: SubmitRows, fast: None
+) -> None:
+    """A trigger may run twice for a moment. Each outcome is counted by one of them."""
     await submitted("batch", *[Row(f"e-{n}", user_id=f"u{n}") for n in range(20)])
     events = [event for both in await asyncio.gather(fire(trigger()), fire(trigger())) for event in both]
     assert sum(event["ended"] for event in events) == 20
@@ -217,8 +203,8 @@ async def test_two_at_once_write_every_outcome_once(db: Database, submitted: Sub
 
 
 @pytest.mark.asyncio
-async def test_a_ledger_that_goes_away_raises(submitted: Submit, soon: None, dsn: str) -> None:
-    """There is no event, so the task fails and is retried; nothing is made up."""
+async def test_a_lost_ledger_raises(submitted: SubmitRows, fast: None, dsn: str) -> None:
+    """There is no event, so the task fails and is retried."""
     await submitted("batch", *[Row(f"e-{n}", user_id=f"u{n}") for n in range(50)])
     running = asyncio.create_task(fire(trigger()))
     await asyncio.sleep(0.05)
