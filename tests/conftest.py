@@ -1,4 +1,4 @@
-"""Airflow inside the tests' own process: a home of its own, chosen before anything imports airflow."""
+"""Runs Airflow in the tests' process. Its home must be set before anything imports airflow."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PROJECT = Path(__file__).resolve().parents[1]
 AIRFLOW_HOME = Path(tempfile.mkdtemp(prefix="dsar-tests-"))
 
-# Nothing of the developer's own Airflow reaches a test. (include.stack makes an environment of its own.)
+# The developer's own Airflow must not affect a test. (include.stack builds its own environment.)
 for name in [name for name in os.environ if name.startswith(("AIRFLOW", "_AIRFLOW"))]:
     del os.environ[name]
 os.environ |= {
@@ -38,8 +38,8 @@ os.environ |= {
     "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
 }
 
-# A gate must not fail for what a change did not touch: the examples are the same in each run.
-# `make fuzz` draws new ones, and more of them.
+# The examples are the same in each run, so that a test fails only because of a change.
+# `make fuzz` generates new examples, and more of them.
 settings.register_profile("gate", derandomize=True)
 settings.register_profile("fuzz", max_examples=5000, deadline=None, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))
@@ -55,7 +55,7 @@ def pytest_sessionfinish() -> None:
 
 @pytest.fixture(scope="session")
 def metadata_db() -> None:
-    """Airflow's own database, for `dag.test()`."""
+    """Airflow's own database, which `dag.test()` needs."""
     from airflow.utils.db import initdb
 
     initdb()
@@ -63,7 +63,7 @@ def metadata_db() -> None:
 
 @pytest.fixture
 def set_connection(monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox) -> Callable[..., None]:
-    """Sets an account's connection at the sandbox in the environment; None takes a field out."""
+    """A function that sets an account's connection to the sandbox. A field that is None is left out."""
 
     def set_one(account: str, *, extra: Mapping[str, Any] | None = None, **fields: Any) -> None:
         given = {
@@ -85,7 +85,7 @@ def set_connection(monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox) -> Callabl
 def deployment(
     dsn: str, set_connection: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
-    """Every connection and variable of a deployment in the environment; returns the storage's folder."""
+    """Set every connection and variable of a deployment. Returns the storage folder."""
     for account in ACCOUNTS:
         set_connection(account.name)
     storage = tmp_path / "storage"
@@ -96,7 +96,7 @@ def deployment(
 
 @dataclass(frozen=True)
 class Ran:
-    """A run of the DAG in this process: the state of each task (`id[n]` where mapped), and what it logged."""
+    """A finished run of the DAG: its log, and state and tries by task (`id[n]` if mapped)."""
 
     states: Mapping[str, str]
     tries: Mapping[str, int]
@@ -104,13 +104,13 @@ class Ran:
 
 
 def square(instance: Any) -> str:
-    """How a task instance is called: as in Airflow's UI."""
+    """The name of a task instance in Airflow's UI."""
     return instance.task_id if instance.map_index < 0 else f"{instance.task_id}[{instance.map_index}]"
 
 
 @pytest.fixture
 def daily(metadata_db: None) -> DAG:
-    """The DAG as Airflow's own loader reads it."""
+    """The DAG, read by Airflow's own loader."""
     from airflow.dag_processing.dagbag import DagBag
 
     bag = DagBag(PROJECT / "dags")
@@ -122,12 +122,12 @@ def daily(metadata_db: None) -> DAG:
 def run_daily(
     daily: DAG, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Callable[..., Ran]:
-    """Runs the DAG with these Params; with `only`, the other tasks count as successful.
+    """A function that runs the DAG with these Params. With `only`, all other tasks are marked successful.
 
-    No task is retried unless `retries` says so, and then at once.
+    A task is retried `retries` times, without delay.
     """
     monkeypatch.setattr("dsar_airflow.triggers.SHORTEST", 0)
-    asyncio.set_event_loop(None)  # else Airflow takes the loop that Python has set, and leaves it open
+    asyncio.set_event_loop(None)  # otherwise Airflow uses the current loop and leaves it open
 
     def run(only: str = ".*", retries: int = 0, **conf: Any) -> Ran:
         for task in daily.tasks:

@@ -1,4 +1,4 @@
-"""The machine's own browser, driven by playwright."""
+"""Runs the machine's own browser with playwright."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, sync_playwright
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 VARIABLE = "DSAR_TEST_BROWSER"
 ARGUMENTS = [
-    "--no-sandbox",  # as root, as in most containers; it opens nothing but this machine's own pages
+    "--no-sandbox",  # needed as root, as in most containers; only local pages are opened
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
@@ -23,7 +23,7 @@ ARGUMENTS = [
 
 
 def executable() -> str:
-    """Raises RuntimeError, with what to install, where there is none: a test that needs it fails."""
+    """The path of the browser. Raises RuntimeError, with what to install, if there is none."""
     given = os.environ.get(VARIABLE)
     found = shutil.which(given) if given else next(filter(None, map(shutil.which, NAMES)), None)
     if found is None:
@@ -36,7 +36,7 @@ def executable() -> str:
 
 @contextmanager
 def running() -> Iterator[Browser]:
-    """Headless. While it runs, this thread has no room for another asyncio loop."""
+    """Run a headless browser. This thread cannot run another asyncio loop until the block ends."""
     path = executable()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)

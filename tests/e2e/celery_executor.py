@@ -1,7 +1,7 @@
-"""`dsar_daily` with shards on the Celery executor: a worker and a triggerer die, and nobody notices.
+"""A run of `dsar_daily` with shards on the Celery executor survives the death of a worker and a triggerer.
 
-Redis, two workers and two triggerers, each a real process; SIGKILL for one of each in the middle of a
-run. It takes about four minutes, and is not collected by itself: `make celery` runs it.
+Redis, two workers and two triggerers are real processes. One worker and one triggerer get SIGKILL during the
+run. It takes about four minutes. Only `make celery` runs it; pytest does not collect it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from include.stack import postgres
 from include.stack.home import PROJECT, Home, StackError, free_port
 from include.stack.processes import Processes
 from include.stack.stack import COMPONENTS, running
-from tests.e2e.conftest import RunningStack
-from tests.e2e.stack_faults import wait_for
-from tests.e2e.test_daily_run import ALL, Day, Given, check_package, look, put
+from tests.e2e.conftest import RunningStack, own_environment
+from tests.e2e.drill import wait_for
+from tests.e2e.test_daily_run import ALL, RunResult, SourceRow, check_package, insert, result_of
 
 SHARDS = 2
-PATIENCE = 420  # seconds for the run: what died is noticed, tried again, and a lost reply believed lost
+RUN_SECONDS = 420  # includes the detection of dead processes, retries, and the wait for lost replies
 
-WITH_SHARDS = '''"""The project's DAG as it is, but with shards, and tried again sooner."""
+WITH_SHARDS = '''"""The project's DAG with shards and short retry delays."""
 
 import runpy
 from dataclasses import replace
@@ -44,8 +44,8 @@ for task in dag.tasks:  # of an airflow DAG
     task.retry_delay = timedelta(seconds=3)
 '''
 
-# A deployment's are minutes: docs/capacity.md says which and why.
-SOON_NOTICED = {
+# Short timeouts. docs/capacity.md says which values suit a deployment.
+SHORT_TIMEOUTS = {
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
     "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "30",
@@ -56,13 +56,13 @@ SOON_NOTICED = {
 MARKS = ("", "", "-unknown", "", "-refused", "")
 ROWS = [
     *[
-        Given(
+        SourceRow(
             f"acc-{n}", "access", ALL, user_id=f"zq7x-acc-{n}{MARKS[n % 6]}", email=f"zq7x.a{n}@example.com"
         )
         for n in range(18)
     ],
     *[
-        Given(
+        SourceRow(
             f"era-{n}", "erasure", ALL,
             user_id=f"zq7x-era-{n}{MARKS[n % 6]}", email=f"zq7x.e{n}@example.com", phone=f"+1202555{n:04}",
             advertising_id=f"0f0e0d0c-77aa-4bbb-8ccc-{n:012x}",
@@ -74,10 +74,10 @@ ROWS = [
 
 @pytest.fixture(scope="module")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Redis of the test's own, which keeps nothing."""
+    """A Redis in memory, for this module only."""
     server = shutil.which("redis-server")
     if server is None:
-        raise StackError("redis-server is not there: apt-get install redis-server")
+        raise StackError("redis-server is missing: apt-get install redis-server")
     home, port = Home(tmp_path_factory.mktemp("redis")), free_port()
     processes = Processes(home.path("processes.json"))
     command = [server, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(home.root)]
@@ -88,25 +88,25 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[RunningStack]:
-    """Two workers and two triggerers; Batch is called slowly, so that there is a middle to die in."""
+    """Two workers and two triggerers. Batch is called slowly, so that submit can be interrupted."""
     home = Home(tmp_path_factory.mktemp("stack"))
     dags = home.directory("dags")
     (dags / "dsar_daily.py").write_text(WITH_SHARDS.format(SHARDS, PROJECT / "dags/dsar_daily.py"))
     batch = f"http://:sandbox-secret@127.0.0.1:{home.usable_port('sandbox')}/http"
     environ = {
-        **{n: v for n, v in os.environ.items() if not n.startswith(("AIRFLOW", "_AIRFLOW", "DSAR", "PG"))},
+        **own_environment(),
         "AIRFLOW__API__PORT": str(free_port()),
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
         "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
         "AIRFLOW__CELERY__BROKER_URL": redis_url,
         "AIRFLOW_CONN_BATCH_DEFAULT": f"{batch}?api_key=demo-app&requests_per_second=4"
         "&poll_min_seconds=2&poll_max_seconds=5",
-        **SOON_NOTICED,
+        **SHORT_TIMEOUTS,
     }
     parts = {name: command for name, command in COMPONENTS.items() if name != "triggerer"}
     for one in ("one", "two"):
         pid = str(home.path(f"worker-{one}.pid"))
-        # One trigger each: else whoever looks first may take them all, and the death of the other is none.
+        # One trigger each. Otherwise one triggerer may take all triggers, and killing the other does nothing.
         parts[f"triggerer-{one}"] = [*COMPONENTS["triggerer"], "--capacity", "1"]
         parts[f"worker-{one}"] = [
             *("celery", "worker", "--skip-serve-logs", "--concurrency", "6"),
@@ -117,22 +117,24 @@ def stack(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[
 
 
 @pytest.fixture(scope="module")
-def delivered(stack: RunningStack) -> Day:
-    """A run that lost a worker in the middle of submit, and a triggerer in the middle of await."""
-    put(stack, *ROWS)
+def delivered(stack: RunningStack) -> RunResult:
+    """A run that lost a worker during submit and a triggerer during polling."""
+    insert(stack, *ROWS)
     run_id = stack.trigger({"await_minutes": 3})
-    id5 = [f"id5.submit[{n}]" for n in range(SHARDS)]  # a lost reply there is settled on another day
+    id5 = [
+        f"id5.submit[{n}]" for n in range(SHARDS)
+    ]  # an uncertain submission there is reconciled on another day
     batch = [f"batch.submit[{n}]" for n in range(SHARDS)]
 
-    def in_the_middle() -> bool:
+    def submitting() -> bool:
         states = stack.task_states(run_id)
         return (
             all(states.get(name) == "success" for name in id5)
             and all(states.get(name) == "running" for name in batch)
-            and taken(stack, "batch") > 5
+            and accepted(stack, "batch") > 5
         )
 
-    wait_for("both shards of Batch to submit", 120, in_the_middle)
+    wait_for("both shards of Batch to submit", 120, submitting)
     stack.stack.processes.kill("worker-one", for_good=True)
 
     def shared() -> bool:
@@ -140,10 +142,10 @@ def delivered(stack: RunningStack) -> Day:
 
     wait_for("triggers on both triggerers", 240, shared)
     stack.stack.processes.kill("triggerer-one", for_good=True)
-    return look(stack, run_id, stack.wait(run_id, PATIENCE))
+    return result_of(stack, run_id, stack.wait(run_id, RUN_SECONDS))
 
 
-def taken(stack: RunningStack, account: str) -> int:
+def accepted(stack: RunningStack, account: str) -> int:
     with psycopg.connect(stack.dsn) as db:
         row = db.execute(
             "SELECT count(*) FROM dsar.submission WHERE account = %s AND submitted_at IS NOT NULL", [account]
@@ -152,7 +154,7 @@ def taken(stack: RunningStack, account: str) -> int:
 
 
 def triggerers(stack: RunningStack) -> list[int | None]:
-    """Which triggerer each trigger is with."""
+    """The triggerer of each trigger."""
     with psycopg.connect(postgres.url(stack.stack.home, "airflow")) as db:
         return [one for (one,) in db.execute("SELECT triggerer_id FROM trigger").fetchall()]
 
@@ -162,8 +164,8 @@ def ledger(stack: RunningStack, statement: str) -> list[dict[str, Any]]:
         return db.execute(statement.encode()).fetchall()
 
 
-def test_every_square_ends_as_if_nothing_had_died(stack: RunningStack, delivered: Day) -> None:
-    """The report alone is red, for the identifiers that the sandbox refuses; what died was tried again."""
+def test_every_task_succeeds_despite_the_kills(stack: RunningStack, delivered: RunResult) -> None:
+    """Only the report fails, for the identifiers that the sandbox refuses. The killed task was retried."""
     assert {name: state for name, state in delivered.tasks.items() if state != "success"} == {
         "report": "failed"
     }
@@ -175,8 +177,8 @@ def test_every_square_ends_as_if_nothing_had_died(stack: RunningStack, delivered
     assert max(tries["batch.submit", f"shard {n} of 2"] for n in (1, 2)) > 1
 
 
-def test_every_outcome_is_the_sandboxs_decision(delivered: Day) -> None:
-    """As in a run on one machine: nothing is lost, nothing is claimed that the vendor did not say."""
+def test_every_outcome_is_the_sandboxs_decision(delivered: RunResult) -> None:
+    """Nothing is lost, and no outcome differs from the vendor's reply."""
     expected = {(row.request_id, *key): state for row in ROWS for key, state in row.expected().items()}
     ended = {key: state for key, state in delivered.submissions.items() if state != "not_applicable"}
     assert ended == expected
@@ -187,9 +189,9 @@ def test_every_outcome_is_the_sandboxs_decision(delivered: Day) -> None:
         assert delivered.source[row.request_id]["status"] == status, row.request_id
 
 
-def test_nothing_is_sent_again_without_a_reason_on_record(stack: RunningStack, delivered: Day) -> None:
-    """What the dead worker held was in doubt, and every repeat of a call that the vendor took says so."""
-    sent = Counter((entry.vendor, value) for entry in delivered.book for value in entry.values)
+def test_every_repeated_call_is_recorded(stack: RunningStack, delivered: RunResult) -> None:
+    """The dead worker's submissions became uncertain. An event records every repeat of an accepted call."""
+    sent = Counter((job.vendor, value) for job in delivered.jobs for value in job.values)
     expected = {
         (account, value)
         for row in ROWS
@@ -212,8 +214,8 @@ def test_nothing_is_sent_again_without_a_reason_on_record(stack: RunningStack, d
         assert repeated <= again[account]
 
 
-def test_receipts_and_packages_are_whole(stack: RunningStack, delivered: Day) -> None:
-    """One for each request, with the hashes that it states; nothing is left behind in the work folder."""
+def test_receipts_and_packages_are_complete(stack: RunningStack, delivered: RunResult) -> None:
+    """Each request has a receipt, each access a package. The work folder is empty."""
     for row in ROWS:
         folder = stack.storage / "requests" / row.request_id
         receipt = json.loads((folder / "receipt.json").read_text())
@@ -224,8 +226,8 @@ def test_receipts_and_packages_are_whole(stack: RunningStack, delivered: Day) ->
     assert not list((stack.storage / "work").glob("*"))
 
 
-def test_airflow_holds_no_identifier(stack: RunningStack, delivered: Day) -> None:
-    """Neither do the logs of workers and triggerers, nor what Celery and Airflow keep of their tasks."""
+def test_no_log_contains_an_identifier(stack: RunningStack, delivered: RunResult) -> None:
+    """This covers workers, triggerers, Celery and Airflow's tasks."""
     values = {value for row in ROWS for value in row.values} | {"zq7x"}
     values |= {hashlib.sha256(value.encode()).hexdigest() for value in values if "@" in value}
     files = [file for file in stack.logs.rglob("*") if file.is_file() and file.name != "sandbox.log"]

@@ -1,4 +1,4 @@
-"""The whole stack, once per session, in a directory of its own."""
+"""One running stack per session, in its own directory."""
 
 from __future__ import annotations
 
@@ -15,15 +15,21 @@ from include.stack.home import Home, free_port
 from include.stack.stack import DAG_ID, Stack, running
 
 
+def own_environment(**variables: str) -> dict[str, str]:
+    """This process's environment without settings of Airflow, a stack or PostgreSQL, plus `variables`."""
+    foreign = ("AIRFLOW", "_AIRFLOW", "DSAR", "PG")
+    return {name: value for name, value in os.environ.items() if not name.startswith(foreign)} | variables
+
+
 @dataclass(frozen=True)
 class RunningStack:
-    """What a test needs of the stack; `stack` has the rest."""
+    """A shorter interface to a running stack."""
 
     stack: Stack
 
     @property
     def environment(self) -> dict[str, str]:
-        """For subprocesses, such as `bin/airflow`."""
+        """The environment for subprocesses such as `bin/airflow`."""
         return dict(self.stack.variables)
 
     @property
@@ -52,7 +58,7 @@ class RunningStack:
         return self.stack.api.token()
 
     def api(self, method: str, path: str, json: Any = None) -> Any:
-        """`path` begins below /api/v2."""
+        """Call a path below /api/v2."""
         return self.stack.api.call(method, path, json)
 
     def trigger(self, conf: Mapping[str, Any] | None = None) -> str:
@@ -67,11 +73,7 @@ class RunningStack:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    """Nothing of the environment's own Airflow or of a running `make up` reaches it."""
-    environ = {
-        name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "DSAR", "PG"))
-    }
-    environ["AIRFLOW__API__PORT"] = str(free_port())
     home = Home(tmp_path_factory.mktemp("stack"))
+    environ = own_environment(AIRFLOW__API__PORT=str(free_port()))
     with running(home, environ, any_port=False) as started:
         yield RunningStack(started)

@@ -1,5 +1,5 @@
-// How many texts the page has, and those whose contrast to what lies behind them is below 4.5:1. Opens all that
-// is folded, and adds each urgency that a request may have, which the page's own requests need not.
+// Returns the number of texts on the page, and the texts with a contrast below 4.5:1. Opens all details elements
+// and adds a mark for each urgency, because the page's own requests may not have them all.
 () => {
   const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
   const luminance = (colour) => {
@@ -17,7 +17,7 @@
       const mark = document.createElement("span");
       mark.className = `${kind} is-${urgency}`;
       mark.textContent = urgency;
-      document.querySelector(parent)?.append(mark); // a page may have no table
+      document.querySelector(parent)?.append(mark); // a page without a table has no such parent
     }
   }
   document.querySelectorAll("details").forEach((each) => { each.open = true; });

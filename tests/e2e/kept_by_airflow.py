@@ -1,4 +1,4 @@
-"""Everything that a running Airflow keeps or shows, as named pieces of bytes."""
+"""Everything that a running Airflow keeps or shows, as bytes by place."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ OF_A_TASK = ("", "/tries", "/links", "/dependencies", "/xcomEntries", "/xcomEntr
 
 
 def files(folder: Path, *, without: Sequence[str] = ()) -> Places:
-    """Every file below a folder, but for those below `without`."""
+    """Every file below a folder, except those below `without`."""
     skipped = [folder / name for name in without]
     return {
         str(path.relative_to(folder)): path.read_bytes()
@@ -43,7 +43,7 @@ def files(folder: Path, *, without: Sequence[str] = ()) -> Places:
 
 
 def tables(dsn: str) -> Places:
-    """Every table of a database, each row as PostgreSQL writes it: bytea as hex, JSON as text."""
+    """Every table of a database as text: bytea as hex, JSON as text."""
     with psycopg.connect(dsn) as db:
         names = db.execute(
             "SELECT schemaname, tablename FROM pg_tables"
@@ -61,16 +61,16 @@ def tables(dsn: str) -> Places:
 
 
 def answers(stack: Stack, runs: Sequence[str]) -> Places:
-    """What the API and the UI's own routes say of the DAG, its runs, and each of their tasks."""
-    told: Places = {}
+    """The replies of the API and of the UI's routes about the DAG, its runs and their tasks."""
+    replies: Places = {}
     headers = {"Authorization": f"Bearer {stack.api.token()}"}
     with httpx.Client(base_url=stack.api.url, headers=headers, timeout=30, trust_env=False) as client:
 
         def ask(path: str) -> httpx.Response:
             reply = client.get(path)
-            if not path.endswith("/return_value"):  # which a task has only where it ended well
+            if not path.endswith("/return_value"):  # only a successful task has one
                 reply.raise_for_status()
-            told[f"GET {path}"] = reply.content
+            replies[f"GET {path}"] = reply.content
             return reply
 
         for path in OF_THE_DAG:
@@ -85,11 +85,11 @@ def answers(stack: Stack, runs: Sequence[str]) -> Places:
                     ask(base + path)
                 for number in range(1, task["try_number"] + 1):
                     ask(f"{base}/logs/{number}?full_content=true")
-    return told
+    return replies
 
 
 class Sampler:
-    """What is there only for a moment: process arguments, triggers with their arguments and events."""
+    """Samples short-lived data: arguments of processes and triggers."""
 
     PAUSE = 0.3  # seconds
 
@@ -119,17 +119,17 @@ class Sampler:
     def _run(self, stop: Event) -> None:
         with psycopg.connect(self._dsn, autocommit=True) as db:
             while not stop.wait(self.PAUSE):
-                self._look_at_processes()
-                self._look_at_triggers(db)
+                self._read_processes()
+                self._read_triggers(db)
 
-    def _look_at_processes(self) -> None:
+    def _read_processes(self) -> None:
         for path in Path("/proc").glob("[0-9]*/cmdline"):
             try:
                 self.command_lines.add(path.read_bytes().replace(b"\0", b" "))
             except (FileNotFoundError, ProcessLookupError):
                 continue
 
-    def _look_at_triggers(self, db: psycopg.Connection) -> None:
+    def _read_triggers(self, db: psycopg.Connection) -> None:
         for classpath, kwargs in db.execute("SELECT classpath, kwargs FROM trigger").fetchall():
             plain = kwargs if kwargs.startswith("{") else self._fernet.decrypt(kwargs.encode()).decode()
             self.triggers.add(f"{classpath} {plain}".encode())

@@ -1,4 +1,4 @@
-"""Markers: values that exist nowhere else, and the search for them in any of the ways they may be written."""
+"""Markers (values that exist nowhere else), and a search for them in every usual encoding."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-# Every marker that is free text holds it, so that one needle finds them all. No vowels: no marker can
-# hold one of the words by which the sandbox decides.
+# Every free-text marker contains it, so that one search finds them all. It has no vowels, so that it cannot
+# contain a word that the sandbox reacts to.
 STEM = "".join(random.SystemRandom().choices("bcdfghjklmnpqrstvwxz", k=12))
-CONTEXT = 80  # bytes shown around a find
+CONTEXT_BYTES = 80  # shown around a hit
 
 
 def secret(name: str) -> str:
-    """A secret with characters that a URL, a DSN and a log each write in a way of their own."""
+    """A secret with characters that a URL, a DSN and a log encode differently."""
     return f"{STEM}/{name}+=&%"
 
 
 @dataclass
-class Person:
-    """Identifiers of every kind, each a marker; `word` makes the sandbox decide."""
+class MarkedSubject:
+    """A data subject with a marker for each kind of identifier. `word` decides the outcome in the sandbox."""
 
     name: str
     word: str = "x"
@@ -47,7 +47,7 @@ class Person:
         return {name: value for name, value in vars(self).items() if name not in ("name", "word")}
 
     def without_stem(self) -> Iterable[str]:
-        """What the stem does not find: numbers, and hashes of e-mails as ID5 asks for them."""
+        """The values without the stem: numbers, and hashes of e-mails as ID5 wants them."""
         plain, gmail = self.email
         (phone,) = self.phone
         (advertising_id,) = self.advertising_id
@@ -58,12 +58,12 @@ class Person:
 
 
 class Search:
-    """Looks for markers; everything but base64 in any case of letters."""
+    """Searches for markers. Only base64 is case-sensitive."""
 
-    def __init__(self, people: Iterable[Person], others: Iterable[str] = ()) -> None:
+    def __init__(self, subjects: Iterable[MarkedSubject], others: Iterable[str] = ()) -> None:
         self._exact = set(_base64(STEM))
         self._folded = {STEM.encode(), STEM.encode().hex().encode()}
-        for text in [*others, *(text for person in people for text in person.without_stem())]:
+        for text in [*others, *(text for subject in subjects for text in subject.without_stem())]:
             self._folded.add(text.lower().encode())
 
     @property
@@ -71,7 +71,7 @@ class Search:
         return len(self._exact) + len(self._folded)
 
     def finds(self, places: Mapping[str, bytes]) -> list[str]:
-        """One line for each place and needle that is found in it: what stands around the first one."""
+        """One line per place and needle, with the text around the first hit."""
         found = []
         for place, content in places.items():
             folded = content.lower()
@@ -79,12 +79,12 @@ class Search:
             hits += [(folded, needle) for needle in self._folded if needle in folded]
             for text, needle in hits:
                 at = text.index(needle)
-                found.append(f"{place}: …{content[max(at - CONTEXT, 0) : at + CONTEXT]!r}…")
+                found.append(f"{place}: …{content[max(at - CONTEXT_BYTES, 0) : at + CONTEXT_BYTES]!r}…")
         return found
 
 
 def _base64(text: str) -> Iterable[bytes]:
-    """What base64 makes of a text wherever it stands in what is encoded, in both alphabets."""
+    """The base64 forms of a text at any offset of the encoded bytes, in both alphabets."""
     for before in range(3):
         encoded = base64.b64encode(b"\0" * before + text.encode())
         whole = encoded[(0, 2, 3)[before] : len(encoded) - (0, 3, 2)[(before + len(text)) % 3]]

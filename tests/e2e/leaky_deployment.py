@@ -1,9 +1,8 @@
-"""A deployment whose every identifier, secret and reply is a marker, and the ways to break it."""
+"""A deployment in which every identifier, secret and reply is a marker, and ways to break it."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,11 +15,12 @@ from include.dsar.ledger import database
 from include.stack import postgres, source
 from include.stack.home import PROJECT, Home, free_port
 from include.stack.stack import DAG_ID, Stack, running
+from tests.e2e.conftest import own_environment
 from tests.e2e.kept_by_airflow import Sampler
-from tests.e2e.leak_markers import STEM, Person, secret
+from tests.e2e.leak_markers import STEM, MarkedSubject, secret
 from tests.e2e.leaky_vendors import LeakyVendor, leaky_vendors
 
-ROLES = {"dsar": "ledger", "source": "source"}  # database: the role that its connection uses
+ROLES = {"dsar": "ledger", "source": "source"}  # the role of each database's connection
 PACE = {"requests_per_second": 50, "max_concurrency": 1, "users_per_call": 1,
         "poll_min_seconds": 1, "poll_max_seconds": 3}  # fmt: skip
 HOLD = {"on_uncertain": "hold"}
@@ -31,22 +31,22 @@ EXTRA = {
     "attentive": HOLD,
 }
 
-# Who asks for what, where, and how it ends; what is due soonest meets each vendor's first trouble.
-LOST = Person("lost")
-PEOPLE = {
+# Data subject, request type, accounts and final status. Requests due first meet each vendor's first fault.
+LOST = MarkedSubject("lost")
+REQUESTS = {
     "lost": (LOST, "erasure", None, "in_progress"),
-    "look": (Person("look"), "access", None, "completed"),
-    "look-unknown": (Person("lun", "unknown"), "access", None, "completed"),
-    "look-unwritable": (Person("luw"), "access", ["besitos"], "completed"),
-    "erase": (Person("erase"), "erasure", None, "completed"),
-    "erase-refused": (Person("eref", "refused"), "erasure", ["besitos", "batch"], "partial"),
-    "erase-failed": (Person("efail", "jobfails"), "erasure", ["besitos", "batch", "id5"], "partial"),
-    "erase-busy": (Person("ebus", "busy"), "erasure", ["batch"], "completed"),
-    "erase-untold": (Person("eunt"), "erasure", ["besitos"], "completed"),
+    "access": (MarkedSubject("access"), "access", None, "completed"),
+    "access-unknown": (MarkedSubject("lun", "unknown"), "access", None, "completed"),
+    "access-unwritable": (MarkedSubject("luw"), "access", ["besitos"], "completed"),
+    "erase": (MarkedSubject("erase"), "erasure", None, "completed"),
+    "erase-refused": (MarkedSubject("eref", "refused"), "erasure", ["besitos", "batch"], "partial"),
+    "erase-failed": (MarkedSubject("efail", "jobfails"), "erasure", ["besitos", "batch", "id5"], "partial"),
+    "erase-busy": (MarkedSubject("ebus", "busy"), "erasure", ["batch"], "completed"),
+    "erase-unwritten": (MarkedSubject("eunt"), "erasure", ["besitos"], "completed"),
 }
-INVALID = Person("inv")
+INVALID = MarkedSubject("inv")
 
-WITHOUT_RETRIES = '''"""The project's DAG as it is, but for its retries: what fails here fails at once."""
+WITHOUT_RETRIES = '''"""The project's DAG without retries."""
 
 import runpy
 
@@ -58,7 +58,7 @@ for task in dag.tasks:  # of an airflow DAG
 
 @dataclass(frozen=True)
 class World:
-    """A stack at DEBUG, whose vendors, ledger and source it can be told to break."""
+    """A running stack at log level DEBUG, and access to its vendors and databases."""
 
     stack: Stack
     vendors: Mapping[str, LeakyVendor]
@@ -72,7 +72,7 @@ class World:
             db.execute(statement.encode())
 
     def run(self, run_id: str) -> dict[str, str]:
-        """The red tasks of a new run, and the state of each."""
+        """Trigger a run. Returns the tasks that do not succeed, with their states."""
         self.stack.api.trigger(DAG_ID, run_id, {"await_minutes": 1})
         return self._red(run_id)
 
@@ -90,7 +90,7 @@ class World:
 
 @contextmanager
 def leaky_deployment(home: Home) -> Iterator[World]:
-    """A stack of its own at log level DEBUG; all that it is given is a marker."""
+    """Run a stack at log level DEBUG in which every value is a marker."""
     dags, temporary = home.directory("dags"), home.directory("tmp")
     (dags / "dsar_daily.py").write_text(WITHOUT_RETRIES.format(PROJECT / "dags/dsar_daily.py"))
     with ExitStack() as ending:
@@ -98,9 +98,7 @@ def leaky_deployment(home: Home) -> Iterator[World]:
         ending.enter_context(postgres.running(home))
         _make_databases(home)
         environ = {
-            **{
-                n: v for n, v in os.environ.items() if not n.startswith(("AIRFLOW", "_AIRFLOW", "DSAR", "PG"))
-            },
+            **own_environment(),
             "TMPDIR": str(temporary),
             "AIRFLOW__API__PORT": str(free_port()),
             "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
@@ -117,10 +115,10 @@ def leaky_deployment(home: Home) -> Iterator[World]:
 
 
 def _make_databases(home: Home) -> None:
-    """The ledger and the source, each with a role whose password is a marker."""
+    """Create the ledger and the source, each with its own role and a marker as password."""
     with psycopg.connect(postgres.url(home, "postgres"), autocommit=True) as db:
         db.execute("CREATE DATABASE source")
-        # What a source's own server writes into its own log is not ours to say.
+        # The log of the source's own server is not part of this test.
         db.execute("ALTER DATABASE source SET log_min_messages = panic")
         for name, role in ROLES.items():
             made = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}")
@@ -132,18 +130,18 @@ def _make_databases(home: Home) -> None:
     source.create(own["source"])
     with psycopg.connect(own["source"]) as db:
         now = datetime.now(UTC)
-        for days, (request_id, (person, action, accounts, _)) in enumerate(PEOPLE.items()):
-            _put(db, request_id, action, "GDPR", now - timedelta(days=20 - days), person, accounts)
+        for days, (request_id, (subject, action, accounts, _)) in enumerate(REQUESTS.items()):
+            _put(db, request_id, action, "GDPR", now - timedelta(days=20 - days), subject, accounts)
         _put(db, "invalid", STEM, STEM, now, INVALID, [STEM])
         _put(db, f"../../{STEM}", "erasure", "GDPR", now, INVALID, None)
 
 
 def _put(
-    db: psycopg.Connection, request_id: str, action: str, law: str, at: datetime, person: Person,
+    db: psycopg.Connection, request_id: str, action: str, law: str, at: datetime, subject: MarkedSubject,
     accounts: list[str] | None,
 ) -> None:  # fmt: skip
     given = {"request_id": request_id, "request_type": action, "regulation": law, "received_at": at,
-             "accounts": accounts, **person.identifiers}  # fmt: skip
+             "accounts": accounts, **subject.identifiers}  # fmt: skip
     statement = sql.SQL("INSERT INTO public.dsar_requests ({}) VALUES ({})").format(
         sql.SQL(", ").join(map(sql.Identifier, given)), sql.SQL(", ").join(map(sql.Placeholder, given))
     )

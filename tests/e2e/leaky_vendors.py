@@ -1,4 +1,4 @@
-"""The sandbox as the worst of vendors: each reply repeats what must not be kept, wherever a reply can."""
+"""A sandbox that adds markers to every part of its replies: reason, headers, cookies and body."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from typing import Any
 
 from aiohttp import web
 
+from include.accounts import ACCOUNTS
 from include.sandbox import SandboxSettings
 from include.sandbox.faults import Fault
 from include.sandbox.server import World, application
 from tests.e2e.leak_markers import STEM, secret
 
-VENDORS = ("besitos", "batch", "id5", "attentive")
 HTML = f"<html><title>502 for {STEM}</title><p>{STEM}@example.com is in our way</html>"
 
 
 @dataclass(frozen=True)
 class LeakyVendor:
-    """One vendor at an address of its own, with a secret of its own."""
+    """One vendor with its own URL and its own secret."""
 
     name: str
     url: str
@@ -34,20 +34,20 @@ class LeakyVendor:
         settings = self.world.jobs.settings
         self.world.jobs.settings = replace(settings, secret="another" if refuse else secret(self.name))
 
-    def spoil(self, kind: str, route: str, **fields: Any) -> None:
-        """The next call of a route; bodies and headers hold markers."""
+    def inject(self, kind: str, route: str, **fields: Any) -> None:
+        """Inject a fault into the next call of a route."""
         self.world.faults.add(Fault(kind, route=route, **fields))
 
-    def mend(self) -> None:
+    def clear_faults(self) -> None:
         self.world.faults.clear()
 
     def job_ids(self) -> list[str]:
-        return [entry.job_id for entry in self.world.jobs.all()]
+        return [job.job_id for job in self.world.jobs.all()]
 
 
 @contextmanager
 def leaky_vendors() -> Iterator[Mapping[str, LeakyVendor]]:
-    """All four, in a thread."""
+    """Run a sandbox per vendor, in one thread."""
     started: Future[tuple[dict[str, LeakyVendor], asyncio.AbstractEventLoop, asyncio.Event]] = Future()
     thread = Thread(target=asyncio.run, args=(_run(started),), name="leaky vendors", daemon=True)
     thread.start()
@@ -63,7 +63,7 @@ async def _run(started: Future[Any]) -> None:
     stop = asyncio.Event()
     async with AsyncExitStack() as ending:
         vendors = {}
-        for name in VENDORS:
+        for name in (account.vendor for account in ACCOUNTS):
             world = World(SandboxSettings(secret=secret(name), min_seconds=1, max_seconds=3))
             app = application(world)
             app.middlewares.append(_leak)
@@ -87,13 +87,13 @@ async def _leak(
     response.headers["X-Debug"] = f"{STEM} {request.path_qs}"
     response.set_cookie("session", f"{STEM}cookie")
     if isinstance(response, web.Response) and response.content_type == "application/json" and response.text:
-        with suppress(ValueError):  # a page that only says that it is JSON
+        with suppress(ValueError):  # a body that is not JSON despite its content type
             response.text = json.dumps(_with_markers(json.loads(response.text)))
     return response
 
 
 def _with_markers(value: Any) -> Any:
-    """Every object says more than it should; a result's address is signed."""
+    """Add a marker to every JSON object, and a signature to every result URL."""
     if isinstance(value, list):
         return [_with_markers(each) for each in value]
     if not isinstance(value, dict):

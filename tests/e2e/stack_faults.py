@@ -1,7 +1,7 @@
-"""The long form of `test_stack_faults.py`: what the whole stack stands on breaks in the middle of a run.
+"""Slower tests than `test_stack_faults.py`. Only `make faults` runs them; pytest does not collect them.
 
-PostgreSQL here holds Airflow's own database and the ledger. A part of Airflow that ends is started again,
-as a supervisor does. It is not collected by itself: `make faults` runs it.
+PostgreSQL contains Airflow's own database and the ledger. The tests restart ended processes of Airflow, as a
+supervisor does.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from tests.e2e.conftest import RunningStack
 from tests.e2e.drill import Drill, wait_for
 
 
-def test_postgresql_restarts_in_the_middle_of_submit_and_of_await(stack: RunningStack) -> None:
-    """Tasks that it broke off are tried again; nothing is lost, nothing doubled without a reason."""
+def test_postgresql_restarts_during_submit_and_poll(stack: RunningStack) -> None:
+    """Interrupted tasks are retried. Nothing is lost, and every repeat is recorded."""
     drill = Drill(stack, "pgdown", 60)
     run_id = drill.trigger()
-    wait_for("submissions", 120, lambda: drill.taken().total() > 5)
+    wait_for("submissions", 120, lambda: drill.accepted().total() > 5)
     postgres.restart(stack.stack.home)
 
     def some_deferred() -> bool:
@@ -26,15 +26,15 @@ def test_postgresql_restarts_in_the_middle_of_submit_and_of_await(stack: Running
     postgres.restart(stack.stack.home)
     drill.finish(run_id)
     assert drill.statuses() == {"completed"}
-    assert drill.unexplained() == {}
+    assert drill.unrecorded_repeats() == {}
 
 
-def test_the_scheduler_and_its_tasks_are_killed(stack: RunningStack) -> None:
-    """In the middle of submit: the task is tried again, and asks or waits for what it does not know."""
+def test_the_scheduler_and_its_tasks_are_killed_during_submit(stack: RunningStack) -> None:
+    """The task is retried. It reconciles uncertain submissions or leaves them to the next run."""
     drill = Drill(stack, "killed", 60)
     run_id = drill.trigger()
-    wait_for("submissions", 120, lambda: drill.taken().total() > 5)
+    wait_for("submissions", 120, lambda: drill.accepted().total() > 5)
     stack.stack.processes.kill("scheduler")
     drill.finish(run_id)
     assert drill.statuses() == {"completed"}
-    assert drill.unexplained() == {}
+    assert drill.unrecorded_repeats() == {}

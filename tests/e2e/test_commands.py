@@ -1,4 +1,4 @@
-"""`python -m include.stack …` as a person runs it: what it says, how it exits, and that nothing is left."""
+"""`python -m include.stack …`: its output, its exit status, and the processes that it leaves."""
 
 from __future__ import annotations
 
@@ -19,18 +19,13 @@ import pytest
 from include.stack import postgres
 from include.stack.home import PROJECT, Home, free_port
 from include.stack.stack import COMPONENTS
+from tests.e2e.conftest import own_environment
 
 START_SECONDS, END_SECONDS = 300.0, 120.0
 
 
-def environ(home: Path, **own: str) -> dict[str, str]:
-    """That of a person who has set only `own`."""
-    kept = {n: v for n, v in os.environ.items() if not n.startswith(("AIRFLOW", "_AIRFLOW", "DSAR", "PG"))}
-    return {**kept, "DSAR_HOME": str(home), **own}
-
-
 def stack(command: str, given: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """A command that is to end by itself."""
+    """Run a command that ends by itself."""
     call = [sys.executable, "-m", "include.stack", command]
     return subprocess.run(
         call, env=given, cwd=PROJECT, capture_output=True, text=True, timeout=END_SECONDS, check=False
@@ -38,9 +33,11 @@ def stack(command: str, given: dict[str, str]) -> subprocess.CompletedProcess[st
 
 
 @pytest.mark.parametrize("name", ["AIRFLOW_CONN_DSAR_DB", "AIRFLOW_CONN_ID5_DEFAULT"])
-def test_the_demo_refuses_what_may_be_real(tmp_path: Path, name: str) -> None:
-    """It says which variable, exits 1, and has started nothing."""
-    done = stack("demo", environ(tmp_path, **{name: "postgresql://u:zq7x-pw@db.example/real"}))
+def test_the_demo_refuses_a_users_connection(tmp_path: Path, name: str) -> None:
+    """It names the variable, exits with 1 and starts nothing."""
+    done = stack(
+        "demo", own_environment(DSAR_HOME=str(tmp_path), **{name: "postgresql://u:zq7x-pw@db.example/real"})
+    )
     assert done.returncode == 1
     assert f"{name} is set: unset it for the demo" in done.stderr
     assert "zq7x-pw" not in done.stdout + done.stderr
@@ -49,22 +46,22 @@ def test_the_demo_refuses_what_may_be_real(tmp_path: Path, name: str) -> None:
 
 @dataclass(frozen=True)
 class Up:
-    """`make up` beside a ledger of one's own, from its start until it is ready."""
+    """A ready `make up` with a ledger of the user, and its output so far."""
 
     home: Path
     given: dict[str, str]
     process: subprocess.Popen[str]
-    said: str
+    output: str
 
     def leaders(self) -> set[int]:
-        """The sessions of what it started, each of which is one part's; and PostgreSQL's."""
+        """The sessions of the started components and of PostgreSQL."""
         parts = {each["pid"] for each in json.loads((self.home / "processes.json").read_text())}
         server = int((self.home / "postgres" / "postmaster.pid").read_text().split()[0])
         return parts | {os.getsid(server)}
 
 
 def members(sessions: set[int]) -> set[psutil.Process]:
-    """The processes of these sessions, and their descendants in sessions of their own."""
+    """The processes of these sessions, and their descendants in other sessions."""
     found: set[psutil.Process] = set()
     for process in psutil.process_iter():
         with suppress(psutil.Error, ProcessLookupError):
@@ -86,8 +83,8 @@ def alive(processes: set[psutil.Process]) -> list[psutil.Process]:
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     ledger, home = Home(tmp_path_factory.mktemp("ledger")), tmp_path_factory.mktemp("home")
     with postgres.running(ledger):
-        given = environ(
-            home,
+        given = own_environment(
+            DSAR_HOME=str(home),
             AIRFLOW__API__PORT=str(free_port()),
             AIRFLOW_CONN_DSAR_DB=postgres.url(ledger, "dsar"),
             AIRFLOW_CONN_BATCH_DEFAULT='{"conn_type": "batch", "password": "zq7x-key"}',
@@ -100,37 +97,37 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
             late = Timer(START_SECONDS, process.terminate)
             late.start()
             assert process.stdout
-            said = ""
+            output = ""
             for line in process.stdout:
-                said += line
+                output += line
                 if line == "ready\n":
                     break
             late.cancel()
-            yield Up(home, given, process, said)
+            yield Up(home, given, process, output)
             process.terminate()
 
 
-def test_up_starts_no_sandbox_beside_a_ledger_of_ones_own(up: Up) -> None:
-    """It says so, names what is the user's by name alone, and tells where the UI is."""
-    assert up.said.endswith("ready\n"), up.said
-    assert f"http://127.0.0.1:{up.given['AIRFLOW__API__PORT']}\n" in up.said
-    assert "the sandbox simulates no vendor" in up.said
-    assert "AIRFLOW_CONN_BATCH_DEFAULT, AIRFLOW_CONN_DSAR_DB\n" in up.said
-    assert "zq7x-key" not in up.said
+def test_up_starts_no_sandbox_with_a_users_ledger(up: Up) -> None:
+    """The output says so, names the user's connections without values, and has the UI's URL."""
+    assert up.output.endswith("ready\n"), up.output
+    assert f"http://127.0.0.1:{up.given['AIRFLOW__API__PORT']}\n" in up.output
+    assert "the sandbox simulates no vendor" in up.output
+    assert "AIRFLOW_CONN_BATCH_DEFAULT, AIRFLOW_CONN_DSAR_DB\n" in up.output
+    assert "zq7x-key" not in up.output
     assert len(up.leaders()) == len(COMPONENTS) + 1  # PostgreSQL, and no sandbox
     assert [each for each in members(up.leaders()) if "include.sandbox" in each.cmdline()] == []
 
 
-def test_a_second_one_in_the_same_directory_is_refused(up: Up) -> None:
-    """It exits 1 with what to do, and the first goes on."""
+def test_a_second_stack_in_the_same_directory_is_refused(up: Up) -> None:
+    """It exits with 1 and says what to do. The first stack keeps running."""
     done = stack("up", up.given)
     assert done.returncode == 1
     assert "a stack is running in" in done.stderr
     assert up.process.poll() is None
 
 
-def test_ctrl_c_leaves_nothing(up: Up) -> None:
-    """It exits by the same signal, and no process of it is left: neither Airflow nor PostgreSQL."""
+def test_ctrl_c_ends_all_processes(up: Up) -> None:
+    """The command ends by the same signal. No process of Airflow or PostgreSQL is left."""
     sessions = up.leaders()
     started = members(sessions)
     assert len(started) > len(sessions)

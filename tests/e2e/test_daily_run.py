@@ -1,8 +1,8 @@
-"""A few days of `dsar_daily` with a real scheduler, triggerer and API server, checked request by request.
+"""Two runs of `dsar_daily` with a real scheduler, triggerer and API server; every submission is checked.
 
-The fixtures are the days, in their order: `first` (its triggerer is killed while tasks are deferred),
-`second` (takes on what the first has left, and one account's credentials are refused), `mended` (the red
-square is cleared).
+The fixtures are the runs in their order. `first`: its triggerer is killed while tasks are deferred. `second`:
+it continues the first, and Batch rejects our credentials. `cleared`: the second run after its failed task is
+cleared.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
@@ -25,10 +24,11 @@ import pytest
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from include.sandbox import Entry, SandboxSettings, Subject, decide
+from include.sandbox import Job, SandboxSettings, Subject, decide
 from include.stack import postgres
 from include.stack.environment import METADATA_DATABASE
 from tests.e2e.conftest import RunningStack
+from tests.e2e.drill import wait_for
 
 SECRET = "sandbox-secret"
 SETTINGS = SandboxSettings(min_seconds=2, max_seconds=6)
@@ -37,7 +37,7 @@ CLOSED = {"completed", "partial", "failed"}
 
 
 def email_whose_hash_ends_with(digits: str) -> str:
-    """ID5 gets hashes, and the sandbox decides by the last digits of one."""
+    """ID5 receives hashes. The sandbox reacts to the last digits of a hash."""
     for n in count():
         email = f"zq7x.hash{n}@example.org"
         if hashlib.sha256(email.encode()).hexdigest().endswith(digits):
@@ -46,8 +46,8 @@ def email_whose_hash_ends_with(digits: str) -> str:
 
 
 @dataclass(frozen=True)
-class Given:
-    """A row of the source; every value as the vendors shall get it."""
+class SourceRow:
+    """A row of the source. Its identifiers are in the form that vendors must receive."""
 
     request_id: str
     action: str
@@ -62,11 +62,11 @@ class Given:
         return {v for v in (self.user_id, self.email, self.phone, self.advertising_id) if v}
 
     def sent(self) -> dict[tuple[str, str], list[str]]:
-        """What each account gets, by (account, kinds of identifiers): one submission each."""
+        """The values that each account must receive, by account and kinds of identifiers."""
         digest = self.email and hashlib.sha256(self.email.encode()).hexdigest()
         attentive = [value for value in (self.email, self.phone) if value]
         kinds = "+".join(kind for kind in ("email", "phone") if getattr(self, kind))
-        all_of_them = {
+        possible = {
             ("besitos", "user_id"): [self.user_id],
             ("batch", "user_id"): [self.user_id],
             ("batch", "advertising_id"): [self.advertising_id],
@@ -76,14 +76,14 @@ class Given:
         }
         return {
             (account, kind): [value for value in values if value]
-            for (account, kind), values in all_of_them.items()
+            for (account, kind), values in possible.items()
             if account in self.accounts
             and any(values)
             and (self.action == "erasure" or account in ("besitos", "batch"))
         }
 
     def expected(self) -> dict[tuple[str, str], str]:
-        """How each submission must end, by the sandbox's decision on the values that it gets."""
+        """The expected final state of each submission, as the sandbox decides it."""
         return {
             (account, kind): STATES[decide(account, self.action, values, SETTINGS).outcome]
             for (account, kind), values in self.sent().items()
@@ -93,11 +93,11 @@ class Given:
 ALL = ("besitos", "batch", "id5", "attentive")
 ROWS = [
     *[
-        Given(f"acc-{n}", "access", ALL, user_id=f"zq7x-acc-{n}{mark}", email=f"zq7x.acc{n}@example.com")
+        SourceRow(f"acc-{n}", "access", ALL, user_id=f"zq7x-acc-{n}{mark}", email=f"zq7x.acc{n}@example.com")
         for n, mark in enumerate(["", "", "-unknown", "-jobfails", ""])
     ],
     *[
-        Given(
+        SourceRow(
             f"era-{n}", "erasure", ALL,
             user_id=f"zq7x-era-{n}{mark}", email=f"zq7x.era{n}@example.com", phone=f"+1202555{n:04}",
             advertising_id=f"0f0e0d0c-77aa-4bbb-8ccc-{n:012x}",
@@ -105,30 +105,30 @@ ROWS = [
         for n, mark in enumerate(["", "", "", "-refused", "-jobfails", "-unknown", "-slow", ""])
     ],
     *[
-        Given(f"id5-{n}", "erasure", ("id5",), email=email_whose_hash_ends_with(digits))
+        SourceRow(f"id5-{n}", "erasure", ("id5",), email=email_whose_hash_ends_with(digits))
         for n, digits in enumerate(["dead", "fa11", "bad0"])
     ],
-    Given("att-0", "erasure", ("attentive",), email="zq7x.slow.att@example.net", phone="+12025559999"),
-    Given("att-1", "erasure", ("attentive",), phone="+12025559998"),
+    SourceRow("att-0", "erasure", ("attentive",), email="zq7x.slow.att@example.net", phone="+12025559999"),
+    SourceRow("att-1", "erasure", ("attentive",), phone="+12025559998"),
 ]  # fmt: skip
-LATE = Given("late", "erasure", ("batch", "id5"), user_id="zq7x-late", email="zq7x.late@example.com")
+LATE = SourceRow("late", "erasure", ("batch", "id5"), user_id="zq7x-late", email="zq7x.late@example.com")
 INVALID = {"bad-0": ("erasure", None), "bad-1": ("nonsense", "zq7x-bad-1")}
 
 
 @dataclass(frozen=True)
-class Day:
-    """What there is after a run has ended."""
+class RunResult:
+    """The state of Airflow, source, ledger and sandbox after a run."""
 
     run_id: str
     state: str
     tasks: dict[str, str]
     source: dict[str, dict[str, Any]]
     submissions: dict[tuple[str, str, str], str]
-    book: list[Entry]
+    jobs: list[Job]
     now: float
 
 
-def put(stack: RunningStack, *rows: Given) -> None:
+def insert(stack: RunningStack, *rows: SourceRow) -> None:
     with psycopg.connect(stack.dsn) as db:
         for row in rows:
             db.execute(
@@ -147,7 +147,7 @@ def sandbox(stack: RunningStack, method: str, path: str, body: Any = None) -> An
     return reply.json() if reply.content else None
 
 
-def look(stack: RunningStack, run_id: str, state: str) -> Day:
+def result_of(stack: RunningStack, run_id: str, state: str) -> RunResult:
     with psycopg.connect(stack.dsn, row_factory=dict_row) as db:
         source = {row["request_id"]: row for row in db.execute("SELECT * FROM public.dsar_requests")}
         submissions = {
@@ -157,24 +157,16 @@ def look(stack: RunningStack, run_id: str, state: str) -> Day:
                 "FROM dsar.submission s JOIN dsar.request r ON r.id = s.request"
             )
         }
-    book = [
-        Entry(**{**entry, "subjects": tuple(Subject(**one) for one in entry["subjects"])})
-        for entry in sandbox(stack, "GET", "jobs")
+    jobs = [
+        Job(**{**job, "subjects": tuple(Subject(**one) for one in job["subjects"])})
+        for job in sandbox(stack, "GET", "jobs")
     ]
     now = sandbox(stack, "POST", "clock", {"advance": 0})["now"]
-    return Day(run_id, state, stack.task_states(run_id), source, submissions, book, now)
-
-
-def wait_for(what: str, seconds: float, there: Any) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := there()):
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.3)
-    return found
+    return RunResult(run_id, state, stack.task_states(run_id), source, submissions, jobs, now)
 
 
 def triggers(stack: RunningStack) -> list[dict[str, Any]]:
-    """What the metadata database holds of each trigger; Airflow stores its arguments as clear text."""
+    """Each trigger in Airflow's database. Airflow stores its arguments in clear text."""
     with psycopg.connect(postgres.url(stack.stack.home, "airflow"), row_factory=dict_row) as db:
         return db.execute("SELECT classpath, kwargs, triggerer_id FROM trigger").fetchall()
 
@@ -185,9 +177,9 @@ def seen_triggers() -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def first(stack: RunningStack, seen_triggers: list[dict[str, Any]]) -> Day:
-    """A run whose triggerer is killed while tasks are deferred."""
-    put(stack, *ROWS)
+def first(stack: RunningStack, seen_triggers: list[dict[str, Any]]) -> RunResult:
+    """A run with a triggerer that is killed while tasks are deferred."""
+    insert(stack, *ROWS)
     with psycopg.connect(stack.dsn) as db:
         for request_id, (kind, user) in INVALID.items():
             db.execute(
@@ -197,36 +189,36 @@ def first(stack: RunningStack, seen_triggers: list[dict[str, Any]]) -> Day:
             )
     run_id = stack.trigger({"await_minutes": 1})
 
-    # Both wait for a job of an hour, so they are deferred until the minute is over.
+    # Both have a job that takes an hour, so they stay deferred for the whole minute.
     slow = {f"{account}.await_completion" for account in ("besitos", "batch")}
 
-    def taken_up() -> bool:
+    def both_deferred() -> bool:
         seen_triggers.extend(triggers(stack))
         deferred = {name for name, state in stack.task_states(run_id).items() if state == "deferred"}
         return deferred >= slow and all(one["triggerer_id"] for one in triggers(stack))
 
-    wait_for("two deferred tasks", 120, taken_up)
+    wait_for("two deferred tasks", 120, both_deferred)
     stack.stack.processes.kill("triggerer")
     stack.stack.processes.restart_ended()
-    return look(stack, run_id, stack.wait(run_id, 200))
+    return result_of(stack, run_id, stack.wait(run_id, 200))
 
 
 @pytest.fixture(scope="module")
-def second(stack: RunningStack, first: Day) -> Day:
-    """Two hours later: what was slow has ended, and Batch refuses our credentials for new requests."""
+def second(stack: RunningStack, first: RunResult) -> RunResult:
+    """Two hours later the slow jobs have ended. Batch rejects our credentials for new requests."""
     sandbox(stack, "POST", "clock", {"advance": 7200})
     sandbox(
         stack, "POST", "faults",
         {"kind": "status", "vendor": "batch", "route": "create", "status": 401, "times": None},
     )  # fmt: skip
-    put(stack, LATE)
+    insert(stack, LATE)
     run_id = stack.trigger({"await_minutes": 1})
-    return look(stack, run_id, stack.wait(run_id, 150))
+    return result_of(stack, run_id, stack.wait(run_id, 150))
 
 
 @pytest.fixture(scope="module")
-def mended(stack: RunningStack, second: Day) -> Day:
-    """The same run after its red square was cleared, with what is downstream of it."""
+def cleared(stack: RunningStack, second: RunResult) -> RunResult:
+    """The second run after its failed task and the downstream tasks were cleared."""
     sandbox(stack, "DELETE", "faults")
     stack.api(
         "POST", "/dags/dsar_daily/clearTaskInstances",
@@ -236,18 +228,18 @@ def mended(stack: RunningStack, second: Day) -> Day:
     wait_for(
         "the cleared run", 30, lambda: stack.stack.api.run_state("dsar_daily", second.run_id) != "failed"
     )
-    return look(stack, second.run_id, stack.wait(second.run_id, 150))
+    return result_of(stack, second.run_id, stack.wait(second.run_id, 150))
 
 
-def test_a_run_ends_right_though_its_triggerer_was_killed(first: Day) -> None:
-    """Every task is green but the report, which tells a person of the rows and jobs that went wrong."""
+def test_a_run_survives_a_killed_triggerer(first: RunResult) -> None:
+    """Only the report fails, because an operator must look at invalid rows and failed jobs."""
     assert {name: state for name, state in first.tasks.items() if state != "success"} == {"report": "failed"}
     assert first.state == "failed"
 
 
-def test_after_the_first_run_every_submission_is_as_far_as_its_job(first: Day) -> None:
-    """Ended as decided where the vendor has ended, open where it has not; none is missing."""
-    jobs = {(entry.vendor, value): entry for entry in first.book for value in entry.values}
+def test_after_the_first_run_every_submission_matches_its_job(first: RunResult) -> None:
+    """It has the sandbox's outcome if the job has ended. Otherwise it is open. None is missing."""
+    jobs = {(job.vendor, value): job for job in first.jobs for value in job.values}
     assert set(first.submissions) >= {
         (row.request_id, *key) for row in ROWS for key in row.sent()
     }  # fmt: skip
@@ -266,23 +258,23 @@ def test_after_the_first_run_every_submission_is_as_far_as_its_job(first: Day) -
     assert carried_over >= 4
 
 
-def test_the_source_knows_what_became_of_each_request(first: Day) -> None:
-    """Open ones are in progress, bad rows invalid with a reason, due dates are there."""
+def test_the_source_has_the_status_of_each_request(first: RunResult) -> None:
+    """Open requests are in_progress. Invalid rows have a reason. All others have a due date."""
     for row in ROWS:
         states = {state for (request, _, _), state in first.submissions.items() if request == row.request_id}
-        told = first.source[row.request_id]
-        assert (told["status"] == "in_progress") == bool(states & {"planned", "submitted"})
-        assert told["due_at"] is not None
-        assert (told["closed_at"] is not None) == (told["status"] in CLOSED)
+        written = first.source[row.request_id]
+        assert (written["status"] == "in_progress") == bool(states & {"planned", "submitted"})
+        assert written["due_at"] is not None
+        assert (written["closed_at"] is not None) == (written["status"] in CLOSED)
     for request_id in INVALID:
         assert first.source[request_id]["status"] == "invalid"
         assert first.source[request_id]["status_reason"]
 
 
-def test_trigger_arguments_are_accounts_times_and_ledger_ids(
-    seen_triggers: list[dict[str, Any]], first: Day
+def test_trigger_arguments_contain_no_identifier_and_no_secret(
+    seen_triggers: list[dict[str, Any]], first: RunResult
 ) -> None:
-    """One trigger an account, whatever the number of jobs, and no person in it."""
+    """There is one trigger per account, for any number of jobs."""
     assert len({one["kwargs"] for one in seen_triggers}) in (2, 3, 4)
     for one in seen_triggers:
         assert one["classpath"] == "dsar_airflow.triggers.PollTrigger"
@@ -290,8 +282,8 @@ def test_trigger_arguments_are_accounts_times_and_ledger_ids(
         assert SECRET not in one["kwargs"]
 
 
-def test_the_second_run_takes_on_what_the_first_has_left(second: Day) -> None:
-    """One account's refused credentials are one red square; the others' requests are delivered."""
+def test_the_second_run_continues_the_first(second: RunResult) -> None:
+    """Rejected credentials fail one task of one account. The other accounts' requests are delivered."""
     red = {name for name, state in second.tasks.items() if state != "success"}
     assert red == {"batch.submit", "report"}
     assert second.submissions["late", "id5", "email"] == "completed"
@@ -299,32 +291,34 @@ def test_the_second_run_takes_on_what_the_first_has_left(second: Day) -> None:
     assert {name for name, row in second.source.items() if row["status"] == "in_progress"} == {"late"}
 
 
-def test_clearing_the_red_square_finishes_the_rest(mended: Day) -> None:
-    """It is green now and its request closed; the report still names what a person has to look at."""
-    assert {name: state for name, state in mended.tasks.items() if state != "success"} == {"report": "failed"}
-    assert mended.source["late"]["status"] == "completed"
+def test_clearing_the_failed_task_finishes_the_rest(cleared: RunResult) -> None:
+    """The task succeeds and its request is closed. The report still fails, for the failed jobs."""
+    assert {name: state for name, state in cleared.tasks.items() if state != "success"} == {
+        "report": "failed"
+    }
+    assert cleared.source["late"]["status"] == "completed"
 
 
-def test_in_the_end_every_outcome_is_the_sandboxs_decision(mended: Day) -> None:
-    """No request is lost, none is claimed to be what the vendor did not say."""
+def test_every_final_outcome_is_the_sandboxs_decision(cleared: RunResult) -> None:
+    """No request is lost, and no outcome differs from the vendor's reply."""
     expected = {
         (row.request_id, *key): state for row in [*ROWS, LATE] for key, state in row.expected().items()
     }
-    assert {key: state for key, state in mended.submissions.items() if state != "not_applicable"} == expected
+    assert {key: state for key, state in cleared.submissions.items() if state != "not_applicable"} == expected
     for row in [*ROWS, LATE]:
         outcomes = set(row.expected().values())
         bad = outcomes & {"failed", "rejected"}
         status = "completed" if not bad else "failed" if outcomes == bad else "partial"
-        assert mended.source[row.request_id]["status"] == status, row.request_id
+        assert cleared.source[row.request_id]["status"] == status, row.request_id
 
 
-def test_nothing_is_sent_twice_nor_to_whom_it_is_not_for(mended: Day) -> None:
-    """Only a batch that failed as a whole is sent again, and no account gets what it does not hold."""
+def test_nothing_is_sent_twice_or_to_the_wrong_account(cleared: RunResult) -> None:
+    """Only a failed batch is sent again. No account receives an identifier that it does not hold."""
     sent = Counter(
-        (entry.vendor, value)
-        for entry in mended.book
-        for value in entry.values
-        if not (entry.vendor == "besitos" and entry.outcome == "failed")
+        (job.vendor, value)
+        for job in cleared.jobs
+        for value in job.values
+        if not (job.vendor == "besitos" and job.outcome == "failed")
     )
     expected = {
         (account, value)
@@ -338,23 +332,23 @@ def test_nothing_is_sent_twice_nor_to_whom_it_is_not_for(mended: Day) -> None:
     assert set(sent.values()) == {1}
 
 
-def test_receipts_and_packages_are_there_and_whole(stack: RunningStack, mended: Day) -> None:
-    """A receipt for each closed request, a package for each access, with the hashes that it states."""
+def test_receipts_and_packages_are_complete(stack: RunningStack, cleared: RunResult) -> None:
+    """Each closed request has a receipt. Each access has a package with the documented hashes."""
     for row in [*ROWS, LATE]:
         folder = stack.storage / "requests" / row.request_id
         receipt = json.loads((folder / "receipt.json").read_text())
-        told = {
+        outcomes = {
             (account["account"], one["identity"]): one["outcome"]
             for account in receipt["accounts"]
             for one in account["submissions"]
             if one["outcome"] != "not_applicable"
         }
-        assert told == row.expected()
-        assert receipt["status"] == mended.source[row.request_id]["status"]
+        assert outcomes == row.expected()
+        assert receipt["status"] == cleared.source[row.request_id]["status"]
         package = folder / "package.zip"
         assert package.exists() == (row.action == "access")
         delivered = package if row.action == "access" else folder / "receipt.json"
-        assert mended.source[row.request_id]["export_uri"] == delivered.as_uri()
+        assert cleared.source[row.request_id]["export_uri"] == delivered.as_uri()
         if row.action == "access":
             check_package(package, receipt)
     assert not list((stack.storage / "work").glob("*"))
@@ -374,8 +368,8 @@ def check_package(package: Path, receipt: dict[str, Any]) -> None:
             assert hashlib.sha256(archive.read(file["path"])).hexdigest() == file["sha256"]
 
 
-def test_nonsense_is_refused_by_the_api_before_a_run_begins(stack: RunningStack, mended: Day) -> None:
-    """The Params' schemas are checked where a run is asked for."""
+def test_the_api_rejects_invalid_params(stack: RunningStack, cleared: RunResult) -> None:
+    """It checks the Params' schemas before a run starts."""
     for conf in ({"accounts": ["nosuch"]}, {"request_ids": ["../x"]}, {"await_minutes": -1}):
         with pytest.raises(httpx.HTTPStatusError) as refused:
             stack.trigger(conf)
@@ -383,14 +377,14 @@ def test_nonsense_is_refused_by_the_api_before_a_run_begins(stack: RunningStack,
 
 
 def identifiers() -> list[str]:
-    """Every value of a person that was in the source, and its hash where one was sent."""
+    """Every identifier in the source, and the hashes of e-mails."""
     values = {value for row in [*ROWS, LATE] for value in row.values} | {"zq7x"}
     hashes = {hashlib.sha256(value.encode()).hexdigest() for value in values if "@" in value}
     return sorted(values | hashes)
 
 
-def test_no_log_holds_an_identifier_or_a_secret(stack: RunningStack, mended: Day) -> None:
-    """Of the tasks, the trigger, and every process of Airflow."""
+def test_no_log_contains_an_identifier_or_a_secret(stack: RunningStack, cleared: RunResult) -> None:
+    """This covers tasks, triggers and every process of Airflow."""
     files = [file for file in stack.logs.rglob("*") if file.is_file() and file.name != "sandbox.log"]
     assert len([file for file in files if "attempt=" in file.name]) >= 26
     assert any("await_completion" in str(file) and ".trigger." in file.name for file in files)
@@ -404,8 +398,10 @@ def test_no_log_holds_an_identifier_or_a_secret(stack: RunningStack, mended: Day
     assert found == []
 
 
-def test_airflows_database_holds_no_identifier_and_no_secret(stack: RunningStack, mended: Day) -> None:
-    """XCom, rendered fields, trigger and task arguments, audit log: every table, every row."""
+def test_airflows_database_contains_no_identifier_and_no_secret(
+    stack: RunningStack, cleared: RunResult
+) -> None:
+    """Every row of every table is searched, such as XCom, rendered fields and the audit log."""
     assert METADATA_DATABASE not in os.environ
     found, rows = [], Counter[str]()
     for table, text in metadata_rows(stack):

@@ -1,9 +1,9 @@
-"""Nothing that Airflow keeps or shows holds an identifier, a secret or a vendor's reply, even at DEBUG.
+"""Airflow keeps and shows no identifier, no secret and no vendor's reply, even at log level DEBUG.
 
-A stack of its own, whose every identifier, secret and reply is a marker, goes through two runs with
-failures of each kind; then all that is kept is searched. Markers may be in three places: the source
-table, the ledger while a request is open, and storage. The environment of the processes is where the
-connections come from here, and is not searched.
+Every identifier, secret and reply of the stack is a marker. Two runs have failures of every kind; then the
+test searches everything that Airflow keeps. Markers are allowed in three places: the source table, the ledger
+while a request is open, and storage. The processes' environment contains the connections, so it is not
+searched.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from include.stack.home import Home
 from tests.e2e import kept_by_airflow
 from tests.e2e.kept_by_airflow import Places
 from tests.e2e.leak_markers import STEM, Search
-from tests.e2e.leaky_deployment import INVALID, PEOPLE, World, leaky_deployment
+from tests.e2e.leaky_deployment import INVALID, REQUESTS, World, leaky_deployment
 from tests.e2e.leaky_vendors import HTML
 
 QUOTING_TRIGGER = """
 CREATE FUNCTION quote() RETURNS trigger LANGUAGE plpgsql AS
 $$BEGIN RAISE EXCEPTION 'no room for %', NEW.email; END$$;
 CREATE TRIGGER quote BEFORE UPDATE ON public.dsar_requests FOR EACH ROW
-    WHEN (NEW.request_id = 'erase-untold' AND NEW.closed_at IS NOT NULL) EXECUTE FUNCTION quote()
+    WHEN (NEW.request_id = 'erase-unwritten' AND NEW.closed_at IS NOT NULL) EXECUTE FUNCTION quote()
 """
 QUOTING_VIEW = """
 ALTER TABLE public.dsar_requests RENAME TO all_requests;
@@ -37,7 +37,7 @@ CREATE VIEW public.dsar_requests AS
       FROM public.all_requests;
 ALTER VIEW public.dsar_requests OWNER TO source
 """
-# The database quotes the whole row of a submission that breaks it.
+# PostgreSQL quotes the whole row that violates the constraint.
 QUOTING_CHECK = """
 ALTER TABLE dsar.submission ADD CONSTRAINT no_attentive
     CHECK (account <> 'attentive' OR state <> 'submitting')
@@ -50,27 +50,27 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield running
 
 
-def test_no_marker_is_where_it_must_not_be(world: World) -> None:
-    """Refused credentials, a ledger and a source that quote rows, lost and garbled replies, failed and
-    rejected jobs, a download and a disk that fail: none leaves a marker in what Airflow keeps."""
-    _break_in_every_way(world)
-    everyone = [INVALID, *(person for person, *_ in PEOPLE.values())]
-    search = Search(everyone, [job for vendor in world.vendors.values() for job in vendor.job_ids()])
+def test_no_marker_leaks(world: World) -> None:
+    """Rejected credentials, SQL errors that quote rows, lost or invalid replies, failed jobs, downloads and
+    writes leave no marker in Airflow."""
+    _cause_every_failure(world)
+    subjects = [INVALID, *(subject for subject, *_ in REQUESTS.values())]
+    search = Search(subjects, [job for vendor in world.vendors.values() for job in vendor.job_ids()])
     kept = kept_by_airflow.files(world.stack.home.root, without=("storage", "postgres", "secrets"))
     kept |= kept_by_airflow.tables(postgres.url(world.stack.home, "airflow"))
-    kept |= kept_by_airflow.answers(world.stack, ["refused", "spoilt"])
+    kept |= kept_by_airflow.answers(world.stack, ["refused", "faults"])
     kept |= world.sampler.places
-    _assert_all_is_there(kept)
+    _assert_search_is_complete(kept)
     print(f"{search.needles} needles, {len(kept)} places, {sum(map(len, kept.values())):,} bytes")
     assert search.finds(kept) == []
-    without_job_ids = Search(everyone)
-    assert without_job_ids.finds(_ledger_but_for_open_requests(world)) == []
-    assert without_job_ids.finds(_what_the_source_was_told(world)) == []
+    without_job_ids = Search(subjects)
+    assert without_job_ids.finds(_ledger_without_open_requests(world)) == []
+    assert without_job_ids.finds(_written_back(world)) == []
     assert without_job_ids.finds(_receipts_and_register(world)) == []
-    _assert_markers_are_where_they_may_be(world)
+    _assert_markers_are_where_they_belong(world)
 
 
-def _break_in_every_way(world: World) -> None:
+def _cause_every_failure(world: World) -> None:
     for vendor in world.vendors.values():
         vendor.refuse_credentials(True)
     world.execute("dsar", QUOTING_CHECK)
@@ -82,29 +82,29 @@ def _break_in_every_way(world: World) -> None:
     world.execute("dsar", "ALTER TABLE dsar.submission DROP CONSTRAINT no_attentive")
     world.execute("source", QUOTING_TRIGGER)
     besitos, batch, id5, attentive = world.vendors.values()
-    besitos.spoil("reset_after", "create")
-    besitos.spoil("status", "status", status=502, body=HTML, content_type="text/html", times=2)
-    batch.spoil("reset_after", "create")
-    batch.spoil("status", "data", status=500, body=f"<Error>{STEM}</Error>", content_type="application/xml")
-    id5.spoil("truncated", "create")
-    id5.spoil("redirect", "status", location=f"https://example.com/?token={STEM}")
-    id5.spoil("body", "status", body=json.dumps({"jobStatus": STEM}))
-    attentive.spoil("html", "create")
-    attentive.spoil("status", "create", status=429, body=HTML, headers={"Retry-After": "1"})
-    attentive.spoil("status", "status", status=401, body=json.dumps({"message": STEM}), times=None)
-    obstacle = Path(world.stack.storage, "requests/look-unwritable")
+    besitos.inject("reset_after", "create")
+    besitos.inject("status", "status", status=502, body=HTML, content_type="text/html", times=2)
+    batch.inject("reset_after", "create")
+    batch.inject("status", "data", status=500, body=f"<Error>{STEM}</Error>", content_type="application/xml")
+    id5.inject("truncated", "create")
+    id5.inject("redirect", "status", location=f"https://example.com/?token={STEM}")
+    id5.inject("body", "status", body=json.dumps({"jobStatus": STEM}))
+    attentive.inject("html", "create")
+    attentive.inject("status", "create", status=429, body=HTML, headers={"Retry-After": "1"})
+    attentive.inject("status", "status", status=401, body=json.dumps({"message": STEM}), times=None)
+    obstacle = Path(world.stack.storage, "requests/access-unwritable")
     obstacle.parent.mkdir(parents=True, exist_ok=True)
     obstacle.touch()
     broken = ("attentive.await_completion", "batch.collect", "package", "report")
-    assert world.run("spoilt") == dict.fromkeys(broken, "failed")
+    assert world.run("faults") == dict.fromkeys(broken, "failed")
 
-    attentive.mend()
+    attentive.clear_faults()
     obstacle.unlink()
     world.execute("source", "DROP TRIGGER quote ON public.dsar_requests")
-    assert world.clear("spoilt", *broken) == {"report": "failed"}
+    assert world.clear("faults", *broken) == {"report": "failed"}
     with world.admin("source") as db:
         told = dict(db.execute("SELECT request_id, status FROM public.dsar_requests").fetchall())
-    assert told == {name: ends for name, (*_, ends) in PEOPLE.items()} | dict.fromkeys(
+    assert told == {name: ends for name, (*_, ends) in REQUESTS.items()} | dict.fromkeys(
         ("invalid", f"../../{STEM}"), "invalid"
     )
 
@@ -114,12 +114,12 @@ def _break_in_every_way(world: World) -> None:
     assert "package" in world.clear("refused", "package")
 
 
-def _assert_all_is_there(kept: Places) -> None:
-    """A search of nothing finds nothing: each place holds what it must, and each failure left its words."""
+def _assert_search_is_complete(kept: Places) -> None:
+    """Each place has content, and each failure is in the logs. Otherwise the search proves nothing."""
     logs = b"\n".join(content for place, content in kept.items() if place.startswith("logs/tasks"))
     assert {task for task in TASKS if f"task_id={task}" not in "\n".join(kept)} == set()
-    for said in FAILURES:
-        assert re.search(said, logs), said
+    for text in FAILURES:
+        assert re.search(text, logs), text
     for place in ("api-server", "scheduler", "dag-processor", "triggerer"):
         assert b"debug" in kept[f"logs/{place}.log"].lower(), place
     assert b"PollTrigger" in kept["triggers and deferred tasks"]
@@ -130,14 +130,15 @@ def _assert_all_is_there(kept: Places) -> None:
 TASKS = ("intake", "besitos.submit", "batch.collect", "id5.await_completion", "attentive.submit", "package")
 FAILURES = (
     rb"refused our credentials", rb"HTTP 502", rb"HTTP 302",
-    rb"jobStatus or processingResult that the page", rb"HTTP 500", rb"look-unwritable could not be delivered",
+    rb"jobStatus or processingResult that the page", rb"HTTP 500",
+    rb"access-unwritable could not be delivered",
     rb"update_request.sql failed \(P0001\)", rb"pending_requests.sql failed \(22P02\)",
     rb"does not answer, or refuses us", rb"SQLSTATE 23514", rb"its request_id is not shown",
 )  # fmt: skip
 
 
-def _ledger_but_for_open_requests(world: World) -> Places:
-    """Schema dsar, without the column that holds the identifiers of open requests."""
+def _ledger_without_open_requests(world: World) -> Places:
+    """The schema dsar without the identifiers of open requests."""
     with world.admin("dsar") as db:
         states = {state for (state,) in db.execute("SELECT DISTINCT state FROM dsar.submission").fetchall()}
         assert {"completed", "no_data", "rejected", "failed", "not_applicable", "uncertain"} <= states
@@ -150,7 +151,7 @@ def _ledger_but_for_open_requests(world: World) -> Places:
     return tables
 
 
-def _what_the_source_was_told(world: World) -> Places:
+def _written_back(world: World) -> Places:
     with world.admin("source") as db:
         rows = db.execute(
             "SELECT status, status_reason, due_at, closed_at, export_uri FROM public.all_requests"
@@ -161,16 +162,16 @@ def _what_the_source_was_told(world: World) -> Places:
 def _receipts_and_register(world: World) -> Places:
     stored = kept_by_airflow.files(Path(world.stack.storage))
     told = {path: content for path, content in stored.items() if path.endswith(("receipt.json", ".csv"))}
-    assert len(told) == len(PEOPLE)  # all but one request are closed; and the register
+    assert len(told) == len(REQUESTS)  # a receipt per closed request (one is open), and the register
     return told
 
 
-def _assert_markers_are_where_they_may_be(world: World) -> None:
-    """The search finds what is there: people in the source, their data in storage."""
+def _assert_markers_are_where_they_belong(world: World) -> None:
+    """The search finds the identifiers in the source, and the package is in storage."""
     source_table = kept_by_airflow.tables(postgres.url(world.stack.home, "source"))[
         "table public.all_requests"
     ]
-    for person, *_ in PEOPLE.values():
-        assert Search([person]).finds({"source": source_table})
-    package = Path(world.stack.storage, "requests/look/package.zip")
+    for subject, *_ in REQUESTS.values():
+        assert Search([subject]).finds({"source": source_table})
+    package = Path(world.stack.storage, "requests/access/package.zip")
     assert package.read_bytes()[:2] == b"PK"

@@ -1,8 +1,7 @@
-"""Parts of the stack break while `dsar_daily` runs: each time it ends right, by itself or once mended.
+"""A run of `dsar_daily` ends correctly although a part of the stack breaks.
 
-What takes longer is in `stack_faults.py`, for `make faults`. The triggerer is killed in
-`test_daily_run.py`; the ledger's PostgreSQL, in the middle of each stage, in
-`tests/integration/test_stage_faults.py`.
+`stack_faults.py` has slower tests, for `make faults`. `test_daily_run.py` kills the triggerer.
+`tests/integration/test_stage_faults.py` restarts the ledger's PostgreSQL during each stage.
 """
 
 from __future__ import annotations
@@ -14,26 +13,26 @@ from tests.e2e.conftest import RunningStack
 from tests.e2e.drill import Drill, wait_for
 
 
-def test_a_worker_is_killed_in_the_middle_of_submit(stack: RunningStack) -> None:
-    """Its task alone dies, by SIGKILL, and Airflow tries it again: what it does not know, it asks."""
+def test_a_killed_submit_task_is_retried(stack: RunningStack) -> None:
+    """The retry reconciles the uncertain submissions with the vendor."""
     drill = Drill(stack, "worker", 30, ["batch"])
-    drill.spoil("batch", "create", kind="hang", taken=True, seconds=60, times=None)
+    drill.inject("batch", "create", kind="hang", taken=True, seconds=60, times=None)
     run_id = drill.trigger()
-    wait_for("submissions", 120, lambda: drill.taken().total() > 5)
+    wait_for("submissions", 120, lambda: drill.accepted().total() > 5)
     pid = stack.stack.processes.pid_of(f"airflow worker -- {drill.task(run_id, 'batch.submit')['id']}")
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    assert drill.taken().total() < 30
-    drill.mend()
+    assert drill.accepted().total() < 30
+    drill.clear_faults()
     wait_for("the retry", 60, lambda: drill.task(run_id, "batch.submit")["state"] == "up_for_retry")
-    drill.clear(run_id, "batch.submit")  # the retry at once: it would come in a minute
+    drill.clear(run_id, "batch.submit")  # otherwise the retry starts after a minute
     drill.finish(run_id)
     assert drill.statuses() == {"completed"}
-    assert drill.unexplained() == {}
+    assert drill.unrecorded_repeats() == {}
 
 
-def test_a_second_run_waits_and_a_cleared_deferred_task_begins_again(stack: RunningStack) -> None:
-    """One run at a time; clearing a task that is deferred costs nothing."""
+def test_a_second_run_waits_and_a_deferred_task_can_be_cleared(stack: RunningStack) -> None:
+    """Only one run is active at a time. A cleared deferred task sends nothing twice."""
     drill = Drill(stack, "second", 8)
     first, second = drill.trigger(), drill.trigger(await_minutes=0)
     wait_for("deferred tasks", 120, lambda: drill.deferred(first))
@@ -42,15 +41,15 @@ def test_a_second_run_waits_and_a_cleared_deferred_task_begins_again(stack: Runn
     drill.end(first)
     drill.end(second)
     assert drill.statuses() == {"completed"}
-    assert set(drill.taken().values()) == {1}
+    assert set(drill.accepted().values()) == {1}
 
 
-def test_storage_refuses_a_write_until_it_is_mended(stack: RunningStack) -> None:
-    """The square that could not write is red, one request open; cleared, it finishes the rest."""
+def test_package_can_be_cleared_after_a_failed_write(stack: RunningStack) -> None:
+    """A request that cannot be written stays open and fails the task. After a clear, the task finishes it."""
     drill = Drill(stack, "nodisk", 2, ["batch"])
     blocked = stack.storage / "requests" / drill.ids[0]
     blocked.parent.mkdir(parents=True, exist_ok=True)
-    blocked.write_text("a file in the place of the folder")
+    blocked.write_text("a file at the path of the folder")
     run_id = drill.trigger()
     red = ("up_for_retry", "failed")
     wait_for("package to fail", 180, lambda: drill.task(run_id, "package")["state"] in red)

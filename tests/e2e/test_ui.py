@@ -1,4 +1,4 @@
-"""What a data engineer sees and does in Airflow's UI, in a real browser: the trigger form and the board."""
+"""The trigger form, the board and the connection form in Airflow's UI, in a real browser."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, BrowserContext, FrameLocator, Page, Sto
 from tests.e2e import browser as browsers
 from tests.e2e.conftest import RunningStack
 
-SECONDS = 60_000  # ms: a busy machine is no failure
+TIMEOUT_MS = 60_000  # long, because the machine may be busy
 BOARD = "/plugin/privacy-requests/dsar"
 ROWS = {"ui-access": "access", "ui-erasure-1": "erasure", "ui-erasure-2": "erasure"}
 EMAIL = "zq7x.ui@example.org"
@@ -38,23 +38,23 @@ def rows(stack: RunningStack) -> list[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """For this module only: while it runs, no other test of this process can run an asyncio loop."""
+    """A browser for this module only, because no other test can run an asyncio loop meanwhile."""
     with browsers.running() as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def logged_in(stack: RunningStack, browser: Browser) -> StorageState:
-    """What a browser keeps once a person has logged in with the real form."""
+    """The browser's state after a login with the real form."""
     password = json.loads(stack.stack.home.passwords_file().read_text())["admin"]
     context = browser.new_context(base_url=stack.api_url)
-    context.set_default_timeout(SECONDS)
+    context.set_default_timeout(TIMEOUT_MS)
     page = context.new_page()
     page.goto("/")
     page.get_by_label("Username").fill("admin")
     page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("link", name="Privacy requests")).to_be_visible(timeout=SECONDS)
+    expect(page.get_by_role("link", name="Privacy requests")).to_be_visible(timeout=TIMEOUT_MS)
     state = context.storage_state()
     context.close()
     return state
@@ -62,14 +62,14 @@ def logged_in(stack: RunningStack, browser: Browser) -> StorageState:
 
 @pytest.fixture
 def open_page(stack: RunningStack, browser: Browser, logged_in: StorageState) -> Iterator[OpenPage]:
-    """Opens a page of the UI. What the browser refuses to load or to run fails the test."""
+    """A function that opens a page of the UI. A script error or a blocked resource fails the test."""
     contexts: list[BrowserContext] = []
     refused: list[str] = []
 
     def opened(path: str, **options: object) -> Page:
         context = browser.new_context(base_url=stack.api_url, storage_state=logged_in, **options)  # type: ignore[arg-type]
         contexts.append(context)
-        context.set_default_timeout(SECONDS)
+        context.set_default_timeout(TIMEOUT_MS)
         page = context.new_page()
         page.on(
             "console", lambda said: refused.append(said.text) if "Content Security" in said.text else None
@@ -78,7 +78,7 @@ def open_page(stack: RunningStack, browser: Browser, logged_in: StorageState) ->
         page.goto(path)
         return page
 
-    expect.set_options(timeout=SECONDS)
+    expect.set_options(timeout=TIMEOUT_MS)
     yield opened
     for context in contexts:
         context.close()
@@ -86,17 +86,17 @@ def open_page(stack: RunningStack, browser: Browser, logged_in: StorageState) ->
 
 
 def board(page: Page) -> FrameLocator:
-    """The board's own page within Airflow's."""
+    """The board's page inside Airflow's page."""
     return page.frame_locator("iframe")
 
 
 @pytest.fixture(scope="module")
 def dry_run(stack: RunningStack, browser: Browser, logged_in: StorageState, rows: list[str]) -> str:
-    """A dry run for two ids and one account, triggered with the form; returns its id."""
+    """Trigger a dry run for two ids and one account with the form. Returns its run id."""
     context = browser.new_context(
         base_url=stack.api_url, storage_state=logged_in, viewport={"width": 1280, "height": 1400}
     )
-    context.set_default_timeout(SECONDS)
+    context.set_default_timeout(TIMEOUT_MS)
     page = context.new_page()
     page.goto("/dags/dsar_daily")
     page.get_by_role("button", name="Trigger").first.click()
@@ -115,16 +115,16 @@ def dry_run(stack: RunningStack, browser: Browser, logged_in: StorageState, rows
 
 @pytest.fixture(scope="module")
 def real_run(stack: RunningStack, dry_run: str) -> str:
-    """A run of the three requests, to their end."""
+    """A finished run of the three requests."""
     run_id = stack.trigger({"request_ids": list(ROWS), "await_minutes": 1})
     stack.wait(run_id, 200)
     return run_id
 
 
-def test_the_form_triggers_a_dry_run_and_its_result_is_in_the_log_and_on_the_board(
+def test_a_dry_run_from_the_form_is_shown_in_the_log_and_on_the_board(
     open_page: OpenPage, dry_run: str
 ) -> None:
-    """For the two requests and the one account that were entered, and no more."""
+    """It covers only the two requests and the account that were entered."""
     page = open_page(f"/dags/dsar_daily/runs/{dry_run}/tasks/intake")
     expect(page.get_by_text("dry run: besitos would be sent: 1 access, 1 erasure")).to_be_visible()
     expect(page.get_by_text("attentive would be sent")).to_have_count(0)
@@ -137,8 +137,8 @@ def test_the_form_triggers_a_dry_run_and_its_result_is_in_the_log_and_on_the_boa
     expect(seen.get_by_text("This run changed no request.")).to_be_visible()
 
 
-def test_the_form_refuses_nonsense(open_page: OpenPage) -> None:
-    """Before the run begins: what is no request id is refused with a message."""
+def test_the_form_rejects_an_invalid_request_id(open_page: OpenPage) -> None:
+    """A message appears and no run starts."""
     page = open_page("/dags/dsar_daily", viewport={"width": 1280, "height": 1400})
     page.get_by_role("button", name="Trigger").first.click()
     form = page.get_by_role("dialog")
@@ -149,10 +149,8 @@ def test_the_form_refuses_nonsense(open_page: OpenPage) -> None:
     expect(page.get_by_text(re.compile("Invalid input for param request_ids"))).to_be_visible()
 
 
-def test_the_board_is_in_the_navigation_and_its_requests_can_be_filtered_and_opened(
-    open_page: OpenPage, real_run: str
-) -> None:
-    """From the home page to a request's timeline, and from there to the task that did it."""
+def test_a_request_can_be_found_on_the_board(open_page: OpenPage, real_run: str) -> None:
+    """The way leads from the home page over a filter to the request's timeline and its task."""
     page = open_page("/")
     page.get_by_role("link", name="Privacy requests").click()
     seen = board(page)
@@ -174,10 +172,8 @@ def test_the_board_is_in_the_navigation_and_its_requests_can_be_filtered_and_ope
     expect(page.get_by_role("heading", name="besitos.submit")).to_be_visible()
 
 
-def test_the_form_sends_nothing_that_is_no_request_id(
-    stack: RunningStack, open_page: OpenPage, real_run: str
-) -> None:
-    """What somebody pastes stays in the browser: an address would stand in the API server's log."""
+def test_the_filter_sends_only_request_ids(stack: RunningStack, open_page: OpenPage, real_run: str) -> None:
+    """Other text stays in the browser; otherwise an e-mail address would be in the API server's log."""
     page = open_page(f"{BOARD}/requests?status=any")
     seen = board(page)
     sent: list[str] = []
@@ -194,8 +190,8 @@ def test_the_form_sends_nothing_that_is_no_request_id(
     expect(seen.locator("tbody tr")).to_have_count(1)
 
 
-def test_a_task_leads_to_its_account(open_page: OpenPage, real_run: str) -> None:
-    """By a link on the task, to a page that loads within Airflow's."""
+def test_a_task_links_to_its_account(open_page: OpenPage, real_run: str) -> None:
+    """The account's page loads inside Airflow's page."""
     page = open_page(f"/dags/dsar_daily/runs/{real_run}/tasks/besitos.submit/details")
     page.get_by_role("link", name="Privacy requests of this account").click()
     expect(board(page).get_by_role("heading", name="besitos", exact=True)).to_be_visible()
@@ -203,7 +199,7 @@ def test_a_task_leads_to_its_account(open_page: OpenPage, real_run: str) -> None
 
 
 def test_a_run_shows_its_requests(open_page: OpenPage, real_run: str) -> None:
-    """On the run's own page; a request opens on the board."""
+    """They are on the run's page. Each one opens on the board."""
     page = open_page(f"/dags/dsar_daily/runs/{real_run}/plugin/privacy-requests-of-run")
     seen = board(page)
     for request_id in ROWS:
@@ -213,8 +209,8 @@ def test_a_run_shows_its_requests(open_page: OpenPage, real_run: str) -> None:
     expect(board(page).get_by_role("heading", name=re.compile("ui-access"))).to_be_visible()
 
 
-def test_the_theme_is_airflows(open_page: OpenPage, real_run: str) -> None:
-    """Chosen in Airflow's menu, followed at once, with the colours of the page around."""
+def test_the_board_follows_airflows_theme(open_page: OpenPage, real_run: str) -> None:
+    """A change in Airflow's menu takes effect at once, with the same background colour."""
     page = open_page(BOARD + "/", color_scheme="light")
     seen = board(page)
     expect(seen.locator("html")).to_have_class("light")
@@ -226,26 +222,26 @@ def test_the_theme_is_airflows(open_page: OpenPage, real_run: str) -> None:
     assert seen.locator("body").evaluate(paint) == page.locator("html").evaluate(paint)
 
 
-UNREADABLE = Path(__file__).with_name("contrast.js").read_text()
+FIND_LOW_CONTRAST = Path(__file__).with_name("contrast.js").read_text()
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_all_text_can_be_read_in_airflows_colours(
+def test_all_text_has_enough_contrast(
     open_page: OpenPage, real_run: str, theme: Literal["light", "dark"]
 ) -> None:
-    """Within Airflow's page, whose colours take the place of ours: states, urgencies, and the rest."""
+    """Inside Airflow's page, the board uses Airflow's colours."""
     page = open_page(BOARD + "/", color_scheme=theme)
     for path in ("/", "/requests?status=any", "/request?id=ui-access", "/account?name=besitos"):
         page.goto(BOARD + path)
         expect(board(page).locator("html")).to_have_class(theme)
         expect(board(page).locator("footer")).to_be_visible()
-        texts, unreadable = board(page).locator("html").evaluate(UNREADABLE)
+        texts, low_contrast = board(page).locator("html").evaluate(FIND_LOW_CONTRAST)
         assert texts > 20
-        assert unreadable == [], path
+        assert low_contrast == [], path
 
 
-def test_it_is_usable_on_a_phone_and_with_a_keyboard_alone(open_page: OpenPage, real_run: str) -> None:
-    """Nothing sticks out sideways; the first stop is the way past the navigation, and each stop is seen."""
+def test_the_board_works_on_a_phone_and_with_a_keyboard(open_page: OpenPage, real_run: str) -> None:
+    """No page scrolls sideways. The first tab stop skips the navigation, and each stop is visible."""
     page = open_page(f"{BOARD}/requests?status=any", viewport={"width": 390, "height": 844})
     seen = board(page)
     expect(seen.get_by_role("table")).to_be_visible()
@@ -264,8 +260,8 @@ def test_it_is_usable_on_a_phone_and_with_a_keyboard_alone(open_page: OpenPage, 
     assert all(outline != "none" for _, outline in stops), stops
 
 
-def test_no_page_in_the_browser_shows_a_person(open_page: OpenPage, real_run: str) -> None:
-    """Not even while the ledger holds the identifiers."""
+def test_no_page_shows_an_identifier(open_page: OpenPage, real_run: str) -> None:
+    """This holds even while the ledger contains the identifiers."""
     page = open_page(BOARD + "/")
     for path in ("/", "/requests?status=any", "/request?id=ui-access", "/account?name=attentive"):
         page.goto(BOARD + path)
@@ -273,10 +269,8 @@ def test_no_page_in_the_browser_shows_a_person(open_page: OpenPage, real_run: st
         assert "zq7x" not in board(page).locator("html").inner_html()
 
 
-def test_a_connection_made_with_the_form_is_tested_with_its_button(
-    stack: RunningStack, open_page: OpenPage
-) -> None:
-    """The vendor's own fields are there; the button says that it works, or what to mend."""
+def test_a_connection_can_be_created_and_tested_in_the_form(stack: RunningStack, open_page: OpenPage) -> None:
+    """The form has the vendor's fields. The button says that the connection works or what to change."""
     host, _, port = stack.sandbox_url.rpartition(":")
     page = open_page("/connections", viewport={"width": 1280, "height": 1400})
     for name, secret, answer in (
@@ -297,4 +291,4 @@ def test_a_connection_made_with_the_form_is_tested_with_its_button(
         row = page.get_by_role("row").filter(has_text=name)
         row.get_by_role("button", name="Test Connection").click()
         expect(page.get_by_text(answer)).to_be_visible()
-        page.mouse.move(0, 0)  # away from the button's own text
+        page.mouse.move(0, 0)  # away from the button, to hide its tooltip

@@ -1,4 +1,4 @@
-"""A real PostgreSQL with a ledger and a source table in it, and a real sandbox."""
+"""A real PostgreSQL with a ledger and a source table, and a real sandbox."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from tests.integration.stage_runs import Stages
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    """The embedded PostgreSQL, with a database `ledger` that others are copied from."""
+    """The embedded PostgreSQL. Its database `ledger` is the template of the tests' databases."""
     home = Home(tmp_path_factory.mktemp("server"))
     with postgres.running(home):
         with psycopg.connect(postgres.url(home, "postgres"), autocommit=True) as db:
@@ -48,7 +48,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
 
 @contextmanager
 def own_database(server: Home) -> Iterator[str]:
-    """A copy of `ledger` for as long as the block lasts."""
+    """A copy of `ledger` that is dropped when the block ends. Yields its URL."""
     name = f"test_{uuid4().hex}"
     with psycopg.connect(postgres.url(server, "postgres"), autocommit=True) as db:
         db.execute(sql.SQL("CREATE DATABASE {} TEMPLATE ledger").format(sql.Identifier(name)))
@@ -58,7 +58,7 @@ def own_database(server: Home) -> Iterator[str]:
 
 @pytest.fixture
 def dsn(server: Home) -> Iterator[str]:
-    """A database of the test's own."""
+    """A new database with an empty ledger and source table."""
     with own_database(server) as url:
         yield url
 
@@ -83,7 +83,7 @@ def storage(tmp_path: Path) -> Storage:
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    """The four vendors, with jobs that end at once."""
+    """All simulated vendors, with very short jobs."""
     with run_in_thread(SandboxSettings(min_seconds=0.01, max_seconds=0.2)) as running:
         yield running
 
@@ -99,7 +99,7 @@ class OpenWork(Protocol):
 
 @pytest.fixture
 def open_work(dsn: str, sandbox: Sandbox, accounts: dict[str, Account]) -> OpenWork:
-    """What a stage is given, with the account at the sandbox."""
+    """A function that opens the work of an account at the sandbox, with more fields of Extra."""
 
     @asynccontextmanager
     async def opened(account: str, **extra: Any) -> AsyncIterator[AccountWork]:
@@ -152,7 +152,7 @@ class Row:
 
 
 def put(dsn: str, *rows: Row) -> None:
-    """Rows into the source table; a single value becomes a list of one."""
+    """Insert rows into the source table. A single identifier becomes a list."""
     with psycopg.connect(dsn) as db:
         for row in rows:
             given = {
@@ -172,7 +172,7 @@ LISTS = {"email", "phone", "user_id", "advertising_id", "install_id", "id5_id", 
 
 
 def source_rows(dsn: str) -> dict[str, dict[str, Any]]:
-    """The source table by request id."""
+    """The rows of the source table by request id."""
     with database.connect(dsn) as db:
         return {row["request_id"]: row for row in db.execute("SELECT * FROM public.dsar_requests").fetchall()}
 

@@ -1,4 +1,4 @@
-"""docker-compose.yaml is valid, keeps its secrets, and runs commands that this Airflow has."""
+"""docker-compose.yaml is valid, contains no secret, and runs commands that this Airflow has."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PINNED = re.compile(r"[a-z/]+:(slim-)?\d+\.\d+[\w.-]*")
 SECRET = re.compile(r"PASSWORD|SECRET|FERNET|_KEY\b")
 OF_AIRFLOW = {name for name, service in SERVICES.items() if "build" in service} - {"sandbox"}
 
-# What a person may put into .env: of each kind one, and all that this file has a default for.
+# Variables that a user may put into .env: one of each kind, and all with a default in this file.
 OWN = {
     name: f"my-{name}"
     for name in (
@@ -31,7 +31,7 @@ OWN = {
         *re.findall(r"\$\{(AIRFLOW_\w+):-", FILE.read_text()),
     )
 }
-# What holds the services together, and is not for .env.
+# Variables that connect the services. The user cannot set them in .env.
 WIRED = {
     "AIRFLOW__CORE__EXECUTOR",
     "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE",
@@ -48,19 +48,19 @@ WIRED = {
 
 
 def images() -> dict[str, str]:
-    """Image of each service; that of our own is the one that the Dockerfile begins with."""
+    """The image of each service. For our own image, the base image of the Dockerfile."""
     base = re.findall(r"^FROM (\S+)", (PROJECT / "Dockerfile").read_text(), re.MULTILINE)
     found = {name: service["image"] for name, service in SERVICES.items() if "build" not in service}
     return found | dict.fromkeys(["Dockerfile"], *base)
 
 
 def required() -> dict[str, str]:
-    """What .env must hold, with a value for each."""
+    """The variables that .env must contain, each with a value."""
     return {name: f"secret-{name}" for name in re.findall(r"\$\{(\w+):\?", FILE.read_text())}
 
 
 def container(service: str, env: dict[str, str]) -> dict[str, str]:
-    """The environment of that service where .env holds `env`: env_file first, `environment` over it."""
+    """The environment of a service if .env contains `env`. `environment` overrides env_file."""
     files = {"${ENV_FILE_PATH:-.env}": env}
     given = [files[file] for file in SERVICES[service].get("env_file", ())]
     return {name: value for file in given for name, value in file.items()} | {
@@ -69,7 +69,7 @@ def container(service: str, env: dict[str, str]) -> dict[str, str]:
 
 
 def interpolated(text: str, env: dict[str, str]) -> str:
-    """As Docker Compose does it, the innermost first: ${NAME:?told where absent}, ${NAME:-default}."""
+    """Replace ${NAME:?error} and ${NAME:-default} as Docker Compose does, the innermost first."""
     while match := re.search(r"\$\{(\w+):([?-])([^${}]*)\}", text):
         name, sign, default = match.groups()
         value = env[name] if sign == "?" else env.get(name) or default
@@ -78,7 +78,7 @@ def interpolated(text: str, env: dict[str, str]) -> str:
 
 
 def airflow_commands() -> set[tuple[str, ...]]:
-    """What the services' containers and their health checks have Airflow do."""
+    """The Airflow commands of the services and of their health checks."""
     commands = set()
     for service in SERVICES.values():
         if "build" not in service:
@@ -93,22 +93,22 @@ def airflow_commands() -> set[tuple[str, ...]]:
 
 
 def test_the_file_follows_the_compose_specification():
-    """Checked against the specification's own schema."""
+    """It is checked against the specification's own schema."""
     check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(FILE)]
     done = subprocess.run(check, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_schema_refuses_what_is_wrong(tmp_path):
-    """The check above can fail."""
+def test_the_schema_rejects_a_wrong_key(tmp_path):
+    """This shows that the check above can fail."""
     broken = tmp_path / "docker-compose.yaml"
     broken.write_text(FILE.read_text().replace("depends_on:", "dependson:"))
     check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(broken)]
     assert subprocess.run(check, capture_output=True).returncode == 1
 
 
-def test_all_parts_of_airflow_are_there():
-    """One service for each part of Airflow with the Celery executor, and the demo's two."""
+def test_all_components_of_airflow_have_a_service():
+    """The other services are the two databases, and two that only the demo starts."""
     parts = {"apiserver", "scheduler", "dag-processor", "triggerer", "worker", "init", "cli"}
     assert {f"airflow-{part}" for part in parts} | {"postgres", "redis", "sandbox", "demo-data"} == set(
         SERVICES
@@ -120,30 +120,29 @@ def test_all_parts_of_airflow_are_there():
 
 
 def test_every_image_is_pinned():
-    """No tag that means another image tomorrow."""
+    """A tag that can move to another image is not allowed."""
     assert len(images()) == 3
     assert [image for image in images().values() if not PINNED.fullmatch(image)] == []
 
 
-def test_airflow_is_the_locked_one():
-    """The image's Airflow and the lock file's are the same version."""
+def test_the_image_has_the_locked_version_of_airflow():
+    """The tag and the lock file name the same version."""
     version = re.search(r"^apache-airflow==(\S+)", (PROJECT / "requirements.lock").read_text(), re.MULTILINE)
     assert version
     assert f":slim-{version[1]}-python" in images()["Dockerfile"]
 
 
 def test_every_secret_is_required():
-    """A secret comes from outside, and compose stops where it is missing."""
+    """Compose stops if a secret is missing in .env. The file itself contains none."""
     used = re.findall(r"\$\{([A-Z0-9_]+)([^}]*)", FILE.read_text())
     secrets = {name: rest for name, rest in used if SECRET.search(name)}
     assert len(secrets) == 6
     assert [name for name, rest in secrets.items() if not rest.startswith(":?")] == []
-    # ... and none is written down.
     assert re.findall(r"://[^:\s]*:(?!\$\{)[^@\s]+@", FILE.read_text()) == []
 
 
-def test_the_head_says_how_to_make_all_secrets(tmp_path):
-    """Its commands, run as they stand: none is missing, only the owner reads them, each is long enough."""
+def test_the_recipe_in_the_header_makes_all_secrets(tmp_path):
+    """The file .env is complete, readable by its owner only, and its secrets are long enough."""
     head = FILE.read_text().partition("\n---\n")[0]
     recipe = re.search(r"^#   (umask .*?\.env)$", head, re.MULTILINE | re.DOTALL)
     assert recipe
@@ -152,17 +151,17 @@ def test_the_head_says_how_to_make_all_secrets(tmp_path):
     made = dict(line.split("=", 1) for line in file.read_text().splitlines())
     assert made.keys() == required().keys()
     assert file.stat().st_mode & 0o077 == 0
-    # PyJWT warns below the length of the hash of HS512.
+    # PyJWT warns if the secret is shorter than a hash of HS512.
     assert len(made["AIRFLOW_JWT_SECRET"].encode()) >= 64
-    # Nothing that would have to be quoted, there or in a URL.
+    # No value needs quotes in the file or escapes in a URL.
     assert [
         name for name, value in made.items() if shlex.quote(value) != value and name[-10:] != "FERNET_KEY"
     ] == []
 
 
 @pytest.mark.parametrize("service", sorted(OF_AIRFLOW))
-def test_whatever_stands_in_env_reaches_every_service_of_airflow(service):
-    """Connections, variables, a secrets backend, metrics, and what the file has a default for."""
+def test_variables_in_env_reach_every_service_of_airflow(service):
+    """This includes connections, a secrets backend, metrics, and variables with a default in the file."""
     env = required() | OWN
     given = container(service, env)
     assert {name: given.get(name) for name in OWN} == OWN
@@ -172,32 +171,32 @@ def test_whatever_stands_in_env_reaches_every_service_of_airflow(service):
 
 
 @pytest.mark.parametrize("service", sorted(OF_AIRFLOW))
-def test_no_account_is_connected_by_the_file(service):
-    """The environment would win over a connection made in the UI. The ledger alone has one."""
+def test_the_file_sets_no_account_connection(service):
+    """It would override a connection made in the UI. Only the ledger has a connection in the file."""
     connections = {name for name in container(service, required()) if name.startswith("AIRFLOW_CONN_")}
     assert connections == {"AIRFLOW_CONN_DSAR_DB"}
 
 
-def test_the_demo_fills_the_ledger_of_this_file_only():
-    """demo-data is told which that is, and sees where it is another."""
+def test_the_demo_fills_only_the_ledger_of_this_file():
+    """demo-data gets the file's ledger as a separate variable, so it can detect another ledger."""
     given = container("demo-data", required())
     assert given["DSAR_DEMO_LEDGER"] == given["AIRFLOW_CONN_DSAR_DB"]
     own = container("demo-data", required() | OWN)
     assert own["DSAR_DEMO_LEDGER"] == given["DSAR_DEMO_LEDGER"] != own["AIRFLOW_CONN_DSAR_DB"]
 
 
-def test_the_sandbox_starts_only_after_the_demos_check():
-    """It closes whatever it gets; and it does not come back by itself."""
+def test_the_sandbox_starts_only_after_demo_data_succeeded():
+    """The sandbox closes every request it gets, so it also does not restart by itself."""
     sandbox = SERVICES["sandbox"]
     assert sandbox["depends_on"] == {"demo-data": {"condition": "service_completed_successfully"}}
     assert "restart" not in sandbox
-    # Connections go into a database that is up to date.
+    # demo-data needs a migrated database.
     waits = SERVICES["demo-data"]["depends_on"]
     assert waits["airflow-init"] == {"condition": "service_completed_successfully"}
 
 
-def test_the_admins_password_is_only_where_it_is_needed():
-    """Its file in the API server, itself in airflow-init, which writes the file."""
+def test_only_two_services_get_the_admins_password():
+    """airflow-init gets the password and writes the file that the API server reads."""
     mounting = {name for name, one in SERVICES.items() if "airflow-auth" in str(one.get("volumes"))}
     assert mounting == {"airflow-apiserver", "airflow-init"}
     env = required()
@@ -205,14 +204,14 @@ def test_the_admins_password_is_only_where_it_is_needed():
     assert holding == {"airflow-init"}
 
 
-def test_nothing_listens_outside():
-    """Every published port is one of 127.0.0.1."""
+def test_only_localhost_is_published():
+    """Other machines cannot reach any port."""
     ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
     assert ports == ["127.0.0.1:8080:8080"]
 
 
-def test_no_service_of_ours_runs_as_root():
-    """Only the one that gives the volumes their owner, once."""
+def test_only_airflow_init_runs_as_root():
+    """airflow-init must change the owner of the volumes."""
     users = {name: service.get("user", "") for name, service in SERVICES.items() if "build" in service}
     assert [name for name, user in users.items() if user.startswith("0")] == ["airflow-init"]
     assert (PROJECT / "Dockerfile").read_text().rstrip().endswith("USER airflow")
@@ -220,7 +219,7 @@ def test_no_service_of_ours_runs_as_root():
 
 @pytest.fixture(scope="module")
 def helped(tmp_path_factory) -> dict[tuple[str, ...], int]:
-    """Exit status of `bin/airflow … --help` for each command; two at a time, each takes seconds."""
+    """The exit status of `bin/airflow … --help` for each command, run two at a time."""
     environ = {**os.environ, "DSAR_HOME": str(tmp_path_factory.mktemp("home"))}
 
     def run(command: tuple[str, ...]) -> int:
@@ -232,7 +231,7 @@ def helped(tmp_path_factory) -> dict[tuple[str, ...], int]:
         return dict(zip(commands, pool.map(run, commands), strict=True))
 
 
-def test_every_command_is_one_that_airflow_has(helped):
-    """As `bin/airflow` sees it, from any directory; a wrong one is told apart."""
+def test_airflow_has_every_command(helped):
+    """`bin/airflow` works in any directory. A wrong command fails, so the check can fail."""
     assert {("api-server",), ("celery", "worker"), ("db", "migrate"), ("jobs", "check")} < set(helped)
     assert {command for command, status in helped.items() if status != 0} == {("no-such-command",)}

@@ -1,4 +1,4 @@
-"""What docker-compose.yaml's demo puts into the ledger's and into Airflow's database, and when it refuses."""
+"""The service demo-data of docker-compose.yaml: what it adds to the databases, and when it refuses."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ CONNECTIONS = "SELECT conn_id, conn_type, host, port FROM connection"
 
 @pytest.fixture(scope="module")
 def migrated(server: Home) -> Home:
-    """Airflow's own database, as airflow-init leaves it."""
+    """A server with Airflow's migrated database, as airflow-init leaves it."""
     metadata.migrate(server, {}, environment(server, {}))
     return server
 
 
 @pytest.fixture
 def airflow(migrated: Home) -> Iterator[psycopg.Connection]:
-    """That database; no connection is in it."""
+    """A session in Airflow's database, which contains no connection."""
     with psycopg.connect(postgres.url(migrated, "airflow"), autocommit=True) as db:
         db.execute("DELETE FROM connection")
         yield db
@@ -52,7 +52,7 @@ def fill(container: dict[str, str]) -> subprocess.CompletedProcess[str]:
 
 
 def put(airflow: psycopg.Connection, *fields: str) -> None:
-    """A connection, as the UI makes it."""
+    """Add a connection as the UI does."""
     airflow.execute(
         "INSERT INTO connection (conn_id, conn_type, host, is_encrypted, is_extra_encrypted)"
         " VALUES (%s, %s, %s, false, false)",
@@ -70,10 +70,10 @@ def count(dsn: str) -> int:
         return int(number)
 
 
-def test_each_account_is_connected_to_the_sandbox_unless_it_is_connected(
+def test_each_account_without_a_connection_gets_one_to_the_sandbox(
     container: dict[str, str], airflow: psycopg.Connection, dsn: str
 ) -> None:
-    """With its vendor's type; one that exists stays as it is, also at the next `up`."""
+    """It has the vendor's type. A connection that exists is kept, also at the next start."""
     put(airflow, "id5_default", "http", "mine.example")
     for times in (1, 2):
         done = fill(container)
@@ -88,8 +88,8 @@ def test_each_account_is_connected_to_the_sandbox_unless_it_is_connected(
         assert "sandbox-secret" not in done.stdout + done.stderr
 
 
-def test_the_connections_are_what_the_accounts_need() -> None:
-    """None of this deployment's accounts is without one, and each is accepted."""
+def test_the_connections_are_valid() -> None:
+    """Every account has a connection, and its settings accept it."""
     given = sandbox_connections()
     for account in ACCOUNTS:
         fields = given[account.connection]
@@ -107,30 +107,30 @@ REAL = {
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_nothing_is_simulated_beside_what_may_be_real(
+def test_a_setting_of_real_requests_is_refused(
     container: dict[str, str], airflow: psycopg.Connection, dsn: str, name: str
 ) -> None:
-    """A ledger, a source or a secrets backend in the environment: it says which, and adds nothing."""
+    """The message names the ledger, source or secrets backend. Nothing is added."""
     done = fill({**container, **REAL[name]})
     assert (done.returncode, count(dsn), connections(airflow)) == (1, 0, {})
     assert f"and {name} is yours" in done.stderr
     assert "zq7x-pw" not in done.stderr
 
 
-def test_nothing_is_simulated_beside_a_source_made_in_the_ui(
+def test_a_source_made_in_the_ui_is_refused(
     container: dict[str, str], airflow: psycopg.Connection, dsn: str
 ) -> None:
-    """Intake would read that one."""
+    """Intake would read that source. Nothing is added."""
     put(airflow, "dsar_source", "postgres", "db.example")
     done = fill(container)
     assert (done.returncode, count(dsn), list(connections(airflow))) == (1, 0, ["dsar_source"])
     assert "connection dsar_source is yours" in done.stderr
 
 
-def test_nothing_is_simulated_beside_requests_of_others(
+def test_other_requests_in_the_source_table_are_refused(
     container: dict[str, str], airflow: psycopg.Connection, dsn: str
 ) -> None:
-    """One request that no demo has made is enough."""
+    """One request that no demo created is enough."""
     with psycopg.connect(dsn) as db:
         db.execute("INSERT INTO public.dsar_requests (request_id) VALUES ('real-1')")
     done = fill(container)

@@ -1,4 +1,4 @@
-"""The search behind tests/e2e/test_no_leak.py: one that misses an encoding would prove nothing."""
+"""The search of tests/e2e/test_no_leak.py finds every encoding. Otherwise that test proves nothing."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import hashlib
 
 import pytest
 
-from tests.e2e.leak_markers import STEM, Person, Search, secret
+from tests.e2e.leak_markers import STEM, MarkedSubject, Search, secret
 
 MARKER = secret("x")
-PERSON = Person("ada")
+SUBJECT = MarkedSubject("ada")
 
 
 @pytest.mark.parametrize(
@@ -24,21 +24,21 @@ PERSON = Person("ada")
         "\\x" + MARKER.encode().hex(),
         *(base64.b64encode(f"{before}{MARKER}:".encode()).decode() for before in ("", "a", "ab")),
         *(base64.urlsafe_b64encode(f"{before}{MARKER}?>".encode()).decode() for before in ("", "a", "ab")),
-        *(value for values in PERSON.identifiers.values() for value in values),
-        PERSON.phone[0].replace(" ", ""),
-        PERSON.advertising_id[0].upper(),
-        PERSON.advertising_id[0].replace("-", ""),
-        hashlib.sha256(PERSON.email[0].encode()).hexdigest(),
+        *(value for values in SUBJECT.identifiers.values() for value in values),
+        SUBJECT.phone[0].replace(" ", ""),
+        SUBJECT.advertising_id[0].upper(),
+        SUBJECT.advertising_id[0].replace("-", ""),
+        hashlib.sha256(SUBJECT.email[0].encode()).hexdigest(),
         hashlib.sha256(f"{STEM}ada@gmail.com".encode()).hexdigest(),
     ],
 )
-def test_every_way_of_writing_a_marker_is_found(written: str) -> None:
-    """As it is, escaped, in hex, in base64, hashed as ID5 asks, and in any case of letters."""
-    (found,) = Search([PERSON]).finds({"a log": f"before {written} after".encode()})
+def test_every_encoding_of_a_marker_is_found(written: str) -> None:
+    """Plain, escaped, hex, base64, hashed for ID5, in upper and lower case."""
+    (found,) = Search([SUBJECT]).finds({"a log": f"before {written} after".encode()})
     assert found.startswith("a log: ")
 
 
-def test_what_holds_no_marker_is_clean() -> None:
-    """Another person's identifiers are no find."""
-    other = repr(Person("bob").phone).encode()
-    assert Search([PERSON]).finds({"a log": other, "an empty one": b""}) == []
+def test_text_without_a_marker_gives_no_hit() -> None:
+    """Identifiers of another data subject give no hit."""
+    other = repr(MarkedSubject("bob").phone).encode()
+    assert Search([SUBJECT]).finds({"a log": other, "an empty one": b""}) == []
