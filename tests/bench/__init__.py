@@ -1,4 +1,4 @@
-"""The benchmark, `make bench`: each figure beside the best that can be had. Never part of the tests.
+"""The benchmark, `make bench`. It compares figures with the best possible ones. It is not a test.
 
 `docs/performance.md` explains every case.
 """

@@ -1,11 +1,11 @@
-"""`make bench`: runs the cases, one after another, and tells their figures as a table and as JSON.
+"""`make bench` runs the cases one after another and prints their figures as a table and as JSON.
 
-    make bench                              all of them, three quarters of an hour on two quiet cores
+    make bench                              all cases; takes 45 minutes on two idle cores
     make bench CASES="package intake"       some
-    make bench SCALE=0.1                    small, to try a change: no figures to quote
+    make bench SCALE=0.1                    a small run, to try a change; do not quote its figures
     make bench DOCS=1                       also writes tables and plots into docs/performance.md
 
-The JSON keeps the latest figures of every case, whichever were run now.
+The JSON keeps the latest figures of every case, including cases that this call does not run.
 """
 
 from __future__ import annotations
@@ -31,33 +31,35 @@ from tests.bench.stand import Stand, bench_stand
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="make bench", description="Measures, side by side with the best.")
+    parser = argparse.ArgumentParser(
+        prog="make bench", description="Compare the project with the best possible figures."
+    )
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"some of: {', '.join(ALL)}")
     parser.add_argument(
-        "--scale", type=float, default=1.0, help="of the cases' sizes; 1 for figures to quote"
+        "--scale", type=float, default=1.0, help="size of the cases; only figures of scale 1 may be quoted"
     )
-    parser.add_argument("--repeats", type=int, default=3, help="pairs of runs, of which the median is told")
+    parser.add_argument("--repeats", type=int, default=3, help="pairs of runs; the figure is their median")
     parser.add_argument("--json", type=Path, default=PROJECT / ".dsar/bench.json")
     parser.add_argument("--docs", action="store_true", help="write the figures into docs/performance.md")
-    given = parser.parse_args()
-    unknown = set(given.cases) - set(ALL)
+    arguments = parser.parse_args()
+    unknown = set(arguments.cases) - set(ALL)
     if unknown:
         parser.error(f"no such case: {', '.join(sorted(unknown))}; there are {', '.join(ALL)}")
-    if given.docs and given.scale != 1:
-        parser.error("only figures of scale 1 go into the page")
-    results = json.loads(given.json.read_text()) if given.json.exists() else {}
+    if arguments.docs and arguments.scale != 1:
+        parser.error("--docs needs scale 1")
+    results = json.loads(arguments.json.read_text()) if arguments.json.exists() else {}
     scratch = Path(tempfile.mkdtemp(prefix="dsar-bench-"))
     try:
-        with bench_stand(Home(scratch / "home"), given.scale, given.repeats) as stand:
-            for name in given.cases or ALL:
+        with bench_stand(Home(scratch / "home"), arguments.scale, arguments.repeats) as stand:
+            for name in arguments.cases or ALL:
                 results[name] = run(importlib.import_module(f"tests.bench.cases.{name}"), stand)
-                given.json.parent.mkdir(parents=True, exist_ok=True)
-                given.json.write_text(json.dumps(results, indent=1) + "\n")
+                arguments.json.parent.mkdir(parents=True, exist_ok=True)
+                arguments.json.write_text(json.dumps(results, indent=1) + "\n")
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     results = {name: results[name] for name in ALL if name in results}
     print("\n" + page.table(results))
-    if given.docs:
+    if arguments.docs:
         page.write(results)
 
 
@@ -88,7 +90,7 @@ def _as_json(case: Case, outcome: Outcome, stand: Stand, took: float) -> dict[st
 
 
 def machine() -> str:
-    """What the figures were measured on, in a line."""
+    """The machine that the figures were measured on, in one line."""
     model = "unknown processor"
     if (info := Path("/proc/cpuinfo")).exists():
         names = [

@@ -1,9 +1,8 @@
-"""The whole local stack, with the bench's vendor server, and DAGs of the cases' own beside the project's."""
+"""A local stack with the benchmark's vendor server, its DAGs and the project's DAG."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 import time
@@ -13,38 +12,40 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from include.accounts import ACCOUNTS
 from include.stack.home import PROJECT, Home, free_port
 from include.stack.stack import DAG_ID, Stack, running
 from tests.bench.deployment import NEEDS, NO_LIMIT
 from tests.bench.stand import VendorServer
+from tests.e2e.conftest import own_environment
 
-OWN = Path(__file__).parent / "dags"
-PATIENCE = 1800.0
+BENCH_DAGS = Path(__file__).parent / "dags"
+RUN_SECONDS = 1800.0
 VENDORS = "AIRFLOW_CONN_BENCH_VENDORS"
 POLL = {"poll_min_seconds": 1, "poll_max_seconds": 5}
 
 
 @dataclass
 class AirflowStand:
-    """A running stack, on which DAGs are timed."""
+    """A running stack that measures DAG runs."""
 
     stack: Stack
     _runs: int = 0
 
     def run(self, dag_id: str, **conf: object) -> float:
-        """The seconds from the start of a run to its end, as Airflow has them; it must end green."""
+        """The seconds of a new run, from Airflow's times. Raises RuntimeError if the run fails."""
         self._runs += 1
         run_id = f"bench-{self._runs}"
-        self._know(dag_id)
+        self._wait_until_parsed(dag_id)
         self.stack.api.trigger(dag_id, run_id, conf)
-        state = self.stack.api.wait(dag_id, run_id, PATIENCE, self.stack.processes.check)
+        state = self.stack.api.wait(dag_id, run_id, RUN_SECONDS, self.stack.processes.check)
         run = self.stack.api.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}")
         if state != "success":
             raise RuntimeError(f"{dag_id} ended {state}: {self.stack.api.task_states(dag_id, run_id)}")
         ended, began = map(datetime.fromisoformat, (run["end_date"], run["start_date"]))
         return (ended - began).total_seconds()
 
-    def _know(self, dag_id: str) -> None:
+    def _wait_until_parsed(self, dag_id: str) -> None:
         deadline = time.monotonic() + 60
         while dag_id not in {one["dag_id"] for one in self.stack.api.call("GET", "/dags")["dags"]}:
             if time.monotonic() > deadline:
@@ -54,11 +55,11 @@ class AirflowStand:
 
 @contextmanager
 def airflow(vendors: VendorServer) -> Iterator[AirflowStand]:
-    """A stack of its own, in a directory that goes with it; no account has a rate limit."""
+    """Run a stack in a temporary directory. No account has a rate limit."""
     scratch = Path(tempfile.mkdtemp(prefix="dsar-bench-stack-"))
     home = Home(scratch / "home")
     dags = home.directory("dags")
-    shutil.copytree(OWN, dags, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(BENCH_DAGS, dags, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     for name in (f"{DAG_ID}.py", f"{DAG_ID}.md"):
         shutil.copy(PROJECT / "dags" / name, dags)
     quota = {"id5": {"daily_quota": 10**9}}
@@ -77,10 +78,10 @@ def airflow(vendors: VendorServer) -> Iterator[AirflowStand]:
                 },
             }
         )
-        for account in ("besitos", "batch", "id5", "attentive")
+        for account in (account.name for account in ACCOUNTS)
     }
     environ = {
-        **{n: v for n, v in os.environ.items() if not n.startswith(("AIRFLOW", "_AIRFLOW", "DSAR", "PG"))},
+        **own_environment(),
         "AIRFLOW__API__PORT": str(free_port()),
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
         VENDORS: json.dumps({"conn_type": "http", "host": vendors.url}),

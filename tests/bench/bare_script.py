@@ -1,6 +1,6 @@
-"""The script that somebody in a hurry would write: the same calls, no ledger, no checks, plain files.
+"""A minimal script with the same calls as the project, but without a ledger and without checks.
 
-It reads who to ask about from a file, POSTs, polls until each job has ended, and writes what comes back.
+It reads data subjects from a file, POSTs, polls until each job has ended, and writes the results to files.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import Any
 import aiohttp
 
 USERS_PER_CALL = 100
-PAUSE = 0.1  # seconds before a job that runs on is asked about again
+PAUSE = 0.1  # seconds after a poll of an open job
 
 
 @dataclass(frozen=True)
 class Script:
     vendors: str
-    people: Path  # JSON: a list of {id, access, email, phone}
+    subjects: Path  # JSON: a list of {id, access, email, phone}
     folder: Path
     concurrency: int
 
@@ -32,9 +32,9 @@ def pass_on(script: Script) -> None:
 
 
 async def _run(script: Script) -> None:
-    people = json.loads(script.people.read_text())
-    access = [person for person in people if person["access"]]
-    erasure = [person for person in people if not person["access"]]
+    subjects = json.loads(script.subjects.read_text())
+    access = [subject for subject in subjects if subject["access"]]
+    erasure = [subject for subject in subjects if not subject["access"]]
     await asyncio.gather(
         _besitos(script, access, erasure),
         _batch(script, access, erasure),
@@ -47,10 +47,10 @@ async def _besitos(script: Script, access: list[Any], erasure: list[Any]) -> Non
     posts = [
         (
             f"/data/partner/{verb}/bench/users",
-            {"user_ids": [p["id"] for p in people[at : at + USERS_PER_CALL]]},
+            {"user_ids": [p["id"] for p in subjects[at : at + USERS_PER_CALL]]},
         )
-        for verb, people in (("export", access), ("delete", erasure))
-        for at in range(0, len(people), USERS_PER_CALL)
+        for verb, subjects in (("export", access), ("delete", erasure))
+        for at in range(0, len(subjects), USERS_PER_CALL)
     ]
     async with aiohttp.ClientSession(script.vendors) as session:
         jobs = [reply["request_id"] for reply in await _post_all(session, script, posts)]
@@ -73,11 +73,11 @@ async def _batch(script: Script, access: list[Any], erasure: list[Any]) -> None:
         (
             "/1.0/bench/gdpr/request",
             {
-                "request_type": "review" if person["access"] else "remove",
-                "id": {"type": "custom_id", "value": person["id"]},
+                "request_type": "review" if subject["access"] else "remove",
+                "id": {"type": "custom_id", "value": subject["id"]},
             },
         )
-        for person in access + erasure
+        for subject in access + erasure
     ]
     async with aiohttp.ClientSession(script.vendors) as session:
         jobs = [reply["token"] for reply in await _post_all(session, script, posts)]
@@ -93,11 +93,11 @@ async def _batch(script: Script, access: list[Any], erasure: list[Any]) -> None:
         await _each(script, jobs[: len(access)], collect)
 
 
-async def _id5(script: Script, people: list[Any]) -> None:
+async def _id5(script: Script, subjects: list[Any]) -> None:
     route = "/partners/v1/173/privacy/requests"
     posts = [
-        (f"{route}/deletion?token=secret", {"email": person["email"], "jurisdiction": "GDPR"})
-        for person in people
+        (f"{route}/deletion?token=secret", {"email": subject["email"], "jurisdiction": "GDPR"})
+        for subject in subjects
     ]
     async with aiohttp.ClientSession(script.vendors) as session:
         jobs = [reply["id"] for reply in await _post_all(session, script, posts)]
@@ -105,9 +105,11 @@ async def _id5(script: Script, people: list[Any]) -> None:
         await _poll_all(session, script, paths, lambda reply: reply["jobStatus"] == "DONE")
 
 
-async def _attentive(script: Script, people: list[Any]) -> None:
+async def _attentive(script: Script, subjects: list[Any]) -> None:
     route = "/v1/privacy/delete-request"
-    posts = [(route, {"subjectEmail": person["email"], "subjectPhone": person["phone"]}) for person in people]
+    posts = [
+        (route, {"subjectEmail": subject["email"], "subjectPhone": subject["phone"]}) for subject in subjects
+    ]
     async with aiohttp.ClientSession(script.vendors) as session:
         jobs = [reply["id"] for reply in await _post_all(session, script, posts)]
         paths = {job: f"{route}/{job}" for job in jobs}

@@ -1,4 +1,4 @@
-"""What a case of the benchmark is: a name, a sentence, a comparison, and figures with their targets."""
+"""A case of the benchmark: name, description, comparison, and figures with targets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.bench.stand import Stand
 
 @dataclass(frozen=True)
 class Figure:
-    """One number and what it has to reach; a figure without a target explains the others."""
+    """One number and its target. A figure without a target explains other figures."""
 
     name: str
     value: float
@@ -27,7 +27,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Plot:
-    """A drawing, `docs/<file>.svg`: lines of (x, y) over a logarithmic axis across."""
+    """A plot, `docs/<file>.svg`, with lines of (x, y). The x axis is logarithmic."""
 
     file: str
     title: str
@@ -38,7 +38,7 @@ class Plot:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The figures of a case; `detail` holds the single runs, as JSON."""
+    """The figures of a case. `detail` contains the single runs as JSON."""
 
     figures: list[Figure]
     detail: dict[str, Any] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What two vendors returned about a person, as it lies in storage before it is packaged: 20 kB."""
+"""Collected results in storage, ready to be packaged: 20 kB from two vendors per data subject."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pathlib import Path
 from random import Random
 
 from include.dsar.ledger import database
-from tests.bench import deployment, people
+from tests.bench import deployment, source_rows
 
-BYTES = 20_000  # a Besitos record of 10 kB, and a Batch zip whose files hold 10 kB
-KINDS = 50  # persons with different data; what is theirs is repeated for the others
+BYTES = 20_000  # a Besitos record of 10 kB and a Batch zip with 10 kB of files
+KINDS = 50  # data subjects with different data; all others repeat it
 WORDS = ("cart_add", "search", "purchase", "level_up", "open", "crème brûlée", "3 Tiles: Match – Android")
 
 
 def fill(url: str, folder: Path, count: int) -> None:
-    """A ledger with `count` access requests all of whose submissions have ended, and their files."""
-    people.insert(url, people.access_at_two(count))
+    """Add `count` access requests to the ledger, with ended submissions, and write their files."""
+    source_rows.insert(url, source_rows.access_at_two(count))
     deployment.take_in(url)
     answers = [{"besitos": ("json", record(kind)), "batch": ("zip", archive(kind))} for kind in range(KINDS)]
     with database.connect(url) as db:
@@ -48,7 +48,7 @@ def fill(url: str, folder: Path, count: int) -> None:
 
 
 def record(kind: int) -> bytes:
-    """A record as Besitos exports it: some fields, and lists of what the person did."""
+    """A record like Besitos' export: some fields and lists of activities."""
     random = Random(kind)
     offers = [
         {
@@ -74,7 +74,7 @@ def record(kind: int) -> bytes:
 
 
 def archive(kind: int) -> bytes:
-    """A zip as Batch lets it be downloaded: JSON and CSV."""
+    """A zip like Batch's download, with JSON and CSV."""
     random = Random(kind + 1_000_000)
     installs = [
         {"install_id": f"{random.getrandbits(128):032x}", "os": "android", "first_seen": _moment(random)}

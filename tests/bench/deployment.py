@@ -1,4 +1,4 @@
-"""The project's own stages as a run of the DAG calls them, without Airflow: our side of a comparison."""
+"""Runs the project's stages without Airflow, in the same order as the DAG."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ RULES = Rules(ACCOUNTS, None, b"key")
 NEEDS = {"besitos": {"partner_id": "bench"}, "batch": {"api_key": "bench"}, "id5": {"partner_id": "173"}}
 RETURN_DATA = ("besitos", "batch")
 AWAIT = timedelta(minutes=30)
-NO_LIMIT = 1000.0  # calls a second: the most that a connection can say
+NO_LIMIT = 1000.0  # calls per second, the highest rate that a connection accepts
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """A ledger, the vendors' address, a folder for storage, and what the connections' Extra says."""
+    """A ledger, the vendors' URL, a folder for storage, and the connections' Extra."""
 
     ledger: str
     vendors: str
@@ -69,18 +69,18 @@ class Deployment:
 
 
 def take_in(url: str) -> TakenIn:
-    """Intake of all that is pending in that database's source table."""
+    """Run intake for all pending rows of the database's source table."""
     with database.connect(url) as db, _source(url) as table:
         return Intake(db, table, RULES).run()
 
 
 STAGES = ("submit", "await", "collect")
 
-Seconds = dict[str, dict[str, float]]  # by account and stage; `watched_since` is a time
+Seconds = dict[str, dict[str, float]]  # by account and stage; `polls_since` is a time
 
 
 def pass_on(deployment: Deployment, stages: Sequence[str] = STAGES) -> Seconds:
-    """These stages in their order, all accounts at the same time."""
+    """Run the stages for all accounts concurrently. Returns the seconds of each stage."""
 
     async def run() -> Seconds:
         seconds = await asyncio.gather(*(_pass_on(deployment, account, stages) for account in ACCOUNTS))
@@ -100,7 +100,7 @@ async def _pass_on(deployment: Deployment, account: Account, stages: Sequence[st
                 case "submit":
                     await submit(work)
                 case "await":
-                    seconds["watched_since"] = now.timestamp()
+                    seconds["polls_since"] = now.timestamp()
                     await poll_open_jobs(work, since=now, until=now + AWAIT)
                 case "collect":
                     await collect(work, deployment.storage)
@@ -109,13 +109,13 @@ async def _pass_on(deployment: Deployment, account: Account, stages: Sequence[st
 
 
 def deliver(deployment: Deployment) -> Delivered:
-    """Package."""
+    """Run the stage package."""
     with database.connect(deployment.ledger) as db, _source(deployment.ledger) as table:
         return Package(db, table, deployment.storage).run()
 
 
 def whole_run(deployment: Deployment) -> dict[str, float]:
-    """From the source table to closed requests; the seconds of each part."""
+    """Run all stages, from the source table to closed requests. Returns the seconds of each part."""
     seconds = {}
     for name, part in (
         ("intake", lambda: take_in(deployment.ledger)),

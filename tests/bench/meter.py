@@ -1,8 +1,7 @@
-"""Wall time, processor time and memory of one run, in a process of its own.
+"""Measures wall time, processor time and memory of one run in a new process.
 
-What is imported for the run is imported before the clock starts, on both sides of a comparison.
-Processor time is that of the process with all its threads and of the processes that it started and
-waited for; neither PostgreSQL nor the vendor server is among these.
+Imports happen before the clock starts, on both sides of a comparison. Processor time includes all threads and
+child processes of the run. It does not include PostgreSQL and the vendor server.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ PROC = Path("/proc/self")
 
 @dataclass(frozen=True)
 class Measured:
-    """One run: seconds, seconds, those of them in the system, megabytes, and what the function returned."""
+    """One run: three times in seconds (`system` is a part of `processor`), memory in MB, and the result."""
 
     wall: float
     processor: float
@@ -32,30 +31,32 @@ class Measured:
 
 
 def measure(function: Callable[..., Any], *args: Any) -> Measured:
-    """Runs the function in a fresh interpreter, so that no run inherits another's memory."""
+    """Run the function in a new interpreter, so that no run inherits the memory of another run."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as child:
         return child.submit(_measured, function, args).result()
 
 
 def _measured(function: Callable[..., Any], args: tuple[Any, ...]) -> Measured:
     gc.collect()
-    _forget_most_memory()
+    _reset_peak_memory()
     began, (user, system) = time.perf_counter(), _processor()
     result = function(*args)
     wall, (user_after, system_after) = time.perf_counter() - began, _processor()
     system = system_after - system
-    return Measured(wall, user_after - user + system, system, _most_memory(), result)
+    return Measured(wall, user_after - user + system, system, _peak_memory(), result)
 
 
-def _forget_most_memory() -> None:
-    """What the imports needed for a moment says nothing of the run."""
+def _reset_peak_memory() -> None:
+    """Reset the peak, so that it does not include the imports."""
     if PROC.exists():
         (PROC / "clear_refs").write_text("5")
 
 
-def _most_memory() -> float:
-    """The most megabytes that this process had. Linux counts its parent's into `ru_maxrss`, so that a case
-    which follows a large one would find no difference between its own."""
+def _peak_memory() -> float:
+    """The peak memory of this process in MB.
+
+    `ru_maxrss` is not used on Linux, because it includes the peak of the parent process.
+    """
     status = PROC / "status"
     if status.exists():
         (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))

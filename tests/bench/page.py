@@ -1,4 +1,4 @@
-"""The figures as tables, and where they stand in docs/performance.md."""
+"""Formats the figures as tables and writes them into docs/performance.md."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Results = Mapping[str, Mapping[str, Any]]
 
 
 def table(results: Results) -> str:
-    """A Markdown table of all figures, and the machine."""
+    """A Markdown table of all figures, with the machine."""
     lines = ["| case | figure | reached | target | |", "|---|---|--:|--:|---|"]
     for name, case in results.items():
         for number, figure in enumerate(case["figures"]):
@@ -35,7 +35,7 @@ def figure_line(figure: Mapping[str, Any]) -> str:
 
 
 def write(results: Results) -> None:
-    """Puts the table between its marks in the page, and draws the plots beside it: full sizes only."""
+    """Write the table and the plots into docs/. Cases at another scale than 1 are left out."""
     results = {name: case for name, case in results.items() if case["scale"] == 1}
     text = PAGE.read_text()
     figures = f"{BEGIN}\n\n{table(results)}\n\n{END}"
@@ -64,7 +64,7 @@ def _met(figure: Mapping[str, Any]) -> str:
 
 
 def _provenance(results: Results) -> list[str]:
-    """When and where: one line for each group of cases measured alike."""
+    """Date and machine: one line per group of cases that were measured together."""
     groups: dict[tuple[str, str, float, int], list[str]] = {}
     for name, case in results.items():
         machine = case["machine"].partition(", load")[0]

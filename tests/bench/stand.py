@@ -1,4 +1,4 @@
-"""What the cases stand on: a scratch PostgreSQL with ledgers in it, and the vendor server."""
+"""The environment of the cases: a temporary PostgreSQL with ledgers, and the vendor server."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from include.dsar.ledger import database
 from include.stack import postgres, source
 from include.stack.home import PROJECT, Home
 
-BUSIEST = 0.75  # of a processor: a vendor server that is busier may be what is measured
+MAX_BUSY = 0.75  # of a processor; a busier vendor server would distort the figures
 
 
 @dataclass(frozen=True)
 class VendorServer:
-    """The running vendor server: its address, and what it has counted since `reset`."""
+    """A running vendor server and its counts since `reset`."""
 
     url: str
 
@@ -33,18 +33,18 @@ class VendorServer:
         self._ask("reset")
 
     def jobs(self) -> dict[str, Any]:
-        """When each job `ends` and was `asked` about, as seconds since the epoch, by its id."""
+        """The times when each job `ends` and was `asked` about, in Unix seconds, by job id."""
         return self._ask("jobs")
 
     def counted(self) -> dict[str, Any]:
-        """`calls` by kind, `busy` (share of a processor), `late_ms` (of a reply, on average).
+        """`calls` by kind, `busy` (share of a processor) and `late_ms` (mean delay of a reply).
 
-        Raises RuntimeError where the server was too busy to be out of the way.
+        Raises RuntimeError if the server was so busy that it distorts the figures.
         """
         counted = self._ask("counted")
-        if counted["busy"] > BUSIEST:
+        if counted["busy"] > MAX_BUSY:
             raise RuntimeError(
-                f"the vendor server was busy {counted['busy']:.0%} of the time: it is measured"
+                f"the vendor server was busy {counted['busy']:.0%} of the time, which distorts the figures"
             )
         return counted
 
@@ -57,19 +57,19 @@ class VendorServer:
 
 @dataclass
 class Stand:
-    """Given to each case. `scale` shrinks the cases for trying, `repeats` is how often a pair is run."""
+    """The environment of a case. `scale` is the size of cases, `repeats` the number of pairs of runs."""
 
     home: Home
     scale: float = 1.0
     repeats: int = 3
 
     def count(self, full: int) -> int:
-        """A case's size at this scale."""
+        """The size of a case at this scale."""
         return max(int(full * self.scale), 1)
 
     @contextmanager
     def folder(self) -> Iterator[Path]:
-        """An empty folder for files, on the disk of the stand."""
+        """An empty folder that is deleted when the block ends."""
         import shutil
 
         path = self.home.directory("files") / uuid4().hex
@@ -81,10 +81,10 @@ class Stand:
 
     @contextmanager
     def ledger(self, template: str = "ledger") -> Iterator[str]:
-        """The URL of a database of one's own, a copy of `template`; dropped in the end."""
+        """A copy of the database `template`, dropped when the block ends. Yields its URL."""
         name = f"bench_{uuid4().hex}"
         with self._admin() as db:
-            # From the template's files, as they are: a run's writes do not wait for a copy in the log.
+            # The checkpoint writes the copy to disk now, so that the run does not wait for it.
             db.execute(
                 sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
                     sql.Identifier(name), sql.Identifier(template)
@@ -99,7 +99,7 @@ class Stand:
 
     @contextmanager
     def template(self, fill: Callable[[str], object]) -> Iterator[str]:
-        """The name of a database that `fill(url)` has filled, for `ledger` to copy again and again."""
+        """A database that `fill(url)` has filled, for `ledger` to copy. Yields its name."""
         with self.ledger() as url:
             fill(url)
             yield url.rpartition("/")[2]
@@ -111,7 +111,7 @@ class Stand:
     def vendors(
         self, *, latency: float = 0.0, job_seconds: float = 0.0, record_bytes: int = 500
     ) -> Iterator[VendorServer]:
-        """The vendor server in a process of its own. Seconds; a job ends `job_seconds` after its POST."""
+        """Run the vendor server in its own process. A job ends `job_seconds` after its POST."""
         settings = {"latency": latency, "job_seconds": job_seconds, "record_bytes": record_bytes}
         command = [sys.executable, "-m", "tests.bench.vendor_server", json.dumps(settings)]
         with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as process:
@@ -127,7 +127,7 @@ class Stand:
 
 @contextmanager
 def bench_stand(home: Home, scale: float, repeats: int) -> Iterator[Stand]:
-    """The embedded PostgreSQL, with its default durability, and an empty ledger to copy."""
+    """Run the embedded PostgreSQL with default durability and an empty ledger to copy."""
     with postgres.running(home):
         stand = Stand(home, scale, repeats)
         with psycopg.connect(stand.url("postgres"), autocommit=True) as db:

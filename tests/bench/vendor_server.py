@@ -1,12 +1,11 @@
-"""The four vendors as one bare server: the replies of the happy way, counted, and nothing checked.
+"""A minimal server for all vendors. It counts calls, checks nothing and always succeeds.
 
-It must not be what is measured. So it is an `asyncio.Protocol` on uvloop that looks for the end of a
-request and answers bytes that are ready, waits for its latency without a task, and tells how much of a
-processor it used and how late its replies left.
+It must not slow down the measured code. Therefore it is an `asyncio.Protocol` on uvloop that sends prepared
+bytes, delays replies without tasks, and reports its processor usage and how late its replies were.
 
     python -m tests.bench.vendor_server '{"latency": 0.05, "job_seconds": 0.5, "record_bytes": 500}'
 
-prints its address.
+prints its URL.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ ATTENTIVE_DONE = as_json({"processed": True})
 
 @dataclass
 class Vendors:
-    """What the vendors have taken. A job is its id, the action, who it is about, and when it ends."""
+    """The jobs of all vendors. A job has an id, an action, users and an end time."""
 
     latency: float = 0.0
     job_seconds: float = 0.0
@@ -75,8 +74,7 @@ class Vendors:
         self._late = self._replied = 0.0
 
     def asked(self, what: str) -> dict[str, Any]:
-        """What the benchmark wants to know: `counted`, `jobs` (when each ends and was asked about), or
-        `reset` all."""
+        """Reply to the benchmark: `counted`, or `jobs` with end and poll times. `reset` clears all."""
         if what == "reset":
             self.reset()
         if what == "jobs":
@@ -127,7 +125,7 @@ class Vendors:
         return job
 
     def _ended(self, call: str, job: str) -> bool:
-        """Whether it has; one that nobody has created here goes on and on."""
+        """Whether the job has ended. An unknown job never ends."""
         self.calls[call] += 1
         self._asked[job].append(now := time.monotonic())
         return job in self._jobs and self._jobs[job][2] <= now
@@ -159,7 +157,7 @@ class Vendors:
 
 
 def archive(size: int) -> bytes:
-    """What Batch lets be downloaded: a zip with a CSV of about that size."""
+    """Batch's download: a zip with a CSV of about `size` bytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as zipped:
         zipped.writestr("events.csv", "date,name\r\n" + "2026-01-03,cart_add\r\n" * (size // 21))
@@ -167,14 +165,14 @@ def archive(size: int) -> bytes:
 
 
 class Connection(asyncio.Protocol):
-    """One connection that stays open; requests may arrive in pieces."""
+    """One keep-alive connection. Requests may arrive in pieces."""
 
     def __init__(self, vendors: Vendors, loop: asyncio.AbstractEventLoop) -> None:
         self._vendors, self._loop = vendors, loop
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's own, which is none in name
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's class is not a subclass
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data

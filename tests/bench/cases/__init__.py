@@ -1,6 +1,6 @@
-"""One module a case, in the order in which they are run: to add one, add its name here.
+"""One module per case. `ALL` lists them in the order in which they run; add a new case there.
 
-A module has NAME, SENTENCE, COMPARED_WITH and `run(stand) -> Outcome`, as `case.Case` says.
+Each module implements `case.Case`.
 """
 
 ALL = ("pipeline", "rate", "calls", "writes", "package", "intake", "size", "trigger", "dag")

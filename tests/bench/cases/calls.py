@@ -1,4 +1,4 @@
-"""HTTP calls beside the fewest that would do."""
+"""The number of HTTP calls, compared with the least possible number."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.bench.meter import measure
 from tests.bench.stand import Stand
 
 NAME = "calls"
-SENTENCE = "HTTP calls for 2,000 requests, half access and half erasure, whose jobs take 6 seconds"
+SENTENCE = "HTTP calls for 2,000 requests, half access and half erasure, with jobs of 6 seconds"
 COMPARED_WITH = (
     "the least possible: one POST per job or full batch, the polling rule's count, one GET per result "
     "(at Batch two: the fresh address, and the download)"
@@ -47,8 +47,8 @@ def run(stand: Stand) -> Outcome:
     ):
         since = measure(deployment.pass_on, Deployment(ledger, vendors.url, folder, extra, of_besitos)).result
         calls, jobs = vendors.counted()["calls"], vendors.jobs()
-        watched_since = {name: one["watched_since"] for name, one in since.items()}
-        least, late = _least(ledger, count, jobs, watched_since)
+        polls_since = {name: one["polls_since"] for name, one in since.items()}
+        least, late = _least(ledger, count, jobs, polls_since)
     made = {
         "POSTs": sum(n for kind, n in calls.items() if kind.endswith("create")),
         "polls and results": sum(n for kind, n in calls.items() if not kind.endswith("create")),
@@ -69,12 +69,10 @@ def run(stand: Stand) -> Outcome:
 def _least(
     ledger: str, count: int, jobs: dict[str, Any], since: dict[str, float]
 ) -> tuple[dict[str, int], float]:
-    """What the ledger's jobs would take at least, by when each began, ended and was looked at; and how
-    late the looks were.
+    """The least possible number of calls for the ledger's jobs, and the median delay of the polls in seconds.
 
-    A look that is late makes the next one later, so fewer will do. What the rule asks for is therefore
-    counted from the looks as they were made: one that came before its time was one too many, and so was
-    one after the end had been seen.
+    A late poll makes the next one later, so fewer polls are needed. Therefore the least number follows from
+    the actual polls: a poll before its time or after the end of the job is one too many.
     """
     access, erasure = count - count // 2, count // 2
     with database.connect(ledger) as db:
@@ -84,16 +82,16 @@ def _least(
         ).fetchall()
     full_batches = math.ceil(access / USERS_PER_CALL) + math.ceil(erasure / USERS_PER_CALL)
     results = math.ceil(access / USERS_PER_CALL) + 2 * access
-    looks = [_looks(row, jobs[row["job_id"]], since[row["account"]]) for row in rows]
-    late = median(lateness for one in looks for lateness in one)
+    polls = [_necessary_polls(row, jobs[row["job_id"]], since[row["account"]]) for row in rows]
+    late = median(lateness for one in polls for lateness in one)
     return {
         "POSTs": full_batches + count + 2 * erasure,
-        "polls and results": sum(map(len, looks)) + results,
+        "polls and results": sum(map(len, polls)) + results,
     }, late
 
 
-def _looks(row: dict[str, Any], job: dict[str, Any], since: float) -> list[float]:
-    """How late each look was that the rule asked for, until the job's end was seen."""
+def _necessary_polls(row: dict[str, Any], job: dict[str, Any], since: float) -> list[float]:
+    """The delay of each necessary poll, until a poll saw the end of the job."""
     schedule = PollSchedule(POLL_MIN, POLL_MAX, since)
     due = schedule.first(row["job_id"], row["submitted_at"], since)
     late = []

@@ -1,4 +1,4 @@
-"""The whole DAG under the scheduler: beside a DAG that does nothing, and beside the usual way."""
+"""The whole DAG under the scheduler, compared with an empty DAG and with standard operators."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 
-from tests.bench import people
+from tests.bench import source_rows
 from tests.bench.airflow_stand import AirflowStand, airflow
 from tests.bench.case import Figure, Outcome, say
 from tests.bench.stand import Stand
@@ -17,19 +17,19 @@ SENTENCE = (
     "the whole DAG under the scheduler, with 100 and with 10,000 requests, half access and half erasure"
 )
 COMPARED_WITH = (
-    "a DAG of the same shape, deferrals included, whose tasks do nothing; and the usual way, a mapped "
+    "a DAG of the same shape with empty tasks, including deferrals; and the usual way, a mapped "
     "HttpOperator and a deferrable HttpSensor for each submission, extrapolated from 40 of them"
 )
 
 FEW, MANY = 100, 10_000
-PAIRS = 40  # of HttpOperator and HttpSensor that are measured
+PAIRS = 40  # measured pairs of HttpOperator and HttpSensor
 LATENCY, JOB_SECONDS = 0.05, 0.5
 
 
 def run(stand: Stand) -> Outcome:
     many = stand.count(MANY)
     with stand.vendors(latency=LATENCY, job_seconds=JOB_SECONDS) as vendors, airflow(vendors) as stack:
-        stack.run("idle")  # the first run of all: every process of the stack is warm after it
+        stack.run("idle")  # a first run, to warm up every process of the stack
         runs = [{"idle": stack.run("idle"), "ours": _ours(stack, FEW)} for _ in range(stand.repeats)]
         for one in runs:
             say(f"{FEW} requests: {one['ours']:.1f} s; nothing: {one['idle']:.1f} s")
@@ -60,11 +60,11 @@ def run(stand: Stand) -> Outcome:
 
 
 def _ours(stack: AirflowStand, count: int) -> float:
-    """A run of the project's DAG with that many new requests, in a ledger of nothing else."""
+    """The seconds of a run of the project's DAG with `count` new requests and an empty ledger."""
     with psycopg.connect(stack.stack.dsn, autocommit=True) as db:
         db.execute("DROP SCHEMA IF EXISTS dsar CASCADE")
         db.execute("TRUNCATE public.dsar_requests")
-    people.insert(stack.stack.dsn, people.half_access(count))
+    source_rows.insert(stack.stack.dsn, source_rows.half_access(count))
     seconds = stack.run("dsar_daily", await_minutes=10)
     with psycopg.connect(stack.stack.dsn) as db:
         row: Any = db.execute(

@@ -1,4 +1,4 @@
-"""Intake beside PostgreSQL's own COPY of the rows that it ends in."""
+"""Intake, compared with a COPY of the resulting rows."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from statistics import median
 from typing import Any
 
 from include.dsar.ledger import database
-from tests.bench import deployment, people
+from tests.bench import deployment, source_rows
 from tests.bench.case import Figure, Outcome, say
 from tests.bench.meter import measure
 from tests.bench.stand import Stand
 
 NAME = "intake"
-SENTENCE = "intake of 100,000 rows, validation included, which plan 600,000 submissions"
-COMPARED_WITH = "PostgreSQL's own COPY of the rows that the ledger ends up with"
+SENTENCE = "intake of 100,000 rows with validation, which plans 600,000 submissions"
+COMPARED_WITH = "PostgreSQL's COPY of the resulting rows of the ledger"
 
 ROWS = 100_000
 TABLES = ("dsar.request", "dsar.submission")
@@ -25,7 +25,7 @@ CHUNK = 1024 * 1024
 def run(stand: Stand) -> Outcome:
     count = stand.count(ROWS)
     runs: list[dict[str, Any]] = []
-    with stand.template(lambda url: people.insert(url, people.all_kinds(count))) as filled:
+    with stand.template(lambda url: source_rows.insert(url, source_rows.all_kinds(count))) as filled:
         for _ in range(stand.repeats):
             with stand.ledger(filled) as ledger, stand.folder() as folder:
                 ours = measure(deployment.take_in, ledger)
@@ -46,7 +46,7 @@ def run(stand: Stand) -> Outcome:
 
 
 def _copied_out(url: str, folder: Path) -> dict[str, bytes]:
-    """Both tables as COPY writes them."""
+    """Both tables in the format of COPY."""
     found = {}
     with database.connect(url) as db, db.cursor() as cursor:
         for table in TABLES:
@@ -56,7 +56,7 @@ def _copied_out(url: str, folder: Path) -> dict[str, bytes]:
 
 
 def copy_in(url: str, tables: dict[str, bytes]) -> float:
-    """The seconds that COPY takes for them, their indexes and constraints as in the ledger."""
+    """The seconds that COPY takes for the tables, with the ledger's indexes and constraints."""
     began = time.perf_counter()
     with database.connect(url) as db, db.cursor() as cursor:
         for table, content in tables.items():

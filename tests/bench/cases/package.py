@@ -1,4 +1,4 @@
-"""Packages beside `zipfile` writing the same bytes."""
+"""The stage package, compared with `zipfile` writing the same bytes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tests.bench.meter import measure
 from tests.bench.stand import Stand
 
 NAME = "package"
-SENTENCE = "package 5,000 access requests, 20 kB of vendor data each in two answers, and close them"
-COMPARED_WITH = "Python's zipfile writing archives of the same bytes, ready in memory"
+SENTENCE = "package and close 5,000 access requests, each with 20 kB of data from two vendors"
+COMPARED_WITH = "Python's zipfile writing archives of the same bytes from memory"
 
 REQUESTS = 5_000
-READ = 100  # packages whose members the comparison writes again and again
+PACKAGES_READ = 100  # the comparison writes their contents repeatedly
 
 
 def run(stand: Stand) -> Outcome:
@@ -33,9 +33,9 @@ def run(stand: Stand) -> Outcome:
             if ours.result.completed != count:
                 raise RuntimeError(f"only {ours.result.completed} of {count} were packaged")
             packages = sorted((folder / "storage/requests").glob("*/package.zip"))
-            members = [_members(package) for package in packages[:READ]]
+            members = [_members(package) for package in packages[:PACKAGES_READ]]
             size = sum(package.stat().st_size for package in packages) / count
-            # Nothing is deleted in between: some file systems let the next file made pay for that.
+            # No files are deleted in between, because that slows down new files on some file systems.
             theirs = measure(write_archives, beside, members, count)
         say(
             f"ours: {ours.wall:.1f} s, processor {ours.processor:.1f} s ({ours.system:.1f} s of it system); "
@@ -76,7 +76,7 @@ def _members(package: Path) -> dict[str, bytes]:
 
 
 def write_archives(folder: Path, contents: Sequence[dict[str, bytes]], count: int) -> None:
-    """That many archives, the contents in turn."""
+    """Write `count` archives. The contents repeat."""
     for number, members in enumerate(islice(cycle(contents), count)):
         with zipfile.ZipFile(folder / f"{number}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
             for name, content in members.items():

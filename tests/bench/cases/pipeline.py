@@ -1,4 +1,4 @@
-"""Submit, await and collect beside a bare script that makes the same calls."""
+"""The stages submit, poll and collect, compared with a minimal script that makes the same calls."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.bench import bare_script, deployment, people
+from tests.bench import bare_script, deployment, source_rows
 from tests.bench.bare_script import Script
 from tests.bench.case import Figure, Outcome, say
 from tests.bench.deployment import Deployment
@@ -18,10 +18,10 @@ from tests.bench.stand import Stand, VendorServer
 
 NAME = "pipeline"
 SENTENCE = (
-    "submit, await and collect 10,000 requests, half access and half erasure, at four accounts; "
+    "submit, poll and collect 10,000 requests, half access and half erasure, at four accounts; "
     "vendor latency 50 ms, no rate limit"
 )
-COMPARED_WITH = "a bare asyncio script with the same calls and concurrency, no ledger, no checks, plain files"
+COMPARED_WITH = "a minimal asyncio script with the same calls and concurrency, but no ledger and no checks"
 
 REQUESTS = 10_000
 LATENCY = 0.05
@@ -43,7 +43,7 @@ def run(stand: Stand) -> Outcome:
         stand.vendors(latency=LATENCY, job_seconds=JOB_SECONDS) as vendors,
         ExitStack() as until_the_end,
     ):
-        # ext4 searches long for a new file's place where many have just been removed: none is, between runs.
+        # No files are deleted between runs, because ext4 then creates new files slowly.
         for _ in range(stand.repeats):
             ours, script = (until_the_end.enter_context(stand.folder()) for _ in range(2))
             ledger = until_the_end.enter_context(stand.ledger(planned))
@@ -62,25 +62,25 @@ def run(stand: Stand) -> Outcome:
 
 
 def plan(url: str, count: int) -> None:
-    people.insert(url, people.half_access(count))
+    source_rows.insert(url, source_rows.half_access(count))
     deployment.take_in(url)
 
 
 def _ours(ledger: str, folder: Path, vendors: VendorServer) -> dict[str, Any]:
     vendors.reset()
     done = measure(deployment.pass_on, Deployment(ledger, vendors.url, folder, EXTRA))
-    return _told("ours", done, vendors.counted())
+    return _result("ours", done, vendors.counted())
 
 
 def _script(folder: Path, count: int, vendors: VendorServer) -> dict[str, Any]:
     vendors.reset()
-    listed = _listed(folder / "people.json", count)
+    listed = _listed(folder / "subjects.json", count)
     done = measure(bare_script.pass_on, Script(vendors.url, listed, folder, CONCURRENCY))
-    return _told("script", done, vendors.counted())
+    return _result("script", done, vendors.counted())
 
 
 def _listed(path: Path, count: int) -> Path:
-    """The same people, for the script."""
+    """Write the same data subjects to a file, for the script."""
     listed = [
         {
             "access": kind == "access",
@@ -88,13 +88,13 @@ def _listed(path: Path, count: int) -> Path:
             "email": email and email[0],
             "phone": phone and phone[0],
         }
-        for _, kind, _, _, email, phone, ids, *_ in people.half_access(count)
+        for _, kind, _, _, email, phone, ids, *_ in source_rows.half_access(count)
     ]
     path.write_text(json.dumps(listed))
     return path
 
 
-def _told(who: str, done: Measured, counted: Mapping[str, Any]) -> dict[str, Any]:
+def _result(who: str, done: Measured, counted: Mapping[str, Any]) -> dict[str, Any]:
     say(
         f"{who}: {done.wall:.1f} s, processor {done.processor:.1f} s; vendor server busy "
         f"{counted['busy']:.0%}, its replies {counted['late_ms']:.1f} ms late on average"

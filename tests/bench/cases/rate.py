@@ -1,4 +1,4 @@
-"""With a rate limit, the time that the calls take at that rate."""
+"""The time with a rate limit, compared with calls ÷ rate."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from tests.bench.stand import Stand
 
 NAME = "rate"
 SENTENCE = (
-    "submit, await and collect 2,000 requests, half access and half erasure, with a rate limit per account"
+    "submit, poll and collect 2,000 requests, half access and half erasure, with a rate limit per account"
 )
-COMPARED_WITH = "the least possible time of each account: its calls ÷ its rate; told is the slowest account"
+COMPARED_WITH = (
+    "the least possible time of each account: its calls ÷ its rate; the figure is the slowest account"
+)
 
 REQUESTS = 2_000
-LEAST_SECONDS = 30.0  # of each account, by the choice of its rate
-# Calls for each request: Besitos takes 100 users a call; access is collected, at Batch in two calls.
+LEAST_SECONDS = 30.0  # for each account; its rate follows from this
+# Calls per request. A Besitos call has 100 users. A result takes one call to collect, at Batch two.
 CALLS = {"besitos": 2.5 / 100, "batch": 3.0, "id5": 1.0, "attentive": 1.0}
 
 

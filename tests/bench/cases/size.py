@@ -1,11 +1,11 @@
-"""What a request costs as their number grows."""
+"""The time per request for a growing number of requests."""
 
 from __future__ import annotations
 
 from statistics import median
 from typing import Any
 
-from tests.bench import deployment, people
+from tests.bench import deployment, source_rows
 from tests.bench.case import Figure, Outcome, Plot, say
 from tests.bench.deployment import NO_LIMIT, Deployment
 from tests.bench.meter import measure
@@ -13,12 +13,12 @@ from tests.bench.stand import Stand
 
 NAME = "size"
 SENTENCE = (
-    "1,000, 10,000 and 100,000 requests from the source table to closed, each at one of the four accounts; "
-    "vendors that answer at once"
+    "1,000, 10,000 and 100,000 requests from the source table to closed, each at one account; "
+    "vendors without latency"
 )
 COMPARED_WITH = "linear: the time per request at 1,000"
 
-SIZES = {1_000: 5, 10_000: 3, 100_000: 1}  # requests: runs, of which the median is told
+SIZES = {1_000: 5, 10_000: 3, 100_000: 1}  # requests: runs (the figure is their median)
 EXTRA = {
     "requests_per_second": NO_LIMIT,
     "max_concurrency": 32,
@@ -35,7 +35,7 @@ def run(stand: Stand) -> Outcome:
             runs = []
             for _ in range(min(repeats, stand.repeats)):
                 with stand.ledger() as ledger, stand.folder() as folder:
-                    people.insert(ledger, people.one_account_each(count))
+                    source_rows.insert(ledger, source_rows.one_account_each(count))
                     vendors.reset()
                     done = measure(deployment.whole_run, Deployment(ledger, vendors.url, folder, EXTRA))
                     busy = vendors.counted()["busy"]

@@ -1,4 +1,4 @@
-"""One trigger with very many open jobs beside the same trigger with few."""
+"""One trigger with 100,000 open jobs, compared with the same trigger with 100."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tests.bench.meter import measure
 from tests.bench.stand import Stand, VendorServer
 
 NAME = "trigger"
-SENTENCE = "one trigger watches 100,000 open jobs of an account for 40 seconds, at 500 polls a second"
+SENTENCE = "one trigger polls 100,000 open jobs of an account for 40 seconds, at 500 polls a second"
 COMPARED_WITH = "the same trigger with 100 open jobs"
 
 JOBS, FEW = 100_000, 100
-BETWEEN = (1_000, 10_000)  # measured once, for the plot
+MORE_SIZES = (1_000, 10_000)  # measured once, for the plot
 SECONDS = 40.0
 RATE = 500
-BEAT = 0.005  # seconds between two looks at whether the event loop goes on
+PROBE_SECONDS = 0.005  # between two checks of the event loop
 
 FILL = """
 WITH r AS (
@@ -49,9 +49,9 @@ def run(stand: Stand) -> Outcome:
     runs: list[dict[str, dict[str, Any]]] = []
     for _ in range(stand.repeats):
         with stand.vendors(latency=0.05) as vendors:
-            runs.append({"many": _watched(stand, vendors, many), "few": _watched(stand, vendors, few)})
+            runs.append({"many": _polled(stand, vendors, many), "few": _polled(stand, vendors, few)})
     with stand.vendors(latency=0.05) as vendors:
-        between = {n: _watched(stand, vendors, n) for n in map(stand.count, BETWEEN)}
+        between = {n: _polled(stand, vendors, n) for n in map(stand.count, MORE_SIZES)}
     memory = {
         few: median(r["few"]["memory"] for r in runs),
         **{n: one["memory"] for n, one in between.items()},
@@ -79,7 +79,7 @@ def run(stand: Stand) -> Outcome:
         [
             Plot(
                 "memory-by-jobs",
-                "Memory of a process with one trigger, by the jobs that it watches",
+                "Memory of a process with one trigger, by the jobs that it polls",
                 "open jobs",
                 "MB",
                 {"most memory": list(memory.items())},
@@ -88,24 +88,24 @@ def run(stand: Stand) -> Outcome:
     )
 
 
-def _watched(stand: Stand, vendors: VendorServer, jobs: int) -> dict[str, Any]:
+def _polled(stand: Stand, vendors: VendorServer, jobs: int) -> dict[str, Any]:
     with stand.ledger() as ledger:
         with database.connect(ledger) as db:
             db.execute(FILL, {"jobs": jobs})
             db.execute("ANALYZE dsar.submission")
         vendors.reset()
-        done = measure(watch, ledger, vendors.url, SECONDS)
+        done = measure(poll, ledger, vendors.url, SECONDS)
     polls = vendors.counted()["calls"].get("attentive status", 0)
-    told = {**done.result, "processor": done.processor, "polls": polls}
+    result = {**done.result, "processor": done.processor, "polls": polls}
     say(
-        f"{jobs:,} jobs: {told['memory']:.0f} MB, loop held {1000 * told['held']:.0f} ms at most, "
-        f"{polls:,} polls, the busiest second {told['busiest']}, the first after {told['first_poll']:.1f} s"
+        f"{jobs:,} jobs: {result['memory']:.0f} MB, loop held {1000 * result['held']:.0f} ms at most, "
+        f"{polls:,} polls, busiest second {result['busiest']}, first after {result['first_poll']:.1f} s"
     )
-    return told
+    return result
 
 
-def watch(ledger: str, vendors: str, seconds: float) -> dict[str, Any]:
-    """The trigger as the triggerer runs it, and what it does to the loop that it shares with others."""
+def poll(ledger: str, vendors: str, seconds: float) -> dict[str, Any]:
+    """Run the trigger like a triggerer. Returns its memory, polls and longest block of the event loop."""
     os.environ["AIRFLOW_CONN_DSAR_DB"] = ledger
     os.environ["AIRFLOW_CONN_ATTENTIVE_DEFAULT"] = json.dumps(
         {
@@ -120,23 +120,23 @@ def watch(ledger: str, vendors: str, seconds: float) -> dict[str, Any]:
             },
         }
     )
-    return asyncio.run(_watch(seconds))
+    return asyncio.run(_poll(seconds))
 
 
-async def _watch(seconds: float) -> dict[str, Any]:
-    import dsar_airflow.connections.account_work  # noqa: F401 - as in a triggerer that has run such a trigger before
+async def _poll(seconds: float) -> dict[str, Any]:
+    import dsar_airflow.connections.account_work  # noqa: F401 - imported before the measurement
     from dsar_airflow.triggers import PollTrigger
     from include.dsar.http.client import Client
 
     polled: list[float] = []
     send = Client.send
 
-    async def noted(self: Client, request: Any) -> Any:
+    async def recorded(self: Client, request: Any) -> Any:
         reply = await send(self, request)
         polled.append(time.monotonic())
         return reply
 
-    Client.send = noted  # type: ignore[method-assign]
+    Client.send = recorded  # type: ignore[method-assign]
     now = datetime.now(UTC)
     trigger = PollTrigger(
         account="attentive",
@@ -146,13 +146,13 @@ async def _watch(seconds: float) -> dict[str, Any]:
     )
     gc.collect()
     began = time.monotonic()
-    beating = asyncio.create_task(_longest_pause())
+    probing = asyncio.create_task(_longest_pause())
     running = asyncio.create_task(anext(aiter(trigger.run())))  # type: ignore[arg-type]
     await asyncio.sleep(seconds)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     running.cancel()
-    beating.cancel()
-    held = (await asyncio.gather(running, beating, return_exceptions=True))[1]
+    probing.cancel()
+    held = (await asyncio.gather(running, probing, return_exceptions=True))[1]
     seconds_of = [int(at - began) for at in polled]
     return {
         "memory": memory,
@@ -163,13 +163,13 @@ async def _watch(seconds: float) -> dict[str, Any]:
 
 
 async def _longest_pause() -> float:
-    """Seconds; of processor time too, so that a machine that is busy with others does not count."""
+    """The longest block of the event loop in seconds. Time used by other processes does not count."""
     longest = 0.0
     try:
         while True:
             began, used = time.monotonic(), time.process_time()
-            await asyncio.sleep(BEAT)
-            pause = min(time.monotonic() - began - BEAT, time.process_time() - used)
+            await asyncio.sleep(PROBE_SECONDS)
+            pause = min(time.monotonic() - began - PROBE_SECONDS, time.process_time() - used)
             longest = max(longest, pause)
     except asyncio.CancelledError:
         return longest

@@ -1,4 +1,4 @@
-"""Rows and commits that the ledger writes for a submission, as PostgreSQL counts them."""
+"""Rows and commits that the ledger writes per submission, counted by PostgreSQL."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tests.bench.stand import Stand
 NAME = "writes"
 SENTENCE = "ledger writes for 2,000 requests, half access and half erasure: 6,000 submissions"
 COMPARED_WITH = (
-    "three row writes per submission (intent, accepted, ended), none per poll; where a result is collected, "
-    "one more says where it lies"
+    "three row writes per submission (intent, accepted, ended) and none per poll; a collected result needs "
+    "one more for its location"
 )
 
 REQUESTS = 2_000
@@ -54,9 +54,9 @@ def run(stand: Stand) -> Outcome:
 
 
 def _counters(url: str) -> dict[str, int]:
-    """Rows written in the ledger's tables, and transactions, of this database so far.
+    """The rows written to the ledger's tables and the transactions of this database so far.
 
-    Sessions hand in their counts when they end; the stages' have.
+    A session reports its counts when it ends. The stages' sessions have ended.
     """
     with database.connect(url) as db:
         rows = db.execute(

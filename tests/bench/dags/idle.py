@@ -1,4 +1,4 @@
-"""The shape of `dsar_daily`, deferrals included; its tasks do nothing."""
+"""A DAG of the shape of `dsar_daily`, including deferrals, with empty tasks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 from airflow.sdk import DAG, BaseOperator, BaseSensorOperator, TaskGroup, TriggerRule, chain
 
-DEFERRED = timedelta(seconds=10)  # the least that is safe: a trigger that fires sooner can kill its task
+DEFERRED = timedelta(seconds=10)  # a trigger that fires sooner can kill its task
 RETURN_DATA = {"besitos", "batch"}
 
 

@@ -1,4 +1,4 @@
-"""The usual way: for each submission a mapped HttpOperator that POSTs, a deferrable HttpSensor that waits."""
+"""The usual way: a mapped HttpOperator and a deferrable HttpSensor for each submission."""
 
 from __future__ import annotations
 

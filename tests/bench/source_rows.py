@@ -1,4 +1,4 @@
-"""Rows of the source about people who do not exist, in the numbers that a case asks for."""
+"""Generates rows of the source table, about data subjects who do not exist."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ Row = tuple[object, ...]
 
 
 def half_access(count: int) -> Iterator[Row]:
-    """Access by user id, then erasure by user id, e-mail and phone, in turn: two and four submissions."""
+    """Alternate access by user id (2 submissions) and erasure by user id, e-mail and phone (4)."""
     for n in range(count):
-        asks = ("access", None, None) if n % 2 == 0 else ("erasure", [_email(n)], [_phone(n)])
-        yield _row(n, *asks)
+        columns = ("access", None, None) if n % 2 == 0 else ("erasure", [_email(n)], [_phone(n)])
+        yield _row(n, *columns)
 
 
 def all_kinds(count: int) -> Iterator[Row]:
-    """Access and erasure in turn, each by five kinds of identifiers: six rows of submissions on average."""
+    """Alternate access and erasure, each with five kinds of identifiers: 6 submissions on average."""
     for n in range(count):
         device, id5 = str(UUID(int=n + (4 << 76) + (8 << 60) + (1 << 100))), f"ID5*{n:048x}"
         yield _row(n, "erasure" if n % 2 else "access", [_email(n)], [_phone(n)], device, id5)
 
 
 def one_account_each(count: int) -> Iterator[Row]:
-    """Erasure and access in turn where the account knows both; each row for one of the four accounts."""
+    """Each row is for one account. Access and erasure alternate if the account supports both."""
     for n in range(count):
         account = ("besitos", "batch", "id5", "attentive")[n % 4]
         kind = "access" if n % 8 < 2 else "erasure"
@@ -43,7 +43,7 @@ def access_at_two(count: int) -> Iterator[Row]:
 
 
 def insert(url: str, rows: Iterator[Row]) -> None:
-    """Into the source table of that database, all pending."""
+    """Insert the rows into the source table as pending requests."""
     with psycopg.connect(url) as db, db.cursor() as cursor:
         with cursor.copy(f"COPY public.dsar_requests ({COLUMNS}) FROM STDIN") as copy:
             for row in rows:
