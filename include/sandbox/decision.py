@@ -71,8 +71,6 @@ def is_marked(value: str, marker: str) -> bool:
 def _seconds(salt: str, value: str, settings: SandboxSettings) -> float:
     if is_marked(value, "slow"):
         return settings.slow_seconds
-    digest = hashlib.sha256(f"{settings.seed}|{salt}|{value}".encode()).digest()
-    if int.from_bytes(digest[:4], "big") / 2**32 < settings.slow_share:
-        return settings.slow_seconds
-    share = int.from_bytes(digest[4:8], "big") / 2**32
+    digest = hashlib.sha256(f"{salt}|{value}".encode()).digest()
+    share = int.from_bytes(digest[:4], "big") / 2**32
     return settings.min_seconds + share * (settings.max_seconds - settings.min_seconds)

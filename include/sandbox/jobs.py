@@ -62,7 +62,6 @@ class Jobs:
         self._jobs: list[Job] = []
         self._by_id: dict[tuple[str, str], Job] = {}
         self._by_subject: defaultdict[tuple[str, str, str, str], list[Job]] = defaultdict(list)
-        self._by_account: defaultdict[tuple[str, str], list[Job]] = defaultdict(list)
         self._per_day: Counter[tuple[str, str, int]] = Counter()
         self._journal = Journal(settings.state) if settings.state else None
         for line in self._journal.replay() if self._journal else ():
@@ -93,7 +92,7 @@ class Jobs:
         return self._by_subject[vendor, account, kind, value]
 
     def of_account(self, vendor: str, account: str) -> list[Job]:
-        return self._by_account[vendor, account]
+        return [job for job in self._jobs if (job.vendor, job.account) == (vendor, account)]
 
     def created_today(self, vendor: str, account: str) -> int:
         """How many jobs the account has created this UTC day."""
@@ -110,7 +109,6 @@ class Jobs:
     def _index(self, job: Job) -> None:
         self._jobs.append(job)
         self._by_id[job.vendor, job.job_id] = job
-        self._by_account[job.vendor, job.account].append(job)
         self._per_day[job.vendor, job.account, utc_day(job.created_at)] += 1
         for subject in job.subjects:
             self._by_subject[job.vendor, job.account, subject.kind, subject.value].append(job)

@@ -1,4 +1,4 @@
-"""The settings of a sandbox. Each field is also an option of ``python -m include.sandbox``."""
+"""The settings of a sandbox."""
 
 from __future__ import annotations
 
@@ -21,10 +21,6 @@ class SandboxSettings:
     max_seconds: float = 6.0
     slow_seconds: float = 3600.0
     """The duration of a job marked ``slow``."""
-    slow_share: float = 0.0
-    """The share (0 to 1) of unmarked subjects that also take ``slow_seconds``."""
-    seed: int = 0
-    """Another seed gives the jobs other durations."""
     rate_limit: int | None = None
     """Calls per second and route before the vendor returns 429. None means no limit."""
     id5_daily_limit: int = 3000

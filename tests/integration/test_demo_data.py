@@ -79,10 +79,8 @@ def test_each_account_without_a_connection_gets_one_to_the_sandbox(
         done = fill(container)
         assert done.returncode == 0, done.stderr
         assert connections(airflow) == {
-            "besitos_default": ("besitos", "sandbox", 8900),
-            "batch_default": ("batch", "sandbox", 8900),
+            **{account.connection: (account.vendor, "sandbox", 8900) for account in ACCOUNTS},
             "id5_default": ("http", "mine.example", None),
-            "attentive_default": ("attentive", "sandbox", 8900),
         }
         assert count(dsn) == 200 * times
         assert "sandbox-secret" not in done.stdout + done.stderr

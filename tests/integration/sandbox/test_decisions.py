@@ -20,7 +20,6 @@ def test_a_decision_depends_only_on_the_identifiers() -> None:
     assert decide("besitos", "erasure", ["ada", "jobfails-2"]).outcome == "failed"
     assert decide("besitos", "access", ["ada", "refused"]) == Decision("refused", None)
     assert decide("batch", "access", ["slow-ada"]).seconds == settings.slow_seconds
-    assert decide("batch", "access", ["ada"], SandboxSettings(slow_share=1)).seconds == settings.slow_seconds
     with pytest.raises(ValueError, match="id5 has no access"):
         decide("id5", "access", ["ada"])
 
