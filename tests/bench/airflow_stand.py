@@ -12,16 +12,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from include.accounts import ACCOUNTS
+from include.sandbox import VENDORS
 from include.stack.home import PROJECT, Home, free_port
 from include.stack.stack import DAG_ID, Stack, running
-from tests.bench.deployment import NEEDS, NO_LIMIT
+from tests.bench import source_rows
+from tests.bench.deployment import NO_LIMIT
 from tests.bench.stand import VendorServer
 from tests.e2e.conftest import own_environment
 
 BENCH_DAGS = Path(__file__).parent / "dags"
 RUN_SECONDS = 1800.0
-VENDORS = "AIRFLOW_CONN_BENCH_VENDORS"
+SERVER_CONNECTION = "AIRFLOW_CONN_BENCH_VENDORS"
 POLL = {"poll_min_seconds": 1, "poll_max_seconds": 5}
 
 
@@ -73,18 +74,18 @@ def airflow(vendors: VendorServer) -> Iterator[AirflowStand]:
                     "requests_per_second": NO_LIMIT,
                     "max_concurrency": 32,
                     **POLL,
-                    **NEEDS.get(account, {}),
+                    **VENDORS[account].extra,
                     **quota.get(account, {}),
                 },
             }
         )
-        for account in (account.name for account in ACCOUNTS)
+        for account in source_rows.ACCOUNTS
     }
     environ = {
         **own_environment(),
         "AIRFLOW__API__PORT": str(free_port()),
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
-        VENDORS: json.dumps({"conn_type": "http", "host": vendors.url}),
+        SERVER_CONNECTION: json.dumps({"conn_type": "http", "host": vendors.url}),
         **connections,
     }
     try:

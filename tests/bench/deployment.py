@@ -14,7 +14,6 @@ from typing import Any
 from fsspec.implementations.local import LocalFileSystem
 from sqlalchemy import create_engine
 
-from include.accounts import ACCOUNTS
 from include.dsar.accounts import Account
 from include.dsar.delivery.storage import Storage
 from include.dsar.execution.account_work import AccountWork
@@ -28,10 +27,11 @@ from include.dsar.stages.package import Delivered, Package
 from include.dsar.stages.poll import poll_open_jobs
 from include.dsar.stages.submit import submit
 from include.dsar.vendors import settings, vendor
+from include.sandbox import VENDORS
+from tests.bench import source_rows
 
+ACCOUNTS = tuple(Account(name, name) for name in source_rows.ACCOUNTS)
 RULES = Rules(ACCOUNTS, None, b"key")
-NEEDS = {"besitos": {"partner_id": "bench"}, "batch": {"api_key": "bench"}, "id5": {"partner_id": "173"}}
-RETURN_DATA = ("besitos", "batch")
 AWAIT = timedelta(minutes=30)
 NO_LIMIT = 1000.0  # calls per second, the highest rate that a connection accepts
 
@@ -53,7 +53,7 @@ class Deployment:
     def settings_of(self, account: Account) -> Any:
         quota = {"daily_quota": 10**9} if account.vendor == "id5" else {}
         extra = {
-            **NEEDS.get(account.vendor, {}),
+            **VENDORS[account.vendor].extra,
             **quota,
             **self.extra,
             **self.extra_of.get(account.name, {}),
@@ -92,7 +92,7 @@ def pass_on(deployment: Deployment, stages: Sequence[str] = STAGES) -> Seconds:
 async def _pass_on(deployment: Deployment, account: Account, stages: Sequence[str]) -> dict[str, float]:
     seconds: dict[str, float] = {}
     for stage in stages:
-        if stage == "collect" and account.vendor not in RETURN_DATA:
+        if stage == "collect" and not vendor(account.vendor).returns_data:
             continue
         async with deployment.work(account) as work:
             now, began = datetime.now(UTC), time.perf_counter()

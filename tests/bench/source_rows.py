@@ -7,6 +7,7 @@ from uuid import UUID
 
 import psycopg
 
+ACCOUNTS = ("besitos", "batch", "id5", "attentive")  # those that the benchmark's vendor server simulates
 COLUMNS = (
     "request_id, request_type, regulation, received_at, email, phone, user_id, advertising_id, "
     "id5_id, accounts"
@@ -31,9 +32,9 @@ def all_kinds(count: int) -> Iterator[Row]:
 def one_account_each(count: int) -> Iterator[Row]:
     """Each row is for one account. Access and erasure alternate if the account supports both."""
     for n in range(count):
-        account = ("besitos", "batch", "id5", "attentive")[n % 4]
+        account = ACCOUNTS[n % 4]
         kind = "access" if n % 8 < 2 else "erasure"
-        yield _row(n, kind, [_email(n)], [_phone(n)], account=account)
+        yield _row(n, kind, [_email(n)], [_phone(n)], accounts=(account,))
 
 
 def access_at_two(count: int) -> Iterator[Row]:
@@ -58,11 +59,20 @@ def _row(
     phone: list[str] | None,
     device: str | None = None,
     id5: str | None = None,
-    account: str | None = None,
+    accounts: tuple[str, ...] = ACCOUNTS,
 ) -> Row:
     received = f"2026-{1 + n % 10:02}-{1 + n % 28:02}T10:00:00+00:00"
-    lists = ([value] if value else None for value in (f"u-{n:08}", device, id5, account))
-    return (f"bench-{n:08}", kind, "GDPR" if n % 3 else "CCPA", received, email, phone, *lists)
+    lists = ([value] if value else None for value in (f"u-{n:08}", device, id5))
+    return (
+        f"bench-{n:08}",
+        kind,
+        "GDPR" if n % 3 else "CCPA",
+        received,
+        email,
+        phone,
+        *lists,
+        list(accounts),
+    )
 
 
 def _email(n: int) -> str:

@@ -8,8 +8,10 @@ from typing import Any
 from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 from airflow.sdk import DAG, BaseOperator, BaseSensorOperator, TaskGroup, TriggerRule, chain
 
+from include.accounts import ACCOUNTS
+from include.dsar.vendors import vendor
+
 DEFERRED = timedelta(seconds=10)  # a trigger that fires sooner can kill its task
-RETURN_DATA = {"besitos", "batch"}
 
 
 class Nothing(BaseOperator):
@@ -32,10 +34,10 @@ with DAG(
     default_args={"trigger_rule": TriggerRule.ALL_DONE},
 ):
     intake, package, report = (Nothing(task_id=name) for name in ("intake", "package", "report"))
-    for account in ("besitos", "batch", "id5", "attentive"):
-        with TaskGroup(account):
+    for account in ACCOUNTS:
+        with TaskGroup(account.name):
             steps = [Nothing(task_id="submit"), Deferred(task_id="await_completion")]
-            if account in RETURN_DATA:
+            if vendor(account.vendor).returns_data:
                 steps.append(Nothing(task_id="collect"))
         chain(intake, *steps, package)
     chain(package, report)
