@@ -16,7 +16,6 @@ from uuid import uuid4
 from include.dsar.delivery.batched_storage import BatchedStorage
 from include.dsar.delivery.deliver import COLLECTED
 from include.dsar.delivery.storage import Storage
-from include.dsar.delivery.storage_writer import StorageWriter
 from include.dsar.errors import ConfigurationError, ProtocolError, VendorBusy, VendorUnavailable, describe
 from include.dsar.execution.account_work import AccountWork
 from include.dsar.execution.consecutive_errors import MAX_REFUSALS_IN_A_ROW, ConsecutiveErrors
@@ -24,7 +23,7 @@ from include.dsar.execution.job_failures import COLLECT_FAILURES
 from include.dsar.execution.parsing import parse
 from include.dsar.execution.progress import Progress
 from include.dsar.execution.recorder import Recorder
-from include.dsar.http.client import Sink
+from include.dsar.http.checked_download import CheckedDownload
 from include.dsar.ledger import vendor_jobs
 from include.dsar.ledger.transitions import Move, move
 from include.dsar.ledger.vendor_jobs import Member, ReadyJob
@@ -165,28 +164,34 @@ class _Collect:
             return Move(member.submission, State.NO_DATA, of_job=job.job_id)
         if result.unreadable:
             raise ProtocolError(result.unreadable)
+        if result.content is not None:
+            return await self._file(member, job, result.content, PurePosixPath(result.file_name).suffix)
+        with tempfile.SpooledTemporaryFile(max_size=MAX_DOWNLOAD_BYTES_IN_MEMORY) as spool:
+            content = cast(BinaryIO, spool)
+            suffix = await self._download(result, content)
+            content.seek(0)
+            return await self._file(member, job, content, suffix)
+
+    async def _download(self, result: Result, target: BinaryIO) -> str:
+        """Downloads a result and returns the suffix of its file name."""
+        assert result.url is not None
+        checked = CheckedDownload(target)
+        await self._work.client.download(result.url, checked)
+        suffix = checked.suffix()
+        wanted = PurePosixPath(result.file_name).suffix
+        if wanted not in ("", suffix):
+            raise ProtocolError(f"the result is not a {wanted[1:]} file, or it is cut off")
+        return suffix
+
+    async def _file(self, member: Member, job: ReadyJob, content: bytes | BinaryIO, suffix: str) -> Move:
         kind = next(iter(member.identifiers))
-        name = f"{kind}_{member.submission}{PurePosixPath(result.file_name).suffix}"
+        name = f"{kind}_{member.submission}{suffix}"
         # The path is unique to this run: another worker may collect the same result at the same time, and the
         # vendor may answer with other bytes. A file that the ledger does not name is removed with the folder.
         path = f"{COLLECTED}/{member.request_id}/{self._work.account}_{self._run}_{name}"
-        if result.content is not None:
-            written = await self._storing.write(path, result.content)
-        else:
-            assert result.url is not None
-            written = await self._download_zip(path, result.url)
+        written = await self._storing.write(path, content)
         file = CollectedFile(path, name, written.sha256, written.bytes)
         return Move(member.submission, State.COMPLETED, file=file, of_job=job.job_id)
-
-    async def _download_zip(self, path: str, url: str) -> StorageWriter:
-        with tempfile.SpooledTemporaryFile(max_size=MAX_DOWNLOAD_BYTES_IN_MEMORY) as answer:
-            content = cast(BinaryIO, answer)
-            checked = _Zip(content)
-            await self._work.client.download(url, checked)
-            if not checked.is_whole:
-                raise ProtocolError("the result is not a zip file, or it is cut off")
-            content.seek(0)
-            return await self._storing.write(path, content)
 
     async def _record(self, moves: list[Move]) -> None:
         work = self._work
@@ -195,27 +200,3 @@ class _Collect:
 
     def _identifier(self, member: Member) -> str:
         return self._work.vendor.identifier_of(member.identifiers)
-
-
-class _Zip:
-    """Passes a download on, and notes whether it starts and ends like a zip file.
-
-    A broken file inside is delivered to the data subject as it is. A web page or half a download is not.
-    """
-
-    BEGINS = (b"PK\x03\x04", b"PK\x05\x06")  # a file; the directory of an empty zip
-    ENDS = b"PK\x05\x06"
-    TAIL = 22 + 0xFFFF  # bytes: the end of the directory with the longest possible comment
-
-    def __init__(self, target: Sink) -> None:
-        self._target = target
-        self._head = self._tail = b""
-
-    @property
-    def is_whole(self) -> bool:
-        return self._head.startswith(self.BEGINS) and self.ENDS in self._tail
-
-    def write(self, data: bytes, /) -> None:
-        self._target.write(data)
-        self._head = (self._head + data[:4])[:4]
-        self._tail = (self._tail + data)[-self.TAIL :]
