@@ -60,7 +60,8 @@ class Client:
         """Makes one call and returns the reply.
 
         Raises NotTaken if no call was made or no connection was established, ReplyLost if no complete reply
-        came back. Reduces the pace after a 429 or 503, and makes no call before `Retry-After` is over.
+        came back, ProtocolError if `request.verify` rejects it. Reduces the pace after a 429 or 503, and
+        makes no call before `Retry-After` is over.
         """
         async with self._pacer.slot():
             self.calls += 1
@@ -68,6 +69,8 @@ class Client:
         self.refused += reply.status in REFUSAL_STATUSES
         if reply.status in OVERLOAD_STATUSES:
             self._pacer.slow_down(retry_after(reply))
+        if request.verify:
+            request.verify(reply)
         return reply
 
     def honour(self, busy: VendorBusy) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -19,6 +19,8 @@ class HttpRequest:
     path: str = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: Any = field(default=None, repr=False)  # sent as JSON unless None
+    # Raises ProtocolError if the reply is not from the vendor. The client calls it before anyone reads it.
+    verify: Callable[[HttpReply], None] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ import pytest
 from aiohttp import web
 
 from include.dsar.accounts import Account
-from include.dsar.errors import NotTaken, ReplyLost, UnsafeDownload
+from include.dsar.errors import NotTaken, ProtocolError, ReplyLost, UnsafeDownload
 from include.dsar.http import client as client_module
 from include.dsar.http.client import client
-from include.dsar.http.messages import HttpRequest
+from include.dsar.http.messages import HttpReply, HttpRequest
 from include.dsar.vendors import settings
 
 pytestmark = pytest.mark.asyncio
@@ -61,6 +61,22 @@ async def test_a_download_has_no_credentials_and_arrives_unchanged() -> None:
         await one.download(f"{url}/a.zip?signature=1%2F2", target)
     assert target.getvalue() == b"PK" * 1000
     assert not {"Authorization", "X-Authorization", "Cookie"} & set(seen[0].headers)
+
+
+async def test_a_reply_that_the_request_does_not_accept_is_not_returned() -> None:
+    """It is not from the vendor, so nobody reads it."""
+
+    async def handle(request: web.Request) -> web.Response:
+        return web.Response(body=b"forged", headers={"X-Signature": "wrong"})
+
+    def verify(reply: HttpReply) -> None:
+        if reply.headers.get("x-signature") != "right":
+            raise ProtocolError("not signed")
+
+    async with served(handle) as url, opened(url) as one:
+        assert (await one.send(HttpRequest("GET", "/"))).body == b"forged"
+        with pytest.raises(ProtocolError, match="not signed"):
+            await one.send(HttpRequest("GET", "/", verify=verify))
 
 
 async def test_a_redirect_is_not_followed() -> None:
