@@ -71,12 +71,14 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Subject:
-    """One submission as a vendor module sees it: a person's identifiers, and what to do with them."""
+    """One submission as a vendor module sees it: identifiers of a data subject, and what to do with them."""
 
     submission: int  # the ledger's id
     identifiers: Mapping[IdentityKind, str] = field(repr=False)
     regulation: Regulation
     request_id: str
+    received_at: datetime  # of the request
+    earlier_jobs: int = 0  # jobs of this submission that ended without success
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ async def test_a_409_of_batch_about_another_action_is_retried_every_hour(
 ) -> None:
     """The list has no job of ours, so the request is sent again at once, and then after an hour."""
     plan_each(db, "batch", "slow-1")
-    other = Subject(0, {IdentityKind.USER_ID: "slow-1"}, Regulation.GDPR, "r-other")
+    other = Subject(0, {IdentityKind.USER_ID: "slow-1"}, Regulation.GDPR, "r-other", datetime.now(UTC))
     with run_in_thread(SandboxSettings(batch_one_at_a_time=True, slow_seconds=7200)) as own:
         async with open_work("batch", base_url=own.url) as work:
             await work.client.send(work.vendor.create(work.settings, Action.ACCESS, [other]))

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import cast
 
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.transitions import Move, move
@@ -144,7 +145,7 @@ def planned_counts(db: Database, account: str, *, request_pks: Sequence[int] | N
 
 
 def subject(row: dict[str, object]) -> Subject:
-    """Of a row with id, identifiers, regulation and request_id."""
+    """Of a row with id, identifiers, regulation, request_id, received_at and earlier_jobs."""
     identifiers = row["identifiers"]
     assert isinstance(identifiers, dict)
     return Subject(
@@ -152,6 +153,8 @@ def subject(row: dict[str, object]) -> Subject:
         identifiers={IdentityKind(kind): value for kind, value in identifiers.items()},
         regulation=Regulation(str(row["regulation"])),
         request_id=str(row["request_id"]),
+        received_at=cast(datetime, row["received_at"]),
+        earlier_jobs=int(str(row["earlier_jobs"])),
     )
 
 
@@ -181,6 +184,7 @@ UPDATE dsar.submission s
   FROM chosen, dsar.request r
  WHERE s.id = chosen.id AND r.id = s.request AND s.state = 'planned'
 RETURNING s.id, s.due_at, s.identifiers, s.batch_limit, r.action, r.regulation, r.request_id,
+          r.received_at, s.earlier_jobs,
           -- A job resolves the uncertainty. A later call that was certainly not taken does not.
           CASE WHEN s.uncertain_count > 0 THEN (
               SELECT CASE e.enters WHEN 'uncertain' THEN e.reason END FROM dsar.event e

@@ -93,7 +93,7 @@ SELECT worker, array_agg(id) AS ids FROM dsar.submission
 
 _DOUBTS = """
 SELECT s.id, s.changed_at, s.attempted_at, s.attempts, s.identifiers, r.action, r.regulation, r.request_id,
-       s.uncertain_count
+       r.received_at, s.earlier_jobs, s.uncertain_count
   FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
  WHERE s.account = %(account)s AND s.state = 'uncertain'
    AND (%(request_pks)s::bigint[] IS NULL OR s.request = ANY(%(request_pks)s))

@@ -3,6 +3,7 @@
 The account's `on_uncertain` setting says how:
 
 ask        Ask for the vendor's list of jobs. It has our job, or we send again after a pause.
+ask_job    Ask for the job: we chose its id. The vendor knows it, or we send again after a pause.
 next_day   Send again on the next UTC day, when the vendor's daily limit for the identifier has ended.
            The vendor may have taken the lost call, but we cannot poll its job without an id.
 repeat     Send again after a pause. A second call does no harm.
@@ -17,7 +18,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from include.dsar.errors import ConfigurationError, VendorBusy, describe
+from include.dsar.errors import ConfigurationError, JobUnknown, VendorBusy, describe
 from include.dsar.execution.account_work import AccountWork
 from include.dsar.execution.batch_size import smaller_batch
 from include.dsar.ledger.transitions import Move, move
@@ -35,6 +36,8 @@ CLOCK_SKEW = timedelta(minutes=2)  # between the vendor's clock and ours
 
 FOUND = "found in the vendor's list of jobs"
 NOT_FOUND = "uncertain, and not in the vendor's list of jobs: sent again"
+FOUND_JOB = "its reply was lost, but the vendor has the job"
+NO_JOB = "uncertain, and the vendor does not have the job: sent again"
 REPEATED = "its reply was lost: sent again after a pause, a second call does no harm"
 NEXT_DAY = "uncertain: sent again on the next UTC day, a job of that day confirms it"
 
@@ -42,7 +45,7 @@ NEXT_DAY = "uncertain: sent again on the next UTC day, a job of that day confirm
 async def reconcile(work: AccountWork) -> datetime | None:
     """Resolves what can be resolved now. Returns when to try the rest; None if nothing is left to try.
 
-    Raises CredentialsRefused or ConfigurationError if the vendor rejects the request for its list.
+    Raises CredentialsRefused or ConfigurationError if the vendor rejects our question.
     """
     uncertain = await work.ledger(uncertain_submissions, work.db, work.account, request_pks=work.request_pks)
     if not uncertain:
@@ -88,6 +91,32 @@ async def _ask(work: AccountWork, uncertain: Sequence[UncertainSubmission], now:
     return moves
 
 
+async def _ask_job(work: AccountWork, uncertain: Sequence[UncertainSubmission], now: datetime) -> list[Move]:
+    moves = []
+    for one in uncertain:
+        job_id = work.vendor.job_id_of(work.settings, one.subject)
+        try:
+            reply = await work.client.send(work.vendor.status(work.settings, job_id))
+            work.vendor.read_status(one.action, reply)
+        except JobUnknown:
+            if _may_repeat(one, now):
+                moves.append(_again(one, NO_JOB))
+        except VendorBusy as error:
+            work.client.honour(error)
+            break
+        except ConfigurationError:
+            raise
+        except Exception as error:
+            log.warning(
+                "%s: could not read a job's status: %s. It stays uncertain.", work.account, describe(error)
+            )
+        else:
+            moves.append(
+                Move(one.subject.submission, State.SUBMITTED, FOUND_JOB, job_id=job_id, since=one.since)
+            )
+    return moves
+
+
 async def _repeat(work: AccountWork, uncertain: Sequence[UncertainSubmission], now: datetime) -> list[Move]:
     """The first repeat keeps the batch. Each later one splits it: one bad id may spoil every reply."""
     size = work.settings.users_per_call
@@ -106,6 +135,7 @@ async def _next_day(work: AccountWork, uncertain: Sequence[UncertainSubmission],
 Resolve = Callable[[AccountWork, Sequence[UncertainSubmission], datetime], Awaitable[list[Move]]]
 _RESOLVE: Mapping[OnUncertain, Resolve] = {
     OnUncertain.ASK: _ask,
+    OnUncertain.ASK_JOB: _ask_job,
     OnUncertain.REPEAT: _repeat,
     OnUncertain.NEXT_DAY: _next_day,
 }

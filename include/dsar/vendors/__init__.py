@@ -57,6 +57,7 @@ def settings(
             raise ValueError("poll_max_seconds is less than poll_min_seconds")
         if known.users_per_call == 1 and str(extra.get("users_per_call") or 1) != "1":
             raise ValueError(f"users_per_call in Extra: {known.title} takes one user per call")
+        known.check_settings(resolved, known.identities if account.identities is None else account.identities)
     except ValueError as error:
         raise ConfigurationError(f"connection {account.connection}: {error}") from None
     return resolved
@@ -70,6 +71,8 @@ def _base_url(base_url: str) -> str:
         )
     except ValueError:
         usable = False
+    if not base_url:
+        raise ValueError("Host is missing")
     if not usable:
         raise ValueError("Host is not an address that begins with https:// or http://")
     return base_url.strip().rstrip("/")

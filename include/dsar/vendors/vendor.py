@@ -40,6 +40,7 @@ class OnUncertain(StrEnum):
     """How a submission is reconciled if its reply was lost."""
 
     ASK = "ask"  # the vendor lists what it has
+    ASK_JOB = "ask_job"  # we choose the job's id, so the vendor can be asked for it
     NEXT_DAY = "next_day"  # sent again on the next UTC day
     REPEAT = "repeat"  # sent again after a pause: repeating does no harm
     HOLD = "hold"  # an operator decides
@@ -99,7 +100,7 @@ class Vendor(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     service: ClassVar[str]  # what it is, for the data subject
-    base_url: ClassVar[str]
+    base_url: ClassVar[str] = ""  # empty: the connection must have a host
     credential: ClassVar[str]  # what the connection's Password holds
     fields: ClassVar[tuple[ConnectionField, ...]] = ()  # of the connection's Extra, beside the pacing
 
@@ -118,6 +119,7 @@ class Vendor(ABC):
     poll_max: ClassVar[timedelta]
     give_up_after: ClassVar[timedelta]  # an open job older than this has failed
 
+    can_cancel: ClassVar[bool] = False  # has `cancel` and `read_cancelled`
     on_uncertain: ClassVar[OnUncertain]
     create_errors: ClassVar[ErrorTable] = CREATE_ERRORS
     status_errors: ClassVar[ErrorTable] = STATUS_ERRORS
@@ -170,6 +172,26 @@ class Vendor(ABC):
     def read_results(self, reply: HttpReply, identifiers: Sequence[str]) -> Mapping[str, Result]:
         """The result of each identifier that has one, from a status reply of an ended access job."""
         raise NotImplementedError(f"{self.name} returns no data")
+
+    def job_id_of(self, settings: AccountSettings, subject: Subject) -> str:
+        """The id that we choose for the job of a submission; only if `on_uncertain` is ASK_JOB."""
+        raise NotImplementedError(f"{self.name} chooses its own job ids")
+
+    def cancel(self, settings: AccountSettings, job_id: str) -> HttpRequest:
+        """The call that cancels a job; only if `can_cancel`."""
+        raise NotImplementedError(f"{self.name} cannot cancel")
+
+    def read_cancelled(self, reply: HttpReply) -> None:
+        """Returns if the vendor took the cancellation. Only a later status says that the job is cancelled.
+
+        Raises Refused if it is too late, and the errors of `read_status`.
+        """
+        raise NotImplementedError(f"{self.name} cannot cancel")
+
+    def check_settings(  # noqa: B027 - most vendors have nothing to check
+        self, settings: AccountSettings, identities: Sequence[IdentityKind]
+    ) -> None:
+        """Raises ValueError if fields of the connection contradict each other."""
 
     def listing(self, settings: AccountSettings) -> HttpRequest:
         """The GET that lists what the vendor has; only if `on_uncertain` is ASK."""

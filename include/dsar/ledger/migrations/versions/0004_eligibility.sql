@@ -13,6 +13,9 @@ UPDATE dsar.submission s SET uncertain_count = e.n
          WHERE enters = 'uncertain' AND submission IS NOT NULL GROUP BY submission) AS e
  WHERE s.id = e.submission;
 
+-- How many jobs of this submission ended without success and were followed by another one.
+ALTER TABLE dsar.submission ADD COLUMN earlier_jobs int NOT NULL DEFAULT 0;
+
 -- The receipts of open requests will show these reasons. Events keep the words that they were written with.
 UPDATE dsar.submission s
    SET reason = replace(replace(replace(s.reason,
