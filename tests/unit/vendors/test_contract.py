@@ -1,4 +1,4 @@
-"""What every vendor of the registry keeps to, whatever it is sent."""
+"""What every vendor in the registry must do, with its documented replies and with any others."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from include.dsar.accounts import Account, AccountSettings
 from include.dsar.errors import (
     AlreadyRunning,
     ConfigurationError,
@@ -24,13 +23,13 @@ from include.dsar.errors import (
     VendorBusy,
 )
 from include.dsar.http.messages import HttpReply
-from include.dsar.model import Action, IdentityKind, Regulation, Subject
-from include.dsar.vendors import VENDORS, settings
+from include.dsar.model import Action, IdentityKind, State, Subject
+from include.dsar.vendors import VENDORS
 from include.dsar.vendors.replies import opaque_id
 from include.dsar.vendors.vendor import OnUncertain, Vendor
+from tests.unit.vendors.contract import SECRET, Contract, contracts, subject
 
-SECRET = "s3cr3t-token"
-MARK = "leakme"  # stands in every identifier and in every vendor's message below
+MARK = "leakme"  # in every identifier and every error message below
 VALUES = {
     IdentityKind.EMAIL: f"{MARK}@example.com",
     IdentityKind.PHONE: f"+1{MARK}",
@@ -40,7 +39,21 @@ VALUES = {
     IdentityKind.ID5_ID: f"ID5*{MARK}",
 }
 
+CONTRACTS = contracts()
 every_vendor = pytest.mark.parametrize("vendor", VENDORS.values(), ids=VENDORS)
+
+
+def literals(field: str) -> Any:
+    """A case for each literal reply in this field of the vendors' contracts."""
+    return pytest.mark.parametrize(
+        ("contract", "literal"),
+        [
+            pytest.param(contract, literal, id=f"{name}-{number}")
+            for name, contract in CONTRACTS.items()
+            for number, literal in enumerate(getattr(contract, field))
+        ],
+    )
+
 
 WORDS = """success request status completed data summary id token error code done pending request_id jobStatus
     DONE processingResult processed message data_url partner_user_id found_partner_user_ids request_type
@@ -55,24 +68,63 @@ headers = st.dictionaries(st.sampled_from(["retry-after", "date"]), st.text())
 replies = st.builds(HttpReply, st.integers(100, 599), bodies, headers)
 
 
-def account_of(vendor: Vendor) -> AccountSettings:
-    extra: dict[str, object] = {each.name: f"key-{MARK}" for each in vendor.fields if each.required}
-    return settings(Account(vendor.name, vendor.name), base_url=None, secret=SECRET, extra=extra)
-
-
 def subjects_of(vendor: Vendor) -> list[Subject]:
-    kinds = vendor.identities + vendor.optional_identities
-    return [Subject(1, {kind: VALUES[kind]}, Regulation.GDPR, "DSAR-1") for kind in kinds]
+    return [subject({kind: VALUES[kind]}) for kind in vendor.identities + vendor.optional_identities]
+
+
+@literals("created")
+def test_created(contract: Contract, literal: bytes) -> None:
+    """The reply to a POST contains the job's id."""
+    assert contract.vendor.read_created(HttpReply(200, literal)) == contract.created[literal]
+
+
+@literals("not_created")
+def test_not_created(contract: Contract, literal: tuple[int, bytes, type[DsarError], str]) -> None:
+    """Each documented error has its class, and its message does not quote the reply."""
+    status, body, error, message = literal
+    with pytest.raises(error) as caught:
+        contract.vendor.read_created(HttpReply(status, body))
+    assert type(caught.value) is error
+    assert message in str(caught.value)
+    assert contract.quotes not in str(caught.value)
+
+
+@literals("statuses")
+def test_statuses(contract: Contract, literal: tuple[Action, bytes, State | None]) -> None:
+    """Each documented status is an outcome or a running job. The reason does not quote the reply."""
+    action, body, state = literal
+    status = contract.vendor.read_status(action, HttpReply(200, body))
+    assert status.ended == (state is not None)
+    if status.ended:
+        outcome = status.outcome_of(contract.subject)
+        assert outcome.state is state
+        assert contract.quotes not in str(outcome.reason)
+
+
+@literals("status_errors")
+def test_status_errors(contract: Contract, literal: tuple[int, bytes, type[DsarError]]) -> None:
+    """Each documented error of the status route has its class."""
+    status, body, error = literal
+    with pytest.raises(error) as caught:
+        contract.vendor.read_status(Action.ERASURE, HttpReply(status, body))
+    assert type(caught.value) is error
+
+
+@literals("unknown_shapes")
+def test_unknown_shapes(contract: Contract, literal: tuple[Action, bytes]) -> None:
+    """A status of an unknown shape is never taken for an outcome."""
+    action, body = literal
+    with pytest.raises(ProtocolError):
+        contract.vendor.read_status(action, HttpReply(200, body))
 
 
 @every_vendor
 def test_facts(vendor: Vendor) -> None:
     """A vendor's facts fit together."""
     assert VENDORS[vendor.name] is vendor
-    assert vendor.title and vendor.base_url.startswith("https://") and vendor.actions and vendor.identities
+    assert vendor.title and vendor.actions and vendor.identities
+    assert vendor.base_url == "" or vendor.base_url.startswith("https://")
     assert not set(vendor.identities) & set(vendor.optional_identities)
-    assert vendor.returns_data == (type(vendor).read_results is not Vendor.read_results)
-    assert not vendor.returns_data or Action.ACCESS in vendor.actions
     assert vendor.poll_min <= vendor.poll_max < vendor.give_up_after
     assert not (vendor.joins_identities and vendor.users_per_call > 1)
 
@@ -80,40 +132,43 @@ def test_facts(vendor: Vendor) -> None:
 @every_vendor
 @pytest.mark.parametrize("action", list(Action))
 def test_create(vendor: Vendor, action: Action) -> None:
-    """A call holds what was given and nothing empty, and shows neither identifiers nor secrets."""
-    for subject in subjects_of(vendor):
-        if action not in vendor.actions:
+    """A call contains what was given and nothing empty. Its repr has no identifier and no secret."""
+    for one in subjects_of(vendor):
+        if action not in vendor.actions:  # an access request must never become a deletion
             with pytest.raises(NotImplementedError):
-                vendor.create(account_of(vendor), action, [subject])
+                vendor.create(CONTRACTS[vendor.name].account(), action, [one])
             continue
-        request = vendor.create(account_of(vendor), action, [subject])
+        request = vendor.create(CONTRACTS[vendor.name].account(), action, [one])
         assert request.method == "POST" and request.path.startswith("/")
         sent = json.dumps(request.body)
         assert '""' not in sent and "null" not in sent
-        shown = f"{request} {request!r} {subject!r} {account_of(vendor)!r}"
+        shown = f"{request} {request!r} {one!r} {CONTRACTS[vendor.name].account()!r}"
         assert MARK not in shown and SECRET not in shown
 
 
 @every_vendor
 def test_status(vendor: Vendor) -> None:
-    """A job's id cannot leave its place in the path, and nothing of the call is shown."""
-    request = vendor.status(account_of(vendor), "../x?y#z ä")
+    """A job id is percent-encoded in the path. The repr has no secret."""
+    request = vendor.status(CONTRACTS[vendor.name].account(), "../x?y#z ä")
     assert request.method == "GET" and request.body is None
     assert "..%2Fx%3Fy%23z%20%C3%A4" in request.path
     assert SECRET not in repr(request)
 
 
 @every_vendor
-def test_listing(vendor: Vendor) -> None:
-    """A vendor has a list route just where it is asked how a lost call ended."""
-    if vendor.on_uncertain is OnUncertain.ASK:
-        assert vendor.listing(account_of(vendor)).method == "GET"
-        assert vendor.read_listing(HttpReply(200, b"[]")) == []
-    else:
-        with pytest.raises(NotImplementedError):
-            vendor.listing(account_of(vendor))
-        with pytest.raises(NotImplementedError):
-            vendor.read_listing(HttpReply(200, b"[]"))
+def test_capabilities(vendor: Vendor) -> None:
+    """A vendor has the methods that its declaration promises, and no others."""
+    methods = {
+        "listing": vendor.on_uncertain is OnUncertain.ASK,
+        "read_listing": vendor.on_uncertain is OnUncertain.ASK,
+        "job_id_of": vendor.on_uncertain is OnUncertain.ASK_JOB,
+        "cancel": vendor.can_cancel,
+        "read_cancelled": vendor.can_cancel,
+        "read_results": vendor.returns_data,
+    }
+    for name, promised in methods.items():
+        assert (getattr(type(vendor), name) is not getattr(Vendor, name)) == promised
+    assert not vendor.returns_data or Action.ACCESS in vendor.actions
 
 
 @every_vendor
@@ -124,24 +179,24 @@ def test_listing(vendor: Vendor) -> None:
 @example(reply=HttpReply(403, b'{"error": {"code": ["api_rate_limit_error"]}}'))
 @example(reply=HttpReply(429, b"", {"retry-after": "Mon, 99 Foo 99999 99:99:99 +9999"}))
 def test_garbage_after_a_post(vendor: Vendor, reply: HttpReply) -> None:
-    """Whatever comes back from a POST is a job's id, or says what may have become of the call."""
+    """Any reply to a POST gives a job id, or an error that says if the call may have been taken."""
     try:
         job_id = vendor.read_created(reply)
     except (ConfigurationError, NotTaken, Refused, OutcomeUnknown) as error:
         assert error.args and "\n" not in str(error)
     else:
         assert 200 <= reply.status < 300
-        vendor.status(account_of(vendor), job_id)
+        vendor.status(CONTRACTS[vendor.name].account(), job_id)
 
 
 @every_vendor
 def test_probe(vendor: Vendor) -> None:
-    """It is a GET; a web server's own 404 is no answer of the vendor's, and a 401 is about credentials."""
-    assert vendor.probe(account_of(vendor)).method == "GET"
+    """The probe is a GET. A web server's 404 is not the vendor's answer, and a 401 is about credentials."""
+    assert vendor.probe(CONTRACTS[vendor.name].account()).method == "GET"
     with pytest.raises((ProtocolError, ConfigurationError)):
-        vendor.read_probe(account_of(vendor), HttpReply(404, b"<html>Not Found</html>"))
+        vendor.read_probe(CONTRACTS[vendor.name].account(), HttpReply(404, b"<html>Not Found</html>"))
     with pytest.raises(CredentialsRefused):
-        vendor.read_probe(account_of(vendor), HttpReply(401, b""))
+        vendor.read_probe(CONTRACTS[vendor.name].account(), HttpReply(401, b""))
 
 
 @every_vendor
@@ -150,12 +205,12 @@ def test_probe(vendor: Vendor) -> None:
     action=Action.ACCESS, reply=HttpReply(200, b'{"success":true,"request":{"status":"completed"},"data":1}')
 )
 def test_garbage_after_a_get(vendor: Vendor, action: Action, reply: HttpReply) -> None:
-    """Whatever comes back from a GET is a standing, results, or one of the project's errors."""
+    """Any reply to a GET gives a status, results, or one of the project's errors."""
     readers: list[Any] = [
         lambda: vendor.read_status(action, reply),
-        lambda: vendor.read_probe(account_of(vendor), reply),
+        lambda: vendor.read_probe(CONTRACTS[vendor.name].account(), reply),
     ]
-    if Action.ACCESS in vendor.actions:
+    if vendor.returns_data:
         readers.append(lambda: vendor.read_results(reply, ["a", "b"]))
     if vendor.on_uncertain is OnUncertain.ASK:
         readers.append(lambda: vendor.read_listing(reply))
@@ -180,7 +235,7 @@ def test_garbage_after_a_get(vendor: Vendor, action: Action, reply: HttpReply) -
     ids=["empty", "html", "nested", "flat"],
 )
 def test_every_status(vendor: Vendor, body: bytes) -> None:
-    """Each HTTP status that is no success has one outcome, and says nothing of what the reply holds."""
+    """Each HTTP status that is not a success has one error class. The message quotes nothing."""
     for status in range(300, 600):
         reply = HttpReply(status, body, {"retry-after": MARK, "location": f"https://{MARK}"})
         with pytest.raises(DsarError) as posted:
@@ -218,7 +273,7 @@ def _expected_after_a_post(vendor: Vendor, status: int) -> type[DsarError]:
 
 @pytest.mark.parametrize("value", ["a", "f19cf1c4-cea2", "0", "a b", "x" * 200])
 def test_usable_ids(value: str) -> None:
-    """An id that can stand in a path is kept as it is."""
+    """An id that can be part of a path is kept as it is."""
     assert opaque_id(value) == value
 
 
@@ -251,7 +306,7 @@ def test_numeric_id() -> None:
     ids=repr,
 )
 def test_unusable_ids(value: object) -> None:
-    """An id that no vendor would give is refused."""
+    """An id that cannot be used is refused."""
     with pytest.raises(ProtocolError):
         opaque_id(value)
 
@@ -260,6 +315,6 @@ def test_unusable_ids(value: object) -> None:
 @pytest.mark.parametrize("action", list(Action))
 @pytest.mark.parametrize("body", [b"{}", b"[]", b"null", b"true", b'"completed"', b'{"success": true}'])
 def test_success_is_never_guessed(vendor: Vendor, action: Action, body: bytes) -> None:
-    """A reply that does not say how the job stands is an error, never an outcome."""
+    """A reply without a status is an error, never an outcome."""
     with pytest.raises(ProtocolError):
         vendor.read_status(action, HttpReply(200, body))

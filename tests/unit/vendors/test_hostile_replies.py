@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -13,60 +12,13 @@ from hypothesis import strategies as st
 
 from include.dsar.errors import DsarError
 from include.dsar.http.messages import HttpReply
-from include.dsar.model import Action, State
-from include.dsar.vendors import vendor
+from include.dsar.model import State
 from include.dsar.vendors.json_slices import items
-from tests.unit.vendors.test_attentive import CREATED as ATTENTIVE_CREATED
-from tests.unit.vendors.test_attentive import PROCESSED as ATTENTIVE_PROCESSED
-from tests.unit.vendors.test_batch import LISTING as BATCH_LISTING
-from tests.unit.vendors.test_besitos import DELETE_CREATED, DELETE_STATUS, EXPORT_CREATED, EXPORT_STATUS
+from tests.unit.vendors.contract import Documented, contracts
+from tests.unit.vendors.test_besitos import STRANGER
 
-BESITOS, BATCH, ID5, ATTENTIVE = map(vendor, ("besitos", "batch", "id5", "attentive"))
 SUCCESSES = (State.COMPLETED, State.READY)
-STRANGER = "somebody whom the reply does not name"
-
-BATCH_REVIEW = b"""{"request_date": "2026-11-20T09:00:00", "status": "done", "request_type": "review",
-"trigger_type": "api", "data_url": "https://cdn.batch.com/x.zip",
-"id": {"type": "custom_id", "value": "u1"}}"""
-ID5_STATUS = b"""{"id": "7b3f07fd", "jobStatus": "SENT", "processingResult": "DELETE_DELETED",
-"jurisdiction": "GDPR", "emailSentUnixTimestamp": 1700000000000}"""
-ID5_LIMIT = b"""{"error": {"code": "api_rate_limit_error",
-"message": "Limit of 1 request daily allowed per maid has been reached"}}"""
-
-
-@dataclass(frozen=True)
-class Documented:
-    """A reply as a page shows it, and what reads it."""
-
-    name: str
-    body: bytes
-    read: Callable[[HttpReply], Any]
-    status: int = 200
-
-
-def statuses(name: str, action: Action) -> Callable[[HttpReply], Any]:
-    return lambda reply: vendor(name).read_status(action, reply)
-
-
-DOCUMENTED = [
-    Documented("besitos export", EXPORT_CREATED, BESITOS.read_created),
-    Documented("besitos delete", DELETE_CREATED, BESITOS.read_created),
-    Documented("besitos delete status", DELETE_STATUS, statuses("besitos", Action.ERASURE)),
-    Documented("besitos export status", EXPORT_STATUS, statuses("besitos", Action.ACCESS)),
-    Documented(
-        "besitos results", EXPORT_STATUS, lambda reply: BESITOS.read_results(reply, ["sampleuser1", STRANGER])
-    ),
-    Documented("batch create", b'{"token": "b1946ac9"}', BATCH.read_created, 202),
-    Documented("batch refusal", b'{"code": 31, "message": "m"}', BATCH.read_created, 400),
-    Documented("batch review", BATCH_REVIEW, statuses("batch", Action.ACCESS)),
-    Documented("batch results", BATCH_REVIEW, lambda reply: BATCH.read_results(reply, ["custom_id u1"])),
-    Documented("batch list", BATCH_LISTING, BATCH.read_listing),
-    Documented("id5 create", b'{"id": "7b3f07fd-6343-4b88-bffb-051bc5652b73"}', ID5.read_created),
-    Documented("id5 limit", ID5_LIMIT, ID5.read_created, 403),
-    Documented("id5 status", ID5_STATUS, statuses("id5", Action.ERASURE)),
-    Documented("attentive create", ATTENTIVE_CREATED, ATTENTIVE.read_created),
-    Documented("attentive status", ATTENTIVE_PROCESSED, statuses("attentive", Action.ERASURE)),
-]
+DOCUMENTED = [one for contract in contracts().values() for one in contract.documented]
 every_reply = pytest.mark.parametrize("documented", DOCUMENTED, ids=lambda one: one.name)
 
 HOSTILE = [
@@ -136,7 +88,7 @@ def _check(documented: Documented, body: bytes) -> None:
         assert len(str(error)) < 120 and str(error).isprintable()
         return
     assert 200 <= documented.status < 300
-    if documented.name == "besitos delete status" and found.ended:
+    if documented.name == "besitos erasure completed" and found.ended:
         assert found.outcome_of(STRANGER).state not in (*SUCCESSES, State.NO_DATA)
     if documented.name == "besitos results":
         assert STRANGER not in found or found[STRANGER].unreadable

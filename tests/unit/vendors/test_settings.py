@@ -8,8 +8,10 @@ from include.dsar.accounts import Account, AccountSettings
 from include.dsar.errors import ConfigurationError
 from include.dsar.model import IdentityKind
 from include.dsar.vendors import VENDORS, settings, vendor
+from tests.unit.vendors.contract import contracts
 
 BESITOS = Account("besitos", "besitos")
+CONTRACTS = contracts()
 FIELDS = sorted({field.name for known in VENDORS.values() for field in known.connection_fields})
 PARTNER: dict[str, object] = {"partner_id": "CwI606dZ"}
 
@@ -21,7 +23,7 @@ def besitos(
 
 
 def test_vendor_facts() -> None:
-    """A connection that says only what it must has the vendor's own values."""
+    """A connection with the required fields only has the vendor's own values."""
     own = besitos({})
     assert own.account == "besitos" and own.vendor == "besitos" and own.connection == "besitos_default"
     assert own.base_url == "https://wall.besitos.ai"
@@ -37,7 +39,7 @@ def test_vendor_facts() -> None:
     [("batch", "ask", None, 20), ("id5", "next_day", 3000, 30), ("attentive", "repeat", None, 37)],
 )
 def test_other_vendors(name: str, on_uncertain: str, quota: int | None, days: float) -> None:
-    """Each vendor's own values are its facts."""
+    """The default values are the facts of each vendor."""
     extra: dict[str, object] = {"api_key": "key", "partner_id": 173}
     own = settings(Account(name, name), base_url=None, secret="s3cr3t", extra=extra)
     assert (own.on_uncertain, own.daily_quota, own.give_up_after_days) == (on_uncertain, quota, days)
@@ -63,7 +65,7 @@ def test_other_vendors(name: str, on_uncertain: str, quota: int | None, days: fl
     ],
 )
 def test_extra(field: str, given_value: object, value: object) -> None:
-    """What Extra says replaces the vendor's own value, numbers in strings too; a blank says nothing."""
+    """A field of Extra replaces the vendor's own value. A blank does not."""
     assert getattr(besitos({field: given_value}), field, None) == value
 
 
@@ -84,39 +86,24 @@ def test_base_url(host: str | None, base_url: str) -> None:
     ("field", "value"),
     [
         ("requests_per_second", "leakme"),
-        ("requests_per_second", 0),
-        ("requests_per_second", True),
-        ("requests_per_second", "nan"),
-        ("requests_per_second", "inf"),
-        ("max_concurrency", "1.5"),
-        ("max_concurrency", 0),
-        ("users_per_call", [1]),
         ("users_per_call", -1),
-        ("daily_quota", "leakme"),
-        ("poll_min_seconds", "inf"),
-        ("poll_max_seconds", {"leakme": 1}),
-        ("poll_max_seconds", 1),
-        ("poll_min_seconds", 1e12),
+        ("poll_max_seconds", 1),  # less than poll_min_seconds
         ("give_up_after_days", "1e300"),
-        ("on_uncertain", "leakme"),
         ("on_uncertain", "ask"),
-        ("on_uncertain", 1),
-        ("partner_id", "leak\nme"),
         ("partner_id", ".."),
-        ("partner_id", ["leakme"]),
     ],
 )
 def test_wrong_extra(field: str, value: object) -> None:
-    """A value that cannot be is told by the connection's and the field's name, and not shown."""
+    """The error has the names of the connection and of the field, and not the value."""
     with pytest.raises(ConfigurationError) as caught:
         besitos({field: value})
-    assert "besitos_default" in str(caught.value) and field in str(caught.value)
+    assert "connection besitos_default: " in str(caught.value) and field in str(caught.value)
     assert "leak" not in str(caught.value)
 
 
 @pytest.mark.parametrize("secret", [None, "", "  "])
 def test_missing_secret(secret: str | None) -> None:
-    """A missing secret says where to put it."""
+    """If the secret is missing, the error says where to put it."""
     with pytest.raises(
         ConfigurationError, match="put the token into Password of the connection besitos_default"
     ):
@@ -125,7 +112,7 @@ def test_missing_secret(secret: str | None) -> None:
 
 @pytest.mark.parametrize("secret", ["leak\nme", "leak\x00me", "leakmé"])
 def test_unusable_secret(secret: str) -> None:
-    """A secret that no header can carry is refused without being shown."""
+    """A secret that a header cannot carry is refused and not shown."""
     with pytest.raises(ConfigurationError, match="Password") as caught:
         besitos({}, secret=secret)
     assert "leak" not in str(caught.value)
@@ -135,7 +122,7 @@ def test_unusable_secret(secret: str) -> None:
     "host", ["leakme.example", "ftp://leakme", "https://", "https://leakme?x", "http://[leakme"]
 )
 def test_unusable_host(host: str) -> None:
-    """A host that is no address is refused without being shown."""
+    """A host that is not an address is refused and not shown."""
     with pytest.raises(ConfigurationError, match="Host") as caught:
         besitos({}, host=host)
     assert "leak" not in str(caught.value)
@@ -146,13 +133,13 @@ def test_unusable_host(host: str) -> None:
 )
 @pytest.mark.parametrize("extra", [{}, {"partner_id": "", "api_key": ""}])
 def test_missing_need(name: str, field: str, extra: dict[str, object]) -> None:
-    """What a vendor needs in Extra is named where it is missing."""
+    """The error names the field that is missing."""
     with pytest.raises(ConfigurationError, match=f"connection {name}_default: {field} is missing"):
         settings(Account(name, name), base_url=None, secret="s3cr3t", extra=extra)
 
 
 def test_one_user_per_call() -> None:
-    """A vendor that takes one user in a call cannot be told to take more."""
+    """A connection cannot raise users_per_call of a vendor that takes one user."""
     with pytest.raises(ConfigurationError, match="users_per_call"):
         settings(
             Account("attentive", "attentive"), base_url=None, secret="s3cr3t", extra={"users_per_call": 2}
@@ -167,13 +154,13 @@ def test_nothing_shown() -> None:
 
 
 def test_unknown_vendor() -> None:
-    """An unknown vendor is told with the known ones."""
-    with pytest.raises(ConfigurationError, match="besitos, batch, id5, attentive"):
+    """The error about an unknown vendor lists the known ones."""
+    with pytest.raises(ConfigurationError, match=", ".join(VENDORS)):
         vendor("besito")
 
 
 def test_identities() -> None:
-    """An account can hold what its vendor takes, and nothing else."""
+    """An account can have only identities that its vendor takes."""
     partner_ids = Account("id5", "id5", identities=(IdentityKind.USER_ID,))
     assert settings(partner_ids, base_url=None, secret="s3cr3t", extra=PARTNER).vendor == "id5"
     phones = Account("besitos", "besitos", identities=(IdentityKind.PHONE,))
@@ -188,8 +175,7 @@ def test_identities() -> None:
 )
 def test_any_extra(name: str, field: str, value: object) -> None:
     """Whatever Extra holds gives settings, or a ConfigurationError."""
-    extra: dict[str, object] = {"partner_id": "p", "api_key": "k"} | {field: value}
     try:
-        settings(Account(name, name), base_url=None, secret="s3cr3t", extra=extra)
+        CONTRACTS[name].account(**{field: value})
     except ConfigurationError as error:
         assert f"{name}_default" in str(error)

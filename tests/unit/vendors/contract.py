@@ -1,0 +1,78 @@
+"""What the test module of a vendor declares, for the tests that every vendor must pass.
+
+`test_<vendor>.py` has one `CONTRACT` with literal replies. `test_contract.py` and `test_hostile_replies.py`
+read them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+from include.dsar.accounts import Account, AccountSettings
+from include.dsar.errors import DsarError
+from include.dsar.http.messages import HttpReply
+from include.dsar.model import Action, IdentityKind, Regulation, State, Subject
+from include.dsar.vendors import VENDORS, settings
+from include.dsar.vendors.vendor import Vendor
+
+SECRET = "s3cr3t-token"
+RECEIVED = datetime(2026, 11, 20, 9, 30, tzinfo=UTC)
+
+
+def subject(identifiers: Mapping[IdentityKind, str], regulation: Regulation = Regulation.GDPR) -> Subject:
+    return Subject(1, identifiers, regulation, "DSAR-1", RECEIVED)
+
+
+@dataclass(frozen=True)
+class Documented:
+    """A reply as the documentation shows it, and what reads it."""
+
+    name: str
+    body: bytes
+    read: Callable[[HttpReply], Any]
+    status: int = 200
+
+
+@dataclass(frozen=True)
+class Contract:
+    """A vendor, a connection to it, and literal replies with what they mean."""
+
+    vendor: Vendor
+    subject: str  # the data subject that the replies are about, as `identifier_of` names it
+    created: Mapping[bytes, str]  # body: job id
+    not_created: Sequence[tuple[int, bytes, type[DsarError], str]]  # the message has this part
+    statuses: Sequence[tuple[Action, bytes, State | None]]  # None: the job is running
+    status_errors: Sequence[tuple[int, bytes, type[DsarError]]]
+    unknown_shapes: Sequence[tuple[Action, bytes]]  # with status 200
+    others: Sequence[Documented] = ()
+    extra: Mapping[str, object] = field(default_factory=dict)
+    base_url: str | None = None
+    quotes: str = "ann"  # in the messages of the error replies, as a vendor may quote an identifier
+
+    def account(self, **extra: object) -> AccountSettings:
+        account = Account(self.vendor.name, self.vendor.name)
+        given = {**self.extra, **extra}
+        return settings(account, base_url=self.base_url, secret=SECRET, extra=given)
+
+    @property
+    def documented(self) -> Sequence[Documented]:
+        """Every literal reply that is not an error."""
+        known, name = self.vendor, self.vendor.name
+        return [
+            *(Documented(f"{name} created", body, known.read_created) for body in self.created),
+            *(
+                Documented(f"{name} {action} {state}", body, partial(known.read_status, action))
+                for action, body, state in self.statuses
+            ),
+            *self.others,
+        ]
+
+
+def contracts() -> Mapping[str, Contract]:
+    """That of each vendor in the registry."""
+    return {name: import_module(f"tests.unit.vendors.test_{name}").CONTRACT for name in VENDORS}
