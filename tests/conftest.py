@@ -103,7 +103,7 @@ class Ran:
     log: str
 
 
-def square(instance: Any) -> str:
+def displayed_name(instance: Any) -> str:
     """The name of a task instance in Airflow's UI."""
     return instance.task_id if instance.map_index < 0 else f"{instance.task_id}[{instance.map_index}]"
 
@@ -137,8 +137,8 @@ def run_daily(
         instances = ran.get_task_instances()
         out, err = capfd.readouterr()
         return Ran(
-            {square(instance): str(instance.state) for instance in instances},
-            {square(instance): instance.try_number for instance in instances},
+            {displayed_name(instance): str(instance.state) for instance in instances},
+            {displayed_name(instance): instance.try_number for instance in instances},
             out + err,
         )
 

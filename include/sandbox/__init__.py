@@ -1,6 +1,6 @@
 """The vendors' APIs over HTTP, simulated from their documentation, for the tests and the demo.
 
-It stands for the outside world, so it shares no code with the client that it tests.
+It simulates the outside world, so it shares no code with the client that it tests.
 """
 
 from include.sandbox.decision import Decision

@@ -54,7 +54,7 @@ class Job:
 
 
 class Jobs:
-    """Stores and finds jobs, and tells the time. If there is a state file, it restores both from it."""
+    """Stores jobs and has the clock. A state file restores both after a restart."""
 
     def __init__(self, settings: SandboxSettings) -> None:
         self.settings = settings

@@ -21,7 +21,7 @@ From the declaration follow the server's routes, ``decide("acme", …)``, and th
 ``make up``, the Compose demo and the tests. Each path must be unique; its variables are named ``account`` and
 ``job_id``.
 
-The sandbox stands for the outside world, so it does not import ``include.dsar``.
+The sandbox simulates the outside world, so it must not import ``include.dsar``.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from http import HTTPStatus
 from importlib.metadata import version
 
 from airflow.api_fastapi.core_api.security import requires_access_dag
@@ -52,6 +53,16 @@ HEADERS = {
 # Our pages have the version of a static file in its address. Airflow's navigation has icons without it.
 CACHE_VERSIONED = {"Cache-Control": "private, max-age=31536000, immutable"}
 CACHE_UNVERSIONED = {"Cache-Control": "private, max-age=300"}
+
+# Title and text by HTTP status. Without a text, the error has one.
+PROBLEMS = {
+    401: ("You are not logged in", "Log in to Airflow, then load this page again."),
+    403: (
+        "You may not see this page",
+        f"You need the right to read {board_links.DAG_ID}. Ask an administrator of Airflow for it.",
+    ),
+    404: ("Page not found", None),
+}
 
 CONNECTIONS = threading.BoundedSemaphore(4)  # to the ledger, per process; one per page
 WAIT_SECONDS = 10
@@ -188,15 +199,10 @@ async def _with_headers(request: Request, call: Callable[[Request], Awaitable[Re
 
 def _http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, AnyHTTPException)
-    title, text = {
-        401: ("You are not logged in", "Log in to Airflow, then load this page again."),
-        403: (
-            "You may not see this page",
-            f"You need the right to read {board_links.DAG_ID}. Ask an administrator of Airflow for it.",
-        ),
-        404: ("Page not found", str(error.detail)),
-    }.get(error.status_code, ("This page cannot be shown", str(error.detail)))
-    return _problem(error.status_code, title, text)
+    title, text = PROBLEMS.get(error.status_code, ("This page cannot be shown", None))
+    is_ours = error.detail != HTTPStatus(error.status_code).phrase
+    unknown = "The board has no page at this address. Open the overview."
+    return _problem(error.status_code, title, text or (str(error.detail) if is_ours else unknown))
 
 
 def _bad_filter(_: Request, error: Exception) -> Response:
@@ -208,7 +214,7 @@ def _ledger_error(_: Request, error: Exception) -> Response:
         case LedgerMissing():
             return _problem(200, "The ledger does not exist yet", str(error))
         case LedgerUnavailable() | ConfigurationError() | ConnectionMissing():
-            return _problem(503, "The ledger cannot be read now", str(error).rstrip(".") + ".")
+            return _problem(503, "The ledger cannot be read now", str(error))
     return _problem(500, "The ledger cannot be read", str(error))
 
 
@@ -216,10 +222,9 @@ def _internal_error(error: Exception) -> Response:
     """An unexpected error. Its text may hold identifiers, so the log gets only its type and place."""
     place = traceback.extract_tb(error.__traceback__)[-1]
     log.error("a page of the board failed: %s in %s:%s", type(error).__name__, place.filename, place.lineno)
-    return _problem(
-        500, "This page failed", "This is an error in the board. The API server's log says where it happened."
-    )
+    return _problem(500, "This page failed", "It is an error in the board. See the log of the API server.")
 
 
 def _problem(status: int, title: str, text: str) -> Response:
-    return HTMLResponse(pages.problem_page(_site(), title, text), status_code=status)
+    sentence = f"{text[0].upper()}{text[1:].rstrip('.')}."
+    return HTMLResponse(pages.problem_page(_site(), title, sentence), status_code=status)

@@ -1,7 +1,7 @@
 """The metrics that this project sends through Airflow's own (StatsD or OpenTelemetry).
 
-A name holds the account, since plain StatsD has no tags. Gauges are set anew by each run's report, zeros
-included, so that none keeps the value of an earlier run.
+The account is part of the name, because plain StatsD has no tags. The report of each run sends every gauge,
+also zeros, so that no gauge keeps the value of an earlier run.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ OUTCOMES = ("completed", "no_data", "rejected", "failed")
 
 @contextmanager
 def counting_calls(work: AccountWork) -> Iterator[None]:
-    """Counts what is called within the block, however it ends."""
+    """Counts the calls inside the block, also if it raises."""
     try:
         yield
     finally:
@@ -48,28 +48,28 @@ def counting_calls(work: AccountWork) -> Iterator[None]:
 
 
 def count_calls(account: str, calls: int, refused: int) -> None:
-    """Calls that a task made to an account; those of them that were answered 401, 403 or 429."""
+    """Sends the calls of a task, and how many were answered with 401, 403 or 429."""
     stats.incr(f"dsar.calls.{account}", calls)
     stats.incr(f"dsar.refused_calls.{account}", refused)
 
 
 def gauge_run(db: Database, accounts: Sequence[str], *, since: datetime) -> None:
-    """What has ended since the run began, and what is open now."""
-    from include.dsar.ledger import reporting  # only here: a task that counts calls needs no ledger for it
+    """Sends what has ended since the run started, and what is open now."""
+    from include.dsar.ledger import reporting  # not at the top: tasks that only count calls do not need it
 
     now = datetime.now(UTC)
     ended = {day.account: day.ended for day in reporting.account_days(db, since)}
-    standing = reporting.backlog(db, now=now)
+    backlog = reporting.backlog(db, now=now)
     for account in accounts:
         for outcome in OUTCOMES:
             stats.gauge(f"dsar.submissions.{account}.{outcome}", ended.get(account, {}).get(outcome, 0))
-        jobs = standing.jobs.get(account)
+        jobs = backlog.jobs.get(account)
         stats.gauge(f"dsar.open_jobs.{account}", jobs.count if jobs else 0)
         stats.gauge(f"dsar.oldest_job_days.{account}", _days(now - jobs.oldest_submitted_at) if jobs else 0)
-    stats.gauge("dsar.open_requests", standing.open_requests)
-    stats.gauge("dsar.overdue_requests", standing.overdue_requests)
-    if standing.due_soonest:
-        stats.gauge("dsar.days_left", _days(standing.due_soonest - now))
+    stats.gauge("dsar.open_requests", backlog.open_requests)
+    stats.gauge("dsar.overdue_requests", backlog.overdue_requests)
+    if backlog.due_soonest:
+        stats.gauge("dsar.days_left", _days(backlog.due_soonest - now))
     stats.incr("dsar.reports")
 
 

@@ -103,8 +103,8 @@ def _cause_every_failure(world: World) -> None:
     world.execute("source", "DROP TRIGGER quote ON public.dsar_requests")
     assert world.clear("faults", *broken) == {"report": "failed"}
     with world.admin("source") as db:
-        told = dict(db.execute("SELECT request_id, status FROM public.dsar_requests").fetchall())
-    assert told == {name: ends for name, (*_, ends) in REQUESTS.items()} | dict.fromkeys(
+        statuses = dict(db.execute("SELECT request_id, status FROM public.dsar_requests").fetchall())
+    assert statuses == {name: ends for name, (*_, ends) in REQUESTS.items()} | dict.fromkeys(
         ("invalid", f"../../{STEM}"), "invalid"
     )
 
@@ -161,9 +161,9 @@ def _written_back(world: World) -> Places:
 
 def _receipts_and_register(world: World) -> Places:
     stored = kept_by_airflow.files(Path(world.stack.storage))
-    told = {path: content for path, content in stored.items() if path.endswith(("receipt.json", ".csv"))}
-    assert len(told) == len(REQUESTS)  # a receipt per closed request (one is open), and the register
-    return told
+    written = {path: content for path, content in stored.items() if path.endswith(("receipt.json", ".csv"))}
+    assert len(written) == len(REQUESTS)  # a receipt per closed request (one is open), and the register
+    return written
 
 
 def _assert_markers_are_where_they_belong(world: World) -> None:

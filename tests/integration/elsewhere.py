@@ -1,4 +1,4 @@
-"""A server that is no vendor: it notes who calls it, and gives everybody the same bytes."""
+"""A server that is not a vendor. It records calls and always replies with the same bytes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from threading import Thread
 
 
 class Elsewhere:
-    """Its address, the calls that it saw, and what it answers."""
+    """The server's URL, its calls so far, and its reply."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -19,7 +19,7 @@ class Elsewhere:
 
 @contextmanager
 def listening() -> Iterator[Elsewhere]:
-    """The server, for as long as the block lasts."""
+    """Run the server until the block ends."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

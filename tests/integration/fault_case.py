@@ -1,55 +1,44 @@
-"""One submission at one vendor that is about to misbehave, and the runs of its stages."""
+"""One submission at a vendor with a fault, and the runs of its stages."""
 
 from __future__ import annotations
 
 import itertools
 import socket
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from include.dsar.delivery.storage import Storage
 from include.dsar.errors import DsarError
-from include.dsar.execution.account_work import AccountWork
 from include.dsar.ledger.database import Database
-from include.dsar.model import Action, IdentityKind
-from include.dsar.stages.collect import collect
-from include.dsar.stages.poll import PollResult, poll_open_jobs
-from include.dsar.stages.submit import submit
+from include.dsar.model import Action
+from include.dsar.stages.poll import PollResult
 from include.dsar.vendors.id5 import hashed_email
 from include.sandbox import Sandbox
-from tests.integration import fault_table as told
-from tests.integration.conftest import OpenWork
+from tests.integration import fault_table
 from tests.integration.elsewhere import Elsewhere
-from tests.integration.requests_given import Clock, plan, request, row, submission
+from tests.integration.requests_given import plan, request, row, submission
+from tests.integration.stage_runs import Stages
 
-KINDS = {"besitos": IdentityKind.USER_ID, "batch": IdentityKind.USER_ID}
 SERIAL = itertools.count(1)
-A_LOOK = timedelta(seconds=0.03)  # a watch that looks at a job once
+ONE_POLL = 0.03  # seconds
 LONG_ENOUGH = timedelta(seconds=2)  # for any job of the sandbox
 
 
 @dataclass
 class Case:
-    """The submission is in the ledger; its stages are limited to it."""
+    """The submission is in the ledger. Its stages are limited to it."""
 
     db: Database
     sandbox: Sandbox
-    clock: Clock
-    storage: Storage
-    open_work: OpenWork
+    stages: Stages
     elsewhere: Elsewhere
     vendor: str
     action: Action
     value: str = field(default_factory=lambda: f"u{next(SERIAL)}@example.com")
 
     def __post_init__(self) -> None:
-        kind = KINDS.get(self.vendor, IdentityKind.EMAIL)
-        plan(
-            self.db, request(self.value[:-12], submission(self.value, self.vendor, kind), action=self.action)
-        )
+        plan(self.db, request(self.value[:-12], submission(self.value, self.vendor), action=self.action))
         found = self.db.execute("SELECT id, request FROM dsar.submission ORDER BY id DESC LIMIT 1").fetchone()
         assert found is not None
         self.id, self.request = found["id"], found["request"]
@@ -61,7 +50,7 @@ class Case:
 
     @property
     def taken(self) -> int:
-        """How many jobs the vendor has for this person."""
+        """How many jobs the vendor has for this data subject."""
         names = {self.value, hashed_email(self.value)}
         return sum(
             entry.vendor == self.vendor and bool(names & {*entry.values}) for entry in self.sandbox.book()
@@ -71,7 +60,7 @@ class Case:
         return self.sandbox.calls().get(self.vendor, {}).get(route, 0)
 
     def repeats(self) -> int:
-        """How often the event log says why this submission was sent once more."""
+        """How often this submission was sent again. Each time has a reason in the event log."""
         found = self.db.execute(
             "SELECT reason FROM dsar.event WHERE submission = %s AND enters = 'planned'", [self.id]
         ).fetchall()
@@ -79,19 +68,18 @@ class Case:
         return len(found)
 
     def advance(self, time: timedelta) -> None:
-        self.clock.advance(seconds=time.total_seconds())
-        self.sandbox.advance(time.total_seconds())
+        self.stages.advance(seconds=time.total_seconds())
 
     def inject(self, route: str, variant: dict[str, Any]) -> str | None:
-        """Spoils a route until `recover`; returns the vendor's address where nobody listens there."""
+        """Injects a fault until `recover`. Returns an address to use instead of the vendor's, if any."""
         given = {"times": None, **variant}
-        if given["kind"] == told.REFUSED:
+        if given["kind"] == fault_table.REFUSED:
             with socket.socket() as unused:
                 unused.bind(("127.0.0.1", 0))
                 return f"http://127.0.0.1:{unused.getsockname()[1]}"
         if isinstance(given.get("body"), dict):
             given["body"] = given["body"][self.vendor]
-        if given.get("location") == told.ELSEWHERE:
+        if given.get("location") == fault_table.ELSEWHERE:
             given["location"] = self.elsewhere.url
         self.sandbox.inject(vendor=self.vendor, route=route, **given)
         return None
@@ -100,21 +88,21 @@ class Case:
         self.sandbox.clear_faults()
 
     async def submit(self, base_url: str | None = None) -> DsarError | None:
-        return (await self._run(submit, base_url))[1]
+        result = await _error_of(self.stages.submit(self.vendor, **self._given(base_url)))
+        return result if isinstance(result, DsarError) else None
 
-    async def poll(self, base_url: str | None = None, window: timedelta = A_LOOK) -> PollResult | DsarError:
-        async def looked(work: AccountWork) -> PollResult:
-            since = work.clock()
-            return await poll_open_jobs(work, since=since, until=since + window)
-
-        result, error = await self._run(looked, base_url)
-        return error or result
+    async def poll(self, base_url: str | None = None) -> PollResult | DsarError:
+        result: PollResult | DsarError = await _error_of(
+            self.stages.poll(self.vendor, seconds=ONE_POLL, **self._given(base_url))
+        )
+        return result
 
     async def collect(self, base_url: str | None = None) -> DsarError | None:
-        return (await self._run(lambda work: collect(work, self.storage), base_url))[1]
+        result = await _error_of(self.stages.collect(self.vendor, **self._given(base_url)))
+        return result if isinstance(result, DsarError) else None
 
     async def finish(self) -> None:
-        """Runs without a fault, until the submission has ended as the vendor ended it."""
+        """Runs the stages without a fault until the submission has ended."""
         self.recover()
         if self.state in ("planned", "uncertain"):
             assert await self.submit() is None
@@ -128,16 +116,14 @@ class Case:
         if self.action is Action.ACCESS:
             assert row(self.db, self.id)["file_bytes"] > 0
 
-    async def _run(
-        self, stage: Callable[[AccountWork], Awaitable[Any]], base_url: str | None
-    ) -> tuple[Any, DsarError | None]:
-        other = {"base_url": base_url} if base_url else {}
-        opened: AbstractAsyncContextManager[AccountWork] = self.open_work(
-            self.vendor, poll_min_seconds=0.02, poll_max_seconds=0.02, **other
-        )
-        async with opened as work:
-            try:
-                return await stage(replace(work, request_pks=[self.request], clock=self.clock)), None
-            except DsarError as error:
-                return None, error
-        raise AssertionError
+    def _given(self, base_url: str | None) -> dict[str, Any]:
+        given: dict[str, Any] = {"base_url": base_url} if base_url else {}
+        return given | {"request_pks": [self.request], "poll_min_seconds": 0.02, "poll_max_seconds": 0.02}
+
+
+async def _error_of(stage: Awaitable[Any]) -> Any:
+    """The error that the stage raises, or its result."""
+    try:
+        return await stage
+    except DsarError as error:
+        return error

@@ -1,4 +1,4 @@
-"""Every fault of a vendor and its one outcome for each call: the table of `docs/faults.md`."""
+"""Each fault of a vendor and its one outcome for each call: the table in `docs/faults.md`."""
 
 from __future__ import annotations
 
@@ -22,58 +22,58 @@ CALLS = {  # the call, and the vendors that it is made to
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a fault means: how the stage ends, and in which state it leaves the submission."""
+    """How the stage ends after a fault, and the state of the submission."""
 
     name: str
     state: str
-    error: type[Exception] | None = None  # that the stage raises; None: it ends normally
+    error: type[Exception] | None = None  # None: the stage ends normally
 
     @property
-    def told(self) -> str:
-        """As the document says it."""
+    def row(self) -> str:
+        """As in the document."""
         end = f"raises `{self.error.__name__}`" if self.error else "normally"
-        return f"| {self.name} | `{self.state}` | {end} |"
+        return f"| {self.name} | `{self.state}` | {end}"
 
 
 LATER = Outcome("sent later", "planned")
 TOMORROW = Outcome("sent tomorrow", "planned")
-TO_MEND = Outcome("fix the connection", "planned", ConfigurationError)
-IN_DOUBT = Outcome("uncertain", "uncertain")
+FIX_CONNECTION = Outcome("fix the connection", "planned", ConfigurationError)
+UNCERTAIN = Outcome("uncertain", "uncertain")
 REJECTED = Outcome("rejected", "rejected")
 
-READ_AGAIN = Outcome("polled again", "submitted")
-RUNS_ON = Outcome("still running", "submitted")
+POLLED_AGAIN = Outcome("polled again", "submitted")
+STILL_RUNNING = Outcome("still running", "submitted")
 FORGOTTEN = Outcome("forgotten", "failed")
-STATUS_TO_MEND = Outcome("fix the connection", "submitted", ConfigurationError)
+FIX_BEFORE_POLL = Outcome("fix the connection", "submitted", ConfigurationError)
 
-FETCHED_AGAIN = Outcome("collected again", "ready", VendorUnavailable)
-GONE = Outcome("expired", "failed")
-RESULT_TO_MEND = Outcome("fix the connection", "ready", ConfigurationError)
+COLLECTED_AGAIN = Outcome("collected again", "ready", VendorUnavailable)
+EXPIRED = Outcome("expired", "failed")
+FIX_BEFORE_COLLECT = Outcome("fix the connection", "ready", ConfigurationError)
 
 ASKED_AGAIN = Outcome("asked again", "uncertain")
-LIST_TO_MEND = Outcome("fix the connection", "uncertain", ConfigurationError)
+FIX_BEFORE_LIST = Outcome("fix the connection", "uncertain", ConfigurationError)
 
-AS_USUAL = Outcome("as usual", "")  # no fault at all for this call
+AS_USUAL = Outcome("as usual", "")  # not a fault for this call
 
 OUTCOMES = {
-    "create": (LATER, TOMORROW, TO_MEND, IN_DOUBT, REJECTED),
-    "status": (READ_AGAIN, RUNS_ON, FORGOTTEN, STATUS_TO_MEND),
-    "result": (FETCHED_AGAIN, GONE, RESULT_TO_MEND),
-    "list": (ASKED_AGAIN, LIST_TO_MEND),
-    "data": (FETCHED_AGAIN,),
+    "create": (LATER, TOMORROW, FIX_CONNECTION, UNCERTAIN, REJECTED),
+    "status": (POLLED_AGAIN, STILL_RUNNING, FORGOTTEN, FIX_BEFORE_POLL),
+    "result": (COLLECTED_AGAIN, EXPIRED, FIX_BEFORE_COLLECT),
+    "list": (ASKED_AGAIN, FIX_BEFORE_LIST),
+    "data": (COLLECTED_AGAIN,),
 }
 
-Cell = Outcome | Mapping[str, Outcome] | None  # None: does not exist for this call
+Cell = Outcome | Mapping[str, Outcome] | None  # None: impossible for this call
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A row of the table. `variants` are the sandbox's faults that stand for it, each tried."""
+    """A row of the table. `variants` are the faults of the sandbox that the tests try for it."""
 
     name: str
     variants: tuple[Mapping[str, Any], ...]
     cells: Mapping[str, Cell] = field(default_factory=dict)
-    on_repeat: bool = False  # it meets the second call: the reply to the first was lost
+    on_repeat: bool = False  # the second call meets it, after the reply to the first was lost
 
     def outcome(self, call: str, vendor: str) -> Outcome | None:
         cell = self.cells[call]
@@ -83,11 +83,11 @@ class Fault:
 def _row(
     name: str,
     *variants: Mapping[str, Any],
-    create: Cell = IN_DOUBT,
-    status: Cell = READ_AGAIN,
-    result: Cell = FETCHED_AGAIN,
+    create: Cell = UNCERTAIN,
+    status: Cell = POLLED_AGAIN,
+    result: Cell = COLLECTED_AGAIN,
     listed: Cell = ASKED_AGAIN,
-    data: Cell = FETCHED_AGAIN,
+    data: Cell = COLLECTED_AGAIN,
     on_repeat: bool = False,
 ) -> Fault:
     cells = {"create": create, "status": status, "result": result, "list": listed, "data": data}
@@ -107,17 +107,19 @@ def _id5_limit(whose: str) -> Mapping[str, Any]:
     return _status(403, body=f'{{"error": {{"code": "api_rate_limit_error", "message": "{message}"}}}}')
 
 
-TO_MEND_CELLS: Mapping[str, Cell] = {
-    "create": TO_MEND, "status": STATUS_TO_MEND, "result": RESULT_TO_MEND, "listed": LIST_TO_MEND,
+FIX_CELLS: Mapping[str, Cell] = {
+    "create": FIX_CONNECTION, "status": FIX_BEFORE_POLL, "result": FIX_BEFORE_COLLECT,
+    "listed": FIX_BEFORE_LIST,
 }  # fmt: skip
 ONLY_ID5: Mapping[str, Cell] = {
-    "create": {"id5": TOMORROW}, "status": {"id5": READ_AGAIN}, "result": None, "listed": None, "data": None,
+    "create": {"id5": TOMORROW}, "status": {"id5": POLLED_AGAIN},
+    "result": None, "listed": None, "data": None,
 }  # fmt: skip
-PAUSE = timedelta(minutes=10)  # that a vendor asks for with Retry-After
+PAUSE = timedelta(minutes=10)  # in Retry-After
 IN_10_MINUTES = {"Retry-After": str(int(PAUSE.total_seconds()))}
 AT_A_TIME = {"Retry-After": format_datetime(datetime.now(UTC) + PAUSE, usegmt=True)}
-ELSEWHERE = "<elsewhere>"  # the address of a second server, which must see no call
-REFUSED = "<refused>"  # nobody listens at the vendor's address
+ELSEWHERE = "<elsewhere>"  # the address of a second server, which must get no call
+REFUSED = "<refused>"  # no server at the vendor's address
 UNKNOWN_STATUS = {
     "besitos": '{"success": true, "request": {"status": "paused"}, "data": null}',
     "batch": '{"status": "paused"}',
@@ -142,7 +144,7 @@ FAULTS = (
         "an unknown status",
         {"kind": "body", "body": UNKNOWN_STATUS},
         create=None,
-        status={"": READ_AGAIN, "besitos": RUNS_ON},
+        status={"": POLLED_AGAIN, "besitos": STILL_RUNNING},
         listed=None,
         data=None,
     ),
@@ -154,42 +156,45 @@ FAULTS = (
     _row("a reply of 200 MB", HUGE, {**HUGE, "announced": False}),
     _row("a redirect", *({"kind": "redirect", "location": ELSEWHERE, "status": s} for s in (302, 307))),
     _row("400", _status(400), create=REJECTED),
-    _row("401", _status(401), **TO_MEND_CELLS),
-    _row("403", _status(403), **TO_MEND_CELLS),
+    _row("401", _status(401), **FIX_CELLS),
+    _row("403", _status(403), **FIX_CELLS),
     _row("403, ID5: daily limit of the identifier", _id5_limit("email"), **ONLY_ID5),
     _row(
         "403, ID5: daily limit of the identifier, after a lost reply",
         _id5_limit("email"),
         on_repeat=True,
-        **{**ONLY_ID5, "create": {"id5": IN_DOUBT}, "status": None},
+        **{**ONLY_ID5, "create": {"id5": UNCERTAIN}, "status": None},
     ),
     _row("403, ID5: daily limit of the account", _id5_limit("partner"), **ONLY_ID5),
-    _row("404", _status(404), create=TO_MEND, status=FORGOTTEN, result=GONE, listed=LIST_TO_MEND),
+    _row(
+        "404", _status(404),
+        create=FIX_CONNECTION, status=FORGOTTEN, result=EXPIRED, listed=FIX_BEFORE_LIST,
+    ),
     _row("409", _status(409)),
     _row("429", _status(429), create=LATER),
     _row("429 with Retry-After in seconds", _status(429, headers=IN_10_MINUTES), create=LATER),
     _row("429 with Retry-After as a date", _status(429, headers=AT_A_TIME), create=LATER),
     _row("500, 502, 504", *map(_status, (500, 502))),
-    _row("503", _status(503), create={"": IN_DOUBT, "batch": LATER}),
+    _row("503", _status(503), create={"": UNCERTAIN, "batch": LATER}),
     _row(
         "503 with Retry-After, in seconds or as a date",
         _status(503, headers=IN_10_MINUTES),
         _status(503, headers=AT_A_TIME),
-        create={"": IN_DOUBT, "batch": LATER},
+        create={"": UNCERTAIN, "batch": LATER},
     ),
 )  # fmt: skip
 
 
 def table() -> str:
-    """The table as the document holds it."""
+    """The table as in the document."""
     lines = [f"| fault | {' | '.join(CALLS)} |", f"|---|{'---|' * len(CALLS)}"]
     for fault in FAULTS:
-        cells = (_told(fault.cells[call], call) for call in CALLS)
+        cells = (_cell(fault.cells[call], call) for call in CALLS)
         lines.append(f"| {fault.name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _told(cell: Cell, call: str) -> str:
+def _cell(cell: Cell, call: str) -> str:
     if cell is None:
         return "–"
     if isinstance(cell, Outcome):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -59,10 +59,16 @@ class Stages:
         return await self.run(lambda work: collect(work, storage or self._storage), account, **extra)
 
     async def run(
-        self, stage: Callable[[AccountWork], Awaitable[T]], account: str, vendor: Any = None, **extra: Any
+        self,
+        stage: Callable[[AccountWork], Awaitable[T]],
+        account: str,
+        vendor: Any = None,
+        request_pks: Sequence[int] | None = None,
+        **extra: Any,
     ) -> T:
         async with self._open_work(account, **extra) as work:
-            return await stage(replace(work, clock=self.clock, vendor=vendor or work.vendor))
+            given = {"clock": self.clock, "vendor": vendor or work.vendor, "request_pks": request_pks}
+            return await stage(replace(work, **given))
 
     def advance(self, sandbox: Sandbox | None = None, **units: float) -> None:
         """Advances the clocks of the stages and of the sandbox."""

@@ -1,4 +1,4 @@
-"""Airflow's connections and variables as accounts, ledger, source and storage."""
+"""Airflow's connections and variables, read as accounts, ledger, source and storage."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ACCOUNT = Account("besitos", vendor="besitos")
 
 
 def read(monkeypatch: pytest.MonkeyPatch, connection: str | dict[str, Any]) -> AccountSettings:
-    """The settings that come of a connection in the environment."""
+    """The settings from a connection in the environment."""
     text = connection if isinstance(connection, str) else json.dumps({"conn_type": "http"} | connection)
     monkeypatch.setenv("AIRFLOW_CONN_BESITOS_DEFAULT", text)
     return account_settings(ACCOUNT, BaseHook.get_connection("besitos_default"))
@@ -72,18 +72,18 @@ ADDRESSES = {
 
 
 @pytest.mark.parametrize(("connection", "base_url"), ADDRESSES.values(), ids=ADDRESSES)
-def test_each_form_of_a_connection_gives_the_address(
+def test_every_form_of_a_connection_gives_the_address(
     monkeypatch: pytest.MonkeyPatch, connection: str | dict[str, Any], base_url: str
 ) -> None:
-    """As Airflow's HttpHook reads it, but https where no schema is given and the host is another machine."""
+    """It is read as Airflow's HttpHook does, but without a schema it is https for other machines."""
     resolved = read(monkeypatch, connection)
     assert resolved.base_url == base_url
     assert resolved.secret == "t"
     assert resolved.fields["partner_id"] == "demo"
 
 
-def test_numbers_in_a_uri_are_texts_and_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A URI can hold nothing else."""
+def test_numbers_in_a_uri_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There they are texts."""
     resolved = read(
         monkeypatch,
         "http://:t%2Fo%40k@/?partner_id=173&requests_per_second=2.5&users_per_call=7&daily_quota=9&poll_min_seconds=",
@@ -100,22 +100,22 @@ REFUSED = {
     "an address of another kind": (
         {"password": "t", "host": "ftp://h.example", "extra": PARTNER},
         "connection besitos_default: Host is not an address"),
-    "a rate that is none": (
+    "a rate that is not a number": (
         {"password": "t", "extra": PARTNER | {"requests_per_second": "fast"}},
         "connection besitos_default: requests_per_second in Extra"),
-    "extra that is no JSON": (
+    "extra that is not JSON": (
         {"password": "t", "extra": "partner_id=demo"},
         "connection besitos_default: Extra is not a JSON object"),
-    "extra that is no object": (
+    "extra that is not an object": (
         {"password": "t", "extra": '["demo"]'}, "connection besitos_default: Extra is not a JSON object"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("connection", "sentence"), REFUSED.values(), ids=REFUSED)
-def test_what_is_wrong_is_said_in_a_sentence_without_the_value(
+def test_a_wrong_connection_is_refused(
     monkeypatch: pytest.MonkeyPatch, connection: dict[str, Any], sentence: str
 ) -> None:
-    """It names the connection and the field to mend."""
+    """The error names the connection and the field, but not the value."""
     with pytest.raises(ConfigurationError) as error:
         read(monkeypatch, connection)
     assert sentence in str(error.value)
@@ -123,10 +123,10 @@ def test_what_is_wrong_is_said_in_a_sentence_without_the_value(
 
 
 @pytest.mark.asyncio
-async def test_a_connection_that_is_missing_or_unreadable_is_named(
+async def test_a_missing_or_unreadable_connection_is_named(
     deployment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The sentence says where it can be set. A backend may be down: a retry may help."""
+    """The error says where to set it. A retry may help, because a secrets backend may be down."""
     for text in (None, "http://a://b://c", '{"conn_type"'):
         if text is None:
             monkeypatch.delenv("AIRFLOW_CONN_BATCH_DEFAULT")
@@ -140,8 +140,8 @@ async def test_a_connection_that_is_missing_or_unreadable_is_named(
 
 
 @pytest.mark.asyncio
-async def test_an_unavailable_vendor_is_told_with_its_connection(deployment: Path) -> None:
-    """Whatever stage raises it: an outage and a wrong host look the same from here."""
+async def test_the_error_of_an_unavailable_vendor_names_the_connection(deployment: Path) -> None:
+    """A wrong host looks like an outage."""
     with pytest.raises(VendorUnavailable, match=r"check Host, Port and Schema of connection batch_default"):
         async with account_work("batch"):
             raise VendorUnavailable("batch: no usable answer.")
@@ -149,24 +149,24 @@ async def test_an_unavailable_vendor_is_told_with_its_connection(deployment: Pat
 
 @pytest.mark.asyncio
 async def test_an_account_that_is_not_listed_is_refused(deployment: Path) -> None:
-    """The sentence names the file."""
+    """The error names the file."""
     with pytest.raises(ConfigurationError, match=r"include/accounts.py does not list the account nosuch"):
         async with account_work("nosuch"):
             pass
 
 
-def test_held_accounts_are_those_whose_connection_says_so(
+def test_held_accounts_are_those_with_on_uncertain_hold(
     deployment: Path, set_connection: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that is wrong in itself does not keep the report from its work."""
+    """A wrong connection of another account does not matter."""
     assert held_accounts() == []
     set_connection("id5", extra={"on_uncertain": OnUncertain.HOLD})
     monkeypatch.delenv("AIRFLOW_CONN_BATCH_DEFAULT")
     assert held_accounts() == ["id5"]
 
 
-def test_the_ledgers_connection_takes_what_libpq_understands(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Host, port, user, password, database; TLS and the like from Extra, and nothing else of it."""
+def test_the_connection_of_the_ledger_takes_options_of_libpq(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other fields of Extra are ignored."""
     monkeypatch.setenv(
         "AIRFLOW_CONN_DSAR_DB",
         "postgresql://us%40er:p%2Fw@db.example:5433/ledger"
@@ -182,10 +182,10 @@ def test_the_ledgers_connection_takes_what_libpq_understands(monkeypatch: pytest
 
 
 @pytest.mark.parametrize("dsn_of", ["postgresql://u:marker@127.0.0.1:1/none", "{server}/no_such_database"])
-def test_a_ledger_that_cannot_be_reached_is_named(
+def test_an_unreachable_ledger_is_named(
     deployment: Path, dsn: str, monkeypatch: pytest.MonkeyPatch, dsn_of: str
 ) -> None:
-    """Nobody there, or no such database: the text names dsar_db and holds no password."""
+    """No server, or no such database. The error names dsar_db and contains no password."""
     monkeypatch.setenv("AIRFLOW_CONN_DSAR_DB", dsn_of.format(server=dsn.rpartition("/")[0]))
     with pytest.raises((LedgerUnavailable, ConfigurationError)) as error, ledger():
         pass
@@ -194,17 +194,17 @@ def test_a_ledger_that_cannot_be_reached_is_named(
 
 
 def test_a_new_database_becomes_a_ledger(server: Any, deployment: Path, db: Database) -> None:
-    """`migrate` is safe to run again."""
+    """`migrate` can run again."""
     db.execute("DROP SCHEMA dsar CASCADE")
     for _ in range(2):
         with ledger(migrate=True) as own:
             assert own.execute("SELECT count(*) AS n FROM dsar.request").fetchone() == {"n": 0}
 
 
-def test_the_source_is_in_the_ledgers_database_unless_it_has_its_own(
+def test_the_source_is_in_the_database_of_the_ledger_by_default(
     deployment: Path, dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """dsar_source wins where it exists."""
+    """If dsar_source exists, it is used."""
     put(dsn, Row("e-1", user_id="u1"))
     with source() as table:
         rows = [row for chunk in table.pending(retry_failed=False) for row in chunk]
@@ -215,20 +215,18 @@ def test_the_source_is_in_the_ledgers_database_unless_it_has_its_own(
 
 
 @pytest.mark.parametrize("text", ["http://:t@h.example/", "nosuchdatabase://u@h/x", "postgres://a://b://c"])
-def test_a_source_that_is_no_database_is_told(
+def test_a_source_that_is_not_a_database_is_refused(
     deployment: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
-    """It is never replaced by the ledger's database in silence."""
+    """The database of the ledger is not used instead."""
     monkeypatch.setenv("AIRFLOW_CONN_DSAR_SOURCE", text)
     with pytest.raises((ConfigurationError, ConnectionMissing), match="connection dsar_source"), source():
         pass
 
 
 @pytest.mark.parametrize("uri", [None, "", "/var/lib/dsar", "file://relative/path", "storage"])
-def test_storage_without_a_uri_is_told_in_a_sentence(
-    monkeypatch: pytest.MonkeyPatch, uri: str | None
-) -> None:
-    """A missing variable or a path that would be another one on each worker, with examples."""
+def test_storage_without_a_full_uri_is_refused(monkeypatch: pytest.MonkeyPatch, uri: str | None) -> None:
+    """A relative path would be another place on each worker. The error gives examples."""
     if uri is None:
         monkeypatch.delenv("AIRFLOW_VAR_DSAR_STORAGE_URI", raising=False)
     else:
@@ -238,24 +236,23 @@ def test_storage_without_a_uri_is_told_in_a_sentence(
 
 
 @pytest.mark.parametrize("uri", ["nosuch://bucket/x", "file:///"])
-def test_storage_that_cannot_be_used_is_told(monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
-    """A scheme without a provider, or no folder."""
+def test_storage_that_cannot_be_used_is_refused(monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
+    """A scheme without a provider, or the root of the disk."""
     monkeypatch.setenv("AIRFLOW_VAR_DSAR_STORAGE_URI", uri)
     with pytest.raises(ConfigurationError, match="Variable dsar_storage_uri cannot be used"):
         storage()
 
 
-def test_storage_is_where_the_uri_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What is written is there under its name."""
+def test_files_are_written_below_the_uri(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AIRFLOW_VAR_DSAR_STORAGE_URI", (tmp_path / "a b").as_uri().replace("%20", " "))
     storage().write("requests/r-1/receipt.json", b"{}")
     assert (tmp_path / "a b/requests/r-1/receipt.json").read_bytes() == b"{}"
 
 
-def test_the_hash_key_is_the_variables_or_the_ledgers_own(
+def test_the_hash_key_is_the_variable_or_the_key_of_the_ledger(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The ledger's own is always the same."""
+    """The key of the ledger never changes."""
     monkeypatch.delenv("AIRFLOW_VAR_DSAR_HASH_KEY", raising=False)
     own = hash_key(db)
     assert len(own) >= 32
@@ -265,7 +262,7 @@ def test_the_hash_key_is_the_variables_or_the_ledgers_own(
 
 
 def test_secrets_in_extra_are_masked_in_logs(deployment: Path) -> None:
-    """Batch's api_key stands in Extra, and Airflow masks only Password by itself."""
+    """The api_key of Batch is in Extra, and Airflow masks only Password."""
     from airflow.sdk.log import _secrets_masker
 
     lookup.get("batch_default")

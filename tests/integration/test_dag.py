@@ -1,4 +1,4 @@
-"""The DAG file: its shape, its Params, and what parsing it costs."""
+"""The DAG file: its tasks, its Params, and the cost of parsing it."""
 
 from __future__ import annotations
 
@@ -42,8 +42,7 @@ def expected_edges(accounts: dict[str, list[str]]) -> set[tuple[str, str]]:
     return found
 
 
-def test_airflows_own_loader_imports_it_without_a_warning(daily: DAG) -> None:
-    """One file, one DAG."""
+def test_airflow_loads_the_file_without_a_warning(daily: DAG) -> None:
     from airflow.dag_processing.dagbag import DagBag
 
     bag = DagBag(PROJECT / "dags")
@@ -59,23 +58,23 @@ def test_each_account_is_a_group_between_intake_and_package(daily: DAG) -> None:
     assert all(groups[account.name].tooltip for account in ACCOUNTS)
 
 
-def test_what_follows_a_red_task_runs_all_the_same(daily: DAG) -> None:
-    """So open jobs of earlier days do not wait for today's submissions, and packages for no account."""
+def test_tasks_after_a_failed_task_run(daily: DAG) -> None:
+    """So open jobs of earlier days do not wait for today's submissions, and packages wait for no account."""
     rules = {task.task_id: task.trigger_rule for task in daily.tasks}
     assert rules.pop("intake") == TriggerRule.ALL_SUCCESS
     assert set(rules.values()) == {TriggerRule.ALL_DONE}
 
 
-def test_it_runs_daily_one_at_a_time_for_today_only(daily: DAG) -> None:
-    """No catch-up and no backfill: a run takes what is pending now, whatever its date."""
+def test_it_runs_daily_without_catch_up(daily: DAG) -> None:
+    """There is one run at a time and no backfill, because a run takes all requests that are pending now."""
     assert daily.timetable.expression == "0 0 * * *"
     assert (daily.max_active_runs, daily.catchup) == (1, False)
     assert daily.allowed_run_types == {"scheduled", "manual", "operator_triggered"}
 
 
-def test_only_what_may_mend_itself_is_retried(daily: DAG) -> None:
-    """An outage is tried again; what a person has to mend fails at once."""
-    mendable = errors.ConfigurationError, errors.CredentialsRefused, errors.OperatorActionRequired
+def test_only_errors_that_may_pass_are_retried(daily: DAG) -> None:
+    """An outage is retried. An error that an operator must fix is not."""
+    for_operator = errors.ConfigurationError, errors.CredentialsRefused, errors.OperatorActionRequired
     passing = (
         errors.LedgerUnavailable,
         errors.VendorUnavailable,
@@ -87,12 +86,12 @@ def test_only_what_may_mend_itself_is_retried(daily: DAG) -> None:
     for task in daily.tasks:
         assert task.retries == 3
         policy = task.retry_policy
-        assert {policy.evaluate(kind("x"), 1, 3).action for kind in mendable} == {RetryAction.FAIL}
+        assert {policy.evaluate(kind("x"), 1, 3).action for kind in for_operator} == {RetryAction.FAIL}
         assert {policy.evaluate(kind("x"), 1, 3).action for kind in passing} == {RetryAction.DEFAULT}
 
 
-def test_everything_explains_itself(daily: DAG) -> None:
-    """The DAG has a runbook, each task says what red means and what to do, each Param has its texts."""
+def test_every_task_and_param_is_documented(daily: DAG) -> None:
+    """The DAG has a runbook. Each task says what red means and what to do."""
     assert daily.description
     assert daily.doc_md is not None
     assert "When a square is red" in daily.doc_md
@@ -108,7 +107,6 @@ def test_everything_explains_itself(daily: DAG) -> None:
 
 
 def test_the_tasks_of_an_account_name_its_connection(daily: DAG) -> None:
-    """Where credentials may be refused, the doc says what to mend."""
     for account in ACCOUNTS:
         for step in ("submit", "await_completion"):
             assert f"connection `{account.connection}`" in daily.get_task(f"{account.name}.{step}").doc_md
@@ -120,12 +118,11 @@ def test_accounts_that_return_data_have_a_task_that_collects_it(daily: DAG) -> N
         assert daily.has_task(f"{account.name}.collect") == VENDORS[account.vendor].returns_data
 
 
-def test_the_params_defaults_are_those_of_a_scheduled_run(daily: DAG) -> None:
-    """Everything, for an hour, for real."""
+def test_a_scheduled_run_has_the_default_params(daily: DAG) -> None:
     assert RunParams.of({"params": daily.params.dump()}) == RunParams((), (), False, 60, False, ())
 
 
-GOOD: list[dict[str, Any]] = [
+VALID: list[dict[str, Any]] = [
     {"request_ids": ["r-1", "A.b_c-9", "x" * 128]},
     {"request_ids": None, "accounts": None},
     {"accounts": ["id5", "besitos"]},
@@ -134,7 +131,7 @@ GOOD: list[dict[str, Any]] = [
     {"decisions": ["r-1 id5 taken 4711 email", "r-1 attentive send_again email+phone"]},
     {"await_minutes": 1380, "dry_run": True, "retry_failed": True},
 ]
-NONSENSE: list[dict[str, Any]] = [
+INVALID: list[dict[str, Any]] = [
     {"request_ids": "r-1"},
     {"request_ids": ["../etc/passwd"]},
     {"request_ids": [""]},
@@ -159,21 +156,21 @@ NONSENSE: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("given", GOOD, ids=str)
-def test_what_makes_sense_is_taken(daily: DAG, given: dict[str, Any]) -> None:
-    """Lists may be null, which the trigger form sends for an empty field."""
+@pytest.mark.parametrize("given", VALID, ids=str)
+def test_valid_params_are_accepted(daily: DAG, given: dict[str, Any]) -> None:
+    """A list may be null: the trigger form sends that for an empty field."""
     assert RunParams.of({"params": with_params(daily, given).validate()})
 
 
-@pytest.mark.parametrize("given", NONSENSE, ids=lambda given: str(given)[:50])
-def test_nonsense_is_refused_before_the_run_begins(daily: DAG, given: dict[str, Any]) -> None:
-    """By the Params' own schemas, which the API server checks."""
+@pytest.mark.parametrize("given", INVALID, ids=lambda given: str(given)[:50])
+def test_invalid_params_are_refused(daily: DAG, given: dict[str, Any]) -> None:
+    """The API server checks their schemas before it creates a run."""
     with pytest.raises(ParamValidationError):
         with_params(daily, given).validate()
 
 
 def with_params(daily: DAG, given: dict[str, Any]) -> Any:
-    """As the API server does it before it makes a run."""
+    """The Params as the API server sees them before it creates a run."""
     from airflow.serialization.serialized_objects import DagSerialization
 
     known = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(daily))
@@ -201,7 +198,7 @@ EXPENSIVE = (
 
 
 def in_python(code: str, *arguments: str, **environ: str) -> str:
-    """What a new interpreter prints, with the project's import paths."""
+    """The last line that a new interpreter prints."""
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
         env={**os.environ, "PYTHONPATH": f"{PROJECT}:{PROJECT / 'plugins'}", **environ},
@@ -212,8 +209,8 @@ def in_python(code: str, *arguments: str, **environ: str) -> str:
     return done.stdout.splitlines()[-1]
 
 
-def test_parsing_loads_nothing_expensive() -> None:
-    """Every task of every run parses this file, and so does the DAG processor every half minute."""
+def test_parsing_loads_no_large_library() -> None:
+    """Every task parses this file, and the DAG processor does so every half minute."""
     loaded = json.loads(in_python(PARSE, str(PROJECT / "dags/dsar_daily.py")))
     assert "include.accounts" in loaded
     assert [name for name in loaded if name.partition(".")[0] in EXPENSIVE] == []
@@ -242,8 +239,8 @@ OF_A_TASK = ("dsar_airflow.operators", "dsar_airflow.sensors", "dsar_airflow.tri
         (("dsar_airflow.metrics", "include.dsar.errors"), set()),
     ],
 )
-def test_a_task_loads_only_what_its_own_stage_needs(modules: tuple[str, ...], needed: set[str]) -> None:
-    """Every task begins in a process of its own, and pays for what is imported there."""
+def test_a_task_loads_only_what_its_stage_needs(modules: tuple[str, ...], needed: set[str]) -> None:
+    """Every task starts a process, so imports cost time in each."""
     loaded = {name.partition(".")[0] for name in json.loads(in_python(START, *OF_A_TASK, *modules))}
     assert loaded & LIBRARIES == needed
 
@@ -265,12 +262,12 @@ print(json.dumps({
 """
 
 
-def test_other_accounts_give_the_right_shape() -> None:
-    """Two apps of Batch are two groups, each with the steps of its vendor."""
-    told = json.loads(in_python(RENAMED, str(PROJECT / "dags/dsar_daily.py")))
+def test_every_account_gets_a_group() -> None:
+    """Two apps of Batch are two groups, each with the tasks of its vendor."""
+    shape = json.loads(in_python(RENAMED, str(PROJECT / "dags/dsar_daily.py")))
     accounts = {
         "batch_ios": STEPS["batch"], "batch_android": STEPS["batch"], "id5_eu": STEPS["id5"]
     }  # fmt: skip
-    assert {(above, below) for above, below in told["edges"]} == expected_edges(accounts)
-    assert told["accounts"] == list(accounts)
-    assert "connection `droid`" in told["doc"]
+    assert {(above, below) for above, below in shape["edges"]} == expected_edges(accounts)
+    assert shape["accounts"] == list(accounts)
+    assert "connection `droid`" in shape["doc"]

@@ -1,4 +1,4 @@
-"""What a run tells Airflow's own metrics, as a real StatsD server would receive it."""
+"""The metrics of a run, as a StatsD server receives them."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning
 
 
 def alerts() -> dict[str, str]:
-    """The rules of docs/metrics.md: each alert's expression."""
+    """The expressions of the alerts in docs/metrics.md."""
     block = (PROJECT / "docs" / "metrics.md").read_text().partition("```yaml\n")[2].partition("```")[0]
     return {rule["alert"]: rule["expr"] for rule in yaml.safe_load(block)["groups"][0]["rules"]}
 
 
 @pytest.fixture
 def statsd(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], dict[str, float]]]:
-    """A socket where StatsD listens; returns the last value of each gauge, and the sum of each counter."""
+    """Returns the last value of each gauge and the sum of each counter that a StatsD socket received."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))
         server.setblocking(False)
         server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
         monkeypatch.setenv("AIRFLOW__METRICS__STATSD_ON", "True")
         monkeypatch.setenv("AIRFLOW__METRICS__STATSD_PORT", str(server.getsockname()[1]))
-        # What each task's process does when it starts; `dag.test()` leaves it out.
+        # The process of a task does this when it starts. `dag.test()` does not.
         stats.initialize(factory=stats_utils.get_stats_factory(), export_legacy_names=False)
         yield lambda: _received(server)
     stats.initialize(factory=stats_utils.NoStatsLogger, export_legacy_names=False)
@@ -55,7 +55,7 @@ def _received(server: socket.socket) -> dict[str, float]:
     return found
 
 
-def test_a_run_says_what_it_did_and_what_is_open(
+def test_a_run_sends_what_it_did_and_what_is_open(
     statsd: Callable[[], dict[str, float]],
     deployment: Path,
     run_daily: Callable[..., Ran],
@@ -63,7 +63,7 @@ def test_a_run_says_what_it_did_and_what_is_open(
     dsn: str,
     set_connection: Callable[..., None],
 ) -> None:
-    """Outcomes by account, zeros included; open jobs and their age; days left; calls and refusals."""
+    """Outcomes of each account, also zeros; open jobs and their age; days left; calls and refused calls."""
     put(
         dsn,
         Row("e-1", user_id="u1", accounts=["besitos", "batch"]),
@@ -74,25 +74,29 @@ def test_a_run_says_what_it_did_and_what_is_open(
     set_connection("id5", password="wrong")  # no submission: never called
     sandbox.inject("status", vendor="batch", status=429)
     run_daily()
-    told = statsd()
+    received = statsd()
     outcomes = {
         name.removeprefix("dsar.submissions."): value
-        for name, value in told.items()
+        for name, value in received.items()
         if name.startswith("dsar.submissions.") and value
     }
     assert outcomes == {"besitos.completed": 1, "besitos.no_data": 1, "batch.completed": 1}
-    assert told["dsar.submissions.besitos.failed"] == 0
-    assert (told["dsar.open_jobs.attentive"], told["dsar.open_jobs.besitos"]) == (1, 0)
-    assert 0 < told["dsar.oldest_job_days.attentive"] < 0.1
-    assert (told["dsar.open_requests"], told["dsar.overdue_requests"], told["dsar.reports"]) == (1, 1, 1)
-    assert told["dsar.days_left"] < -2000
+    assert received["dsar.submissions.besitos.failed"] == 0
+    assert (received["dsar.open_jobs.attentive"], received["dsar.open_jobs.besitos"]) == (1, 0)
+    assert 0 < received["dsar.oldest_job_days.attentive"] < 0.1
+    assert (received["dsar.open_requests"], received["dsar.overdue_requests"], received["dsar.reports"]) == (
+        1,
+        1,
+        1,
+    )
+    assert received["dsar.days_left"] < -2000
     made = {name: sum(calls.values()) for name, calls in sandbox.calls().items() if calls}
-    assert {name: told[f"dsar.calls.{name}"] for name in made} == made
-    assert told["dsar.refused_calls.batch"] == 1
-    assert told.get("dsar.refused_calls.id5", 0) == 0
+    assert {name: received[f"dsar.calls.{name}"] for name in made} == made
+    assert received["dsar.refused_calls.batch"] == 1
+    assert received.get("dsar.refused_calls.id5", 0) == 0
 
 
-def test_refused_credentials_count(
+def test_refused_credentials_are_counted(
     statsd: Callable[[], dict[str, float]],
     deployment: Path,
     run_daily: Callable[..., Ran],
@@ -100,21 +104,21 @@ def test_refused_credentials_count(
     dsn: str,
     set_connection: Callable[..., None],
 ) -> None:
-    """Also where the task fails because of them: in submit, and from the triggerer."""
+    """Also if the task fails because of them, on the worker and on the triggerer."""
     put(dsn, Row("e-1", user_id="u1", accounts=["besitos"]))
     put(dsn, Row("e-2", user_id="u2", accounts=["batch"]))
     set_connection("batch", password="wrong")
     sandbox.inject("status", vendor="besitos", route="status", status=401, times=None)
     assert run_daily().states["batch.submit"] == "failed"
-    told = statsd()
-    assert told["dsar.refused_calls.batch"] >= 1
-    assert told["dsar.refused_calls.besitos"] >= 1
-    # So few that the alert must fire on one: refusals in a row stop a stage.
-    assert told["dsar.refused_calls.besitos"] > float(alerts()["VendorRefusesUs"].rpartition(">")[2])
+    received = statsd()
+    assert received["dsar.refused_calls.batch"] >= 1
+    assert received["dsar.refused_calls.besitos"] >= 1
+    # The stage stops after a few refusals, so the alert must fire on that few.
+    assert received["dsar.refused_calls.besitos"] > float(alerts()["VendorRefusesUs"].rpartition(">")[2])
 
 
-def test_the_alert_for_failed_submissions_tells_accounts_apart() -> None:
-    """Prometheus drops a metric's name from an alert: two accounts at once must differ by a label."""
+def test_the_alert_for_failed_submissions_has_a_label_for_the_account() -> None:
+    """Prometheus drops the name of a metric from an alert, so only a label can tell two accounts apart."""
     rule = re.fullmatch(
         r'label_replace\(\{__name__=~"(.+?)"\}, "account", "\$1", "__name__", "(.+)"\) > 0',
         alerts()["SubmissionFailed"],

@@ -1,4 +1,4 @@
-"""The operators by `dag.test()`, Airflow's own runner, with connections from the environment."""
+"""The operators, run by `dag.test()`, with connections from the environment."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.integration.conftest import Row, put, source_rows, submissions
 RunDaily = Callable[..., Ran]
 SetConnection = Callable[..., None]
 
-PEOPLE = (
+ROWS = (
     Row("a-1", "access", user_id="u1"),
     Row("e-1", "erasure", user_id="u2", email="b@example.com", phone="+12025550123"),
     Row("e-2", "erasure", "CCPA", user_id="u3", email="c@example.com"),
@@ -37,18 +37,18 @@ def statuses(dsn: str) -> dict[str, str]:
 
 
 def sent(sandbox: Sandbox) -> dict[str, set[str]]:
-    """The values that each vendor has got."""
+    """The values that each vendor received."""
     got: dict[str, set[str]] = {}
     for entry in sandbox.book():
         got.setdefault(entry.vendor, set()).update(entry.values)
     return got
 
 
-def test_a_run_delivers_what_the_vendors_gave(
+def test_a_run_delivers_the_answers_of_all_vendors(
     dsn: str, db: Database, deployment: Path, sandbox: Sandbox, run_daily: RunDaily
 ) -> None:
-    """All tasks are green, the source knows every outcome, receipts and packages are in storage."""
-    put(dsn, *PEOPLE)
+    """All tasks succeed, the source has every status, and receipts and packages are in storage."""
+    put(dsn, *ROWS)
     ran = run_daily()
     assert set(ran.states.values()) == {"success"}
     assert statuses(dsn) == dict.fromkeys(("a-1", "e-1", "e-2"), "completed")
@@ -71,8 +71,8 @@ def test_a_run_delivers_what_the_vendors_gave(
 def test_a_second_run_sends_nothing_again(
     dsn: str, deployment: Path, sandbox: Sandbox, run_daily: RunDaily
 ) -> None:
-    """What is closed stays closed, and what is new is added."""
-    put(dsn, PEOPLE[0])
+    """It sends only the new request."""
+    put(dsn, ROWS[0])
     run_daily(only="intake|besitos.*|batch.*|package")
     before = len(sandbox.book())
     put(dsn, Row("a-2", "access", user_id="u9"))
@@ -85,8 +85,8 @@ def test_a_second_run_sends_nothing_again(
 def test_a_dry_run_prints_counts_and_sends_nothing(
     dsn: str, db: Database, deployment: Path, sandbox: Sandbox, run_daily: RunDaily
 ) -> None:
-    """Its log says for each account how many would be sent; the source and the ledger stay as they are."""
-    put(dsn, *PEOPLE)
+    """Its log has the counts of each account. Source and ledger stay unchanged."""
+    put(dsn, *ROWS)
     ran = run_daily(dry_run=True, decisions=["e-1 id5 send_again"])
     assert ran.states.pop("intake") == "success"
     assert "dry run: the decisions (1) are not applied" in ran.log
@@ -99,11 +99,10 @@ def test_a_dry_run_prints_counts_and_sends_nothing(
     assert not deployment.exists()
 
 
-def test_a_dry_run_speaks_of_the_accounts_and_requests_that_were_asked_for(
+def test_a_dry_run_counts_only_the_chosen_accounts_and_requests(
     dsn: str, deployment: Path, run_daily: RunDaily
 ) -> None:
-    """Limits hold for a dry run too."""
-    put(dsn, *PEOPLE)
+    put(dsn, *ROWS)
     ran = run_daily(only="intake", dry_run=True, accounts=["besitos"], request_ids=["e-1", "e-2"])
     assert "besitos would be sent: 2 erasure" in ran.log
     assert "batch would be sent" not in ran.log
@@ -112,8 +111,8 @@ def test_a_dry_run_speaks_of_the_accounts_and_requests_that_were_asked_for(
 def test_a_run_limited_to_an_account_leaves_the_others_for_later(
     dsn: str, db: Database, deployment: Path, sandbox: Sandbox, run_daily: RunDaily
 ) -> None:
-    """Only that account's tasks work; the others are skipped and their submissions stay planned."""
-    put(dsn, *PEOPLE)
+    """The tasks of the other accounts are skipped, and their submissions stay planned."""
+    put(dsn, *ROWS)
     ran = run_daily(accounts=["id5"])
     of_accounts = {name: state for name, state in ran.states.items() if "." in name}
     assert {name for name, state in of_accounts.items() if state == "success"} == {
@@ -127,13 +126,13 @@ def test_a_run_limited_to_an_account_leaves_the_others_for_later(
     assert statuses(dsn)["e-1"] == "in_progress"
 
 
-def test_a_run_limited_to_requests_touches_no_other(
+def test_a_run_limited_to_requests_changes_no_other(
     dsn: str, deployment: Path, sandbox: Sandbox, run_daily: RunDaily
 ) -> None:
-    """Neither a new row nor an open request of another id is sent, watched or closed."""
-    put(dsn, PEOPLE[1])
+    """No other new row or open request is sent, polled or closed."""
+    put(dsn, ROWS[1])
     run_daily(only="intake")
-    put(dsn, PEOPLE[0], PEOPLE[2])
+    put(dsn, ROWS[0], ROWS[2])
     run_daily(request_ids=["e-2"])
     assert sent(sandbox)["besitos"] == {"u3"}
     assert statuses(dsn) == {"a-1": "pending", "e-1": "in_progress", "e-2": "completed"}
@@ -144,7 +143,7 @@ WRONG = {
         {"password": None}, "put the token into Password of the connection besitos_default"),
     "no partner_id": (
         {"extra": {"partner_id": ""}}, "connection besitos_default: partner_id is missing in Extra"),
-    "Extra that is no JSON": (
+    "Extra that is not JSON": (
         {"extra_text": "partner_id=demo"}, "connection besitos_default: Extra is not a JSON object"),
     "refused password": (
         {"password": "wrong"}, "Fix the secret in Password of connection besitos_default"),
@@ -152,7 +151,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("fields", "sentence"), WRONG.values(), ids=WRONG)
-def test_a_wrong_connection_fails_at_once_with_a_sentence(
+def test_a_wrong_connection_fails_without_a_retry(
     fields: dict[str, Any],
     sentence: str,
     dsn: str,
@@ -162,8 +161,8 @@ def test_a_wrong_connection_fails_at_once_with_a_sentence(
     run_daily: RunDaily,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The task is red without a retry, its log names the connection and what to mend, nothing is tried."""
-    put(dsn, *PEOPLE)
+    """The log says what to fix in which connection. Nothing is sent."""
+    put(dsn, *ROWS)
     if "extra_text" in fields:
         monkeypatch.setenv(
             "AIRFLOW_CONN_BESITOS_DEFAULT",
@@ -179,26 +178,26 @@ def test_a_wrong_connection_fails_at_once_with_a_sentence(
     assert tried == {"n": 0}
 
 
-def test_a_connection_that_is_not_there_is_tried_again_and_named(
+def test_a_missing_connection_is_retried_and_named(
     dsn: str, deployment: Path, run_daily: RunDaily, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Airflow says the same of a secrets backend that does not answer, which may be over in a minute."""
-    put(dsn, *PEOPLE)
+    """Airflow gives the same error if a secrets backend does not answer for a moment."""
+    put(dsn, *ROWS)
     monkeypatch.delenv("AIRFLOW_CONN_BESITOS_DEFAULT")
     ran = run_daily(only="intake|besitos.submit", retries=1)
     assert (ran.states["besitos.submit"], ran.tries["besitos.submit"]) == ("failed", 2)
     assert "connection besitos_default does not exist or cannot be read. Create it in Admin" in ran.log
 
 
-def test_a_hash_key_that_was_not_there_before_is_refused_and_named(
+def test_a_changed_hash_key_is_retried_and_named(
     dsn: str, db: Database, deployment: Path, run_daily: RunDaily, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor one that is gone, which may be over in a minute: so it is tried again."""
+    """A secrets backend may not answer for a moment. Until the key is back, nothing is planned."""
     monkeypatch.setenv("AIRFLOW_VAR_DSAR_HASH_KEY", "the-key-marker")
-    put(dsn, PEOPLE[0])
+    put(dsn, ROWS[0])
     run_daily(only="intake")
     before = submissions(db)
-    put(dsn, PEOPLE[1])
+    put(dsn, ROWS[1])
     monkeypatch.delenv("AIRFLOW_VAR_DSAR_HASH_KEY")
     ran = run_daily(only="intake", retries=1)
     assert (ran.states["intake"], ran.tries["intake"]) == ("failed", 2)
@@ -209,14 +208,14 @@ def test_a_hash_key_that_was_not_there_before_is_refused_and_named(
     assert len(submissions(db)) > len(before)
 
 
-def test_a_host_that_does_not_answer_is_tried_again_and_named(
+def test_a_host_that_does_not_answer_is_retried_and_named(
     dsn: str,
     deployment: Path,
     set_connection: SetConnection,
     run_daily: RunDaily,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An outage may be over in a minute, so the task is retried; its log says where to look."""
+    """An outage may end soon. The log says what to check."""
     monkeypatch.setattr("include.dsar.sending.consequences.MIN_RETRY_DELAY", timedelta(seconds=0))
     put(dsn, *[Row(f"e-{n}", user_id=f"u{n}") for n in range(30)])
     set_connection("besitos", host=f"http://127.0.0.1:{free_port()}", extra={"users_per_call": 1})
@@ -226,15 +225,15 @@ def test_a_host_that_does_not_answer_is_tried_again_and_named(
     assert "check Host, Port and Schema of connection besitos_default" in ran.log
 
 
-def test_one_failed_account_stops_no_other_and_is_finished_later(
+def test_one_failed_account_does_not_stop_the_others(
     dsn: str,
     deployment: Path,
     sandbox: Sandbox,
     set_connection: SetConnection,
     run_daily: RunDaily,
 ) -> None:
-    """The others' squares are green and their requests delivered; running the red one again does the rest."""
-    put(dsn, *PEOPLE, Row("only-id5", email="d@example.com", accounts=["id5"]))
+    """When its connection is fixed and its tasks run again, the rest is delivered."""
+    put(dsn, *ROWS, Row("only-id5", email="d@example.com", accounts=["id5"]))
     set_connection("batch", password="wrong")
     ran = run_daily()
     assert {name for name, state in ran.states.items() if state == "failed"} == {"batch.submit", "report"}
@@ -248,10 +247,9 @@ def test_one_failed_account_stops_no_other_and_is_finished_later(
     assert len([entry for entry in sandbox.book() if entry.vendor == "id5"]) == 3
 
 
-def test_intake_says_which_connection_the_ledger_needs(
+def test_a_missing_connection_of_the_ledger_is_named(
     dsn: str, deployment: Path, run_daily: RunDaily, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without dsar_db nothing works, and the first task's log says so."""
     monkeypatch.delenv("AIRFLOW_CONN_DSAR_DB")
     ran = run_daily(only="intake")
     assert ran.states["intake"] == "failed"
@@ -259,7 +257,7 @@ def test_intake_says_which_connection_the_ledger_needs(
 
 
 def test_the_report_says_what_an_operator_must_do(dsn: str, deployment: Path, run_daily: RunDaily) -> None:
-    """The report is red, without a retry, with a sentence for each thing."""
+    """The task fails without a retry. Its log has a sentence for each thing."""
     put(
         dsn,
         Row("e-1", user_id="refused-1", accounts=["besitos"]),
@@ -275,7 +273,7 @@ def test_the_report_says_what_an_operator_must_do(dsn: str, deployment: Path, ru
 
 
 def test_a_failure_is_reported_once(dsn: str, deployment: Path, run_daily: RunDaily) -> None:
-    """By the first report that looks after it, be its run green or not; not by each that follows."""
+    """By the next report only."""
     put(dsn, Row("e-2", user_id="jobfails-2", accounts=["batch"]))
     assert set(run_daily(only="intake|batch.*").states.values()) == {"success"}
     ran = run_daily(only="report")
@@ -287,7 +285,7 @@ def test_a_failure_is_reported_once(dsn: str, deployment: Path, run_daily: RunDa
 def test_open_submissions_at_an_account_that_is_not_listed_are_reported(
     dsn: str, db: Database, deployment: Path, run_daily: RunDaily
 ) -> None:
-    """Which include/accounts.py no longer lists, or by another name."""
+    """After an account was removed from include/accounts.py, or renamed."""
     put(dsn, Row("e-2", user_id="u", accounts=["batch"]))
     run_daily(only="intake")
     db.execute("UPDATE dsar.submission SET account = 'batch_ios'")
@@ -300,10 +298,10 @@ def test_open_submissions_at_an_account_that_is_not_listed_are_reported(
 
 
 def test_rows_that_share_a_request_id_are_reported(dsn: str, deployment: Path, run_daily: RunDaily) -> None:
-    """Of the same row twice, which does no harm, and of two that contradict each other, which are refused."""
+    """Equal rows are harmless. Rows that differ are invalid."""
     with database.connect(dsn) as source:
         source.execute("ALTER TABLE public.dsar_requests DROP CONSTRAINT dsar_requests_pkey")
-    put(dsn, PEOPLE[0], PEOPLE[0], PEOPLE[1], Row("e-1", "erasure", user_id="somebody else"))
+    put(dsn, ROWS[0], ROWS[0], ROWS[1], Row("e-1", "erasure", user_id="somebody else"))
     ran = run_daily(only="intake|report")
     assert "The source has 1 row too many, with the request_id and content of another row" in ran.log
     assert "The source has 2 rows that cannot be accepted" in ran.log
@@ -311,5 +309,5 @@ def test_rows_that_share_a_request_id_are_reported(dsn: str, deployment: Path, r
 
 
 def test_every_account_has_its_tasks() -> None:
-    """The table above speaks of all accounts of this deployment."""
+    """The table above covers all accounts of this deployment."""
     assert set(SENT) == {account.name for account in ACCOUNTS}

@@ -1,4 +1,4 @@
-"""Package: requests are closed in an order that is safe to break off anywhere."""
+"""Package: requests are closed in steps that are safe to stop anywhere."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from tests.integration.test_collect import full_for
 
 
 class Killed(BaseException):
-    """What a SIGKILL is to the code that it hits: nothing runs after it but what undoes nothing."""
+    """Like a SIGKILL: no `except` in the code catches it."""
 
 
 def ended(
     db: Database, source: Source, storage: Storage, dsn: str, *request_ids: str, action: str = "access"
 ) -> None:
-    """Requests whose submissions have all ended; those of an access with a collected file each."""
+    """Requests whose submissions have all ended, with a collected file for each access submission."""
     put(dsn, *(Row(name, action, user_id=f"user of {name}", accounts=["besitos"]) for name in request_ids))
     Intake(db, source, RULES).run()
     for row in rows(db):
@@ -66,17 +66,17 @@ def receipt(storage: Storage, request_id: str) -> dict[str, Any]:
     return found
 
 
-def test_a_request_is_closed_with_its_files_and_the_source_is_told(
+def test_a_request_is_closed_with_its_files(
     dsn: str, db: Database, source_table: Source, storage: Storage
 ) -> None:
-    """Receipt, package, ledger and source agree; nothing is left in the work folder."""
+    """Receipt, package, ledger and source agree. The work folder is empty."""
     ended(db, source_table, storage, dsn, "r-1")
     done = Package(db, source_table, storage).run()
     assert done == Delivered(completed=1, source_updated=1)
-    told = source_rows(dsn)["r-1"]
-    assert (told["status"], told["status_reason"]) == ("completed", None)
-    assert told["export_uri"] == storage.uri("requests/r-1/package.zip")
-    assert receipt(storage, "r-1")["closed_at"] == f"{told['closed_at']:%Y-%m-%dT%H:%M:%SZ}"
+    row = source_rows(dsn)["r-1"]
+    assert (row["status"], row["status_reason"]) == ("completed", None)
+    assert row["export_uri"] == storage.uri("requests/r-1/package.zip")
+    assert receipt(storage, "r-1")["closed_at"] == f"{row['closed_at']:%Y-%m-%dT%H:%M:%SZ}"
     assert [name for name in package(storage, "r-1") if name.startswith("data/")] == [
         f"data/besitos/user_id_{rows(db)[0]['id']}.json"
     ]
@@ -87,7 +87,7 @@ def test_a_request_is_closed_with_its_files_and_the_source_is_told(
 def test_an_erasure_gets_a_receipt_and_no_package(
     dsn: str, db: Database, source_table: Source, storage: Storage
 ) -> None:
-    """The receipt's address is what the source is told."""
+    """The source gets the address of the receipt."""
     ended(db, source_table, storage, dsn, "r-1", action="erasure")
     Package(db, source_table, storage).run()
     assert source_rows(dsn)["r-1"]["export_uri"] == storage.uri("requests/r-1/receipt.json")
@@ -101,33 +101,33 @@ STEPS: list[tuple[type[Any], str]] = [
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize(("owner", "step"), STEPS, ids=[step for _, step in STEPS])
-def test_it_is_safe_to_break_off_at_each_step(
+def test_a_stop_at_a_step_of_storage_is_repaired(
     dsn: str, db: Database, source_table: Source, storage: Storage, monkeypatch: pytest.MonkeyPatch,
     owner: type[Any], step: str, when: str,
 ) -> None:  # fmt: skip
-    """The next run closes the request with the same data, also where the work files have gone."""
-    broken_off(dsn, db, source_table, storage, monkeypatch, owner, step, when)
+    """The next run closes the request with the same data, also if the collected files are gone."""
+    stopped(dsn, db, source_table, storage, monkeypatch, owner, step, when)
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("step", ["close", "pending_write_backs", "mark_written_back"])
-def test_it_is_safe_to_break_off_between_ledger_and_source(
+def test_a_stop_at_a_step_of_the_ledger_is_repaired(
     dsn: str, db: Database, source_table: Source, storage: Storage, monkeypatch: pytest.MonkeyPatch,
     step: str, when: str,
 ) -> None:  # fmt: skip
-    """What the source could not be told is told the next time."""
-    broken_off(dsn, db, source_table, storage, monkeypatch, closing, step, when)
+    """The next run writes the status to the source."""
+    stopped(dsn, db, source_table, storage, monkeypatch, closing, step, when)
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_it_is_safe_to_break_off_at_the_write_back(
+def test_a_stop_at_the_update_of_the_source_is_repaired(
     dsn: str, db: Database, source_table: Source, storage: Storage, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
-    """Telling the source twice does no harm."""
-    broken_off(dsn, db, source_table, storage, monkeypatch, Source, "update", when)
+    """A second update of the source is harmless."""
+    stopped(dsn, db, source_table, storage, monkeypatch, Source, "update", when)
 
 
-def broken_off(
+def stopped(
     dsn: str, db: Database, source: Source, storage: Storage, monkeypatch: pytest.MonkeyPatch,
     owner: Any, step: str, when: str,
 ) -> None:  # fmt: skip
@@ -152,24 +152,24 @@ def broken_off(
     assert closing.pending_write_backs(db, limit=9) == []
 
 
-def test_a_storage_that_refuses_one_request_stops_no_other(
+def test_a_request_that_storage_refuses_does_not_stop_others(
     dsn: str, db: Database, source_table: Source, storage: Storage, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It stays open, is named in the log, and is delivered once the storage is mended."""
+    """It stays open, the log names it, and the next run delivers it."""
     ended(db, source_table, storage, dsn, "r-1", "r-2", "r-3")
     with pytest.raises(NotDelivered, match="1 requests could not be delivered"):
         Package(db, source_table, full_for(storage, "r-2")).run()
-    told = {name: row["status"] for name, row in source_rows(dsn).items()}
-    assert told == {"r-1": "completed", "r-2": "in_progress", "r-3": "completed"}
+    statuses = {name: row["status"] for name, row in source_rows(dsn).items()}
+    assert statuses == {"r-1": "completed", "r-2": "in_progress", "r-3": "completed"}
     assert "request r-2 could not be delivered: QuotaExceeded" in caplog.text
     assert "shown" not in caplog.text
     assert Package(db, source_table, storage).run().completed == 1
 
 
-def test_a_file_that_is_not_as_it_was_collected_is_not_delivered(
+def test_a_changed_file_is_not_delivered(
     dsn: str, db: Database, source_table: Source, storage: Storage
 ) -> None:
-    """No package holds what the vendor did not send."""
+    """A package never has data that the vendor did not send."""
     ended(db, source_table, storage, dsn, "r-1", "r-2")
     storage.write(rows(db)[0]["file_path"], b"something else")
     with pytest.raises(NotDelivered):
@@ -180,18 +180,18 @@ def test_a_file_that_is_not_as_it_was_collected_is_not_delivered(
     assert not storage.exists("requests/r-1/package.zip")
 
 
-def test_a_reopened_request_keeps_its_earlier_results_in_the_new_package(
+def test_the_package_of_a_reopened_request_keeps_earlier_results(
     dsn: str, db: Database, source_table: Source, storage: Storage
 ) -> None:
-    """What one account failed is added to what the other had delivered."""
+    """The new result is added."""
     put(dsn, Row("r-1", "access", user_id=["a", "b"], accounts=["besitos"]))
     Intake(db, source_table, RULES).run()
     one, two = rows(db)
     finish(db, storage, one)
     finish(db, storage, two, with_file=False, state="failed", reason="the job failed")
     assert Package(db, source_table, storage).run().partial == 1
-    told = source_rows(dsn)["r-1"]
-    assert (told["status"], told["status_reason"]) == ("partial", "besitos: partial")
+    row = source_rows(dsn)["r-1"]
+    assert (row["status"], row["status_reason"]) == ("partial", "besitos: partial")
     first = {name: data for name, data in package(storage, "r-1").items() if name.startswith("data/")}
     Intake(db, source_table, RULES, retry_failed=True).run()
     assert source_rows(dsn)["r-1"]["status"] == "in_progress"
@@ -204,10 +204,10 @@ def test_a_reopened_request_keeps_its_earlier_results_in_the_new_package(
     assert source_rows(dsn)["r-1"]["status"] == "completed"
 
 
-def test_what_the_source_refuses_stops_no_other_and_is_tried_again(
+def test_an_update_that_the_source_refuses_does_not_stop_others(
     dsn: str, db: Database, source_table: Source, storage: Storage
 ) -> None:
-    """The requests are closed all the same; the task says that the source was not told."""
+    """All requests are closed. The task fails, and the next run updates the source."""
     ended(db, source_table, storage, dsn, "r-1", "r-2", "r-3")
     with psycopg.connect(dsn) as other:
         other.execute(
@@ -227,7 +227,6 @@ def test_what_the_source_refuses_stops_no_other_and_is_tried_again(
 def test_a_run_limited_to_some_requests_closes_no_other(
     dsn: str, db: Database, source_table: Source, storage: Storage
 ) -> None:
-    """The others wait for their run."""
     ended(db, source_table, storage, dsn, "r-1", "r-2")
     only = planning.refs(db, ["r-2"])
     assert Package(db, source_table, storage, only).run().completed == 1

@@ -1,4 +1,4 @@
-"""The way of a request through all stages, without Airflow."""
+"""Requests go through all stages, without Airflow."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RULES = Rules(ACCOUNTS, None, b"key")
 
 
 @pytest.mark.asyncio
-async def test_each_stage_says_what_it_is_about_to_do_and_what_it_did(
+async def test_each_stage_logs_its_start_and_its_result(
     dsn: str,
     db: Database,
     source_table: Source,
@@ -35,7 +35,7 @@ async def test_each_stage_says_what_it_is_about_to_do_and_what_it_did(
     open_work: OpenWork,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """In this order, in counts."""
+    """The lines are in this order and contain counts."""
     caplog.set_level(logging.INFO, "include.dsar")
     put(dsn, Row("a-1", "access", user_id="u1", accounts=["batch"]))
     Intake(db, source_table, RULES).run()
@@ -46,7 +46,7 @@ async def test_each_stage_says_what_it_is_about_to_do_and_what_it_did(
         await collect(work, storage)
     Package(db, source_table, storage).run()
     Report(db, storage, run_after=datetime.now(UTC), accounts=["batch"]).run()
-    said = iter([record.getMessage() for record in caplog.records])
+    messages = iter([record.getMessage() for record in caplog.records])
     for expected in (
         "read 1 rows so far: 1 new, 0 invalid",
         "batch: 1 access to send; at most",
@@ -60,14 +60,14 @@ async def test_each_stage_says_what_it_is_about_to_do_and_what_it_did(
         "report: writing the register of",
         "report: the register is ",
     ):
-        assert any(expected in line for line in said), expected
+        assert any(expected in line for line in messages), expected
 
 
 @pytest.mark.asyncio
-async def test_every_kind_of_request_ends_as_the_vendors_decided(
+async def test_every_kind_of_request_ends_as_the_sandbox_decides(
     dsn: str, db: Database, source_table: Source, storage: Storage, open_work: OpenWork
 ) -> None:
-    """From the source table through four vendors to receipts, packages and the status in the source."""
+    """The source gets the statuses. The storage gets receipts and packages. The ledger drops identifiers."""
     put(
         dsn,
         Row("a-1", "access", user_id="u1"),

@@ -1,140 +1,107 @@
-"""One poisoned request stops nobody else, in no stage; and it is never lost itself."""
+"""One bad request does not stop the others in any stage, and it is not lost."""
 
 from __future__ import annotations
 
 import io
 import json
 import zipfile
-from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import psycopg
 import pytest
 
 from include.accounts import ACCOUNTS
-from include.dsar.accounts import AccountSettings
 from include.dsar.delivery.storage import Storage
 from include.dsar.errors import ConfigurationError, NotDelivered, RequestsRefused, VendorUnavailable
-from include.dsar.execution.account_work import AccountWork
 from include.dsar.execution.job_failures import UNREADABLE
-from include.dsar.http.messages import HttpRequest
 from include.dsar.intake.rows import Rules
 from include.dsar.intake.source import Source
 from include.dsar.ledger.database import Database
-from include.dsar.model import Action, IdentityKind, Subject
-from include.dsar.stages import submit as submit_module
-from include.dsar.stages.collect import collect
 from include.dsar.stages.intake import Intake
 from include.dsar.stages.package import Package
-from include.dsar.stages.poll import poll_open_jobs
-from include.dsar.stages.submit import submit
-from include.dsar.vendors.besitos import Besitos
 from include.sandbox import Sandbox
-from tests.integration.conftest import OpenWork, Row, put
+from tests.integration.conftest import Row, put
 from tests.integration.elsewhere import listening
-from tests.integration.requests_given import Clock, events, rows, states
+from tests.integration.requests_given import events, rows, states
+from tests.integration.stage_runs import Stages
 
 RULES = Rules(ACCOUNTS, None, b"key")
 GOOD = tuple(f"good-{n}" for n in range(4))
 POISON = "poison"
-POLLS = {"poll_min_seconds": 0.02, "poll_max_seconds": 0.02}
+PACE = {"max_concurrency": 1, "poll_min_seconds": 0.02, "poll_max_seconds": 0.02}
 
-
-@pytest.fixture(autouse=True)
-def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is postponed is left to the next run."""
-    monkeypatch.setattr(submit_module, "MAX_WAIT", timedelta())
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+pytestmark = pytest.mark.asyncio
 
 
 class Run:
-    """The stages of a run at one account, as often as wanted; each may end with an error."""
+    """The stages of a run at one account, as often as needed. Each may end with an error."""
 
     def __init__(
-        self, dsn: str, db: Database, source: Source, storage: Storage, open_work: OpenWork,
-        sandbox: Sandbox, clock: Clock,
-    ) -> None:  # fmt: skip
+        self, dsn: str, db: Database, source: Source, storage: Storage, sandbox: Sandbox, stages: Stages
+    ) -> None:
         self.dsn, self.db, self.source, self.storage = dsn, db, source, storage
-        self._open_work, self.sandbox, self.clock = open_work, sandbox, clock
+        self.sandbox, self.stages = sandbox, stages
 
     def intake(self, *poisoned: Row, account: str = "besitos", action: str = "access") -> None:
-        """Four good requests and the poisoned ones, which come first in every order."""
+        """The poisoned requests, which are first in every order, and four good ones."""
         good = [Row(name, action, user_id=f"user-{name}", accounts=[account]) for name in GOOD]
         put(self.dsn, *poisoned, *good)
-        Intake(self.db, self.source, RULES, clock=self.clock).run()
+        Intake(self.db, self.source, RULES, clock=self.stages.clock).run()
 
-    async def account(self, stage: Callable[..., Awaitable[Any]], account: str, **given: Any) -> Any:
-        async with self._open_work(account, max_concurrency=1, **POLLS) as work:
-            return await stage(replace(work, clock=self.clock, **given))
-
-    async def submit(self, account: str = "besitos", **given: Any) -> None:
-        await self.account(submit, account, **given)
+    async def submit(self, account: str = "besitos") -> None:
+        await self.stages.submit(account, **PACE)
 
     async def poll(self, account: str = "besitos") -> None:
-        async def looked(work: AccountWork) -> object:
-            now = work.clock()
-            return await poll_open_jobs(work, since=now, until=now + timedelta(seconds=0.05))
-
-        self.advance(seconds=2)
-        await self.account(looked, account)
+        self.stages.advance(seconds=2)
+        await self.stages.poll(account, seconds=0.05, **PACE)
 
     async def collect(self, account: str = "besitos") -> None:
-        await self.account(lambda work: collect(work, self.storage), account)
+        await self.stages.collect(account, **PACE)
 
     def package(self) -> None:
-        Package(self.db, self.source, self.storage, clock=self.clock).run()
+        Package(self.db, self.source, self.storage, clock=self.stages.clock).run()
 
-    def advance(self, **units: float) -> None:
-        self.clock.advance(**units)
-        self.sandbox.advance(timedelta(**units).total_seconds())
+    async def finish(self, account: str = "besitos") -> None:
+        """All stages after intake."""
+        await self.submit(account)
+        await self.poll(account)
+        await self.collect(account)
+        self.package()
 
     def good_are_delivered(self) -> bool:
         return all(
-            self.told[name]["status"] == "completed" and self.storage.exists(f"requests/{name}/receipt.json")
+            self.in_source[name]["status"] == "completed"
+            and self.storage.exists(f"requests/{name}/receipt.json")
             for name in GOOD
         )
 
     @property
-    def told(self) -> dict[str, dict[str, Any]]:
-        """What the source knows of each request."""
+    def in_source(self) -> dict[str, dict[str, Any]]:
+        """Each request's status in the source."""
         rows = self.db.execute("SELECT request_id, status, status_reason FROM public.dsar_requests")
         return {row["request_id"]: row for row in rows}
 
     @property
     def poison(self) -> dict[str, Any]:
-        return self.told[POISON]
+        return self.in_source[POISON]
 
     def status_body(self) -> dict[str, Any]:
-        """What Besitos says of its only job."""
+        """A reply of Besitos about its only job."""
         (entry,) = self.sandbox.book()
         return {"success": True, "request": {"id": entry.job_id, "status": "completed"}, "data": None}
 
 
 @pytest.fixture
 def run(
-    dsn: str, db: Database, source_table: Source, storage: Storage, open_work: OpenWork, sandbox: Sandbox,
-    clock: Clock,
-) -> Run:  # fmt: skip
-    return Run(dsn, db, source_table, storage, open_work, sandbox, clock)
+    dsn: str, db: Database, source_table: Source, storage: Storage, sandbox: Sandbox, stages: Stages
+) -> Run:
+    return Run(dsn, db, source_table, storage, sandbox, stages)
 
 
 def poisoned(**fields: Any) -> Row:
     usual = {"request_type": "access", "user_id": f"user-{POISON}", "accounts": ["besitos"]}
     return Row(POISON, **usual | fields)
-
-
-async def finish(run: Run, account: str = "besitos") -> None:
-    await run.submit(account)
-    await run.poll(account)
-    await run.collect(account)
-    run.package()
 
 
 FIELDS = {
@@ -145,17 +112,15 @@ FIELDS = {
 }  # fmt: skip
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("column", FIELDS)
-async def test_a_field(run: Run, column: str) -> None:
-    """Whatever stands in a cell, its row alone is invalid and says why; the others are delivered."""
+async def test_a_bad_field_makes_only_its_row_invalid(run: Run, column: str) -> None:
+    """The row says why. The others are delivered."""
     run.intake(poisoned(**{column: FIELDS[column]}))
     assert run.poison["status"] == "invalid" and column.removesuffix("s") in run.poison["status_reason"]
-    await finish(run)
+    await run.finish()
     assert run.good_are_delivered()
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     "record",
     [
@@ -165,8 +130,8 @@ async def test_a_field(run: Run, column: str) -> None:
         b'{"partner_user_id": {"a": ' + b"[" * 90 + b"]" * 90 + b"}}",
     ],
 )
-async def test_a_record_in_a_shared_reply(run: Run, record: bytes) -> None:
-    """A record that names nobody stops no other of its batch, and is taken for nobody's "no data"."""
+async def test_a_record_that_names_nobody_does_not_stop_its_batch(run: Run, record: bytes) -> None:
+    """It means "no data" for nobody. The data subject's own result is fetched again until the limit."""
     run.intake(poisoned())
     await run.submit()
     await run.poll()
@@ -180,7 +145,7 @@ async def test_a_record_in_a_shared_reply(run: Run, record: bytes) -> None:
     run.package()
     assert run.good_are_delivered()
     assert states(run.db)[POISON] == "ready" and run.poison["status"] == "in_progress"
-    run.advance(days=8)
+    run.stages.advance(days=8)
     await run.collect()
     run.package()
     assert run.poison["status"] == "failed"
@@ -188,16 +153,15 @@ async def test_a_record_in_a_shared_reply(run: Run, record: bytes) -> None:
     assert reason == "its result could not be fetched in 7 days"
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("action", ["access", "erasure"])
-async def test_a_record_that_spoils_the_whole_reply(run: Run, action: str) -> None:
-    """A batch whose status nobody can read is sent again in smaller ones; the culprit fails alone."""
+async def test_a_batch_with_an_unreadable_status_is_sent_again_in_smaller_ones(run: Run, action: str) -> None:
+    """After a day of unreadable replies. The others are delivered."""
     run.intake(poisoned(request_type=action), action=action)
     await run.submit()
     run.sandbox.inject("body", vendor="besitos", route="status", body='{"data": [{"a": ', times=None)
     await run.poll()
     assert set(states(run.db).values()) == {"submitted"}
-    run.advance(days=1)
+    run.stages.advance(days=1)
     await run.poll()
     assert set(states(run.db).values()) == {"planned"}
     assert {event["reason"] for event in events(run.db)} == {UNREADABLE}
@@ -210,66 +174,18 @@ async def test_a_record_that_spoils_the_whole_reply(run: Run, action: str) -> No
     assert run.good_are_delivered()
 
 
-@pytest.mark.asyncio
-async def test_an_id_that_the_vendor_refuses(run: Run) -> None:
-    """One bad id refuses its whole batch: all are sent again in smaller ones, and it is rejected alone."""
-    run.intake(poisoned(user_id="refused-1"))
-    await run.submit()
-    run.advance(seconds=10)
-    await finish(run)
-    assert run.good_are_delivered()
-    assert run.poison["status"] == "failed" and "rejected" in run.poison["status_reason"]
-
-
-@pytest.mark.asyncio
-async def test_an_id_that_fails_its_job(run: Run) -> None:
-    """One id that fails the job of its batch: the others are sent again without it, and it fails alone."""
-    run.intake(poisoned(user_id="jobfails-1"))
-    await run.submit()
-    await run.poll()
-    await finish(run)
-    assert run.good_are_delivered()
-    assert run.poison["status"] == "failed"
-
-
-class Stumbling(Besitos):
-    """A vendor whose `create` cannot be made of one person."""
-
-    def create(self, settings: AccountSettings, action: Action, subjects: Sequence[Subject]) -> HttpRequest:
-        if any(POISON in subject.identifiers[IdentityKind.USER_ID] for subject in subjects):
-            raise KeyError("nothing that we thought of")
-        return super().create(settings, action, subjects)
-
-
-@pytest.mark.asyncio
-async def test_a_call_that_cannot_be_made(run: Run) -> None:
-    """Where `create` raises, the batch is split; alone, the culprit is rejected with that reason."""
-    run.intake(poisoned())
-    for _ in range(2):
-        await run.submit(vendor=Stumbling())
-    await run.poll()
-    await run.collect()
-    run.package()
-    assert run.good_are_delivered()
-    assert run.poison["status"] == "failed"
-    (entry,) = [row for row in rows(run.db) if row["request_id"] == POISON]
-    assert entry["reason"] == "no call can be made of it (KeyError)"
-
-
-@pytest.mark.asyncio
-async def test_a_batch_that_loses_every_reply(run: Run) -> None:
-    """Where a batch gets no answer again and again, it is sent in ever smaller ones, each time on record."""
+async def test_a_batch_without_replies_is_sent_again_in_smaller_ones(run: Run) -> None:
+    """Each attempt is on record."""
     run.intake(poisoned())
     run.sandbox.inject("status", status=500, vendor="besitos", route="create", times=2)
     for _ in range(3):
         await run.submit()
-        run.advance(minutes=2)
+        run.stages.advance(minutes=2)
     assert [len(entry.subjects) for entry in run.sandbox.book()] == [5]
     assert {row["batch_limit"] for row in rows(run.db)} == {10}
-    assert len(events(run.db)) == 5 * 5  # in doubt and planned again, twice, and then submitted
+    assert len(events(run.db)) == 5 * 5  # uncertain and planned again, twice, and then submitted
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("stage", "status"),
     [
@@ -277,8 +193,8 @@ async def test_a_batch_that_loses_every_reply(run: Run) -> None:
         *((stage, status) for stage in ("submit", "poll", "collect") for status in (401, 403)),
     ],
 )
-async def test_one_refusal_for_our_credentials(run: Run, stage: str, status: int) -> None:
-    """A firewall that answers 403 to one request's call stops that call, and shows; not the account."""
+async def test_one_refused_call_does_not_stop_the_account(run: Run, stage: str, status: int) -> None:
+    """A firewall may refuse one call. The stage reports it and the others go on."""
     run.intake(Row(POISON, "access", user_id=f"user-{POISON}", accounts=["batch"]), account="batch")
     route = "create" if stage == "submit" else "status"
     for name in ("submit", "poll", "collect"):
@@ -288,9 +204,9 @@ async def test_one_refusal_for_our_credentials(run: Run, stage: str, status: int
         with pytest.raises(expected) if name == stage else nullcontext():
             await getattr(run, name)("batch")
     run.package()
-    ended = [row["status"] == "completed" for row in run.told.values()]
+    ended = [row["status"] == "completed" for row in run.in_source.values()]
     assert sorted(ended) == [False, *[True] * len(GOOD)]
-    await finish(run, "batch")
+    await run.finish("batch")
     assert run.good_are_delivered() and run.poison["status"] == "completed"
 
 
@@ -305,10 +221,9 @@ BROKEN_INSIDE = a_zip(b"x" * 100).replace(b"profile.json", b"profile.jso\xff", 1
 BOMB = a_zip(b"\0" * 300_000_000)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("content", [BROKEN_INSIDE, BOMB], ids=["broken", "bomb"])
-async def test_a_zip(run: Run, content: bytes) -> None:
-    """A zip that cannot be read, or is a bomb, is given to its person as it came; the others get theirs."""
+async def test_a_damaged_zip_is_delivered_as_it_is(run: Run, content: bytes) -> None:
+    """Also a zip bomb. Each data subject gets the bytes of the vendor."""
     run.intake(Row(POISON, "access", user_id=f"user-{POISON}", accounts=["batch"]), account="batch")
     await run.submit("batch")
     await run.poll("batch")
@@ -318,7 +233,7 @@ async def test_a_zip(run: Run, content: bytes) -> None:
         run.sandbox.inject("body", vendor="batch", route="status", body=json.dumps(body))
         await run.collect("batch")
     run.package()
-    assert {row["status"] for row in run.told.values()} == {"completed"}
+    assert {row["status"] for row in run.in_source.values()} == {"completed"}
     inside = []
     for name in (*GOOD, POISON):
         with zipfile.ZipFile(run.storage.open(f"requests/{name}/package.zip")) as package:
@@ -329,10 +244,9 @@ async def test_a_zip(run: Run, content: bytes) -> None:
     assert inside.count(content) == 1
 
 
-@pytest.mark.asyncio
-@pytest.mark.parametrize("trouble", ["vanished", "altered", "in the way"])
-async def test_what_cannot_be_delivered(run: Run, trouble: str) -> None:
-    """A collected file that is gone or changed, a package that cannot be written: it stays open and shows."""
+@pytest.mark.parametrize("trouble", ["missing", "changed", "in the way"])
+async def test_a_request_that_cannot_be_packaged_stays_open(run: Run, trouble: str) -> None:
+    """A collected file is missing or changed, or the package cannot be written. The others are delivered."""
     run.intake(poisoned())
     await run.submit()
     await run.poll()
@@ -340,9 +254,9 @@ async def test_what_cannot_be_delivered(run: Run, trouble: str) -> None:
     (path,) = [row["file_path"] for row in rows(run.db) if row["request_id"] == POISON]
     with run.storage.open(path) as file:
         content = file.read()
-    if trouble == "vanished":
+    if trouble == "missing":
         run.storage.remove(path)
-    elif trouble == "altered":
+    elif trouble == "changed":
         run.storage.write(path, content.replace(b"user", b"User", 1))
     else:
         run.storage.write(f"requests/{POISON}/package.zip/in the way", b"")
@@ -357,9 +271,8 @@ async def test_what_cannot_be_delivered(run: Run, trouble: str) -> None:
     assert run.poison["status"] == "completed"
 
 
-@pytest.mark.asyncio
-async def test_a_source_row_that_cannot_be_updated(run: Run) -> None:
-    """A row that its database will not change is told again by every run; the others are told."""
+async def test_a_source_row_that_cannot_be_updated_is_updated_by_a_later_run(run: Run) -> None:
+    """The other rows are updated at once."""
     run.intake(poisoned())
     with psycopg.connect(run.dsn) as db:
         db.execute(

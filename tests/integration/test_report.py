@@ -1,4 +1,4 @@
-"""Report: the register, the summary, and a sentence for each thing that a person has to do."""
+"""Report: the register, the summary, and a sentence for each thing that an operator must do."""
 
 from __future__ import annotations
 
@@ -20,24 +20,28 @@ from tests.integration.requests_given import plan, put_into, request, rows, subm
 
 RUN = datetime(2026, 11, 20, 3, tzinfo=UTC)
 MARKER = "jane-marker"
-
-
 ACCOUNTS = ("besitos", "batch", "id5", "attentive")
 
 
 def report(db: Database, storage: Storage, run_after: datetime = RUN, **options: object) -> list[str]:
-    """What the report of a run says, an hour after that was due."""
-    return reporting_of(db, storage, run_after, **options).run()
+    """The sentences of a report one hour after the run was due."""
+    return a_report(db, storage, run_after, **options).run()
 
 
-def reporting_of(db: Database, storage: Storage, run_after: datetime = RUN, **options: object) -> Report:
-    clock = lambda: run_after + timedelta(hours=1)  # noqa: E731 - it is one
-    return Report(db, storage, run_after, ACCOUNTS, clock=clock, **options)  # type: ignore[arg-type]
+def a_report(db: Database, storage: Storage, run_after: datetime = RUN, **options: object) -> Report:
+    return Report(
+        db,
+        storage,
+        run_after,
+        ACCOUNTS,
+        clock=lambda: run_after + timedelta(hours=1),
+        **options,  # type: ignore[arg-type]
+    )
 
 
-def told(db: Database, storage: Storage, run_after: datetime) -> list[str]:
-    """As the task does it: what it says reaches a person."""
-    one = reporting_of(db, storage, run_after)
+def reported(db: Database, storage: Storage, run_after: datetime) -> list[str]:
+    """The sentences of a report whose task has logged them."""
+    one = a_report(db, storage, run_after)
     sentences = one.run()
     one.mark_reported()
     return sentences
@@ -59,10 +63,8 @@ def close(db: Database, request_id: str, status: Status, at: datetime) -> None:
     closing.close(db, [Closed(n, status, None, "file:///x") for n in planning.refs(db, [request_id])], now=at)
 
 
-def test_the_register_has_a_line_for_each_request_and_account_of_the_day(
-    db: Database, storage: Storage
-) -> None:
-    """Open ones, and those closed since the UTC day began; it names no person."""
+def test_the_register_has_a_line_for_each_request_and_account(db: Database, storage: Storage) -> None:
+    """It covers open requests and those that were closed in the UTC day. It has no identifiers."""
     plan(
         db,
         request("open", submission(MARKER), submission(MARKER, "batch")),
@@ -83,8 +85,7 @@ def test_the_register_has_a_line_for_each_request_and_account_of_the_day(
     assert MARKER not in repr(lines)
 
 
-def test_a_later_run_of_the_day_writes_the_register_anew(db: Database, storage: Storage) -> None:
-    """The file is the whole day's."""
+def test_a_later_run_of_the_day_replaces_the_register(db: Database, storage: Storage) -> None:
     report(db, storage)
     assert register(storage) == []
     plan(db, request("r-1"))
@@ -92,10 +93,10 @@ def test_a_later_run_of_the_day_writes_the_register_anew(db: Database, storage: 
     assert len(register(storage)) == 1
 
 
-def test_nothing_to_do_is_no_sentence(
+def test_there_is_no_sentence_if_there_is_nothing_to_do(
     db: Database, storage: Storage, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The summary is in the log all the same, and names no person."""
+    """The summary is in the log. It has no identifiers."""
     caplog.set_level(logging.INFO)
     plan(db, request("r-1", submission(MARKER)), request("r-2"))
     ended(db, "r-2", "completed")
@@ -104,8 +105,8 @@ def test_nothing_to_do_is_no_sentence(
     assert MARKER not in caplog.text
 
 
-def test_each_thing_that_a_person_has_to_do_is_one_sentence(db: Database, storage: Storage) -> None:
-    """Overdue, failed, refused, and held; each with the account, and the requests by their ids."""
+def test_there_is_one_sentence_for_each_thing_to_do(db: Database, storage: Storage) -> None:
+    """Overdue, failed, refused and held requests, by account and request id."""
     reporting.reported(db, RUN - timedelta(days=1), at=RUN - timedelta(hours=12))
     late = RUN + timedelta(minutes=30)
     plan(
@@ -130,8 +131,8 @@ def test_each_thing_that_a_person_has_to_do_is_one_sentence(db: Database, storag
     assert held.startswith("It is not known whether id5 accepted 1 request (held)")
 
 
-def test_a_long_list_of_requests_is_cut_in_the_sentence(db: Database, storage: Storage) -> None:
-    """The register has them all."""
+def test_a_sentence_names_at_most_ten_requests(db: Database, storage: Storage) -> None:
+    """The register has all."""
     plan(db, *(request(f"r-{n:02}", due_at=RUN - timedelta(days=1)) for n in range(14)))
     (sentence,) = report(db, storage)
     assert "14 requests (r-00, " in sentence
@@ -142,36 +143,35 @@ def test_a_long_list_of_requests_is_cut_in_the_sentence(db: Database, storage: S
 DAY = timedelta(days=1)
 
 
-def test_a_failure_is_told_by_the_next_report_whenever_it_came(db: Database, storage: Storage) -> None:
-    """One that came after the report of its own run, from a task that was cleared, is in no other; and
-    a report that is cleared tells the same again."""
+def test_a_failure_is_in_the_next_report(db: Database, storage: Storage) -> None:
+    """Also if it came after the report of its run, from a cleared task. A cleared report repeats it."""
     plan(db, *(request(name, submission(name, "batch")) for name in ("in-time", "late", "refused")))
     ended(db, "in-time", "failed")
     for _ in range(2):
-        (sentence,) = told(db, storage, RUN)
+        (sentence,) = reported(db, storage, RUN)
         assert sentence.startswith("batch failed for 1 request (in-time)")
     ended(db, "late", "failed", finished_at=RUN + timedelta(hours=2))
     ended(db, "refused", "rejected", finished_at=RUN + timedelta(hours=3))
     for _ in range(2):
-        failed, refused = told(db, storage, RUN + DAY)
+        failed, refused = reported(db, storage, RUN + DAY)
         assert failed.startswith("batch failed for 1 request (late)")
         assert refused.startswith("batch refused the identifiers of 1 request (refused)")
-    assert told(db, storage, RUN + 2 * DAY) == []
+    assert reported(db, storage, RUN + 2 * DAY) == []
 
 
-def test_what_a_report_could_not_tell_the_next_one_tells(db: Database, storage: Storage) -> None:
-    """A report that broke off before a person could read it is none."""
+def test_a_report_that_failed_is_repeated_by_the_next(db: Database, storage: Storage) -> None:
+    """Its sentences may not have reached the log."""
     plan(db, request("r-1", submission("a", "batch")))
-    assert told(db, storage, RUN - DAY) == []
+    assert reported(db, storage, RUN - DAY) == []
     ended(db, "r-1", "failed", finished_at=RUN)
     assert report(db, storage, RUN) != []
     assert report(db, storage, RUN + DAY) != []
 
 
-def test_open_submissions_at_an_account_that_is_no_longer_listed_are_told(
+def test_open_submissions_at_an_account_that_is_not_listed_are_reported(
     db: Database, storage: Storage
 ) -> None:
-    """Else nobody would hear of them before they are overdue. What has ended there needs nobody."""
+    """Otherwise nobody would notice before they are overdue. Ended submissions need no action."""
     plan(
         db,
         request("r-1", submission("a", "batch_ios"), submission("a")),

@@ -1,4 +1,4 @@
-"""An account spread over several task instances: nothing twice, and no more than the account may."""
+"""An account whose work is spread over several task instances (shards)."""
 
 from __future__ import annotations
 
@@ -36,13 +36,11 @@ if TYPE_CHECKING:
     from airflow.sdk import DAG
 
 SHARDS = [Shard(number, 3) for number in (1, 2, 3)]
-
-
 WAITING = "SELECT FROM pg_locks WHERE NOT granted"
 
 
 def wait_for_sessions(db: Database, count: int) -> None:
-    """Until so many sessions wait for others."""
+    """Waits until so many sessions wait for others."""
     deadline = time.monotonic() + 30
     while len(db.execute(WAITING).fetchall()) < count:
         assert time.monotonic() < deadline
@@ -51,9 +49,9 @@ def wait_for_sessions(db: Database, count: int) -> None:
 
 @pytest.fixture
 def submit_at_once(db: Database, open_work: OpenWork) -> Callable[..., list[Submitted]]:
-    """Runs the submit stage of all shards, each in a thread with a session of its own.
+    """Runs the submit stage of all shards, each in a thread with its own session.
 
-    None can write before each has come to its first claim.
+    No shard can write before each has reached its first claim.
     """
 
     def run(account: str, **extra: Any) -> list[Submitted]:
@@ -71,8 +69,10 @@ def submit_at_once(db: Database, open_work: OpenWork) -> Callable[..., list[Subm
     return run
 
 
-def test_shards_share_the_rate_and_the_concurrency_of_their_account(accounts: dict[str, Account]) -> None:
-    """Together they keep both, and each may make a call."""
+def test_the_shards_together_keep_the_rate_and_concurrency_of_their_account(
+    accounts: dict[str, Account],
+) -> None:
+    """Each shard may make at least one call at a time."""
     extra = {"api_key": "x", "requests_per_second": 10, "max_concurrency": 8}
     whole = settings(accounts["batch"], base_url="http://localhost", secret="s", extra=extra)
     parts = [whole.share(shard) for shard in SHARDS]
@@ -83,37 +83,37 @@ def test_shards_share_the_rate_and_the_concurrency_of_their_account(accounts: di
 
 
 @pytest.mark.parametrize("shards", [0, -1, 65])
-def test_a_number_of_shards_that_makes_no_sense_is_refused(shards: int) -> None:
-    """Where the DAG is parsed, so that nobody waits for a run to learn it."""
+def test_an_invalid_number_of_shards_is_refused(shards: int) -> None:
+    """When the DAG is parsed, before any run."""
     with pytest.raises(ValueError, match="account a: shards must be from 1 to 64"):
         Account("a", vendor="batch", shards=shards)
 
 
-def test_nothing_is_sent_twice(
+def test_shards_send_nothing_twice(
     db: Database, sandbox: Sandbox, submit_at_once: Callable[..., list[Submitted]]
 ) -> None:
-    """All that is planned is sent, once, and a person's second request shares the job of the first."""
-    persons = [f"u{n}" for n in range(120)]
-    plan(db, *(request(f"{again}-{user}", submission(user, "batch")) for again in "ab" for user in persons))
+    """The second request of a data subject shares the job of the first."""
+    values = [f"u{n}" for n in range(120)]
+    plan(db, *(request(f"{again}-{value}", submission(value, "batch")) for again in "ab" for value in values))
     done = submit_at_once("batch", max_concurrency=6)
-    assert Counter(value for entry in sandbox.book() for value in entry.values) == Counter(persons)
+    assert Counter(value for entry in sandbox.book() for value in entry.values) == Counter(values)
     assert sum(one.submitted for one in done) == 120
     assert {row["state"] for row in rows(db)} == {"submitted"}
 
 
-def test_the_quota_of_the_day_is_exact(
+def test_shards_keep_the_daily_quota_of_their_account(
     db: Database, sandbox: Sandbox, submit_at_once: Callable[..., list[Submitted]]
 ) -> None:
-    """However many claim at the same moment, no more is sent than the account may send."""
+    """Shards that claim at the same time do not exceed it."""
     plan(db, *(request(f"r-{n}", submission(f"u{n}", "batch")) for n in range(90)))
-    for quota in (20, 55):  # a day whose quota has grown: what was sent before counts
+    for quota in (20, 55):  # the quota is raised during the day
         done = submit_at_once("batch", daily_quota=quota)
         assert any(one.quota_used for one in done)
         assert len(sandbox.book()) == quota
 
 
-def test_two_claims_at_once_do_not_take_two_requests_of_one_person(dsn: str, db: Database) -> None:
-    """The second waits for the first to be over, and then leaves the person to it."""
+def test_two_claims_at_once_do_not_take_two_requests_of_one_data_subject(dsn: str, db: Database) -> None:
+    """The second claim waits for the first, and then takes nothing."""
     plan(db, request("early", submission("u1")), request("late", submission("u1")))
     _, late = rows(db)
     claimed: list[Any] = []
@@ -128,7 +128,7 @@ def test_two_claims_at_once_do_not_take_two_requests_of_one_person(dsn: str, db:
 
     second = threading.Thread(target=claim_all)
     with claiming.one_at_a_time(db, "besitos"):
-        only = [late["request"]]  # a run that is limited to the later of the two
+        only = [late["request"]]  # a run that is limited to the later request
         assert (
             len(
                 claiming.claim(
@@ -144,7 +144,7 @@ def test_two_claims_at_once_do_not_take_two_requests_of_one_person(dsn: str, db:
 
 
 def test_each_job_belongs_to_one_shard(db: Database) -> None:
-    """Whether it is open or ready; and each shard gets a fair part."""
+    """Open or ready. Each shard gets a fair part."""
     plan(db, *(request(f"r-{n}", submission(f"u{n}")) for n in range(300)))
     for one in rows(db):
         state = "ready" if one["id"] % 2 else "submitted"
@@ -165,7 +165,7 @@ def test_each_job_belongs_to_one_shard(db: Database) -> None:
 
 
 @pytest.mark.asyncio
-async def test_the_triggers_of_all_shards_end_every_job_once(
+async def test_the_triggers_of_the_shards_poll_each_job_once(
     dsn: str,
     db: Database,
     source_table: Source,
@@ -173,7 +173,7 @@ async def test_the_triggers_of_all_shards_end_every_job_once(
     deployment: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each polls its own, and tells of its own."""
+    """Each trigger polls and counts the jobs of its own shard."""
     monkeypatch.setattr(triggers, "SHORTEST", 0.0)
     put(dsn, *[Row(f"e-{n}", user_id=f"u{n}") for n in range(30)])
     Intake(db, source_table, Rules(ACCOUNTS, None, b"key")).run()
@@ -194,7 +194,7 @@ async def test_the_triggers_of_all_shards_end_every_job_once(
 
 @pytest.fixture
 def daily(metadata_db: None, monkeypatch: pytest.MonkeyPatch) -> DAG:
-    """The DAG where each account but ID5 has three shards."""
+    """The DAG with three shards for each account except ID5."""
     from airflow.dag_processing.dagbag import DagBag
 
     sharded = tuple(a if a.name == "id5" else replace(a, shards=3) for a in ACCOUNTS)
@@ -202,8 +202,8 @@ def daily(metadata_db: None, monkeypatch: pytest.MonkeyPatch) -> DAG:
     return DagBag(PROJECT / "dags").dags["dsar_daily"]
 
 
-def test_the_dag_has_an_instance_for_each_shard(daily: DAG) -> None:
-    """The number is known when the file is parsed, and every stage goes on whatever became of others."""
+def test_each_shard_is_a_mapped_task_instance(daily: DAG) -> None:
+    """A stage also runs if a shard of the stage before it failed."""
     mapped = {task.task_id: task for task in daily.tasks if task.is_mapped}
     assert set(mapped) == {
         task.task_id for task in daily.tasks if "." in task.task_id and not task.task_id.startswith("id5.")
@@ -219,7 +219,7 @@ def test_the_dag_has_an_instance_for_each_shard(daily: DAG) -> None:
 def test_a_run_with_shards_delivers_everything_once(
     dsn: str, deployment: Path, sandbox: Sandbox, run_daily: Callable[..., Ran]
 ) -> None:
-    """Its squares are called by their shards, and every request is closed."""
+    """Every request is closed."""
     people = [Row(f"a-{n}", "access", user_id=f"u{n}", email=f"a{n}@example.com") for n in range(9)]
     put(dsn, *people, *[Row(f"e-{n}", user_id=f"v{n}", email=f"e{n}@example.com") for n in range(9)])
     ran = run_daily()
@@ -233,10 +233,10 @@ def test_a_run_with_shards_delivers_everything_once(
     assert len(list(deployment.glob("requests/a-*/package.zip"))) == 9
 
 
-def test_a_dry_run_counts_once(
+def test_a_dry_run_counts_each_submission_once(
     dsn: str, db: Database, deployment: Path, sandbox: Sandbox, run_daily: Callable[..., Ran]
 ) -> None:
-    """However many shards an account has; and none of them works."""
+    """The tasks of all shards are skipped."""
     put(dsn, Row("e-1", user_id="u1"), Row("e-2", user_id="u2"))
     ran = run_daily(dry_run=True)
     assert ran.log.count("batch would be sent: 2 erasure") == 1
@@ -245,10 +245,10 @@ def test_a_dry_run_counts_once(
     assert (sandbox.book(), submissions(db)) == ([], {})
 
 
-def test_the_report_names_the_shards_that_are_red(
+def test_the_report_names_the_failed_shards(
     dsn: str, deployment: Path, set_connection: Callable[..., None], run_daily: Callable[..., Ran]
 ) -> None:
-    """And a run that is limited to other accounts skips them all."""
+    """A run that is limited to other accounts skips all shards."""
     put(dsn, Row("e-1", user_id="u1"))
     set_connection("batch", host=None, extra={"api_key": None})
     ran = run_daily(only="intake|batch.*|report")

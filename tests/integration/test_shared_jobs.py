@@ -1,8 +1,9 @@
-"""Two open requests of the same person at one account share one job."""
+"""Two open requests of the same data subject at one account share a job."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,38 +14,43 @@ from include.dsar.intake.rows import Rules
 from include.dsar.intake.source import Source
 from include.dsar.ledger.claiming import REASON_SHARED
 from include.dsar.ledger.database import Database
-from include.dsar.stages.collect import collect
 from include.dsar.stages.intake import Intake
 from include.dsar.stages.package import Package
-from include.dsar.stages.poll import poll_open_jobs
 from include.dsar.stages.submit import submit
 from include.sandbox import Sandbox
 from tests.integration.conftest import OpenWork, Row, put, source_rows
 from tests.integration.requests_given import states
+from tests.integration.stage_runs import VENDORS, Stages, poll
 
 RULES = Rules(ACCOUNTS, None, b"key")
+TakeIn = Callable[..., None]
+
+pytestmark = pytest.mark.asyncio
 
 
-@pytest.mark.asyncio
-@pytest.mark.parametrize("account", ["besitos", "batch", "id5", "attentive"])
+@pytest.fixture
+def take_in(dsn: str, db: Database, source_table: Source) -> TakeIn:
+    """Rows of the source, in the ledger."""
+
+    def run(*rows: Row) -> None:
+        put(dsn, *rows)
+        Intake(db, source_table, RULES).run()
+
+    return run
+
+
+@pytest.mark.parametrize("account", VENDORS)
 async def test_one_call_serves_two_requests(
-    dsn: str,
-    db: Database,
-    source_table: Source,
-    storage: Storage,
-    open_work: OpenWork,
-    sandbox: Sandbox,
-    account: str,
-) -> None:
-    """The vendor takes one job, both requests are closed, and both receipts name the job and say why."""
-    person = {"user_id": "u1", "email": "a@example.com", "accounts": [account]}
-    put(dsn, Row("first", **person), Row("second", **person))
-    Intake(db, source_table, RULES).run()
+    dsn: str, db: Database, source_table: Source, storage: Storage, sandbox: Sandbox, open_work: OpenWork,
+    take_in: TakeIn, account: str,
+) -> None:  # fmt: skip
+    """Both receipts name the job and say that it is shared."""
+    ids = {"user_id": "u1", "email": "a@example.com", "accounts": [account]}
+    take_in(Row("first", **ids), Row("second", **ids))
     async with open_work(account) as work:
         done = await submit(work)
         assert (done.submitted, done.shared, done.left) == (1, 1, 0)
-        now = datetime.now(UTC)
-        await poll_open_jobs(work, since=now, until=now + timedelta(seconds=5))
+        await poll(work)
     Package(db, source_table, storage).run()
     assert len(sandbox.book()) == 1
     receipts = [
@@ -58,83 +64,62 @@ async def test_one_call_serves_two_requests(
     assert {row["status"] for row in source_rows(dsn).values()} == {"completed"}
 
 
-@pytest.mark.asyncio
-@pytest.mark.parametrize("account", ["besitos", "batch", "id5", "attentive"])
-async def test_an_older_job_serves_no_later_request(
-    dsn: str, db: Database, source_table: Source, open_work: OpenWork, sandbox: Sandbox, account: str
+@pytest.mark.parametrize("account", VENDORS)
+async def test_a_job_is_not_shared_with_a_later_request(
+    db: Database, sandbox: Sandbox, stages: Stages, take_in: TakeIn, account: str
 ) -> None:
-    """It may have looked at the person's data before: the later request gets a job of its own, once the
-    vendor takes one."""
+    """The later request gets its own job as soon as the vendor accepts one: newer data may have come in."""
     refuses = account in ("batch", "id5")
-    async with open_work(account) as work:
-        for name in ("first", "second"):
-            put(dsn, Row(name, user_id="u1", email="a@example.com", accounts=[account]))
-            Intake(db, source_table, RULES).run()
-            done = await submit(work)
-            assert done.shared == 0
-        assert (done.submitted, done.left) == ((0, 1) if refuses else (1, 0))
-        now = datetime.now(UTC)
-        await poll_open_jobs(work, since=now, until=now + timedelta(seconds=5))
-        assert states(db)["first"] == "completed"
-        if account == "id5":
-            sandbox.advance(24 * 60 * 60)  # it takes one a day
-        if refuses:
-            assert (await submit(work)).submitted == 1
+    for name in ("first", "second"):
+        take_in(Row(name, user_id="u1", email="a@example.com", accounts=[account]))
+        done = await stages.submit(account)
+        assert done.shared == 0
+    assert (done.submitted, done.left) == ((0, 1) if refuses else (1, 0))
+    await stages.poll(account)
+    assert states(db)["first"] == "completed"
+    if account == "id5":
+        sandbox.advance(24 * 60 * 60)  # it takes one call a day
+    if refuses:
+        assert (await stages.submit(account)).submitted == 1
     assert [len(entry.values) for entry in sandbox.book()] == [1, 1]
 
 
-@pytest.mark.asyncio
-async def test_a_person_is_forgotten_only_once_they_have_been_shown(
-    dsn: str, db: Database, source_table: Source, storage: Storage, open_work: OpenWork, sandbox: Sandbox
+async def test_an_erasure_waits_until_the_data_was_collected(
+    sandbox: Sandbox, stages: Stages, take_in: TakeIn
 ) -> None:
-    """Who asks for their data and to be forgotten gets both, in this order, whichever is due first."""
-    ids = {"user_id": "u1", "advertising_id": "38400000-8cf0-11bd-b23e-10b96e40000d"}
-    put(
-        dsn,
-        Row(
-            "forget", "erasure", **ids, due_at=str(datetime.now(UTC) + timedelta(days=8)), accounts=["batch"]
-        ),
-        Row("look", "access", user_id="u1", accounts=["batch"]),
+    """If the same data subject asked for their data first. The due dates do not matter."""
+    ids = {"user_id": "u1", "advertising_id": "38400000-8cf0-11bd-b23e-10b96e40000d", "accounts": ["batch"]}
+    due_at = str(datetime.now(UTC) + timedelta(days=8))
+    take_in(
+        Row("erasure", "erasure", **ids, due_at=due_at),
+        Row("access", "access", **ids | {"advertising_id": None}),
     )
-    Intake(db, source_table, RULES).run()
-    async with open_work("batch") as work:
-        done = await submit(work)
-        assert (done.submitted, done.left) == (1, 2)
-        now = datetime.now(UTC)
-        await poll_open_jobs(work, since=now, until=now + timedelta(seconds=5))
-        assert (await submit(work)).submitted == 0  # what was found has yet to be collected
-        assert (await collect(work, storage)).collected == 1
-        assert (await submit(work)).submitted == 2
+    done = await stages.submit("batch")
+    assert (done.submitted, done.left) == (1, 2)
+    await stages.poll("batch")
+    assert (await stages.submit("batch")).submitted == 0  # the result is not collected yet
+    assert (await stages.collect("batch")).collected == 1
+    assert (await stages.submit("batch")).submitted == 2
     assert [entry.action for entry in sandbox.book()] == ["access", "erasure", "erasure"]
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
-    ("received_before", "due_in", "sent"),
+    ("received_before", "due_in", "submitted"),
     [
         (timedelta(), timedelta(days=20), 1),
         (timedelta(), timedelta(days=6), 2),
         (timedelta(hours=1), timedelta(days=20), 2),
     ],
-    ids=["waits", "the law waits no longer", "was asked for first"],
+    ids=["waits", "due in less than a week", "received first"],
 )
-async def test_how_long_an_erasure_waits_for_an_access(
-    dsn: str,
-    db: Database,
-    source_table: Source,
-    open_work: OpenWork,
-    received_before: timedelta,
-    due_in: timedelta,
-    sent: int,
+async def test_how_long_an_erasure_waits_for_an_access_request(
+    stages: Stages, take_in: TakeIn, received_before: timedelta, due_in: timedelta, submitted: int
 ) -> None:
-    """For one that was asked for no later, and until a week before its own due date."""
+    """Only if the access request was not received later, and until a week before the erasure is due."""
     at = datetime.now(UTC) - timedelta(days=1)
     times = {"received_at": str(at - received_before), "due_at": str(datetime.now(UTC) + due_in)}
-    put(
-        dsn,
-        Row("look", "access", user_id="u1", received_at=str(at), accounts=["besitos"]),
-        Row("forget", user_id="u1", **times, accounts=["besitos"]),
+    take_in(
+        Row("access", "access", user_id="u1", received_at=str(at), accounts=["besitos"]),
+        Row("erasure", user_id="u1", **times, accounts=["besitos"]),
     )
-    Intake(db, source_table, RULES).run()
-    async with open_work("besitos") as work:
-        assert (await submit(work)).submitted == sent
+    assert (await stages.submit("besitos")).submitted == submitted

@@ -1,4 +1,4 @@
-"""Vendors misbehaving: each fault of each call has the one outcome that `docs/faults.md` names."""
+"""Each fault of each call to each vendor has the outcome in the table of `docs/faults.md`."""
 
 from __future__ import annotations
 
@@ -10,28 +10,27 @@ from typing import Any
 import aiohttp
 import pytest
 
-from include.dsar.delivery.storage import Storage
 from include.dsar.execution.job_failures import JOB_FORGOTTEN
 from include.dsar.http import client as client_module
 from include.dsar.ledger.database import connect
 from include.dsar.model import Action
-from include.dsar.stages import submit as submit_module
 from include.dsar.stages.poll import PollResult
 from include.sandbox import Sandbox, SandboxSettings, run_in_thread
 from include.stack.home import Home
-from tests.integration import fault_table as told
-from tests.integration.conftest import OpenWork, own_database
+from tests.integration import fault_table
+from tests.integration.conftest import own_database
 from tests.integration.elsewhere import Elsewhere, listening
 from tests.integration.fault_case import LONG_ENOUGH, Case
 from tests.integration.fault_table import AS_USUAL, CALLS, FAULTS, Fault, Outcome
 from tests.integration.requests_given import Clock, row
+from tests.integration.stage_runs import Stages
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "faults.md"
 
 
 @pytest.fixture(scope="module")
 def dsn(server: Home) -> Iterator[str]:
-    """One database for all faults: each has a request of its own, and stages limited to it."""
+    """One database for all faults. Each has its own request, and its stages are limited to it."""
     with own_database(server) as url:
         yield url
 
@@ -54,26 +53,25 @@ def elsewhere() -> Iterator[Elsewhere]:
 
 
 @pytest.fixture(autouse=True)
-def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stage gives up on a call after a moment, and leaves what is postponed to the next run."""
+def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     moment = aiohttp.ClientTimeout(total=0.8, sock_connect=0.8, sock_read=0.4)
     monkeypatch.setattr(client_module, "TIMEOUT", moment)
     monkeypatch.setattr(client_module, "DOWNLOAD_TIMEOUT", moment)
-    monkeypatch.setattr(submit_module, "MAX_WAIT", timedelta())
 
 
 @pytest.fixture
 def new_case(
-    dsn: str, sandbox: Sandbox, clock: Clock, storage: Storage, open_work: OpenWork, elsewhere: Elsewhere
+    dsn: str, sandbox: Sandbox, clock: Clock, stages: Stages, elsewhere: Elsewhere
 ) -> Iterator[Callable[..., Case]]:
+    stages.clock = clock  # as far ahead as the sandbox
     with connect(dsn) as db:
-        yield lambda vendor, action: Case(db, sandbox, clock, storage, open_work, elsewhere, vendor, action)
+        yield lambda vendor, action: Case(db, sandbox, stages, elsewhere, vendor, action)
     sandbox.clear_faults()
     assert elsewhere.calls == []
 
 
 def rows(call: str) -> list[Any]:
-    """Each fault of a call, at each vendor, in each of its variants."""
+    """Each variant of each fault of a call, at each vendor."""
     return [
         pytest.param(fault, vendor, dict(variant), outcome, id=f"{fault.name}-{n}-{vendor}")
         for fault in FAULTS
@@ -83,81 +81,81 @@ def rows(call: str) -> list[Any]:
     ]
 
 
-def ended_as(outcome: Outcome, error: object) -> bool:
+def ends_as(outcome: Outcome, error: object) -> bool:
     return isinstance(error, outcome.error) if outcome.error else not isinstance(error, Exception)
 
 
-def goes_on_at(case: Case, outcome: Outcome, fault: Fault) -> timedelta:
-    """When what was not sent, or is in doubt, may be sent again."""
-    now = case.clock()
+def time_to_next_attempt(case: Case, outcome: Outcome, fault: Fault) -> timedelta:
+    """Until a submission that is planned or uncertain may be sent again."""
+    now = case.stages.clock()
     midnight = datetime(now.year, now.month, now.day, tzinfo=now.tzinfo) + timedelta(days=1, seconds=1)
-    if outcome is told.TOMORROW or (outcome is told.IN_DOUBT and case.vendor == "id5"):
+    if outcome is fault_table.TOMORROW or (outcome is fault_table.UNCERTAIN and case.vendor == "id5"):
         return midnight - now
-    if outcome is told.IN_DOUBT:
+    if outcome is fault_table.UNCERTAIN:
         return timedelta(seconds=61)
-    return told.PAUSE if "Retry-After" in fault.name else timedelta(seconds=6)
+    return fault_table.PAUSE if "Retry-After" in fault.name else timedelta(seconds=6)
 
 
 async def lose_a_reply(case: Case) -> None:
-    """The submission is in doubt, and the time has come to send it again."""
+    """The submission is uncertain, and may be sent again now."""
     case.inject("create", {"kind": "reset_after"})
     await case.submit()
     assert (case.state, case.taken) == ("uncertain", 1)
     case.recover()
-    case.advance(goes_on_at(case, told.IN_DOUBT, FAULTS[0]))
+    case.advance(time_to_next_attempt(case, fault_table.UNCERTAIN, FAULTS[0]))
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(("fault", "vendor", "variant", "outcome"), rows("create"))
-async def test_create(
+async def test_a_fault_of_create(
     new_case: Callable[..., Case], fault: Fault, vendor: str, variant: dict[str, Any], outcome: Outcome
 ) -> None:
-    """A call that fails is sent again only when it surely was not taken, or with a reason on record."""
+    """A call is sent again only if the vendor did not take it, or with a reason on record."""
     case = new_case(vendor, Action.ERASURE)
     if fault.on_repeat:
         await lose_a_reply(case)
     address = case.inject("create", variant)
     error = await case.submit(address)
     was_taken = case.taken
-    assert ended_as(outcome, error)
-    if outcome is AS_USUAL or (outcome is told.IN_DOUBT and vendor == "batch" and was_taken):
-        assert case.state == "submitted"  # Batch was asked at once, and has it
+    assert ends_as(outcome, error)
+    if outcome is AS_USUAL or (outcome is fault_table.UNCERTAIN and vendor == "batch" and was_taken):
+        assert case.state == "submitted"  # Batch is asked for its list at once
     else:
         assert case.state == outcome.state
-    assert was_taken <= (outcome in (told.IN_DOUBT, AS_USUAL))
+    assert was_taken <= (outcome in (fault_table.UNCERTAIN, AS_USUAL))
     calls = case.calls("create")
-    if case.state not in ("planned", "uncertain") or outcome is told.TO_MEND:
-        assert row(case.db, case.id)["attempts"] == (outcome is not told.TO_MEND)
+    if case.state not in ("planned", "uncertain") or outcome is fault_table.FIX_CONNECTION:
+        assert row(case.db, case.id)["attempts"] == (outcome is not fault_table.FIX_CONNECTION)
     else:
         await case.submit()
         assert case.calls("create") == calls, "sent again too early"
-        case.advance(goes_on_at(case, outcome, fault))
-    if outcome is not told.REJECTED:
+        case.advance(time_to_next_attempt(case, outcome, fault))
+    if outcome is not fault_table.REJECTED:
         await case.finish()
-        again = was_taken and outcome is told.IN_DOUBT and vendor != "batch"
+        again = was_taken and outcome is fault_table.UNCERTAIN and vendor != "batch"
         assert case.taken == (2 if again else 1)
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(("fault", "vendor", "variant", "outcome"), rows("status"))
-async def test_status(
+async def test_a_fault_of_status(
     new_case: Callable[..., Case], fault: Fault, vendor: str, variant: dict[str, Any], outcome: Outcome
 ) -> None:
-    """A status that cannot be read says nothing of the job: it is read again."""
+    """A failed poll means nothing for the job. It is polled again."""
     case = new_case(vendor, Action.ERASURE)
     await case.submit()
     case.advance(LONG_ENOUGH)
     address = case.inject("status", variant)
-    watched = await case.poll(address)
-    assert ended_as(outcome, watched)
+    polled = await case.poll(address)
+    assert ends_as(outcome, polled)
     if outcome is AS_USUAL:
         assert case.state == "completed"
         return
     assert case.state == "submitted"
-    if isinstance(watched, PollResult):
-        assert watched.polls > 0
-        assert (watched.failed_polls == watched.polls) == (outcome is told.READ_AGAIN)
-    if outcome is told.FORGOTTEN:
+    if isinstance(polled, PollResult):
+        assert polled.polls > 0
+        assert (polled.failed_polls == polled.polls) == (outcome is fault_table.POLLED_AGAIN)
+    if outcome is fault_table.FORGOTTEN:
         case.advance(timedelta(hours=2))
         await case.poll()
         assert (case.state, row(case.db, case.id)["reason"]) == ("failed", JOB_FORGOTTEN)
@@ -171,7 +169,7 @@ async def test_status(
     ("call", "fault", "vendor", "variant", "outcome"),
     [pytest.param(call, *p.values, id=f"{call}-{p.id}") for call in ("result", "data") for p in rows(call)],
 )
-async def test_result(
+async def test_a_fault_of_result_or_data(
     new_case: Callable[..., Case],
     call: str,
     fault: Fault,
@@ -179,7 +177,7 @@ async def test_result(
     variant: dict[str, Any],
     outcome: Outcome,
 ) -> None:
-    """A result that does not come through is fetched again; nothing is taken for it that is not it."""
+    """The result is fetched again. Nothing else is stored as the result."""
     case = new_case(vendor, Action.ACCESS)
     await case.submit()
     case.advance(LONG_ENOUGH)
@@ -191,8 +189,8 @@ async def test_result(
         case.sandbox.inject("body", vendor=vendor, route="status", body=body)
         address = None
     error = await case.collect(address)
-    assert ended_as(outcome, error)
-    if outcome is told.GONE:
+    assert ends_as(outcome, error)
+    if outcome is fault_table.EXPIRED:
         assert case.state == "failed" and row(case.db, case.id)["reason"]
         return
     assert case.state == (outcome.state or "completed")
@@ -202,19 +200,19 @@ async def test_result(
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(("fault", "vendor", "variant", "outcome"), rows("list"))
-async def test_list(
+async def test_a_fault_of_list(
     new_case: Callable[..., Case], fault: Fault, vendor: str, variant: dict[str, Any], outcome: Outcome
 ) -> None:
-    """A list that cannot be read does not prove that a job is not in it."""
+    """A list that cannot be read does not prove that the job is missing."""
     case = new_case(vendor, Action.ERASURE)
     case.sandbox.inject("reset_after", vendor=vendor, route="create")
     address = case.inject("list", variant)
-    for _ in range(2):  # the second time it is late enough to believe a list that does not hold it
+    for _ in range(2):  # the second time, a list without the job would mean: send again
         error = await case.submit(address)
         if outcome is AS_USUAL:
             break
         if address is None:
-            assert ended_as(outcome, error)
+            assert ends_as(outcome, error)
             assert case.state == "uncertain"
         case.sandbox.clear_faults()
         case.inject("list", variant)
@@ -223,13 +221,11 @@ async def test_list(
     assert case.taken == 1
 
 
-def test_the_document_holds_this_table() -> None:
-    """What people read is what is tested: paste `fault_table.table()` after a change."""
+def test_the_document_contains_this_table() -> None:
+    """After a change, paste the output of `fault_table.table()`."""
     document = DOCUMENT.read_text()
-    assert told.table() in document, "\n" + told.table()
-    for call, outcomes in told.OUTCOMES.items():
+    assert fault_table.table() in document, "\n" + fault_table.table()
+    for call, outcomes in fault_table.OUTCOMES.items():
         section = document.partition(f"## {call}\n")[2].partition("\n## ")[0]
         in_document = [line for line in section.splitlines() if line.startswith("| ")][1:]
-        assert [line.split(" | ")[:3] for line in in_document] == [
-            o.told.removesuffix(" |").split(" | ") for o in outcomes
-        ]
+        assert [line.split(" | ")[:3] for line in in_document] == [o.row.split(" | ") for o in outcomes]

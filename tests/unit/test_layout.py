@@ -1,4 +1,4 @@
-"""The rules of the layout: imports point down, plugins are imported and never executed by file name."""
+"""The rules of the layout: imports point down, and Airflow does not scan plugins/dsar_airflow."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
-MOST_LINES = 305
+MAX_LINES = 305
 
-# What each floor may not import.
-ABOVE = {
+# Modules that each folder must not import.
+FORBIDDEN = {
     "include": ("airflow", "dsar_airflow", "plugins", "dags", "tests"),
     "plugins": ("dags", "tests", "include.stack", "include.sandbox"),
     "dags": ("tests", "include.stack", "include.sandbox"),
@@ -25,7 +25,7 @@ ABOVE = {
 
 
 def imported(file: Path) -> set[str]:
-    """Every module that a file names in an import, wherever in it."""
+    """Every module that a file imports, including imports inside functions."""
     found = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
@@ -40,20 +40,20 @@ def wrong_imports(floor: str, file: Path) -> list[str]:
     return [
         name
         for name in sorted(imported(file))
-        if any(name == above or name.startswith(f"{above}.") for above in ABOVE[floor])
+        if any(name == above or name.startswith(f"{above}.") for above in FORBIDDEN[floor])
     ]
 
 
-@pytest.mark.parametrize("floor", ABOVE)
+@pytest.mark.parametrize("floor", FORBIDDEN)
 def test_imports_point_down(floor: str) -> None:
-    """dags, then plugins, then include; and the product needs neither Airflow nor the local stack."""
+    """dags import plugins, plugins import include. include needs no Airflow."""
     files = list((PROJECT / floor).rglob("*.py"))
     assert files
     assert {str(file): wrong for file in files if (wrong := wrong_imports(floor, file))} == {}
 
 
-def test_the_product_does_not_need_its_sandbox_or_the_stack() -> None:
-    """They stand for the outside world, and are not deployed."""
+def test_the_product_imports_neither_the_sandbox_nor_the_stack() -> None:
+    """A deployment does not contain them. The sandbox simulates the outside world, so it shares no code."""
     for file in (PROJECT / "include/dsar").rglob("*.py"):
         assert not {name for name in imported(file) if name.startswith(("include.stack", "include.sandbox"))}
     for file in (PROJECT / "include/sandbox").rglob("*.py"):
@@ -63,8 +63,8 @@ def test_the_product_does_not_need_its_sandbox_or_the_stack() -> None:
 @pytest.mark.parametrize(
     "line", ["import airflow", "from airflow.sdk import DAG", "import dsar_airflow.params", "import dags.x"]
 )
-def test_the_linter_refuses_what_points_up(tmp_path: Path, line: str) -> None:
-    """A planted import below include/ is found, with the reason."""
+def test_the_linter_rejects_upward_imports(tmp_path: Path, line: str) -> None:
+    """Ruff finds a forbidden import below include/ and gives the reason."""
     shutil.copy(PROJECT / "pyproject.toml", tmp_path)
     planted = tmp_path / "include/dsar/planted.py"
     planted.parent.mkdir(parents=True)
@@ -94,7 +94,7 @@ print(json.dumps({
 
 
 def load_plugins(folder: Path, home: Path) -> dict[str, object]:
-    """What Airflow's own loader leaves behind in an interpreter of its own."""
+    """Load the plugins with Airflow's own loader in a new interpreter. Returns its effects."""
     keep = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTHON"))}
     done = subprocess.run(
         [sys.executable, "-c", LOAD],
@@ -108,43 +108,43 @@ def load_plugins(folder: Path, home: Path) -> dict[str, object]:
         text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    told: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
-    return told
+    effects: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+    return effects
 
 
-def test_airflow_does_not_execute_the_package_by_its_files_names(tmp_path: Path) -> None:
-    """plugins/.airflowignore keeps it out of the scan, so no file of it can replace a module of that name."""
+def test_airflow_does_not_import_the_packages_files_as_plugins(tmp_path: Path) -> None:
+    """plugins/.airflowignore excludes the package. Otherwise a file could replace a standard module."""
     assert load_plugins(PROJECT / "plugins", tmp_path) == {"bare": [], "http": True, "errors": {}}
 
 
-def test_without_the_ignore_file_a_module_would_be_replaced(tmp_path: Path) -> None:
-    """The rule is needed: Airflow's loader really does that."""
+def test_without_the_ignore_file_a_plugin_replaces_a_standard_module(tmp_path: Path) -> None:
+    """This shows that Airflow's loader really does that, and that the ignore file prevents it."""
     (tmp_path / "plugins/package").mkdir(parents=True)
     (tmp_path / "plugins/package/http.py").write_text("")
-    told = load_plugins(tmp_path / "plugins", tmp_path / "home")
-    assert told["http"] is False
+    effects = load_plugins(tmp_path / "plugins", tmp_path / "home")
+    assert effects["http"] is False
     (tmp_path / "plugins/.airflowignore").write_text((PROJECT / "plugins/.airflowignore").read_text())
     (tmp_path / "plugins/package").rename(tmp_path / "plugins/dsar_airflow")
     assert load_plugins(tmp_path / "plugins", tmp_path / "home")["http"] is True
 
 
-def test_every_file_below_plugins_is_kept_from_that_scan() -> None:
-    """A module outside the ignored package must be a plugin in Airflow's sense."""
+def test_every_file_outside_the_package_is_a_plugin() -> None:
+    """Airflow's scan imports every file outside the ignored package."""
     for file in (PROJECT / "plugins").rglob("*.py"):
         assert file.is_relative_to(PROJECT / "plugins/dsar_airflow") or "AirflowPlugin" in file.read_text()
 
 
 @pytest.mark.parametrize("folder", ["include", "plugins", "dags"])
-def test_a_file_has_one_subject(folder: str) -> None:
-    """Past 300 lines two subjects live in it; and no name says nothing."""
+def test_no_file_is_too_long_or_has_a_vague_name(folder: str) -> None:
+    """A longer file probably has two subjects."""
     files = list((PROJECT / folder).rglob("*.py"))
-    long = {str(file): n for file in files if (n := file.read_text().count("\n")) > MOST_LINES}
+    long = {str(file): n for file in files if (n := file.read_text().count("\n")) > MAX_LINES}
     assert long == {}
     assert not {file.stem for file in files} & {"utils", "helpers", "common", "manager", "misc"}
 
 
 def tracked() -> list[Path]:
-    """The files that are, or would be, in the repository."""
+    """The files in the repository, including new ones that git does not ignore."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
         cwd=PROJECT,
@@ -157,14 +157,14 @@ def tracked() -> list[Path]:
 
 
 MACHINE = re.compile(r"(?<![\w.])/(?:home|Users|work|root|shared)/[\w.-]+|\.\./shared")
-ELSEWHERE = {"Dockerfile", "docker-compose.yaml"}  # paths inside an image
+CONTAINER_FILES = {"Dockerfile", "docker-compose.yaml"}  # their paths are inside an image
 
 
-def test_no_path_of_a_machine_is_in_the_repository() -> None:
-    """A clone works anywhere."""
+def test_no_file_contains_a_path_of_one_machine() -> None:
+    """A clone must work on every machine."""
     found = {}
     for file in tracked():
-        if file.suffix in {".png", ".ico"} or file.name in ELSEWHERE or file == Path(__file__):
+        if file.suffix in {".png", ".ico"} or file.name in CONTAINER_FILES or file == Path(__file__):
             continue
         if hits := MACHINE.findall(file.read_text(errors="replace")):
             found[str(file.relative_to(PROJECT))] = hits

@@ -27,7 +27,7 @@ def run(stand: Stand) -> Outcome:
     count = stand.count(REQUESTS)
     runs: list[dict[str, Any]] = []
     for _ in range(stand.repeats):
-        with stand.ledger() as ledger, stand.folder() as folder, stand.folder() as beside:
+        with stand.ledger() as ledger, stand.folder() as folder, stand.folder() as archives:
             collected.fill(ledger, folder, count)
             ours = measure(deployment.deliver, Deployment(ledger, "", folder))
             if ours.result.completed != count:
@@ -36,7 +36,7 @@ def run(stand: Stand) -> Outcome:
             members = [_members(package) for package in packages[:PACKAGES_READ]]
             size = sum(package.stat().st_size for package in packages) / count
             # No files are deleted in between, because that slows down new files on some file systems.
-            theirs = measure(write_archives, beside, members, count)
+            theirs = measure(write_archives, archives, members, count)
         say(
             f"ours: {ours.wall:.1f} s, processor {ours.processor:.1f} s ({ours.system:.1f} s of it system); "
             f"zipfile: {theirs.wall:.1f} s, processor {theirs.processor:.1f} s ({theirs.system:.1f} s); "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from html import unescape
@@ -10,8 +9,7 @@ from html import unescape
 import psycopg
 import pytest
 from fastapi.testclient import TestClient
-from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from sqlalchemy import make_url
 
 from include.dsar.ledger.board.snapshot import snapshot
 from include.dsar.ledger.database import Database
@@ -37,36 +35,28 @@ def test_no_page_shows_an_identifier_a_hash_or_a_secret(viewer: TestClient, rows
             assert marker not in text, path
 
 
+GRANTS = """
+SELECT format('GRANT SELECT (%s) ON dsar.%I TO board_reader', string_agg(column_name, ', '), table_name)
+  FROM information_schema.columns
+ WHERE table_schema = 'dsar' AND table_name IN ('request', 'submission', 'event')
+   AND column_name NOT IN ('identifiers', 'identity_hash', 'fingerprint')
+ GROUP BY table_name
+"""
+
+
 @pytest.fixture
 def without_identifiers(dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Connection dsar_db with a role that may not read the columns with identifiers."""
-    role = sql.Identifier("board_reader")
+    url = make_url(dsn).set(username="board_reader", password="secret")
+    monkeypatch.setenv("AIRFLOW_CONN_DSAR_DB", url.render_as_string(hide_password=False))
     with psycopg.connect(dsn, autocommit=True) as db:
-        db.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'secret'").format(role))
-        db.execute(sql.SQL("GRANT USAGE ON SCHEMA dsar TO {}").format(role))
-        for table in ("request", "submission", "event"):
-            columns = db.execute(COLUMNS, [table]).fetchall()
-            names = sql.SQL(", ").join(sql.Identifier(name) for (name,) in columns)
-            table_name = sql.Identifier("dsar", table)
-            db.execute(sql.SQL("GRANT SELECT ({}) ON {} TO {}").format(names, table_name, role))
-        parts = conninfo_to_dict(make_conninfo(dsn, user="board_reader", password="secret"))
-        monkeypatch.setenv(
-            "AIRFLOW_CONN_DSAR_DB",
-            json.dumps({
-                "conn_type": "postgres", "host": parts["host"], "port": int(str(parts["port"])),
-                "login": parts["user"], "password": parts["password"], "schema": parts["dbname"],
-            }),
-        )  # fmt: skip
+        db.execute("CREATE ROLE board_reader LOGIN PASSWORD 'secret'")
+        db.execute("GRANT USAGE ON SCHEMA dsar TO board_reader")
+        for (grant,) in db.execute(GRANTS).fetchall():
+            db.execute(grant)
         yield
-        db.execute(sql.SQL("DROP OWNED BY {}").format(role))
-        db.execute(sql.SQL("DROP ROLE {}").format(role))
-
-
-COLUMNS = """
-SELECT column_name FROM information_schema.columns
- WHERE table_schema = 'dsar' AND table_name = %s
-   AND column_name NOT IN ('identifiers', 'identity_hash', 'fingerprint')
-"""
+        db.execute("DROP OWNED BY board_reader")
+        db.execute("DROP ROLE board_reader")
 
 
 def test_no_statement_reads_an_identifier(

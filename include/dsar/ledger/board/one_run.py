@@ -48,23 +48,16 @@ def changes(db: Database, windows: Sequence[Window], *, accounts: Sequence[str],
         "after": after,
         "limit": PAGE_SIZE + 1,
     }
-    counts = db.execute(_COUNTS, parameters).fetchone()
-    assert counts is not None
-    rows = db.execute(_PAGE, parameters).fetchall()
+    row = db.execute(_REQUESTS, parameters).fetchone()
+    assert row is not None
+    page = row.pop("page") or []
     return Changes(
-        **counts,
+        **row,
         accounts=[AccountInRun(**row) for row in db.execute(_ACCOUNTS, parameters).fetchall()],
-        requests=listed(db, [row["id"] for row in rows[:PAGE_SIZE]]),
-        total=rows[0]["total"] if rows else 0,
-        has_after=len(rows) > PAGE_SIZE,
+        requests=listed(db, page[:PAGE_SIZE]),
+        has_after=len(page) > PAGE_SIZE,
     )
 
-
-_COUNTS = """
-WITH w AS (SELECT * FROM unnest(%(begins)s::timestamptz[], %(ends)s::timestamptz[]) AS w (begins, ends))
-SELECT (SELECT count(*) FROM w JOIN dsar.request r ON r.planned_at BETWEEN w.begins AND w.ends) AS new,
-       (SELECT count(*) FROM w JOIN dsar.request r ON r.closed_at BETWEEN w.begins AND w.ends) AS closed
-"""
 
 _ACCOUNTS = """
 WITH w AS (SELECT * FROM unnest(%(begins)s::timestamptz[], %(ends)s::timestamptz[]) AS w (begins, ends)),
@@ -93,22 +86,29 @@ SELECT account,
   FROM did GROUP BY account ORDER BY account
 """
 
-_PAGE = """
+_REQUESTS = """
 WITH w AS (SELECT * FROM unnest(%(begins)s::timestamptz[], %(ends)s::timestamptz[]) AS w (begins, ends)),
-changed AS (
-    SELECT r.id FROM w JOIN dsar.request r ON r.planned_at BETWEEN w.begins AND w.ends
-    UNION
-    SELECT r.id FROM w JOIN dsar.request r ON r.closed_at BETWEEN w.begins AND w.ends
-    UNION
-    SELECT s.request
+change AS (
+    SELECT r.id, 'new' AS what FROM w JOIN dsar.request r ON r.planned_at BETWEEN w.begins AND w.ends
+    UNION ALL
+    SELECT r.id, 'closed' FROM w JOIN dsar.request r ON r.closed_at BETWEEN w.begins AND w.ends
+    UNION ALL
+    SELECT s.request, 'sent'
       FROM w, unnest(%(accounts)s::text[]) AS account
       JOIN dsar.submission s USING (account)
      WHERE s.attempted_at BETWEEN w.begins AND w.ends AND s.attempts > 0
-    UNION
-    SELECT s.request FROM w JOIN dsar.submission s ON s.finished_at BETWEEN w.begins AND w.ends
-    UNION
-    SELECT e.request FROM w JOIN dsar.event e ON e.at BETWEEN w.begins AND w.ends
-)
-SELECT id, (SELECT count(*) FROM changed) AS total
-  FROM changed WHERE id > %(after)s ORDER BY id LIMIT %(limit)s
+    UNION ALL
+    SELECT s.request, 'ended' FROM w JOIN dsar.submission s ON s.finished_at BETWEEN w.begins AND w.ends
+    UNION ALL
+    SELECT e.request, 'logged' FROM w JOIN dsar.event e ON e.at BETWEEN w.begins AND w.ends
+),
+changed AS (
+    SELECT id, bool_or(what = 'new') AS is_new, bool_or(what = 'closed') AS is_closed FROM change GROUP BY id
+),
+page AS (SELECT id FROM changed WHERE id > %(after)s ORDER BY id LIMIT %(limit)s)
+SELECT count(*) AS total,
+       count(*) FILTER (WHERE is_new) AS new,
+       count(*) FILTER (WHERE is_closed) AS closed,
+       (SELECT array_agg(id ORDER BY id) FROM page) AS page
+  FROM changed
 """

@@ -79,17 +79,17 @@ SELECT count(*) FILTER (WHERE due_at <= %(now)s) AS overdue,
 """
 
 _DAYS = """
-SELECT day::date AS day, coalesce(r.n, 0) AS received, coalesce(c.n, 0) AS closed
+WITH happened AS (
+    SELECT received_at AS at, 1 AS received, 0 AS closed
+      FROM dsar.request WHERE received_at >= %(first)s::timestamp AT TIME ZONE 'UTC'
+    UNION ALL
+    SELECT closed_at, 0, 1
+      FROM dsar.request WHERE closed_at >= %(first)s::timestamp AT TIME ZONE 'UTC'
+)
+SELECT day::date AS day, coalesce(sum(received), 0) AS received, coalesce(sum(closed), 0) AS closed
   FROM generate_series(%(first)s::timestamp, %(last)s::timestamp, interval '1 day') AS day
-  LEFT JOIN (SELECT (received_at AT TIME ZONE 'UTC')::date AS on_day, count(*) AS n
-               FROM dsar.request
-              WHERE received_at >= %(first)s::timestamp AT TIME ZONE 'UTC'
-              GROUP BY on_day) r ON r.on_day = day::date
-  LEFT JOIN (SELECT (closed_at AT TIME ZONE 'UTC')::date AS on_day, count(*) AS n
-               FROM dsar.request
-              WHERE closed_at >= %(first)s::timestamp AT TIME ZONE 'UTC'
-              GROUP BY on_day) c ON c.on_day = day::date
- ORDER BY day
+  LEFT JOIN happened ON (at AT TIME ZONE 'UTC')::date = day::date
+ GROUP BY day ORDER BY day
 """
 
 _CLOSING = """
