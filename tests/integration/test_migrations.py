@@ -116,6 +116,17 @@ def test_migration_0004_rewrites_reasons_that_a_receipt_will_show(dsn: str) -> N
     assert shared == claiming.REASON_SHARED
 
 
+def test_migration_0005_leaves_all_rows_as_they_were(dsn: str) -> None:
+    """Every row stays as it was: no request is on hold, no job is unknown, each outcome is confirmed."""
+    assert table(dsn, "SELECT DISTINCT hold_reason FROM dsar.request") == [(None,)]
+    marks = "SELECT DISTINCT unknown_since, is_unconfirmed FROM dsar.submission"
+    assert table(dsn, marks) == [(None, False)]
+    assert table(dsn, "SELECT count(*) FROM dsar.submission") == [(11,)]
+    assert table(dsn, "SELECT (SELECT count(*) FROM dsar.poll_position) + count(*) FROM dsar.approval") == [
+        (0,)
+    ]
+
+
 @pytest.mark.asyncio
 async def test_stages_continue_with_a_migrated_ledger(
     dsn: str, db: database.Database, source_table: Any, storage: Storage, open_work: Any, tmp_path: Path

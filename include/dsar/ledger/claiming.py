@@ -164,7 +164,7 @@ WITH me AS MATERIALIZED (SELECT (random() * 2147483646)::int AS worker)
 SELECT worker FROM me WHERE pg_advisory_lock(%(lock)s, worker) IS NOT NULL
 """
 
-# dsar.waits_for (migration 0004) decides what can be sent.
+# dsar.waits_for (migration 0005) decides what can be sent.
 _CLAIM = """
 WITH chosen AS (
     SELECT s.id FROM dsar.submission s

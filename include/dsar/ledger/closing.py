@@ -52,7 +52,10 @@ class PendingWriteBack:
 
 
 def closable(db: Database, *, request_pks: Sequence[int] | None, shard: Shard = WHOLE) -> list[int]:
-    """The ledger ids of the shard's open requests whose submissions have all ended, due soonest first."""
+    """The ledger ids of the shard's open requests whose submissions have all ended, due soonest first.
+
+    An outcome that waits for an operator keeps its request open.
+    """
     rows = db.execute(_CLOSABLE, {"request_pks": request_pks, **shard._asdict()}).fetchall()
     return [row["id"] for row in rows]
 
@@ -201,7 +204,7 @@ SELECT r.id FROM dsar.request r
    AND (%(request_pks)s::bigint[] IS NULL OR r.id = ANY(%(request_pks)s))
    AND NOT EXISTS (
        SELECT FROM dsar.submission s
-        WHERE s.request = r.id AND dsar.is_open(s.state))
+        WHERE s.request = r.id AND dsar.keeps_request_open(s))
  ORDER BY r.due_at, r.id
 """
 
@@ -223,7 +226,7 @@ UPDATE dsar.request r
  WHERE r.id = c.id AND r.status = 'in_progress'
    AND NOT EXISTS (
        SELECT FROM dsar.submission s
-        WHERE s.request = r.id AND dsar.is_open(s.state))
+        WHERE s.request = r.id AND dsar.keeps_request_open(s))
 """
 
 _ERASE = """

@@ -148,6 +148,8 @@ moved AS (
                          ELSE s.batch_limit END,
            attempts = s.attempts - m.untried::int,
            uncertain_count = s.uncertain_count + (m.enters = 'uncertain')::int,
+           unknown_since = NULL,
+           is_unconfirmed = false,
            earlier_jobs = s.earlier_jobs
                           + (m.enters = 'planned' AND s.state IN ('submitted', 'failed', 'completed'))::int,
            file_path = m.file_path,

@@ -1,0 +1,100 @@
+-- When a vendor first denied a job, outcomes that wait for an operator, holds, and where polling stopped.
+
+ALTER TABLE dsar.submission
+    -- When the vendor first said, with an account that works, that it does not know the job. Null after any
+    -- other answer about the job.
+    ADD COLUMN unknown_since timestamptz,
+    -- The outcome is implausible. Its request stays open until an operator confirms or discards the outcome.
+    ADD COLUMN is_unconfirmed boolean NOT NULL DEFAULT false;
+CREATE INDEX submission_unconfirmed ON dsar.submission (account) WHERE is_unconfirmed;
+
+-- Not null: nothing of this request may be sent, for this reason.
+ALTER TABLE dsar.request ADD COLUMN hold_reason text;
+CREATE INDEX request_on_hold ON dsar.request (due_at, id) WHERE hold_reason IS NOT NULL;
+
+-- Where a poll stopped that was cut off: the next one starts there.
+CREATE TABLE dsar.poll_position (
+    account   text NOT NULL,
+    shards    int NOT NULL,
+    shard     int NOT NULL,
+    position  double precision NOT NULL,
+    PRIMARY KEY (account, shards, shard)
+);
+
+-- One row for each unusual volume that an operator had to approve.
+CREATE TABLE dsar.approval (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    created_at  timestamptz NOT NULL,
+    run_id      text NOT NULL,
+    account     text NOT NULL,
+    action      text NOT NULL CHECK (action IN ('access', 'erasure')),
+    count       int NOT NULL,                 -- submissions that were about to be sent
+    usual       int,                          -- what was usual; null if there was no history
+    decided_at  timestamptz,
+    decided_by  text,                         -- an Airflow user
+    decision    text CHECK (decision IN ('approved', 'denied')),
+    reason      text,
+    CHECK ((decision IS NULL) = (decided_at IS NULL))
+);
+CREATE INDEX approval_undecided ON dsar.approval (created_at) WHERE decision IS NULL;
+
+-- A request is closed when this is false for all its submissions.
+CREATE FUNCTION dsar.keeps_request_open(submission dsar.submission) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
+$$SELECT dsar.is_open(submission.state) OR submission.is_unconfirmed$$;
+
+-- The submissions that a planned submission waits for before it is sent; no row: it can be sent.
+--
+-- 1. Itself, while its request is on hold. Then it shares no job either, and no other submission waits for it.
+-- 2. Another submission that asks the same of the same account for the same data subject. Only one of them
+--    is sent at a time. The planned one waits for the other's job if that job was requested after the
+--    planned one was taken in: they can share it (is_shareable), since the job covers all data that was
+--    there when the planned one arrived. It also waits if the vendor refuses a second job for one data
+--    subject (one_job_per_subject). Of two planned ones, the one that is due first is sent first.
+-- 3. An access request that was received before. An erasure waits until the data of that access request is
+--    collected, for any identity of its own request at this account, until last_days before it is due.
+--
+-- PostgreSQL puts the body in place of the call; OFFSET 0 and the scalar sub-selects make it look up each
+-- submission by an index. Without them, it joins all open submissions before it takes the first: with
+-- 100,000 planned submissions a claim takes seconds, or minutes if the statistics are old.
+CREATE OR REPLACE FUNCTION dsar.waits_for(
+    planned dsar.submission, moment timestamptz, request_pks bigint[], one_job_per_subject boolean,
+    last_days interval)
+RETURNS TABLE (id bigint, job_id text, submitted_at timestamptz, is_shareable boolean)
+LANGUAGE sql STABLE AS $$
+    SELECT planned.id, NULL, NULL::timestamptz, false
+     WHERE (SELECT r.hold_reason FROM dsar.request r WHERE r.id = planned.request) IS NOT NULL
+    UNION ALL
+    SELECT other.id, other.job_id, other.submitted_at,
+           other.state = 'submitted' AND other.is_recent
+           AND (SELECT r.hold_reason FROM dsar.request r WHERE r.id = planned.request) IS NULL
+      FROM (SELECT o.*, coalesce(o.attempted_at >= (SELECT r.planned_at FROM dsar.request r
+                                                     WHERE r.id = planned.request), false) AS is_recent
+              FROM dsar.submission o
+             WHERE o.account = planned.account AND o.identity_hash = planned.identity_hash
+               AND o.id <> planned.id AND dsar.is_open(o.state)
+               AND (SELECT r.action FROM dsar.request r WHERE r.id = o.request)
+                   = (SELECT r.action FROM dsar.request r WHERE r.id = planned.request)
+            OFFSET 0) AS other
+     WHERE CASE WHEN other.state = 'planned'
+                THEN (other.due_at, other.id) < (planned.due_at, planned.id)
+                     AND (other.not_before IS NULL OR other.not_before <= moment)
+                     AND (request_pks IS NULL OR other.request = ANY(request_pks))
+                     AND (SELECT r.hold_reason FROM dsar.request r WHERE r.id = other.request) IS NULL
+                WHEN other.state IN ('submitting', 'uncertain', 'submitted')
+                THEN one_job_per_subject OR other.is_recent
+                ELSE false END
+    UNION ALL
+    SELECT other.id, NULL, NULL, false
+      FROM dsar.submission own,
+           LATERAL (SELECT o.id FROM dsar.submission o
+                     WHERE o.account = own.account AND o.identity_hash = own.identity_hash
+                       AND dsar.is_open(o.state)
+                       AND (SELECT r.action FROM dsar.request r WHERE r.id = o.request) = 'access'
+                       AND (SELECT r.received_at FROM dsar.request r WHERE r.id = o.request)
+                           <= (SELECT r.received_at FROM dsar.request r WHERE r.id = planned.request)
+                    OFFSET 0) AS other
+     WHERE own.request = planned.request AND own.account = planned.account
+       AND planned.due_at > moment + last_days
+       AND (SELECT r.action FROM dsar.request r WHERE r.id = planned.request) = 'erasure'
+$$;
