@@ -1,4 +1,4 @@
-"""Closed requests to render, and the files that they name."""
+"""Closed requests and their collected files."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ BESITOS: dict[str, Any] = {
 
 
 class Delivery:
-    """A request put together file by file."""
+    """A request that is built account by account."""
 
     def __init__(self, action: Action = Action.ACCESS) -> None:
         self.action = action

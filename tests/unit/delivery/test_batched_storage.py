@@ -1,4 +1,4 @@
-"""Files that wait for storage together."""
+"""Files of many coroutines, written together."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ def storage(tmp_path: Path) -> Storage:
     return Storage(fsspec.filesystem("file"), str(tmp_path / "store"))
 
 
-async def test_each_asker_gets_its_own_file(storage: Storage) -> None:
-    """However many ask at a time, before or while others are written."""
-    storing = BatchedStorage(storage)
+async def test_each_caller_gets_its_own_file(storage: Storage) -> None:
+    """Also callers that come while others are written."""
+    batched = BatchedStorage(storage)
 
-    async def ask(n: int) -> None:
+    async def call(n: int) -> None:
         await asyncio.sleep(n % 3 / 100)
-        written = await storing.write(f"work/{n}/file", b"x" * n)
+        written = await batched.write(f"work/{n}/file", b"x" * n)
         assert written.bytes == n
         with storage.open(f"work/{n}/file") as file:
             assert file.read() == b"x" * n
 
-    await asyncio.gather(*map(ask, range(250)))
+    await asyncio.gather(*map(call, range(250)))
 
 
-async def test_one_that_cannot_be_written_stops_no_other(storage: Storage, tmp_path: Path) -> None:
-    """Its asker gets the exception; a stream that was read already is written whole."""
+async def test_a_file_that_cannot_be_written_does_not_stop_others(storage: Storage, tmp_path: Path) -> None:
+    """Only its caller gets the exception. A stream is written from its start."""
     (tmp_path / "store/work").mkdir(parents=True)
     (tmp_path / "store/work/2").write_bytes(b"a file where a folder should be")
-    storing = BatchedStorage(storage)
+    batched = BatchedStorage(storage)
     contents = [io.BytesIO(b"stream"), b"bytes", b"never", b"last"]
     results = await asyncio.gather(
-        *(storing.write(f"work/{n}/file", content) for n, content in enumerate(contents)),
+        *(batched.write(f"work/{n}/file", content) for n, content in enumerate(contents)),
         return_exceptions=True,
     )
     assert [isinstance(result, OSError) for result in results] == [False, False, True, False]

@@ -1,4 +1,4 @@
-"""Zips that somebody made to do harm: nothing is written, little is read, and nothing raises."""
+"""Zip files that were made to do harm: nothing is written, little is read, and nothing raises."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def made(*members: tuple[zipfile.ZipInfo | str, bytes]) -> bytes:
         "a\x1b[2J{}.json",
     ],
 )  # fmt: skip
-def test_a_name_is_no_path(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Upwards, absolute or a drive's: the name only becomes a title, and no file appears anywhere."""
+def test_a_name_of_a_member_is_not_a_path(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name only becomes a title. No file is created."""
     monkeypatch.chdir(tmp_path)
     (table,) = parts(made((name.format("harm"), b'[{"a": 1}]')))
     assert "/" not in getattr(table, "name", "") and "\\" not in getattr(table, "name", "")
@@ -59,22 +59,21 @@ def test_a_name_is_no_path(name: str, tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFSOCK])
-def test_what_is_no_file_is_at_most_read_as_bytes(kind: int) -> None:
-    """A link is not followed, and a device is not opened: both are bytes in the archive, no more."""
+def test_links_and_devices_are_not_opened(kind: int) -> None:
+    """They are at most bytes in the archive."""
     info = zipfile.ZipInfo("passwd.json")
     info.external_attr = (kind | 0o777) << 16
     content = made((info, b"/etc/passwd"), ("ok.json", b"[1]"))
     assert "root:" not in str(parts(content)) and "ok" in str(parts(content))
 
 
-def test_the_same_name_twice_is_two_files() -> None:
-    """What a program that unpacks them would lose, the person gets."""
+def test_two_members_of_one_name_are_both_read() -> None:
     found = parts(made(("a.json", b'[{"n": 1}]'), ("a.json", b'[{"n": 2}]')))
     assert [part.rows for part in found if isinstance(part, Table)] == [[["1"]], [["2"]]]
 
 
 def test_members_that_overlap_are_not_read_twice() -> None:
-    """A bomb whose thousand entries all name the same bytes."""
+    """Such a bomb has a thousand entries for the same bytes."""
     honest = made(("a.json", b"[1]"), ("b.json", b"[2]"))
     start = honest.index(DIRECTORY)
     second = honest.index(DIRECTORY, start + 1)
@@ -85,7 +84,6 @@ def test_members_that_overlap_are_not_read_twice() -> None:
 
 @pytest.mark.parametrize("depth", [1, 5])
 def test_a_nested_bomb_is_not_opened(depth: int) -> None:
-    """However deep, and however small it is from outside."""
     content = b"0" * 5_000_000
     for _ in range(depth):
         content = zipped({"a.zip": content, "a.json": content})
@@ -95,8 +93,8 @@ def test_a_nested_bomb_is_not_opened(depth: int) -> None:
 
 
 @pytest.mark.parametrize("really", [False, True], ids=["declared", "real"])
-def test_a_million_entries(really: bool) -> None:
-    """Neither a directory that says so nor one that is so long takes the memory of a million objects."""
+def test_a_million_entries_take_little_memory(really: bool) -> None:
+    """Whether the directory only claims a million entries or has them."""
     if really:
         entry = (
             DIRECTORY
@@ -125,7 +123,7 @@ HONEST = made(("profile.json", b'[{"a": 1, "b": "x"}]'), ("l/events.csv", b"a,b\
 )
 @example(changes=[(HONEST.index(b"profile.json", HONEST.index(DIRECTORY)), 0)], cut=len(HONEST))  # no name
 def test_a_damaged_archive_raises_nothing(changes: list[tuple[int, int]], cut: int) -> None:
-    """Any bytes changed, anywhere cut off: what can be read is read, and the rest is in a note."""
+    """Any bytes may change, and the file may end anywhere. A note names what cannot be read."""
     damaged = bytearray(HONEST)
     for at, byte in changes:
         damaged[at] = byte
@@ -139,7 +137,7 @@ def test_a_damaged_archive_raises_nothing(changes: list[tuple[int, int]], cut: i
     where=st.sampled_from([END, DIRECTORY, b"PK\x03\x04"]),
 )
 def test_a_broken_directory_raises_nothing(field: int, value: int, where: bytes) -> None:
-    """Sizes, offsets and counts that lie, in each of the headers."""
+    """Sizes, offsets and counts are wrong, in each of the headers."""
     damaged = bytearray(HONEST)
     at = HONEST.index(where) + 4 + field
     damaged[at : at + 4] = struct.pack("<I", value)
@@ -148,7 +146,7 @@ def test_a_broken_directory_raises_nothing(field: int, value: int, where: bytes)
 
 
 def measured(content: bytes) -> tuple[int, list[Any]]:
-    """The most memory that reading took, in bytes, and what was read."""
+    """The peak memory of reading in bytes, and the parts."""
     tracemalloc.start()
     try:
         found = parts(content)

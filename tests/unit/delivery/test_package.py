@@ -19,8 +19,8 @@ from include.dsar.model import Action
 from tests.unit.delivery.delivery_samples import BESITOS, CLOSED, Delivery, as_json, zipped
 
 
-def test_manifest_matches() -> None:
-    """The manifest has the true hash and size of each file but itself."""
+def test_the_manifest_has_hash_and_size_of_every_file() -> None:
+    """Except its own."""
     files = Delivery().account("besitos", ("export.json", as_json(BESITOS))).unpacked()
     manifest = json.loads(files["manifest.json"])
     assert (manifest["request_id"], manifest["closed_at"]) == ("DSAR-42", "2026-03-04T09:05:07Z")
@@ -31,8 +31,7 @@ def test_manifest_matches() -> None:
     ]
 
 
-def test_data_unaltered_and_tables_beside() -> None:
-    """The vendor's bytes lie in data/ as they came, and each list has a CSV."""
+def test_data_is_unchanged_and_tables_are_added() -> None:
     content = b'\xef\xbb\xbf{"a" : 1.10,\r\n "l":[{"x":"0.00"}]}  '
     files = Delivery().account("besitos", ("export.json", content)).unpacked()
     assert files["data/besitos/export.json"] == content
@@ -40,8 +39,8 @@ def test_data_unaltered_and_tables_beside() -> None:
     assert files["tables/besitos_l.csv"] == b"\xef\xbb\xbfx\r\n0.00\r\n"
 
 
-def test_reproducible() -> None:
-    """The same request gives the same bytes, whether or not the target can seek."""
+def test_the_same_request_gives_the_same_bytes() -> None:
+    """Whether or not the target can seek."""
 
     class Pipe(io.RawIOBase):
         content = b""
@@ -57,8 +56,8 @@ def test_reproducible() -> None:
 
 
 @pytest.mark.parametrize("change", [lambda c: c[:-1], lambda c: c + b" ", lambda c: b"x" + c[1:]])
-def test_changed_file_is_refused(change: Callable[[bytes], bytes]) -> None:
-    """A collected file that is not as it was collected is refused by account and request."""
+def test_a_changed_file_is_refused(change: Callable[[bytes], bytes]) -> None:
+    """The error names account and request."""
     delivery = Delivery().account("besitos", ("export.json", as_json(BESITOS)))
     delivery.contents = {path: change(content) for path, content in delivery.contents.items()}
     with pytest.raises(UnsafeDownload, match=r"account besitos, request DSAR-42") as raised:
@@ -66,8 +65,7 @@ def test_changed_file_is_refused(change: Callable[[bytes], bytes]) -> None:
     assert "sampleuser1" not in str(raised.value)
 
 
-def test_abandoned_package_is_no_zip() -> None:
-    """A package that failed midway is not ended as if it were whole."""
+def test_an_incomplete_package_is_not_a_zip() -> None:
     large = as_json(os.urandom(100_000).hex())
     delivery = Delivery().account("batch", ("e.json", large)).account("besitos", ("e.json", b"[2]"))
     delivery.contents["collected/besitos/1"] = b"[3]"
@@ -79,8 +77,7 @@ def test_abandoned_package_is_no_zip() -> None:
     assert not zipfile.is_zipfile(target)
 
 
-def test_erasure_has_no_package() -> None:
-    """There is no package for an erasure."""
+def test_an_erasure_has_no_package() -> None:
     with pytest.raises(ValueError, match="access"):
         Delivery(Action.ERASURE).account("besitos").package()
 
@@ -96,23 +93,21 @@ def test_erasure_has_no_package() -> None:
         ("export.json", b""),
     ],
 )
-def test_unreadable_file_costs_nothing_else(name: str, content: bytes) -> None:
-    """A file that is no table lies in data/, the page says so, and the other accounts are whole."""
+def test_an_unreadable_file_does_not_affect_other_accounts(name: str, content: bytes) -> None:
+    """It is in data/, and the page says that it is not shown."""
     files = Delivery().account("batch", (name, content)).account("besitos", ("e.json", b'{"a":1}')).unpacked()
     assert files[f"data/batch/{name}"] == content
     assert "so this page does not show it." in files["index.html"].decode()
     assert "tables/besitos_e.csv" in files
 
 
-def test_too_large_for_tables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file above the limit is included as a file."""
+def test_a_file_that_is_too_large_has_no_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(table, "MAX_FILE_BYTES", 100)
     files = Delivery().account("besitos", ("export.json", as_json(["x" * 200]))).unpacked()
     assert "It is too large to show, so this page does not show it." in files["index.html"].decode()
 
 
-def test_same_table_names_keep_their_own_files() -> None:
-    """Two answers with tables of one name give two CSV files."""
+def test_tables_of_the_same_name_get_different_files() -> None:
     one, two = as_json({"l": [1]}), as_json({"l": [2]})
     files = (
         Delivery().account("a", ("e.json", one), ("e.json", two)).account("a_l", ("x.json", b"[]")).unpacked()
@@ -122,8 +117,7 @@ def test_same_table_names_keep_their_own_files() -> None:
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd.json", "..\\..\\boot.json", "/abs.json", "C:\\x.json"])
-def test_member_names_are_no_paths(name: str) -> None:
-    """A traversal name in a vendor's zip leads nowhere in the package."""
+def test_names_in_a_zip_do_not_become_paths(name: str) -> None:
     files = Delivery().account("batch", ("export.zip", zipped({name: b'{"a":1}'}))).unpacked()
     assert all(
         ".." not in path and path[0] not in "/\\" and "\\" not in path and ":" not in path for path in files
@@ -131,8 +125,8 @@ def test_member_names_are_no_paths(name: str) -> None:
     assert sum(path.startswith("tables/batch_") for path in files) == 1
 
 
-def test_csv_round_trip() -> None:
-    """Every value comes back from the CSV, quotes, line breaks and a megabyte included."""
+def test_every_value_can_be_read_back_from_the_csv() -> None:
+    """Also quotes, line breaks and a megabyte."""
     values = ['say "hi", you', "two\r\nlines", "x" * 1_000_000, "", "ünï", "a;b"]
     files = (
         Delivery().account("besitos", ("e.json", as_json([{"v": v, "w": "1"} for v in values]))).unpacked()
@@ -146,8 +140,8 @@ def test_csv_round_trip() -> None:
     assert len(files["index.html"]) < 100_000
 
 
-def test_large_answer_is_spooled() -> None:
-    """An answer beyond the memory's share comes through unaltered."""
+def test_a_large_answer_is_unchanged() -> None:
+    """It does not stay in memory."""
     content = as_json([os.urandom(500_000).hex() for _ in range(10)])
     delivery = Delivery().account("besitos", ("export.json", content))
     with zipfile.ZipFile(io.BytesIO(delivery.package())) as archive:

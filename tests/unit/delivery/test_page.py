@@ -72,8 +72,8 @@ def hostile_delivery() -> Delivery:
     )
 
 
-def test_everything_is_escaped() -> None:
-    """Whatever a vendor sent, each tag and attribute of the page is ours and the tags are balanced."""
+def test_every_tag_and_attribute_is_ours() -> None:
+    """Everything that a vendor sent is escaped. The tags are balanced."""
     page = Page(hostile_delivery().page())
     assert {tag for tag, _ in page.tags} <= OURS
     assert not page.open
@@ -83,8 +83,8 @@ def test_everything_is_escaped() -> None:
         assert page.cells.count(text) >= 4
 
 
-def test_no_disturbing_characters() -> None:
-    """No control character, change of direction or lone surrogate reaches the page."""
+def test_the_page_has_no_misleading_characters() -> None:
+    """No control characters, changes of writing direction or lone surrogates."""
     text = hostile_delivery().page()
     assert not re.search(
         "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", text
@@ -92,8 +92,8 @@ def test_no_disturbing_characters() -> None:
     assert "\ufffdgnp.exe" in text
 
 
-def test_links_stay_in_the_package() -> None:
-    """Every link is relative and leads to a file of the package, or to a place on the page."""
+def test_links_lead_to_files_of_the_package() -> None:
+    """Or to a place on the page."""
     files = hostile_delivery().unpacked()
     page = Page(files["index.html"].decode())
     anchors = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
@@ -103,8 +103,8 @@ def test_links_stay_in_the_package() -> None:
         assert link[1:] in anchors if link[0] == "#" else unquote(link) in files
 
 
-def test_nothing_is_loaded() -> None:
-    """The page forbids all loading and scripts, and its style is allowed by its hash alone."""
+def test_the_page_loads_nothing() -> None:
+    """Its security policy allows only the style sheet, by its hash."""
     text = hostile_delivery().page()
     policy = next(
         a["content"] for t, a in Page(text).tags if a.get("http-equiv") == "Content-Security-Policy"
@@ -137,39 +137,35 @@ def test_the_page_shows_who_answered_what_and_when() -> None:
     assert "0.00" in page.cells
 
 
-def test_tables_have_headings() -> None:
-    """The page has a language, one first heading, and a scope on each table header."""
+def test_the_page_has_a_language_one_heading_and_scopes() -> None:
     page = Page(Delivery().account("besitos", ("export.json", as_json(BESITOS))).page())
     assert page.tags[0] == ("html", {"lang": "en"})
     assert sum(tag == "h1" for tag, _ in page.tags) == 1
     assert all(a.get("scope") in ("row", "col") for tag, a in page.tags if tag == "th")
 
 
-def test_large_tables_are_cut() -> None:
-    """Long, wide and lengthy tables are shown in part, and the page says that the CSV has the rest."""
+def test_a_large_table_is_cut() -> None:
+    """The page says what it shows, and that the CSV file has everything."""
     rows = [{f"c{n}": "x" * 3_000 for n in range(30)} for _ in range(300)]
     text = Delivery().account("besitos", ("export.json", as_json(rows))).page()
     assert len(text) < 2 * excerpt.MAX_PAGE_CHARACTERS
     assert "of 300 rows, 24 of 30 columns, the start of long texts. The CSV file has everything." in text
 
 
-def test_many_tables_are_named() -> None:
-    """Tables beyond the page's room are counted and found in the folder."""
+def test_tables_beyond_the_limit_are_counted() -> None:
     content = as_json({f"l{n}": [n] for n in range(excerpt.MAX_TABLES_SHOWN + 5)})
     files = Delivery().account("besitos", ("export.json", content)).unpacked()
     assert "5 more tables are in the folder" in files["index.html"].decode()
     assert f"tables/besitos_l{excerpt.MAX_TABLES_SHOWN + 4}.csv" in files
 
 
-def test_many_notes_are_counted() -> None:
-    """Members that cannot be shown are named up to a point, and counted beyond."""
+def test_notes_beyond_the_limit_are_counted() -> None:
     text = Delivery().account("batch", ("e.zip", zipped({f"{n}.png": b"x" for n in range(30)}))).page()
     assert "10 more parts are only in the original answer." in text
 
 
 @pytest.mark.parametrize("content", [b"{}", b"[]"])
-def test_empty_answer(content: bytes) -> None:
-    """An empty answer is called one."""
+def test_an_empty_answer_is_called_empty(content: bytes) -> None:
     assert re.search(
         "This (answer|table) is empty", Delivery().account("besitos", ("e.json", content)).page()
     )

@@ -7,8 +7,8 @@ from include.dsar.model import Action, State
 from tests.unit.delivery.delivery_samples import BESITOS, CLOSED, Delivery, as_json
 
 
-def test_fields() -> None:
-    """A receipt has the fields of the public interface, times in UTC, and kinds of identities only."""
+def test_a_receipt_has_the_fields_of_the_public_interface() -> None:
+    """Times are UTC. Identities are kinds, never values."""
     delivery = Delivery().account("besitos", ("export.json", as_json(BESITOS)))
     delivery.account("id5", outcome=State.NOT_APPLICABLE, reason="takes no access requests")
     document = json.loads(receipt(delivery.request, CLOSED))
@@ -27,8 +27,8 @@ def test_fields() -> None:
     assert id5["files"] == []
 
 
-def test_files_are_those_of_the_package() -> None:
-    """Every file that the receipt names lies in the package with that hash, also where names repeat."""
+def test_the_files_of_a_receipt_are_in_the_package() -> None:
+    """With the same hashes, also if names repeat."""
     delivery = Delivery().account(
         "besitos", ("export.json", b"{}"), ("Export.json", b"[]"), ("../../CON", b"x"), ("a b?.json", b"1")
     )
@@ -41,13 +41,11 @@ def test_files_are_those_of_the_package() -> None:
     assert all(file in packaged for file in files)
 
 
-def test_erasure_has_no_files() -> None:
-    """The receipt of an erasure names no files."""
+def test_the_receipt_of_an_erasure_has_no_files() -> None:
     delivery = Delivery(Action.ERASURE).account("besitos", ("export.json", b"{}"))
     assert json.loads(receipt(delivery.request, CLOSED))["accounts"][0]["files"] == []
 
 
-def test_lone_surrogate_in_a_reason() -> None:
-    """A reason with half a character still gives JSON that every parser reads."""
+def test_a_lone_surrogate_in_a_reason_gives_valid_json() -> None:
     delivery = Delivery().account("id5", outcome=State.FAILED, reason="\ud800")
     assert json.loads(receipt(delivery.request, CLOSED))["accounts"][0]["reason"] == "\ud800"

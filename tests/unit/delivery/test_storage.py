@@ -36,8 +36,8 @@ def read(storage: Storage, path: str) -> bytes:
         return file.read()
 
 
-def test_round_trip(storage: Storage) -> None:
-    """What is written is read back, be it bytes or a stream, and a second write takes its place."""
+def test_what_is_written_can_be_read(storage: Storage) -> None:
+    """Bytes or a stream. A second write replaces the first."""
     written = storage.write("requests/1/receipt.json", b"one")
     assert (written.sha256, written.bytes) == (hashlib.sha256(b"one").hexdigest(), 3)
     assert read(storage, "requests/1/receipt.json") == b"one"
@@ -49,8 +49,7 @@ def test_round_trip(storage: Storage) -> None:
         storage.open("requests/2/receipt.json")
 
 
-def test_writer_commits_at_the_end(storage: Storage) -> None:
-    """A stream appears when its block ends, with its hash and size."""
+def test_a_file_appears_when_the_block_ends(storage: Storage) -> None:
     with storage.writer("a/b") as out:
         out.write(b"x" * 10)
         out.write(b"y")
@@ -59,8 +58,8 @@ def test_writer_commits_at_the_end(storage: Storage) -> None:
     assert read(storage, "a/b") == b"x" * 10 + b"y"
 
 
-def test_writer_discards_on_exception(storage: Storage, tmp_path: Path) -> None:
-    """An exception leaves what was there, and nothing beside it."""
+def test_an_exception_leaves_the_old_file(storage: Storage, tmp_path: Path) -> None:
+    """No part file remains."""
     storage.write("a/b", b"old")
     with pytest.raises(KeyboardInterrupt), storage.writer("a/b") as out:
         out.write(b"new")
@@ -69,8 +68,8 @@ def test_writer_discards_on_exception(storage: Storage, tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_files_written_together(storage: Storage, tmp_path: Path) -> None:
-    """Each is there as if it were written alone, be it bytes or a stream; nothing stays beside them."""
+def test_several_files_are_written_together(storage: Storage, tmp_path: Path) -> None:
+    """Bytes or streams. No part file remains."""
     storage.write("a/0", b"old")
     written = storage.write_all([("a/0", b"zero"), ("b/1", io.BytesIO(b"one")), ("b/c/2", b"two")])
     assert [out.sha256 for out in written] == [
@@ -80,8 +79,8 @@ def test_files_written_together(storage: Storage, tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_one_of_the_files_written_together_fails(local: Storage, tmp_path: Path) -> None:
-    """The exception is raised; no file is half there, and nothing stays beside them."""
+def test_an_error_of_one_file_leaves_no_incomplete_file(local: Storage, tmp_path: Path) -> None:
+    """No part file remains."""
 
     class Broken(io.BytesIO):
         def read(self, *_: object) -> bytes:
@@ -94,10 +93,10 @@ def test_one_of_the_files_written_together_fails(local: Storage, tmp_path: Path)
     assert read(local, "a/1") == b"old"
 
 
-def test_what_is_written_together_is_flushed(
+def test_files_that_are_written_together_are_flushed(
     local: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each file before it gets its name, each folder after the names in it, and what holds a new folder."""
+    """First the file, then its folder when the file has its name. New folders are flushed too."""
     steps: list[tuple[str, str]] = []
     fsync, replace = os.fsync, Path.replace
 
@@ -121,15 +120,14 @@ def test_what_is_written_together_is_flushed(
         assert steps.index(("name", part)) < steps.index(("flush", str(root / f"work/{n}")))
 
 
-def test_large_upload(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file beyond one call's share arrives whole."""
+def test_a_large_file_is_uploaded_completely(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage_module, "ONE_CALL_BYTES", 1_000)
     storage.write("big", b"z" * 5_000)
     assert read(storage, "big") == b"z" * 5_000
 
 
-def test_remove(storage: Storage) -> None:
-    """Removing takes a file, or a folder and no other of a longer name; what is absent is no error."""
+def test_remove_deletes_a_file_or_a_folder(storage: Storage) -> None:
+    """A missing one is not an error. A folder with a longer name stays."""
     for path in ("r/1/a", "r/1/b/c", "r/10/a", "r/2"):
         storage.write(path, b"")
     storage.remove("r/2")
@@ -162,8 +160,8 @@ def test_remove(storage: Storage) -> None:
         "a\\b",
     ],
 )
-def test_paths_are_checked(storage: Storage, path: str) -> None:
-    """A path that is not relative and plain is refused by every call."""
+def test_a_path_that_is_not_plain_is_refused(storage: Storage, path: str) -> None:
+    """By every method."""
     for call in (storage.open, storage.exists, storage.remove, storage.remove_tree, storage.uri):
         with pytest.raises(ValueError, match="relative"):
             call(path)
@@ -171,20 +169,17 @@ def test_paths_are_checked(storage: Storage, path: str) -> None:
         storage.write(path, b"")
 
 
-def test_uri(local: Storage, tmp_path: Path) -> None:
-    """An address is whole: scheme, root and path."""
+def test_a_uri_has_scheme_root_and_path(local: Storage, tmp_path: Path) -> None:
     assert local.uri("a/b.zip") == f"file://{tmp_path}/store/a/b.zip"
     assert Storage(fsspec.filesystem("memory"), "memory://x").uri("a") == "memory:///x/a"
 
 
-def test_root_is_needed() -> None:
-    """A root that is all of the disk is refused."""
+def test_the_whole_disk_is_refused_as_root() -> None:
     with pytest.raises(ValueError, match="root"):
         Storage(fsspec.filesystem("file"), "/")
 
 
-def test_modes(local: Storage, tmp_path: Path) -> None:
-    """Files are for their owner alone, and so are the folders that were made for them."""
+def test_files_and_folders_are_for_their_owner_only(local: Storage, tmp_path: Path) -> None:
     local.write("a/b/c", b"x")
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "store").rglob("*")}
     assert modes == {"a": 0o700, "b": 0o700, "c": 0o600}
@@ -203,8 +198,8 @@ with Storage(fsspec.filesystem("file"), sys.argv[1]).writer("requests/1/package.
 
 
 @pytest.mark.parametrize("old", [None, b"old"])
-def test_killed_writer(local: Storage, tmp_path: Path, old: bytes | None) -> None:
-    """A writer killed midway leaves the old file or none, and the next write sweeps up after it."""
+def test_a_killed_writer_leaves_the_old_file(local: Storage, tmp_path: Path, old: bytes | None) -> None:
+    """The next write removes its part file."""
     path = "requests/1/package.zip"
     if old is not None:
         local.write(path, old)
@@ -227,16 +222,15 @@ def test_killed_writer(local: Storage, tmp_path: Path, old: bytes | None) -> Non
     assert [p.name for p in folder.iterdir()] == ["package.zip"]
 
 
-def test_remove_sweeps_up(local: Storage, tmp_path: Path) -> None:
-    """Removing a file removes what a crash has left of it."""
+def test_remove_deletes_part_files_of_a_crash(local: Storage, tmp_path: Path) -> None:
     local.write("a/b", b"x")
     (tmp_path / "store/a/.b.0.part").write_bytes(b"half")
     local.remove("a/b")
     assert list((tmp_path / "store/a").iterdir()) == []
 
 
-def test_two_writers_of_one_path(local: Storage, tmp_path: Path) -> None:
-    """Two writers of one path at once do not mix; the last to finish stays."""
+def test_two_writers_of_one_path_do_not_mix(local: Storage, tmp_path: Path) -> None:
+    """The file of the last to finish stays."""
     with local.writer("a/b") as first:
         first.write(b"1" * 100_000)
         with local.writer("a/b") as second:
@@ -247,8 +241,8 @@ def test_two_writers_of_one_path(local: Storage, tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "store/a").iterdir()] == ["b"]
 
 
-def test_readers_see_whole_files_only(local: Storage) -> None:
-    """While many threads write one path, each reading is one of the whole contents."""
+def test_a_reader_sees_only_complete_files(local: Storage) -> None:
+    """While many threads write the same path."""
     contents = [bytes([65 + n]) * (50_000 + n) for n in range(4)]
     local.write("a/b", contents[0])
     threads = [

@@ -25,8 +25,8 @@ def notes(name: str, content: bytes) -> str:
     return " ".join(part.text for part in tables_of(name, content) if isinstance(part, Note))
 
 
-def test_besitos() -> None:
-    """A Besitos record is a table of fields, and one for each list, be it text or a list."""
+def test_a_besitos_record_is_one_table_and_one_for_each_list() -> None:
+    """A list may be given as text."""
     found = tables("export.json", as_json(BESITOS))
     assert found["export"].rows == [
         ["status", "true"], ["sub_id", ""], ["balance", "0.00"], ["country_id", "1"],
@@ -40,8 +40,7 @@ def test_besitos() -> None:
     )
 
 
-def test_numbers_as_written() -> None:
-    """No number is rounded, shortened or turned into another notation."""
+def test_numbers_stay_as_written() -> None:
     found = tables("a.json", b'{"a":1.10,"b":1e10,"c":1234567890123456789012,"d":-0,"e":NaN,"f":"007"}')
     assert [row[1] for row in found["a"].rows] == [
         "1.10",
@@ -53,8 +52,7 @@ def test_numbers_as_written() -> None:
     ]
 
 
-def test_lists_within_rows() -> None:
-    """A list inside a list's rows is a table of its own that says to which row it belongs."""
+def test_a_list_inside_a_row_is_a_table_with_the_row_number() -> None:
     orders = {
         "orders": [{"id": 1, "tags": ["x", "y"]}, {"id": 2, "items": [{"sku": "a"}, {"sku": "b"}]}, 7, None]
     }
@@ -67,51 +65,49 @@ def test_lists_within_rows() -> None:
 
 
 def test_repeated_and_colliding_keys_are_kept() -> None:
-    """Keys that repeat, or collide once flattened, lose no value."""
+    """Also keys that collide only when they are flattened."""
     found = tables("a.json", b'{"a":1,"a":2,"b.c":3,"b":{"c":4}}')
     assert [row[1] for row in found["a"].rows] == ["1", "2", "3", "4"]
 
 
-def test_sparse_rows_become_lines() -> None:
-    """Rows that share no column do not multiply into a table of holes."""
+def test_rows_without_common_columns_become_lines() -> None:
+    """Otherwise the table would have nine million empty cells."""
     found = tables("a.json", as_json([{f"k{n}": n} for n in range(3_000)]))
     assert found["a"].columns == ["row", "field", "value"]
     assert len(found["a"].rows) == 3_000
 
 
-def test_long_nested_names_do_not_multiply() -> None:
-    """A long key above many values is not repeated whole for each of them."""
+def test_long_names_of_nested_objects_are_cut() -> None:
+    """A long key is not repeated in full for each value below it."""
     found = tables("a.json", as_json({"k" * 100_000: {f"f{n}": n for n in range(1_000)}}))
     assert sum(len(row[0]) for row in found["a"].rows) < 200_000
 
 
 @pytest.mark.parametrize("content", [b"[" * 100_000, b'{"a":' * 100_000, b'{"a":"' + b"[" * 100_000 + b'"}'])
-def test_deep_json(content: bytes) -> None:
-    """JSON of any depth ends in a note or in text, not in an error."""
+def test_json_of_any_depth_raises_nothing(content: bytes) -> None:
     assert list(tables_of("a.json", content))
 
 
-def test_too_many_tables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond the limit of tables the rest is named, not lost in silence."""
+def test_tables_beyond_the_limit_are_named_in_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(table, "MAX_TABLES", 3)
     content = as_json({f"l{n}": [n] for n in range(10)})
     assert len(tables("a.json", content)) == 3
     assert "more than 3 tables" in notes("a.json", content)
 
 
-def test_csv_member() -> None:
-    """CSV is read as text, whatever its delimiter, and short rows are filled."""
+def test_csv_is_read_as_text() -> None:
+    """The delimiter is detected. Short rows are filled."""
     found = tables("x.csv", b"\xef\xbb\xbfid;n\r\n007;1.10\r\n\r\n3\r\n")
     assert found["x"] == Table("x", ["id", "n"], [["007", "1.10"], ["3", ""]])
 
 
-def test_csv_of_very_uneven_rows() -> None:
-    """One row of a hundred thousand commas does not widen ten thousand others."""
+def test_csv_rows_of_very_different_lengths_are_refused() -> None:
+    """One long row would widen ten thousand others."""
     assert "different lengths" in notes("x.csv", b"a\n" * 10_000 + b"," * 16_000)
 
 
-def test_archive() -> None:
-    """JSON and CSV members become tables called by the member's name; others are named in a note."""
+def test_json_and_csv_in_a_zip_become_tables() -> None:
+    """A note names other files."""
     content = zipped(
         {"a/profile.json": b'{"x":1,"l":[2]}', "events.csv": b"d\n1\n", "p.png": b"\x89PNG", "e/": b""}
     )
@@ -119,32 +115,31 @@ def test_archive() -> None:
     assert "“p.png” is not a kind of file" in notes("export.zip", content)
 
 
-def test_flat_bomb(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Members are cut off by what they really hold, one by one and all together."""
+def test_a_zip_bomb_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bytes of all members are counted while they are read."""
     monkeypatch.setattr(archive, "MAX_ARCHIVE_BYTES", 400_000)
     content = zipped({f"{n}.json": b"[" + b" " * 150_000 + b"]" for n in range(50)})
     assert len(tables("b.zip", content)) == 2
     assert "too large to show here" in notes("b.zip", content)
 
 
-def test_refused_members_count_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is read in vain uses up the allowance, so that a thousand bombs cost no more than one."""
+def test_bytes_of_refused_members_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So a thousand bombs cost no more than one."""
     monkeypatch.setattr(table, "MAX_FILE_BYTES", 100_000)
     monkeypatch.setattr(archive, "MAX_ARCHIVE_BYTES", 400_000)
     found = list(tables_of("b.zip", zipped({f"{n}.json": b" " * 200_000 for n in range(50)})))
     assert len(found) < 6
 
 
-def test_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A member that grows beyond any honest ratio is refused."""
+def test_a_member_that_grows_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archive, "RATIO_FREE_BYTES", 100_000)
     content = zipped({"bomb.json": b" " * 1_000_000, "ok.json": b"[1]"})
     assert list(tables("b.zip", content)) == ["ok"]
     assert "“bomb.json” is too large" in notes("b.zip", content)
 
 
-def test_understated_size() -> None:
-    """A declared size is not believed: the member is refused and the others are read."""
+def test_a_declared_size_is_not_believed() -> None:
+    """The member is refused, the others are read."""
     content = bytearray(zipped({"a.json": as_json(["x" * 5_000]), "b.json": b"[1]"}))
     at = content.index(b"PK\x01\x02") + 24
     content[at : at + 4] = (10).to_bytes(4, "little")
@@ -152,8 +147,8 @@ def test_understated_size() -> None:
     assert "“a.json” cannot be read" in notes("e.zip", bytes(content))
 
 
-def test_nested_archive_is_not_opened() -> None:
-    """An archive within the archive is named and left shut, whatever it is called."""
+def test_a_zip_inside_a_zip_is_not_opened() -> None:
+    """Whatever its name."""
     inner = zipped({"x.json": b"[1]"})
     assert (
         notes("e.zip", zipped({"in.zip": inner, "in.json": inner})).count("is a zip file inside the zip file")
@@ -161,21 +156,18 @@ def test_nested_archive_is_not_opened() -> None:
     )
 
 
-def test_too_many_members(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An archive of too many files stays a file."""
+def test_a_zip_with_too_many_files_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archive, "MAX_MEMBERS", 3)
     assert "more than 3 files" in notes("e.zip", zipped({f"{n}.json": b"[1]" for n in range(4)}))
 
 
-def test_huge_directory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A directory too large for an honest archive is refused before it is read."""
+def test_a_huge_directory_of_a_zip_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archive, "MAX_DIRECTORY_BYTES", 66_000)
     content = zipped({f"{n}{'x' * 200}": b"" for n in range(400)}, zipfile.ZIP_STORED)
     assert "cannot be read" in notes("e.zip", content)
 
 
-def test_symlink() -> None:
-    """A link in an archive is ignored, with a note."""
+def test_a_link_in_a_zip_is_not_followed() -> None:
     info = zipfile.ZipInfo("link.json")
     info.create_system = 3
     info.external_attr = (stat.S_IFLNK | 0o777) << 16
@@ -188,8 +180,8 @@ def test_symlink() -> None:
     )
 
 
-def test_encrypted_and_unknown_compression() -> None:
-    """Members under a password or an unknown or hungry compression are skipped, the others read."""
+def test_members_with_a_password_or_unknown_compression_are_skipped() -> None:
+    """LZMA is refused because its decoder can take any amount of memory."""
     content = bytearray(zipped({"a.json": b"[1]", "b.json": b"[2]", "c.json": b"[3]"}))
     first = content.index(b"PK\x01\x02")
     content[first + 8] |= 1
@@ -202,8 +194,7 @@ def test_encrypted_and_unknown_compression() -> None:
     assert "compressed in a way" in notes("e.zip", zipped({"a.json": b"[1]"}, zipfile.ZIP_LZMA))
 
 
-def test_damaged_member() -> None:
-    """A member whose bytes are damaged costs only itself."""
+def test_a_damaged_member_does_not_affect_the_others() -> None:
     content = bytearray(zipped({"a.json": b"[111111]", "b.json": b"[2]"}, zipfile.ZIP_STORED))
     content[content.index(b"[111111]") + 1] = ord("9")
     assert list(tables("e.zip", bytes(content))) == ["b"]
@@ -214,15 +205,14 @@ def test_damaged_member() -> None:
     ["=1+1", "+a", "-a", "@SUM(A1)", "\tx", "\rx", "  =1", '"=1', "'=1", "＝1", "＋1a", "－1a", "＠x",
      "\u200b=1", "-2+3+cmd|' /C calc'!A0", "+49 30 1234567", "\ufeff=1", "-"],
 )  # fmt: skip
-def test_formulas_are_harmless(cell: str) -> None:
-    """What a spreadsheet would calculate gets an apostrophe before it, and nothing else changes."""
+def test_a_formula_gets_an_apostrophe(cell: str) -> None:
+    """Nothing else changes."""
     assert harmless(cell)[0] == "'"
     assert harmless(cell).replace("'", "") == cell.replace("'", "")
 
 
 @pytest.mark.parametrize("cell", ["a;=1+1", "a\n=1", "a\t@x", 'a;"=1"'])
-def test_formulas_after_a_foreign_delimiter(cell: str) -> None:
-    """A cell that another delimiter would split begins no formula there either."""
+def test_a_formula_after_another_delimiter_gets_an_apostrophe(cell: str) -> None:
     assert harmless(cell) == f"{cell[:2]}'{cell[2:]}"
 
 
@@ -242,13 +232,11 @@ def test_formulas_after_a_foreign_delimiter(cell: str) -> None:
         "1; -2",
     ],
 )
-def test_numbers_and_plain_text_stay(cell: str) -> None:
-    """Numbers, also negative ones and telephone numbers in one run, and plain text stay as they are."""
+def test_numbers_and_plain_text_stay_unchanged(cell: str) -> None:
     assert harmless(cell) == cell
 
 
-def test_long_hostile_cell_is_quick() -> None:
-    """A megabyte made to slow the search down is searched in passing."""
+def test_a_hostile_cell_of_a_megabyte_is_quick() -> None:
     for cell in (
         "\t" * 1_000_000,
         ";" * 1_000_000,
@@ -259,8 +247,7 @@ def test_long_hostile_cell_is_quick() -> None:
         harmless(cell)
 
 
-def test_unwritable_characters() -> None:
-    """Lone surrogates and control characters become a visible mark."""
+def test_unwritable_characters_become_a_visible_mark() -> None:
     assert harmless("a\ud800b\x00") == "a\ufffdb\ufffd"
 
 
@@ -271,8 +258,7 @@ TABLE = st.integers(1, 3).flatmap(
 
 
 @given(TABLE)
-def test_csv_is_that_of_the_harmless_cells(rows: list[list[str]]) -> None:
-    """Whatever a table holds, its CSV is what `csv` writes of its harmless cells, however it is cut."""
+def test_csv_is_what_the_csv_module_writes_of_harmless_cells(rows: list[list[str]]) -> None:
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\r\n").writerows([[harmless(cell) for cell in row] for row in rows])
     with patch.object(spreadsheet, "ROWS_AT_A_TIME", 2):
