@@ -19,6 +19,8 @@ from include.dsar.accounts import WHOLE, Shard
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from include.dsar.execution.account_work import AccountWork
+
 Counts = dict[str, Any]
 
 
@@ -68,8 +70,8 @@ def _operator(context: Context) -> str:
     return f"{run.triggering_user_name or 'somebody'} in run {run.run_id}"
 
 
-class SubmitOperator(BaseAsyncOperator):
-    """Sends the planned submissions of one account, or of one shard of it."""
+class AccountOperator(BaseAsyncOperator):
+    """Runs a stage on one account, or on one shard of it."""
 
     ui_color = "#e6f4ea"
 
@@ -80,35 +82,34 @@ class SubmitOperator(BaseAsyncOperator):
     async def aexecute(self, context: Context) -> Counts:
         from dsar_airflow.connections.account_work import account_work
         from dsar_airflow.metrics import counting_calls
+
+        params = RunParams.of(context)
+        params.skip_unless_wanted(self.account)
+        async with account_work(self.account, shard=self.shard, request_ids=params.request_ids) as work:
+            with counting_calls(work):
+                return asdict(await self.run_stage(work))
+
+    async def run_stage(self, work: AccountWork) -> Any:
+        raise NotImplementedError
+
+
+class SubmitOperator(AccountOperator):
+    """Sends the planned submissions."""
+
+    async def run_stage(self, work: AccountWork) -> Any:
         from include.dsar.stages.submit import submit
 
-        params = RunParams.of(context)
-        params.skip_unless_wanted(self.account)
-        async with account_work(self.account, shard=self.shard, request_ids=params.request_ids) as work:
-            with counting_calls(work):
-                return asdict(await submit(work))
+        return await submit(work)
 
 
-class CollectOperator(BaseAsyncOperator):
-    """Downloads the results of one account, or of one shard of it, into storage."""
+class CollectOperator(AccountOperator):
+    """Downloads the results into storage."""
 
-    ui_color = "#e6f4ea"
-
-    def __init__(self, *, account: str, shard: Sequence[int] = WHOLE, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.account, self.shard = account, Shard(*shard)
-
-    async def aexecute(self, context: Context) -> Counts:
-        from dsar_airflow.connections.account_work import account_work
+    async def run_stage(self, work: AccountWork) -> Any:
         from dsar_airflow.connections.storage import storage
-        from dsar_airflow.metrics import counting_calls
         from include.dsar.stages.collect import collect
 
-        params = RunParams.of(context)
-        params.skip_unless_wanted(self.account)
-        async with account_work(self.account, shard=self.shard, request_ids=params.request_ids) as work:
-            with counting_calls(work):
-                return asdict(await collect(work, await asyncio.to_thread(storage)))
+        return await collect(work, await asyncio.to_thread(storage))
 
 
 class PackageOperator(BaseOperator):
@@ -188,26 +189,20 @@ def _with_shard(name: str, tasks: Mapping[str, object]) -> str:
     return f"{task} (shard {int(index) + 1})"
 
 
+BAD_ROWS = {
+    "invalid": "The source has {rows} that cannot be accepted. Its column status_reason says why. "
+    "Correct each row and set its status to pending.",
+    "changed": "The source has {rows} that changed after the request was accepted. The change is ignored. "
+    "The log of intake has the ids. If you need the change, add a row with a new request_id.",
+    "repeated": "The source has {rows} too many, with the request_id and content of another row. Each "
+    "request was accepted once. The log of intake has the ids. Make request_id a unique key.",
+}
+
+
 def _bad_rows(context: Context) -> Sequence[str]:
     counts: Counts = context["ti"].xcom_pull(task_ids="intake") or {}
-    found = []
-    if invalid := counts.get("invalid"):
-        found.append(
-            f"The source has {_rows(invalid)} that cannot be accepted. Its column status_reason says why. "
-            "Correct each row and set its status to pending."
-        )
-    if changed := counts.get("changed"):
-        found.append(
-            f"The source has {_rows(changed)} that changed after the request was accepted. The change is "
-            "ignored. The log of intake has the ids. If you need the change, add a row with a new request_id."
-        )
-    if repeated := counts.get("repeated"):
-        found.append(
-            f"The source has {_rows(repeated)} too many, with the request_id and content of another row. "
-            "Each request was accepted once. The log of intake has the ids. Make request_id a unique key."
-        )
-    return found
-
-
-def _rows(count: int) -> str:
-    return f"{count:,} row{'s' if count > 1 else ''}"
+    return [
+        sentence.format(rows=f"{count:,} row{'s' if count > 1 else ''}")
+        for kind, sentence in BAD_ROWS.items()
+        if (count := counts.get(kind))
+    ]

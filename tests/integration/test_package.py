@@ -94,44 +94,21 @@ def test_an_erasure_gets_a_receipt_and_no_package(
     assert not storage.exists("requests/r-1/package.zip")
 
 
-STEPS: list[tuple[type[Any], str]] = [
+STEPS: list[tuple[Any, str]] = [
     (Storage, "write"), (Storage, "remove_tree"), (Storage, "uri"),
+    (closing, "close"), (closing, "pending_write_backs"), (closing, "mark_written_back"),
+    (Source, "update"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize(("owner", "step"), STEPS, ids=[step for _, step in STEPS])
-def test_a_stop_at_a_step_of_storage_is_repaired(
+def test_a_stop_at_any_step_is_repaired(
     dsn: str, db: Database, source_table: Source, storage: Storage, monkeypatch: pytest.MonkeyPatch,
-    owner: type[Any], step: str, when: str,
-) -> None:  # fmt: skip
-    """The next run closes the request with the same data, also if the collected files are gone."""
-    stopped(dsn, db, source_table, storage, monkeypatch, owner, step, when)
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("step", ["close", "pending_write_backs", "mark_written_back"])
-def test_a_stop_at_a_step_of_the_ledger_is_repaired(
-    dsn: str, db: Database, source_table: Source, storage: Storage, monkeypatch: pytest.MonkeyPatch,
-    step: str, when: str,
-) -> None:  # fmt: skip
-    """The next run writes the status to the source."""
-    stopped(dsn, db, source_table, storage, monkeypatch, closing, step, when)
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_a_stop_at_the_update_of_the_source_is_repaired(
-    dsn: str, db: Database, source_table: Source, storage: Storage, monkeypatch: pytest.MonkeyPatch, when: str
-) -> None:
-    """A second update of the source is harmless."""
-    stopped(dsn, db, source_table, storage, monkeypatch, Source, "update", when)
-
-
-def stopped(
-    dsn: str, db: Database, source: Source, storage: Storage, monkeypatch: pytest.MonkeyPatch,
     owner: Any, step: str, when: str,
 ) -> None:  # fmt: skip
-    ended(db, source, storage, dsn, "r-1", "r-2")
+    """The next run closes the requests with the same data, also if the collected files are gone."""
+    ended(db, source_table, storage, dsn, "r-1", "r-2")
     real: Callable[..., Any] = getattr(owner, step)
 
     def killed(*args: Any, **options: Any) -> None:
@@ -141,8 +118,8 @@ def stopped(
 
     with monkeypatch.context() as patched, pytest.raises(Killed):
         patched.setattr(owner, step, killed)
-        Package(db, source, storage).run()
-    Package(db, source, storage).run()
+        Package(db, source_table, storage).run()
+    Package(db, source_table, storage).run()
     assert {row["status"] for row in source_rows(dsn).values()} == {"completed"}
     for name, row in zip(("r-1", "r-2"), rows(db), strict=True):
         held = package(storage, name)

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO, cast
 
-from include.dsar.delivery.package import Target, write_package
+from include.dsar.delivery.package import write_package
 from include.dsar.delivery.package_paths import packaged_files
 from include.dsar.delivery.receipt import receipt
 from include.dsar.delivery.seal import SUFFIX, Seal
 from include.dsar.delivery.storage import Storage
-from include.dsar.delivery.storage_writer import StorageWriter
+from include.dsar.delivery.storage_writer import StorageWriter, Target
 from include.dsar.errors import DsarError
 from include.dsar.model import Action, CollectedFile, RequestRecord
 

@@ -9,13 +9,14 @@ import zipfile
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import partial
-from typing import BinaryIO, Protocol, cast
+from typing import BinaryIO, cast
 
 from include.dsar.delivery.excerpt import PageRoom
 from include.dsar.delivery.package_paths import PackagedFile, packaged_files, table_path
 from include.dsar.delivery.page import ShownFile, page
 from include.dsar.delivery.receipt import json_bytes, utc_text
 from include.dsar.delivery.spreadsheet import csv_pieces
+from include.dsar.delivery.storage_writer import Target
 from include.dsar.delivery.table import Note
 from include.dsar.delivery.tables import tables_of
 from include.dsar.errors import UnsafeDownload
@@ -26,19 +27,10 @@ WRITE_BYTES = 64 * 1024  # the target gets this much at a time. zipfile itself m
 SPOOL_BYTES = 8 * 1024 * 1024  # an answer up to this size stays in memory
 ZIP64_ROWS = 1_000_000  # a table with more rows may exceed 4 GB
 
-
-class Target(Protocol):
-    """Where a package is written. It is only written to, so a plain stream is enough."""
-
-    def write(self, data: bytes, /) -> object: ...
+OpenFile = Callable[[CollectedFile], BinaryIO]
 
 
-def write_package(
-    target: Target,
-    request: RequestRecord,
-    closed_at: datetime,
-    open_file: Callable[[CollectedFile], BinaryIO],
-) -> None:
+def write_package(target: Target, request: RequestRecord, closed_at: datetime, open_file: OpenFile) -> None:
     """Writes the package of a closed access request.
 
     Raises UnsafeDownload if a collected file has changed, ValueError for an erasure, and what `open_file`
@@ -46,13 +38,8 @@ def write_package(
     """
     if request.action is not Action.ACCESS:
         raise ValueError("a package is for an access request")
-    with _Package(target, closed_at) as package:
-        room = PageRoom()
-        table_paths: set[str] = set()
-        shown = [
-            _add_file(package, request, packaged, open_file, room, table_paths)
-            for packaged in packaged_files(request)
-        ]
+    with _Package(target, request, closed_at) as package:
+        shown = [package.add_answer(packaged, open_file) for packaged in packaged_files(request)]
         package.add("index.html", [page(request, closed_at, shown)])
         manifest = {
             "request_id": request.request_id,
@@ -62,68 +49,19 @@ def write_package(
         package.add("manifest.json", [json_bytes(manifest)])
 
 
-def _add_file(
-    package: _Package,
-    request: RequestRecord,
-    packaged: PackagedFile,
-    open_file: Callable[[CollectedFile], BinaryIO],
-    room: PageRoom,
-    table_paths: set[str],
-) -> ShownFile:
-    """Adds a vendor's answer unchanged, and the tables that can be read from it."""
-    shown = ShownFile(packaged)
-    account = packaged.account.account
-    with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as answer:
-        content = cast(BinaryIO, answer)
-        _copy_checked(packaged, request, open_file, content)
-        content.seek(0)
-        zip64 = packaged.file.bytes >= zipfile.ZIP64_LIMIT // 2
-        package.add(packaged.path, iter(partial(content.read, CHUNK), b""), zip64=zip64)
-        content.seek(0)
-        for part in tables_of(packaged.file.name, content):
-            if isinstance(part, Note):
-                shown.add_note(part.text)
-                continue
-            path = table_path(account, part.name, table_paths)
-            package.add(path, csv_pieces(part), zip64=len(part.rows) > ZIP64_ROWS)
-            excerpt = room.excerpt(part, path)
-            if excerpt is None:
-                shown.tables_not_shown += 1
-            else:
-                shown.tables.append(excerpt)
-    return shown
-
-
-def _copy_checked(
-    packaged: PackagedFile,
-    request: RequestRecord,
-    open_file: Callable[[CollectedFile], BinaryIO],
-    copy: BinaryIO,
-) -> None:
-    digest = hashlib.sha256()
-    count = 0
-    with open_file(packaged.file) as source:
-        while count <= packaged.file.bytes and (chunk := source.read(CHUNK)):
-            digest.update(chunk)
-            count += len(chunk)
-            copy.write(chunk)
-    if digest.hexdigest() != packaged.file.sha256 or count != packaged.file.bytes:
-        raise UnsafeDownload(
-            f"account {packaged.account.account}, request {request.request_id}: "
-            "the collected file has changed since it was collected (its SHA-256 differs)"
-        )
-
-
 class _Package:
     """The zip, and the list of its files."""
 
-    def __init__(self, target: Target, closed_at: datetime) -> None:
+    def __init__(self, target: Target, request: RequestRecord, closed_at: datetime) -> None:
         utc = closed_at.astimezone(UTC)
         year = min(max(utc.year, 1980), 2107)  # the range of the format
         self._moment = (year, utc.month, utc.day, utc.hour, utc.minute, utc.second)
         self._stream = _Stream(target)
         out = io.BufferedWriter(cast(io.RawIOBase, self._stream), WRITE_BYTES)
         self._zip = zipfile.ZipFile(cast(BinaryIO, out), "w", zipfile.ZIP_DEFLATED)
+        self._request = request
+        self._room = PageRoom()
+        self._table_paths: set[str] = set()
         self.files: list[dict[str, str | int]] = []
 
     def __enter__(self) -> _Package:
@@ -133,6 +71,39 @@ class _Package:
         if kind is not None:
             self._stream.stop()  # otherwise `close` would end an incomplete package as if it were complete
         self._zip.close()
+
+    def add_answer(self, packaged: PackagedFile, open_file: OpenFile) -> ShownFile:
+        """Adds a vendor's answer unchanged, and the tables that can be read from it."""
+        shown = ShownFile(packaged)
+        with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as answer:
+            content = cast(BinaryIO, answer)
+            self._copy_checked(packaged, open_file, content)
+            content.seek(0)
+            zip64 = packaged.file.bytes >= zipfile.ZIP64_LIMIT // 2
+            self.add(packaged.path, iter(partial(content.read, CHUNK), b""), zip64=zip64)
+            content.seek(0)
+            for part in tables_of(packaged.file.name, content):
+                if isinstance(part, Note):
+                    shown.add_note(part.text)
+                    continue
+                path = table_path(packaged.account.account, part.name, self._table_paths)
+                self.add(path, csv_pieces(part), zip64=len(part.rows) > ZIP64_ROWS)
+                shown.add_table(self._room.excerpt(part, path))
+        return shown
+
+    def _copy_checked(self, packaged: PackagedFile, open_file: OpenFile, copy: BinaryIO) -> None:
+        digest = hashlib.sha256()
+        count = 0
+        with open_file(packaged.file) as source:
+            while count <= packaged.file.bytes and (chunk := source.read(CHUNK)):
+                digest.update(chunk)
+                count += len(chunk)
+                copy.write(chunk)
+        if digest.hexdigest() != packaged.file.sha256 or count != packaged.file.bytes:
+            raise UnsafeDownload(
+                f"account {packaged.account.account}, request {self._request.request_id}: "
+                "the collected file has changed since it was collected (its SHA-256 differs)"
+            )
 
     def add(self, path: str, pieces: Iterable[bytes], *, zip64: bool = False) -> None:
         info = zipfile.ZipInfo(path, self._moment)

@@ -40,6 +40,12 @@ class ShownFile:
         else:
             self.notes_not_shown += 1
 
+    def add_table(self, excerpt: Excerpt | None) -> None:
+        if excerpt is None:
+            self.tables_not_shown += 1
+        else:
+            self.tables.append(excerpt)
+
     @property
     def path(self) -> str:
         return self.packaged.path

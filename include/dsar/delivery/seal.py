@@ -9,17 +9,13 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 import pyrage
 
+from include.dsar.delivery.storage_writer import Target
+
 SUFFIX = ".age"
-
-
-class Target(Protocol):
-    """Where the sealed bytes are written."""
-
-    def write(self, data: bytes, /) -> object: ...
 
 
 class Seal:

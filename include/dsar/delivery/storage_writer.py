@@ -5,9 +5,15 @@ from __future__ import annotations
 import hashlib
 import io
 import shutil
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 CHUNK = 1024 * 1024
+
+
+class Target(Protocol):
+    """Something that bytes are only written to, so a plain stream is enough."""
+
+    def write(self, data: bytes, /) -> object: ...
 
 
 class StorageWriter(io.BufferedIOBase):

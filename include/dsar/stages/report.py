@@ -85,31 +85,33 @@ def summary(accounts: Sequence[AccountDay], requests: Mapping[str, int]) -> str:
     return f"{shown}\nrequests: {_counts(requests)}"
 
 
+OVERDUE = (
+    "Past the legal due date: {requests}. Ask the vendors that have not answered. "
+    "Tell the data subjects why it takes longer (GDPR Art. 12(3), CCPA regulations § 7021(b))."
+)
+FAILED = (
+    "{account} failed for {requests}. The receipt of each request gives the reason. "
+    "Fix the cause, then trigger dsar_daily with retry_failed."
+)
+REJECTED = (
+    "{account} refused the identifiers of {requests}. The receipt of each request gives the vendor's code. "
+    "Add a corrected row with a new request_id to the source, or answer by hand."
+)
+HELD = (
+    "It is not known whether {account} accepted {requests}. Ask the vendor. Then trigger dsar_daily with a "
+    "decision for each request: `{first} {account} send_again`, or `{first} {account} taken <job id>`."
+)
+
+
 def todo(attention: Attention) -> list[str]:
     """A sentence for each thing that an operator must do."""
-    found = []
-    if attention.overdue:
-        found.append(
-            f"Past the legal due date: {_some(attention.overdue)}. Ask the vendors that have not answered. "
-            "Tell the data subjects why it takes longer (GDPR Art. 12(3), CCPA regulations § 7021(b))."
-        )
-    for account, ids in attention.failed.items():
-        found.append(
-            f"{account} failed for {_some(ids)}. The receipt of each request gives the reason. "
-            "Fix the cause, then trigger dsar_daily with retry_failed."
-        )
-    for account, ids in attention.rejected.items():
-        found.append(
-            f"{account} refused the identifiers of {_some(ids)}. The receipt of each request gives the "
-            "vendor's code. Add a corrected row with a new request_id to the source, or answer by hand."
-        )
-    for account, ids in attention.held.items():
-        found.append(
-            f"It is not known whether {account} accepted {_some(ids)}. Ask the vendor. Then trigger "
-            f"dsar_daily with a decision for each request: `{ids[0]} {account} send_again`, or "
-            f"`{ids[0]} {account} taken <job id>`."
-        )
-    return found
+    overdue = [OVERDUE.format(requests=_some(attention.overdue))] if attention.overdue else []
+    of_accounts = ((FAILED, attention.failed), (REJECTED, attention.rejected), (HELD, attention.held))
+    return overdue + [
+        sentence.format(account=account, requests=_some(ids), first=ids[0])
+        for sentence, found in of_accounts
+        for account, ids in found.items()
+    ]
 
 
 def stranded(days: Sequence[AccountDay], accounts: Collection[str]) -> list[str]:

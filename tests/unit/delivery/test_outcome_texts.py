@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from include.dsar.accounts import Account
-from include.dsar.delivery.outcome_texts import label, sentence, sentence_for_identity
+from include.dsar.delivery.outcome_texts import label, sentence
 from include.dsar.intake.rows import Rules
 from include.dsar.model import AccountRecord, State, Status
 
@@ -57,8 +57,3 @@ def test_an_account_that_was_not_asked_says_why() -> None:
         "attentive": "We could not ask X for your data, because X does not offer this.",
         "retired": "We did not ask X for your data.",
     }
-
-
-@pytest.mark.parametrize("outcome", [State.COMPLETED, State.NO_DATA, State.REJECTED, State.FAILED])
-def test_each_outcome_of_an_identity_is_a_sentence(outcome: State) -> None:
-    assert sentence_for_identity(outcome, "X").endswith(".")

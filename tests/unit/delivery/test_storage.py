@@ -134,32 +134,14 @@ def test_remove_deletes_a_file_or_a_folder(storage: Storage) -> None:
     storage.remove("r/2")
     storage.remove_tree("r/1")
     storage.remove_tree("r/1")
-    assert [storage.exists(path) for path in ("r/1/a", "r/1/b/c", "r/10/a", "r/2")] == [
-        False,
-        False,
-        True,
-        False,
-    ]
+    assert [path for path in ("r/1/a", "r/1/b/c", "r/10/a", "r/2") if storage.exists(path)] == ["r/10/a"]
 
 
 @pytest.mark.parametrize(
     "path",
-    [
-        "",
-        "/etc/passwd",
-        "a/../b",
-        "..",
-        "a//b",
-        "a/",
-        "./a",
-        "a\nb",
-        "a\x00",
-        "\ud800",
-        "s3://b/c",
-        "a*",
-        "a\\b",
-    ],
-)
+    ["", "/etc/passwd", "a/../b", "..", "a//b", "a/", "./a", "a\nb", "a\x00", "\ud800", "s3://b/c", "a*",
+     "a\\b"],
+)  # fmt: skip
 def test_a_path_that_is_not_plain_is_refused(storage: Storage, path: str) -> None:
     """By every method."""
     for call in (storage.open, storage.exists, storage.remove, storage.remove_tree, storage.uri):

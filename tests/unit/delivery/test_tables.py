@@ -42,14 +42,8 @@ def test_a_besitos_record_is_one_table_and_one_for_each_list() -> None:
 
 def test_numbers_stay_as_written() -> None:
     found = tables("a.json", b'{"a":1.10,"b":1e10,"c":1234567890123456789012,"d":-0,"e":NaN,"f":"007"}')
-    assert [row[1] for row in found["a"].rows] == [
-        "1.10",
-        "1e10",
-        "1234567890123456789012",
-        "-0",
-        "NaN",
-        "007",
-    ]
+    values = [row[1] for row in found["a"].rows]
+    assert values == ["1.10", "1e10", "1234567890123456789012", "-0", "NaN", "007"]
 
 
 def test_a_list_inside_a_row_is_a_table_with_the_row_number() -> None:
@@ -237,13 +231,7 @@ def test_numbers_and_plain_text_stay_unchanged(cell: str) -> None:
 
 
 def test_a_hostile_cell_of_a_megabyte_is_quick() -> None:
-    for cell in (
-        "\t" * 1_000_000,
-        ";" * 1_000_000,
-        "-" + "1," * 500_000 + "x",
-        " " * 1_000_000,
-        ";-1" * 300_000,
-    ):
+    for cell in ("\t" * 10**6, ";" * 10**6, "-" + "1," * 500_000 + "x", " " * 10**6, ";-1" * 300_000):
         harmless(cell)
 
 
