@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from include.dsar.accounts import WHOLE, AccountSettings, Shard
 from include.dsar.errors import ConfigurationError, CredentialsRefused
@@ -44,9 +44,11 @@ class AccountWork:
     def account(self) -> str:
         return self.settings.account
 
-    async def ledger(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    async def ledger(
+        self, function: Callable[Concatenate[Database, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
         """Runs a ledger function in a thread, so that the event loop is not blocked."""
-        return await asyncio.to_thread(function, *args, **kwargs)
+        return await asyncio.to_thread(function, self.db, *args, **kwargs)
 
     @contextmanager
     def naming_the_connection(self) -> Iterator[None]:

@@ -22,40 +22,21 @@ class JobFailure:
     splits_batch: bool = False  # for batches only: their submissions are sent again in smaller ones
 
 
-@dataclass(frozen=True)
-class FailureRules:
-    """The errors that make the submissions of a job fail, and the reason if the job gets too old."""
-
-    errors: Mapping[type[Exception], JobFailure]
-    too_old: str
-
-    def failure(
-        self, error: Exception | None, *, age: timedelta, max_days: float, is_batch: bool = False
-    ) -> JobFailure | None:
-        """None if the job must be tried again."""
-        for kind in type(error).__mro__:
-            failure = self.errors.get(kind)
-            if failure and age > failure.min_age and (is_batch or not failure.splits_batch):
-                return JobFailure(failure.reason.format(error=error), splits_batch=failure.splits_batch)
-        if age > timedelta(days=max_days):
-            return JobFailure(self.too_old.format(days=max_days))
-        return None
-
+JobFailures = Mapping[type[Exception], JobFailure]
 
 JOB_FORGOTTEN = "the vendor does not know the job (any more)"
 UNREADABLE = "no reply about the whole batch could be read for a day"
 RESULT_EXPIRED = "the vendor does not know the job any more: its result has expired"
 
-POLL_FAILURES = FailureRules(
-    {
-        # A new job may not be visible at once.
-        JobUnknown: JobFailure(JOB_FORGOTTEN, min_age=timedelta(hours=1)),
-        # The record of one data subject may make the reply about its batch unreadable.
-        ProtocolError: JobFailure(UNREADABLE, min_age=timedelta(days=1), splits_batch=True),
-    },
-    too_old="no end after {days:g} days",
-)
-COLLECT_FAILURES = FailureRules(
-    {JobUnknown: JobFailure(RESULT_EXPIRED), UnsafeDownload: JobFailure("{error}")},
-    too_old="its result could not be fetched in {days:g} days",
-)
+POLL_FAILURES: JobFailures = {
+    # A new job may not be visible at once.
+    JobUnknown: JobFailure(JOB_FORGOTTEN, min_age=timedelta(hours=1)),
+    # The record of one data subject may make the reply about its batch unreadable.
+    ProtocolError: JobFailure(UNREADABLE, min_age=timedelta(days=1), splits_batch=True),
+}
+COLLECT_FAILURES: JobFailures = {
+    JobUnknown: JobFailure(RESULT_EXPIRED),
+    UnsafeDownload: JobFailure("{error}"),
+}
+POLL_GAVE_UP = "no end after {days:g} days"
+COLLECT_GAVE_UP = "its result could not be fetched in {days:g} days"

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from include.dsar.execution.account_work import AccountWork
 from include.dsar.ledger import claiming
 from include.dsar.ledger.claiming import Claim
+from include.dsar.ledger.database import Database
 from include.dsar.model import Action, Subject
 
 MAX_CLAIM = 500  # submissions, in one statement
@@ -89,10 +90,10 @@ class Calls:
             self._ready.append(Call(claim.action, tuple(waiting)))
             waiting.clear()
 
-    def _take(self) -> tuple[list[Claim], int]:
+    def _take(self, db: Database) -> tuple[list[Claim], int]:
         """Returns the claims and the limit of the statement."""
         work = self._work
-        with claiming.one_at_a_time(work.db, work.account):
+        with claiming.one_at_a_time(db, work.account):
             limit = self._allowed()
             claims = claiming.claim(
                 work.db,

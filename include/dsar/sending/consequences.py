@@ -33,10 +33,6 @@ UNREADABLE = "its reply could not be read ({kind})"
 NO_CALL = "no call can be made of it ({kind})"
 
 
-def _at_once(now: datetime, error: Exception) -> datetime | None:
-    return None
-
-
 def _after_pause(now: datetime, error: Exception) -> datetime:
     """After the vendor's `Retry-After`, or MIN_RETRY_DELAY if that is longer."""
     named = error.retry_after if isinstance(error, NotTaken) else None
@@ -47,17 +43,13 @@ def _next_utc_day(now: datetime, error: Exception) -> datetime:
     return next_utc_day(now)
 
 
-def _in_an_hour(now: datetime, error: Exception) -> datetime:
-    return now + OTHER_JOB_DELAY
-
-
 @dataclass(frozen=True)
 class Consequence:
     """What follows from an error for the submissions in the call, and for the account."""
 
     state: State
     reason: str = "{error}"
-    not_before: Callable[[datetime, Exception], datetime | None] = _at_once  # when it may be sent again
+    not_before: Callable[[datetime, Exception], datetime] | None = None  # when it may be sent again
     splits_batch: bool = False  # a batch goes back to planned, in smaller calls; `state` is for a single one
     strikes: int = 0  # the stage stops calling the account after too many in a row
     ends_strikes: bool = False  # the vendor works: it gave a usable answer
@@ -73,19 +65,16 @@ class Consequence:
         if self.splits_batch and size > 1:
             split, limit = f"its batch was refused: {reason}", smaller_batch(size)
             return [Move(s.submission, State.PLANNED, split, batch_limit=limit) for s in call.subjects]
-        return [self._for(claim, reason)._move(claim, error, now) for claim in call.claims]
-
-    def _for(self, claim: Claim, reason: str) -> Consequence:
-        if self.after_uncertain and claim.uncertain_reason:
-            return self.after_uncertain
-        if self.after_same and claim.uncertain_reason == reason:
-            return self.after_same
-        return self
+        return [self._move(claim, error, now) for claim in call.claims]
 
     def _move(self, claim: Claim, error: Exception, now: datetime) -> Move:
-        return Move(
-            claim.subject.submission, self.state, self._reason(error), not_before=self.not_before(now, error)
-        )
+        then = self
+        if self.after_uncertain and claim.uncertain_reason:
+            then = self.after_uncertain
+        elif self.after_same and claim.uncertain_reason == self._reason(error):
+            then = self.after_same
+        not_before = then.not_before(now, error) if then.not_before else None
+        return Move(claim.subject.submission, then.state, then._reason(error), not_before=not_before)
 
     def _reason(self, error: Exception) -> str:
         return self.reason.format(error=error, kind=type(error).__name__)
@@ -108,7 +97,7 @@ CONSEQUENCES: Mapping[type[Exception], Consequence] = {
         State.UNCERTAIN,  # the running job may be ours: reconcile asks for the vendor's list
         ends_strikes=True,
         # The list did not have it, so the vendor is working on another action.
-        after_same=Consequence(State.PLANNED, OTHER_JOB, not_before=_in_an_hour),
+        after_same=Consequence(State.PLANNED, OTHER_JOB, not_before=lambda now, _: now + OTHER_JOB_DELAY),
     ),
     OutcomeUnknown: Consequence(State.UNCERTAIN, strikes=5),
     ProtocolError: Consequence(State.UNCERTAIN, strikes=5),

@@ -47,13 +47,13 @@ async def reconcile(work: AccountWork) -> datetime | None:
 
     Raises CredentialsRefused or ConfigurationError if the vendor rejects our question.
     """
-    uncertain = await work.ledger(uncertain_submissions, work.db, work.account, request_pks=work.request_pks)
+    uncertain = await work.ledger(uncertain_submissions, work.account, request_pks=work.request_pks)
     if not uncertain:
         return None
     now = work.clock()
     policy = OnUncertain(work.settings.on_uncertain)
     moves = await _RESOLVE[policy](work, uncertain, now) if policy in _RESOLVE else []
-    resolved = await work.ledger(move, work.db, moves, leave=State.UNCERTAIN, now=now)
+    resolved = await work.ledger(move, moves, leave=State.UNCERTAIN, now=now)
     if resolved:
         log.info("%s: reconciled %d of %d uncertain submissions", work.account, len(resolved), len(uncertain))
     left = [u for u in uncertain if u.subject.submission not in resolved and not u.is_stuck]

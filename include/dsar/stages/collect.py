@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import tempfile
-from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain, islice
+from itertools import chain
 from pathlib import PurePosixPath
 from typing import BinaryIO, cast
 from uuid import uuid4
@@ -16,23 +15,19 @@ from uuid import uuid4
 from include.dsar.delivery.batched_storage import BatchedStorage
 from include.dsar.delivery.deliver import COLLECTED
 from include.dsar.delivery.storage import Storage
-from include.dsar.errors import ConfigurationError, ProtocolError, VendorBusy, VendorUnavailable, describe
+from include.dsar.errors import ConfigurationError, ProtocolError, VendorUnavailable, describe
 from include.dsar.execution.account_work import AccountWork
-from include.dsar.execution.consecutive_errors import MAX_REFUSALS_IN_A_ROW, ConsecutiveErrors
-from include.dsar.execution.job_failures import COLLECT_FAILURES
-from include.dsar.execution.parsing import parse
-from include.dsar.execution.progress import Progress
-from include.dsar.execution.recorder import Recorder
+from include.dsar.execution.job_failures import COLLECT_FAILURES, COLLECT_GAVE_UP
+from include.dsar.execution.job_stage import JobStage
 from include.dsar.http.checked_download import CheckedDownload
 from include.dsar.ledger import vendor_jobs
-from include.dsar.ledger.transitions import Move, move
+from include.dsar.ledger.transitions import Move
 from include.dsar.ledger.vendor_jobs import Member, ReadyJob
 from include.dsar.model import CollectedFile, State
 from include.dsar.vendors.vendor import Result
 
 log = logging.getLogger(__name__)
 
-JOBS_READ_AHEAD = 200  # from the ledger, in one statement
 MAX_DOWNLOAD_BYTES_IN_MEMORY = 1024 * 1024  # the rest of a download is on disk
 
 
@@ -56,35 +51,26 @@ async def collect(work: AccountWork, storage: Storage) -> Collected:
         return await _Collect(work, storage).run()
 
 
-class _Collect:
+class _Collect(JobStage):
+    state, verb = State.READY, "collected"
+    failures, gave_up = COLLECT_FAILURES, COLLECT_GAVE_UP
+
     def __init__(self, work: AccountWork, storage: Storage) -> None:
-        self._work, self._storing = work, BatchedStorage(storage)
+        super().__init__(work)
+        self._storing = BatchedStorage(storage)
         self._run = uuid4().hex
-        self._recorder = Recorder(self._record)
-        self._refusals = ConsecutiveErrors(MAX_REFUSALS_IN_A_ROW)
-        self._moved: Counter[State] = Counter()
         self._left = 0
         self._last_problem = ""
         self._jobs: Iterator[ReadyJob] = iter(())
-        self._next: deque[tuple[ReadyJob, Sequence[Member]]] = deque()
-        self._reading = asyncio.Lock()
 
     async def run(self) -> Collected:
         work = self._work
         jobs = await work.ledger(
-            vendor_jobs.ready_jobs, work.db, work.account, request_pks=work.request_pks, shard=work.shard
+            vendor_jobs.ready_jobs, work.account, request_pks=work.request_pks, shard=work.shard
         )
         log.info("%s: %s results to collect", work.account, f"{len(jobs):,}")
-        self._progress = Progress(work.account, "collected", len(jobs))
         self._jobs = iter(jobs)
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(work.settings.max_concurrency, len(jobs))):
-                    group.create_task(self._collect_jobs())
-        except ExceptionGroup as errors:  # the coroutines meet the same refusal
-            raise errors.exceptions[0] from None
-        finally:
-            await self._recorder.close()
+        await self._run_workers(self._collect_jobs, len(jobs))
         result = Collected(
             self._moved[State.COMPLETED], self._moved[State.NO_DATA], self._moved[State.FAILED], self._left
         )
@@ -99,23 +85,9 @@ class _Collect:
         return result
 
     async def _collect_jobs(self) -> None:
-        while True:
-            async with self._reading:
-                if not self._next:
-                    await self._read_next()
-                if not self._next:
-                    return
-                job, members = self._next.popleft()
-            await self._recorder.add(await self._collect_job(job, members))
-            self._progress.advance(1)
-
-    async def _read_next(self) -> None:
-        """Reads the submissions of the next jobs."""
-        work, jobs = self._work, list(islice(self._jobs, JOBS_READ_AHEAD))
-        members = await work.ledger(
-            vendor_jobs.members, work.db, work.account, [job.job_id for job in jobs], state=State.READY
-        )
-        self._next.extend((job, members[job.job_id]) for job in jobs if members[job.job_id])
+        for job in self._jobs:
+            if members := await self._members.get(job.job_id):
+                await self._done(await self._collect_job(job, members))
 
     async def _collect_job(self, job: ReadyJob, members: Sequence[Member]) -> list[Move]:
         try:
@@ -134,20 +106,13 @@ class _Collect:
 
     def _without_result(self, job: ReadyJob, members: Sequence[Member], error: Exception) -> list[Move]:
         """The moves of submissions without a result. None if they stay ready."""
-        work = self._work
         if isinstance(error, ConfigurationError):
-            self._refusals.add(error)
-            if self._refusals.limit_reached:
-                raise error
-        if isinstance(error, VendorBusy):
-            work.client.honour(error)
-        failure = COLLECT_FAILURES.failure(
-            error, age=work.clock() - job.since, max_days=work.settings.give_up_after_days
-        )
+            self._refused(error)
+        failure = self._failure(error, job.since)
         if failure is None:
             self._left += len(members)
             self._last_problem = describe(error)
-            log.warning("%s: could not fetch a result: %s", work.account, self._last_problem)
+            log.warning("%s: could not fetch a result: %s", self._work.account, self._last_problem)
             return []
         return [Move(m.submission, State.FAILED, failure.reason, of_job=job.job_id) for m in members]
 
@@ -155,7 +120,7 @@ class _Collect:
         work = self._work
         reply = await work.client.send(work.vendor.status(work.settings, job_id))
         identifiers = [self._identifier(member) for member in members]
-        return await parse(reply, lambda: work.vendor.read_results(reply, identifiers))
+        return await self._parse(reply, lambda: work.vendor.read_results(reply, identifiers))
 
     async def _store(self, member: Member, job: ReadyJob, results: Mapping[str, Result]) -> Move:
         """Writes one data subject's result. The file is complete before the ledger names it."""
@@ -192,11 +157,6 @@ class _Collect:
         written = await self._storing.write(path, content)
         file = CollectedFile(path, name, written.sha256, written.bytes)
         return Move(member.submission, State.COMPLETED, file=file, of_job=job.job_id)
-
-    async def _record(self, moves: list[Move]) -> None:
-        work = self._work
-        moved = await work.ledger(move, work.db, moves, leave=State.READY, now=work.clock())
-        self._moved.update(m.to for m in moves if m.submission in moved)
 
     def _identifier(self, member: Member) -> str:
         return self._work.vendor.identifier_of(member.identifiers)

@@ -9,26 +9,21 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
 from include.dsar.accounts import WHOLE, AccountSettings, Shard
-from include.dsar.errors import ConfigurationError, JobUnknown, ProtocolError, VendorBusy, describe
+from include.dsar.errors import ConfigurationError, JobUnknown, ProtocolError, describe
 from include.dsar.execution.account_work import AccountWork
 from include.dsar.execution.batch_size import smaller_batch
-from include.dsar.execution.consecutive_errors import MAX_REFUSALS_IN_A_ROW, ConsecutiveErrors
-from include.dsar.execution.job_failures import POLL_FAILURES
-from include.dsar.execution.lookups import Lookups
-from include.dsar.execution.parsing import parse
+from include.dsar.execution.job_failures import POLL_FAILURES, POLL_GAVE_UP
+from include.dsar.execution.job_stage import JobStage
 from include.dsar.execution.poll_schedule import PollSchedule
-from include.dsar.execution.progress import Progress
-from include.dsar.execution.recorder import Recorder
 from include.dsar.ledger import vendor_jobs
 from include.dsar.ledger.database import Database
-from include.dsar.ledger.transitions import Move, move
-from include.dsar.ledger.vendor_jobs import JobRow, Member, OpenJob
+from include.dsar.ledger.transitions import Move
+from include.dsar.ledger.vendor_jobs import JobRow, OpenJob
 from include.dsar.model import Outcome, State
 from include.dsar.vendors.vendor import JobStatus
 
@@ -69,30 +64,29 @@ def next_poll(
 async def poll_open_jobs(work: AccountWork, *, since: datetime, until: datetime) -> PollResult:
     """Polls until no open job is due before `until`. Raises CredentialsRefused."""
     with work.naming_the_connection():
-        return await _PollRun(work, since, until).run()
+        return await _Poll(work, since, until).run()
 
 
 def _schedule(settings: AccountSettings, since: datetime) -> PollSchedule:
     return PollSchedule(settings.poll_min_seconds, settings.poll_max_seconds, since.timestamp())
 
 
-class _PollRun:
+class _Poll(JobStage):
+    state, verb = State.SUBMITTED, "ended"
+    failures, gave_up = POLL_FAILURES, POLL_GAVE_UP
+
     def __init__(self, work: AccountWork, since: datetime, until: datetime) -> None:
-        self._work = work
+        super().__init__(work)
         self._until = until.timestamp()
         self._schedule = _schedule(work.settings, since)
         self._due: list[tuple[float, JobRow]] = []  # a heap
         self._later: list[tuple[float, JobRow]] = []
-        self._recorder = Recorder(self._record)
-        self._members = Lookups(self._look_up)
-        self._refusals = ConsecutiveErrors(MAX_REFUSALS_IN_A_ROW)
-        self._moved: Counter[State] = Counter()
         self._polls = self._failed_polls = 0
 
     async def run(self) -> PollResult:
         work = self._work
         jobs = await work.ledger(
-            vendor_jobs.open_jobs, work.db, work.account, request_pks=work.request_pks, shard=work.shard
+            vendor_jobs.open_jobs, work.account, request_pks=work.request_pks, shard=work.shard
         )
         now = work.clock().timestamp()
         self._due = await asyncio.to_thread(
@@ -100,15 +94,7 @@ class _PollRun:
         )
         heapq.heapify(self._due)
         log.info("%s: polling %s open jobs", work.account, f"{len(jobs):,}")
-        self._progress = Progress(work.account, "ended", len(jobs))
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(work.settings.max_concurrency, len(jobs))):
-                    group.create_task(self._poll_jobs())
-        except ExceptionGroup as group_error:  # the coroutines meet the same refusal
-            raise group_error.exceptions[0] from None
-        finally:
-            await self._recorder.close()
+        await self._run_workers(self._poll_jobs, len(jobs))
         if self._refusals.first:
             raise self._refusals.first
         return self._ended()
@@ -125,14 +111,11 @@ class _PollRun:
             try:
                 moves = await self._poll(job)
             except ConfigurationError as error:
-                self._refusals.add(error)
-                if self._refusals.limit_reached:
-                    raise
+                self._refused(error)
                 self._later.append((at, row))
                 continue
             if moves is not None:
-                await self._recorder.add(moves)
-                self._progress.advance(1)
+                await self._done(moves)
             else:
                 now = self._work.clock().timestamp()
                 due = self._schedule.next(job.job_id, job.submitted_at.timestamp(), now)
@@ -144,7 +127,7 @@ class _PollRun:
         self._polls += 1
         try:
             reply = await work.client.send(work.vendor.status(work.settings, job.job_id))
-            status = await parse(reply, lambda: work.vendor.read_status(job.action, reply))
+            status = await self._parse(reply, lambda: work.vendor.read_status(job.action, reply))
         except ConfigurationError:
             raise
         except Exception as error:
@@ -153,8 +136,6 @@ class _PollRun:
         return await self._outcomes(job, status) if status.ended else self._failed(job, None)
 
     def _after_error(self, job: OpenJob, error: Exception) -> list[Move] | None:
-        if isinstance(error, VendorBusy):
-            self._work.client.honour(error)
         if not isinstance(error, JobUnknown):
             self._failed_polls += 1
             log.warning("%s: could not read the status of a job: %s", self._work.account, describe(error))
@@ -162,12 +143,7 @@ class _PollRun:
 
     def _failed(self, job: OpenJob, error: Exception | None) -> list[Move] | None:
         """The moves if the job has failed; None if it must be polled again."""
-        failure = POLL_FAILURES.failure(
-            error,
-            age=self._work.clock() - job.submitted_at,
-            max_days=self._work.settings.give_up_after_days,
-            is_batch=job.subject_count > 1,
-        )
+        failure = self._failure(error, job.submitted_at, is_batch=job.subject_count > 1)
         if failure is None:
             return None
         moves = _all(job, Outcome(State.FAILED, failure.reason))
@@ -183,15 +159,6 @@ class _PollRun:
         except ProtocolError as error:
             return self._after_error(job, error)
         return _retried(job, status, [_move(m.submission, job, v) for m, v in outcomes])
-
-    async def _look_up(self, job_ids: Sequence[str]) -> Mapping[str, list[Member]]:
-        work = self._work
-        return await work.ledger(vendor_jobs.members, work.db, work.account, job_ids, state=State.SUBMITTED)
-
-    async def _record(self, moves: list[Move]) -> None:
-        work = self._work
-        moved = await work.ledger(move, work.db, moves, leave=State.SUBMITTED, now=work.clock())
-        self._moved.update(m.to for m in moves if m.submission in moved)
 
     def _ended(self) -> PollResult:
         moved = self._moved

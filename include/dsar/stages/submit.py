@@ -60,9 +60,6 @@ class _Submit:
     def __init__(self, work: AccountWork) -> None:
         self._work = work
         self._worker = 0
-        self._calls: Calls
-        self._recorder: Recorder
-        self._progress: Progress
         self._strikes = ConsecutiveErrors(MAX_STRIKES)
         self._quota_used = False
         self._stopped_by: Exception | None = None
@@ -72,9 +69,9 @@ class _Submit:
 
     async def run(self) -> Submitted:
         work = self._work
-        self._worker = await work.ledger(claiming.register, work.db)
+        self._worker = await work.ledger(claiming.register)
         abandoned = await work.ledger(
-            uncertain.mark_abandoned, work.db, work.account, worker=self._worker, now=work.clock()
+            uncertain.mark_abandoned, work.account, worker=self._worker, now=work.clock()
         )
         if abandoned:
             log.warning("%s: a worker died. Its %d submissions are uncertain.", work.account, abandoned)
@@ -95,11 +92,9 @@ class _Submit:
     async def _send_planned(self) -> None:
         work = self._work
         self._shared += await work.ledger(
-            claiming.share_jobs, work.db, work.account, now=work.clock(), request_pks=work.request_pks
+            claiming.share_jobs, work.account, now=work.clock(), request_pks=work.request_pks
         )
-        planned = await work.ledger(
-            claiming.planned_counts, work.db, work.account, request_pks=work.request_pks
-        )
+        planned = await work.ledger(claiming.planned_counts, work.account, request_pks=work.request_pks)
         if not planned:
             return
         log.info(
@@ -110,27 +105,26 @@ class _Submit:
             work.settings.requests_per_second,
             work.settings.max_concurrency,
         )
-        self._calls = Calls(work, self._worker)
-        self._recorder = Recorder(self._record)
-        self._progress = Progress(work.account, "sent", sum(planned.values()) // work.shard.of)
+        calls, recorder = Calls(work, self._worker), Recorder(self._record)
+        progress = Progress(work.account, "sent", sum(planned.values()) // work.shard.of)
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(work.settings.max_concurrency):
-                    group.create_task(self._send_calls())
+                    group.create_task(self._send_calls(calls, recorder, progress))
             await self._refused.find_cause()
         finally:
-            await self._recorder.close()
-            unsent = [Move(s.submission, State.PLANNED, untried=True) for s in self._calls.close()]
+            await recorder.close()
+            unsent = [Move(s.submission, State.PLANNED, untried=True) for s in calls.close()]
             await self._record([*unsent, *self._refused.moves()])
         self._stopped_by = self._stopped_by or self._refused.error()
-        self._quota_used = self._quota_used or self._calls.quota_used
+        self._quota_used = self._quota_used or calls.quota_used
 
-    async def _send_calls(self) -> None:
+    async def _send_calls(self, calls: Calls, recorder: Recorder, progress: Progress) -> None:
         try:
-            while not self._is_over and (call := await self._calls.next()):
+            while not self._is_over and (call := await calls.next()):
                 moves = await self._send(call)
-                await self._recorder.add(moves)
-                self._progress.advance(len(moves))
+                await recorder.add(moves)
+                progress.advance(len(moves))
         except Exception as error:  # from the ledger; the other coroutines finish their calls
             self._stopped_by = self._stopped_by or error
 
@@ -186,12 +180,12 @@ class _Submit:
 
     async def _record(self, moves: list[Move]) -> None:
         work, now = self._work, self._work.clock()
-        moved = await work.ledger(move, work.db, moves, leave=State.SUBMITTING, now=now, worker=self._worker)
+        moved = await work.ledger(move, moves, leave=State.SUBMITTING, now=now, worker=self._worker)
         self._moved.update(m.to for m in moves if m.submission in moved and not m.untried)
         lost = [m for m in moves if m.submission not in moved]
         if lost:  # our session broke, and another worker marked our submissions as uncertain
             known = [m for m in lost if m.to is State.SUBMITTED]
-            found = await work.ledger(move, work.db, known, leave=State.UNCERTAIN, now=now)
+            found = await work.ledger(move, known, leave=State.UNCERTAIN, now=now)
             log.warning(
                 "%s: another worker marked %d submissions of ours as uncertain. %d of them are submitted.",
                 work.account,
@@ -205,7 +199,6 @@ class _Submit:
         reconcile_at = await reconcile(work)
         planned_at = await work.ledger(
             claiming.next_planned_at,
-            work.db,
             work.account,
             now=now,
             request_pks=work.request_pks,
@@ -218,7 +211,7 @@ class _Submit:
         work = self._work
         if self._stopped_by:
             raise self._stopped_by
-        left = await work.ledger(claiming.planned_counts, work.db, work.account, request_pks=work.request_pks)
+        left = await work.ledger(claiming.planned_counts, work.account, request_pks=work.request_pks)
         result = Submitted(
             submitted=self._moved[State.SUBMITTED],
             shared=self._shared,

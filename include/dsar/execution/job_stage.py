@@ -1,0 +1,90 @@
+"""What poll and collect share: they work on many jobs at a time, and record what happened to each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import ClassVar, TypeVar
+
+from include.dsar.errors import ConfigurationError, VendorBusy
+from include.dsar.execution.account_work import AccountWork
+from include.dsar.execution.consecutive_errors import MAX_REFUSALS_IN_A_ROW, ConsecutiveErrors
+from include.dsar.execution.job_failures import JobFailure, JobFailures
+from include.dsar.execution.lookups import Lookups
+from include.dsar.execution.progress import Progress
+from include.dsar.execution.recorder import Recorder
+from include.dsar.http.messages import HttpReply
+from include.dsar.ledger import vendor_jobs
+from include.dsar.ledger.transitions import Move, move
+from include.dsar.ledger.vendor_jobs import Member
+from include.dsar.model import State
+
+MIN_BYTES_FOR_THREAD = 128 * 1024  # a smaller reply is parsed faster than a thread starts
+
+R = TypeVar("R")
+
+
+class JobStage:
+    """A stage that works on jobs."""
+
+    state: ClassVar[State]  # of the submissions that it works on
+    verb: ClassVar[str]  # what it did to a job, for the log
+    failures: ClassVar[JobFailures]
+    gave_up: ClassVar[str]  # the reason if the job is older than `give_up_after_days`
+
+    def __init__(self, work: AccountWork) -> None:
+        self._work = work
+        self._recorder = Recorder(self._record)
+        self._members = Lookups(self._look_up)
+        self._refusals = ConsecutiveErrors(MAX_REFUSALS_IN_A_ROW)
+        self._moved: Counter[State] = Counter()
+
+    async def _run_workers(self, worker: Callable[[], Coroutine[None, None, None]], jobs: int) -> None:
+        """Runs as many workers as calls are allowed at once. Returns when all their moves are recorded."""
+        self._progress = Progress(self._work.account, self.verb, jobs)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(self._work.settings.max_concurrency, jobs)):
+                    group.create_task(worker())
+        except ExceptionGroup as errors:  # the workers meet the same refusal
+            raise errors.exceptions[0] from None
+        finally:
+            await self._recorder.close()
+
+    async def _done(self, moves: Sequence[Move]) -> None:
+        """The stage is done with one job."""
+        await self._recorder.add(moves)
+        self._progress.advance(1)
+
+    def _refused(self, error: ConfigurationError) -> None:
+        """Raises the error after too many refusals in a row."""
+        self._refusals.add(error)
+        if self._refusals.limit_reached:
+            raise error
+
+    def _failure(
+        self, error: Exception | None, since: datetime, *, is_batch: bool = False
+    ) -> JobFailure | None:
+        """Why the submissions of this job fail; None if the job must be tried again."""
+        if isinstance(error, VendorBusy):
+            self._work.client.honour(error)
+        age, days = self._work.clock() - since, self._work.settings.give_up_after_days
+        for kind in type(error).__mro__:
+            failure = self.failures.get(kind)
+            if failure and age > failure.min_age and (is_batch or not failure.splits_batch):
+                return replace(failure, reason=failure.reason.format(error=error))
+        return JobFailure(self.gave_up.format(days=days)) if age > timedelta(days=days) else None
+
+    async def _parse(self, reply: HttpReply, function: Callable[[], R]) -> R:
+        """Calls `function`, which parses this reply. A large reply is parsed in a thread."""
+        return function() if len(reply.body) < MIN_BYTES_FOR_THREAD else await asyncio.to_thread(function)
+
+    async def _look_up(self, job_ids: Sequence[str]) -> Mapping[str, list[Member]]:
+        return await self._work.ledger(vendor_jobs.members, self._work.account, job_ids, state=self.state)
+
+    async def _record(self, moves: list[Move]) -> None:
+        moved = await self._work.ledger(move, moves, leave=self.state, now=self._work.clock())
+        self._moved.update(m.to for m in moves if m.submission in moved)
