@@ -65,7 +65,7 @@ def test_the_timeline_links_each_event_to_its_task(viewer: TestClient, rows: Row
 
 
 def test_a_run_shows_what_happened_while_its_tasks_ran(viewer: TestClient, rows: Rows) -> None:
-    """Requests taken in, sent, ended, closed or uncertain, and nothing of another run."""
+    """Requests taken in, sent, ended, closed or uncertain. An attempt that was given back does not count."""
     inside, outside = NOW - 1.5 * HOUR, NOW - 8 * HOUR
     rows.request("new", planned_at=inside)
     rows.request("sent", {"attempted_at": inside, "attempts": 1}, planned_at=outside)
@@ -73,13 +73,17 @@ def test_a_run_shows_what_happened_while_its_tasks_ran(viewer: TestClient, rows:
     rows.request("closed", {"state": "failed", "finished_at": outside}, planned_at=outside, closed=inside)
     uncertain = rows.request("uncertain", planned_at=outside)
     rows.event(uncertain, inside, leaves="submitting", enters="uncertain")
-    rows.request("untouched", {"attempted_at": NOW, "attempts": 1}, planned_at=outside)
+    rows.request(
+        "untouched", {"attempted_at": NOW, "attempts": 1}, {"attempted_at": inside}, planned_at=outside
+    )
     tries = ("intake", -1, NOW - 2 * HOUR, inside), ("besitos.submit", 3, inside, NOW - HOUR)
     with a_run("one", *tries):
         text = viewer.get("/dsar/run?run_id=one&dag_id=dsar_daily").text
     for name in ("new", "sent", "done", "closed", "uncertain"):
         assert f"id={name}" in text
     assert "untouched" not in text
+    facts = [fact.split("</dd>")[0] for fact in text.split('<dl class="facts">')[1].split("<dd>")[1:4]]
+    assert facts == ["1", "1", "5"]  # requests taken in, closed, changed
     figures = text.split('id="accounts"')[1].split("<tbody>")[1].split("</tbody>")[0]
     cells = [cell.split("</td>")[0] for cell in figures.split('<td class="n">')[1:]]
     assert cells == ["1", "1", "0", "0", "1", "0"]  # sent, completed, no data, failed, uncertain, sent again

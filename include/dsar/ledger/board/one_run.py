@@ -48,67 +48,52 @@ def changes(db: Database, windows: Sequence[Window], *, accounts: Sequence[str],
         "after": after,
         "limit": PAGE_SIZE + 1,
     }
-    row = db.execute(_REQUESTS, parameters).fetchone()
+    row = db.execute(_CHANGES, parameters).fetchone()
     assert row is not None
-    page = row.pop("page") or []
+    accounts_in_run, page = row.pop("accounts") or [], row.pop("page") or []
     return Changes(
         **row,
-        accounts=[AccountInRun(**row) for row in db.execute(_ACCOUNTS, parameters).fetchall()],
+        accounts=[AccountInRun(**each) for each in accounts_in_run],
         requests=listed(db, page[:PAGE_SIZE]),
         has_after=len(page) > PAGE_SIZE,
     )
 
 
-_ACCOUNTS = """
+_CHANGES = """
 WITH w AS (SELECT * FROM unnest(%(begins)s::timestamptz[], %(ends)s::timestamptz[]) AS w (begins, ends)),
-did AS (
-    SELECT account, 'sent' AS what, count(*) AS n
-      FROM w, unnest(%(accounts)s::text[]) AS account
-      JOIN dsar.submission s USING (account)
-     WHERE s.attempted_at BETWEEN w.begins AND w.ends AND s.attempts > 0 GROUP BY account
+change AS MATERIALIZED (
+    SELECT r.id AS request, NULL AS account, 'new' AS what
+      FROM w JOIN dsar.request r ON r.planned_at BETWEEN w.begins AND w.ends
     UNION ALL
-    SELECT s.account, s.state, count(*)
-      FROM w JOIN dsar.submission s ON s.finished_at BETWEEN w.begins AND w.ends
-     WHERE s.state <> 'not_applicable' GROUP BY s.account, s.state
+    SELECT r.id, NULL, 'closed' FROM w JOIN dsar.request r ON r.closed_at BETWEEN w.begins AND w.ends
     UNION ALL
-    SELECT s.account, e.enters, count(*)
-      FROM w JOIN dsar.event e ON e.at BETWEEN w.begins AND w.ends
-      JOIN dsar.submission s ON s.id = e.submission
-     WHERE e.enters IN ('uncertain', 'planned') GROUP BY s.account, e.enters
-)
-SELECT account,
-       coalesce(sum(n) FILTER (WHERE what = 'sent'), 0)::bigint AS sent,
-       coalesce(sum(n) FILTER (WHERE what = 'completed'), 0)::bigint AS completed,
-       coalesce(sum(n) FILTER (WHERE what = 'no_data'), 0)::bigint AS no_data,
-       coalesce(sum(n) FILTER (WHERE what IN ('failed', 'rejected')), 0)::bigint AS failed,
-       coalesce(sum(n) FILTER (WHERE what = 'uncertain'), 0)::bigint AS uncertain,
-       coalesce(sum(n) FILTER (WHERE what = 'planned'), 0)::bigint AS planned_again
-  FROM did GROUP BY account ORDER BY account
-"""
-
-_REQUESTS = """
-WITH w AS (SELECT * FROM unnest(%(begins)s::timestamptz[], %(ends)s::timestamptz[]) AS w (begins, ends)),
-change AS (
-    SELECT r.id, 'new' AS what FROM w JOIN dsar.request r ON r.planned_at BETWEEN w.begins AND w.ends
-    UNION ALL
-    SELECT r.id, 'closed' FROM w JOIN dsar.request r ON r.closed_at BETWEEN w.begins AND w.ends
-    UNION ALL
-    SELECT s.request, 'sent'
+    SELECT s.request, s.account, 'sent'
       FROM w, unnest(%(accounts)s::text[]) AS account
       JOIN dsar.submission s USING (account)
      WHERE s.attempted_at BETWEEN w.begins AND w.ends AND s.attempts > 0
     UNION ALL
-    SELECT s.request, 'ended' FROM w JOIN dsar.submission s ON s.finished_at BETWEEN w.begins AND w.ends
+    SELECT s.request, s.account, s.state
+      FROM w JOIN dsar.submission s ON s.finished_at BETWEEN w.begins AND w.ends
     UNION ALL
-    SELECT e.request, 'logged' FROM w JOIN dsar.event e ON e.at BETWEEN w.begins AND w.ends
+    SELECT e.request, s.account, CASE WHEN e.enters IN ('uncertain', 'planned') THEN e.enters END
+      FROM w JOIN dsar.event e ON e.at BETWEEN w.begins AND w.ends
+      LEFT JOIN dsar.submission s ON s.id = e.submission
 ),
-changed AS (
-    SELECT id, bool_or(what = 'new') AS is_new, bool_or(what = 'closed') AS is_closed FROM change GROUP BY id
+account AS (
+    SELECT account,
+           count(*) FILTER (WHERE what = 'sent') AS sent,
+           count(*) FILTER (WHERE what = 'completed') AS completed,
+           count(*) FILTER (WHERE what = 'no_data') AS no_data,
+           count(*) FILTER (WHERE what IN ('failed', 'rejected')) AS failed,
+           count(*) FILTER (WHERE what = 'uncertain') AS uncertain,
+           count(*) FILTER (WHERE what = 'planned') AS planned_again
+      FROM change WHERE account IS NOT NULL AND what <> 'not_applicable' GROUP BY account
 ),
-page AS (SELECT id FROM changed WHERE id > %(after)s ORDER BY id LIMIT %(limit)s)
-SELECT count(*) AS total,
-       count(*) FILTER (WHERE is_new) AS new,
-       count(*) FILTER (WHERE is_closed) AS closed,
-       (SELECT array_agg(id ORDER BY id) FROM page) AS page
-  FROM changed
+changed AS (SELECT DISTINCT request FROM change),
+page AS (SELECT request FROM changed WHERE request > %(after)s ORDER BY request LIMIT %(limit)s)
+SELECT (SELECT count(*) FROM change WHERE what = 'new') AS new,
+       (SELECT count(*) FROM change WHERE what = 'closed') AS closed,
+       (SELECT count(*) FROM changed) AS total,
+       (SELECT json_agg(a ORDER BY a.account) FROM account AS a) AS accounts,
+       (SELECT array_agg(request ORDER BY request) FROM page) AS page
 """
