@@ -47,7 +47,8 @@ def pressed(
 @every_vendor
 def test_a_connection_that_works(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, vendor: Vendor) -> None:
     """One call that changes nothing, and a sentence."""
-    assert pressed(monkeypatch, sandbox, vendor.name) == (True, f"{vendor.title} accepts our credentials.")
+    works, sentence = pressed(monkeypatch, sandbox, vendor.name)
+    assert works and sentence.startswith(f"{vendor.title} accepts our credentials.")
     assert sandbox.book() == []
     assert sum(sandbox.calls()[vendor.name].values()) == 1
 

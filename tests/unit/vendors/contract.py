@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import Any
 
 from include.dsar.accounts import Account, AccountSettings
-from include.dsar.errors import DsarError
+from include.dsar.errors import DsarError, ReplyLost
 from include.dsar.http.messages import HttpReply
 from include.dsar.model import Action, IdentityKind, Regulation, State, Subject
 from include.dsar.vendors import VENDORS, settings
@@ -52,6 +52,7 @@ class Contract:
     others: Sequence[Documented] = ()
     extra: Mapping[str, object] = field(default_factory=dict)
     base_url: str | None = None
+    conflict: type[DsarError] = ReplyLost  # after a POST that is answered with 409
     quotes: str = "ann"  # in the messages of the error replies, as a vendor may quote an identifier
 
     def account(self, **extra: object) -> AccountSettings:

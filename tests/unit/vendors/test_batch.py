@@ -64,6 +64,7 @@ CONTRACT = Contract(
     extra={"api_key": "app/key"},
     subject=JOHN,
     quotes="john",
+    conflict=AlreadyRunning,
     created=dict.fromkeys(
         [
             b'{"token": "6c256bd1"}',

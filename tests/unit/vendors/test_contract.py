@@ -10,7 +10,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from include.dsar.errors import (
-    AlreadyRunning,
     ConfigurationError,
     CredentialsRefused,
     DsarError,
@@ -260,8 +259,8 @@ def _expected_after_a_get(status: int) -> type[DsarError]:
 
 
 def _expected_after_a_post(vendor: Vendor, status: int) -> type[DsarError]:
-    if status == 409 and vendor.name == "batch":
-        return AlreadyRunning
+    if status == 409:
+        return CONTRACTS[vendor.name].conflict
     if status in (401, 403):
         return CredentialsRefused
     if status in (404, 405):
