@@ -31,6 +31,8 @@ ACCOUNTS = (
     Account("batch", vendor="batch"),
     Account("id5", vendor="id5"),
     Account("attentive", vendor="attentive"),
+    # A processor that speaks OpenDSR, such as mParticle or AppsFlyer. Its name is yours to choose.
+    # Account("mparticle", vendor="opendsr"),
 )
 
 # The number of task instances that package results and close requests, from 1 to 64. More of them work

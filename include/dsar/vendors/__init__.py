@@ -16,10 +16,11 @@ from include.dsar.vendors.attentive import Attentive
 from include.dsar.vendors.batch import Batch
 from include.dsar.vendors.besitos import Besitos
 from include.dsar.vendors.id5 import Id5
+from include.dsar.vendors.opendsr import OpenDsr
 from include.dsar.vendors.vendor import Vendor
 
 VENDORS: Mapping[str, Vendor] = MappingProxyType(
-    {known.name: known for known in (Besitos(), Batch(), Id5(), Attentive())}
+    {known.name: known for known in (Besitos(), Batch(), Id5(), Attentive(), OpenDsr())}
 )
 
 

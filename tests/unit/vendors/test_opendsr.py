@@ -1,0 +1,296 @@
+"""Replies of OpenDSR processors, as the specification, mParticle and AppsFlyer show them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from hashlib import sha256
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from include.dsar.errors import (
+    AlreadyRunning,
+    ConfigurationError,
+    CredentialsRefused,
+    DsarError,
+    JobUnknown,
+    ProtocolError,
+    Refused,
+    ReplyLost,
+)
+from include.dsar.http.messages import HttpReply
+from include.dsar.model import Action, IdentityKind, State
+from include.dsar.vendors import vendor
+from tests.unit.vendors.contract import Contract, Documented, subject
+
+OPENDSR = vendor("opendsr")
+ID = "a7551968-d5d6-44b2-9831-815ac9017798"
+URL = "https://exampleprocessor.com/secure/d188d4ba-12db-48a0-898c-cd0f8ba7b345"
+ANN = {IdentityKind.EMAIL: "ann@example.com"}
+
+CREATED = b"""{"controller_id": "example_controller_id", "expected_completion_time": "2018-11-01T15:00:01Z",
+"received_time": "2018 10 02T15:00:01Z", "encoded_request": "<BASE64 ENCODED REQUEST>",
+"subject_request_id": "a7551968-d5d6-44b2-9831-815ac9017798"}"""
+APPSFLYER_CREATED = b"""{"subject_request_id": "a7551968-d5d6-44b2-9831-815ac9017798",
+"original_request_id": "a7551968-d5d6-44b2-9831-815ac9017798", "info": "",
+"expected_completion_time": "2018-11-01T15:00:01Z", "received_time": "2018-10-02T15:00:01Z",
+"encoded_request": "<BASE64 ENCODED REQUEST>"}"""
+DISCOVERY = b"""{"api_version": "1.0", "supported_identities": [
+{"identity_type": "email", "identity_format": "raw"},
+{"identity_type": "email", "identity_format": "sha256"}],
+"supported_subject_request_types": ["erasure"],
+"processor_certificate": "https://static.exampleprocessor.com/cert.pem"}"""
+
+
+def job(status: str | None, **fields: Any) -> bytes:
+    """The status reply of the specification, with these fields."""
+    shown = {
+        "controller_id": "example_controller_id",
+        "expected_completion_time": "2018-11-01T15:00:01Z",
+        "subject_request_id": ID,
+        "request_status": status,
+        "api_version": "1.0",
+        "results_url": URL,
+    }
+    return json.dumps(shown | fields).encode()
+
+
+def error(message: str, code: str | None = None, *, wrapped: bool = True) -> bytes:
+    """An error reply: that of the specification is wrapped, that of mParticle is not."""
+    found = {"code": 400, "message": f"ann@example.com: {message}", "errors": []}
+    found |= {"af_gdpr_code": code} if code else {}
+    return json.dumps({"error": found} if wrapped else found).encode()
+
+
+ACCESS, ERASURE = Action.ACCESS, Action.ERASURE
+CONTRACT = Contract(
+    OPENDSR,
+    base_url="https://opendsr.example.com/v2",
+    extra={
+        "signature": "off",
+        "identity_types": {
+            "phone": "mobile_number",
+            "advertising_id": "ios_advertising_id",
+            "install_id": "appsflyer_id",
+            "id5_id": "id5",
+        },
+    },
+    subject="ann@example.com",
+    conflict=AlreadyRunning,
+    created={CREATED: ID, APPSFLYER_CREATED: ID},
+    not_created=[
+        (201, b"{}", ReplyLost, "no job id"),
+        (202, b"accepted", ReplyLost, "HTTP 202"),
+        (400, error("Subject request already exists.", wrapped=False), AlreadyRunning, "already exists"),
+        (400, error("Request already exists", "e213"), AlreadyRunning, "HTTP 400, code e213"),
+        (400, error("identities in an open request", "e215"), AlreadyRunning, "code e215"),
+        (400, error("identity_type is not supported", "e318"), Refused, "HTTP 400"),
+        (400, error("AppID is incorrect", "e411"), ConfigurationError, "code e411: check extra_body"),
+        (400, error("Wait 60 mins and try again", "e511"), ReplyLost, "code e511"),
+        (409, error("in progress request with the same identities"), AlreadyRunning, "HTTP 409"),
+    ],
+    statuses=[
+        *(
+            (action, job(status), None)
+            for action in Action
+            for status in ("pending", "in_progress", "in-progress", "PENDING")
+        ),
+        (ACCESS, job("completed"), State.READY),
+        (ACCESS, job("completed", results_url=None, results_count=0), State.NO_DATA),
+        (ERASURE, job("completed", results_url=None), State.COMPLETED),
+        *((action, job(status), State.FAILED) for action in Action for status in ("cancelled", "canceled")),
+    ],
+    status_errors=[
+        (400, error("Request not found", "e214"), JobUnknown),
+        (400, error("no permission", "e412"), ConfigurationError),
+        (400, error("Wait 60 mins and try again", "e511"), ReplyLost),
+        (401, b"", CredentialsRefused),
+        (404, error("not found", wrapped=False), JobUnknown),
+        (410, b"", JobUnknown),
+    ],
+    unknown_shapes=[
+        *((action, job(status)) for action in Action for status in ("failed", "", None)),
+        *((ACCESS, job("completed", results_url=url)) for url in (None, "", 1)),
+        (ACCESS, job("completed", results_url=None, results_count=False)),
+    ],
+    others=[
+        Documented("opendsr results", job("completed"), lambda reply: OPENDSR.read_results(reply, ["a"])),
+        Documented(
+            "opendsr discovery", DISCOVERY, lambda reply: OPENDSR.read_probe(CONTRACT.account(), reply)
+        ),
+    ],
+)
+
+
+def test_create() -> None:
+    """The call of the specification, with the identities of the data subject."""
+    both = {**ANN, IdentityKind.USER_ID: "u-1"}
+    request = OPENDSR.create(CONTRACT.account(), ERASURE, [subject(both)])
+    assert (request.method, request.path) == ("POST", "/requests")
+    assert request.headers["Authorization"] == "Bearer s3cr3t-token"
+    assert request.headers["Accept-Encoding"] == "identity"
+    raw = {"identity_format": "raw"}
+    assert request.body == {
+        "subject_request_id": OPENDSR.job_id_of(CONTRACT.account(), subject(both)),
+        "subject_request_type": "erasure",
+        "submitted_time": "2026-11-20T09:30:00Z",
+        "subject_identities": [
+            {"identity_type": "email", "identity_value": "ann@example.com", **raw},
+            {"identity_type": "controller_customer_id", "identity_value": "u-1", **raw},
+        ],
+        "regulation": "gdpr",
+    }
+
+
+@pytest.mark.parametrize(
+    ("extra", "action", "expected"),
+    [
+        ({}, ACCESS, {"subject_request_type": "access"}),
+        ({"access_type": "portability"}, ACCESS, {"subject_request_type": "portability"}),
+        ({"access_type": "portability"}, ERASURE, {"subject_request_type": "erasure"}),
+        ({"api_version": "2.0"}, ERASURE, {"api_version": "2.0"}),
+        ({"extra_body": {"property_id": "app", "platform": "ios"}}, ERASURE, {"property_id": "app"}),
+        ({"regulation": "omit"}, ERASURE, {"regulation": None}),
+    ],
+)
+def test_the_body_follows_the_connection(
+    extra: dict[str, Any], action: Action, expected: dict[str, str | None]
+) -> None:
+    """Processors differ in these fields."""
+    body = OPENDSR.create(CONTRACT.account(**extra), action, [subject(ANN)]).body
+    assert {name: body.get(name) for name in expected} == expected
+
+
+@pytest.mark.parametrize("form", ["sha256", "sha1", "md5"])
+def test_identities_can_be_hashed(form: str) -> None:
+    """The digest is over the normalised value, in lower-case hexadecimal."""
+    request = OPENDSR.create(CONTRACT.account(identity_format=form), ERASURE, [subject(ANN)])
+    (sent,) = request.body["subject_identities"]
+    assert (sent["identity_type"], sent["identity_format"]) == ("email", form)
+    assert "ann" not in sent["identity_value"]
+    if form == "sha256":
+        assert sent["identity_value"] == sha256(b"ann@example.com").hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("extra", "headers"),
+    [
+        ({"authentication": "basic"}, {"Authorization": "Basic czNjcjN0LXRva2Vu"}),
+        ({"authentication": "header"}, {"Authorization": "s3cr3t-token"}),
+        (
+            {"authentication": "header", "authentication_header": "X-Api-Key"},
+            {"X-Api-Key": "s3cr3t-token", "Authorization": None},
+        ),
+    ],
+)
+def test_authentication(extra: dict[str, str], headers: dict[str, str | None]) -> None:
+    """A token with or without a scheme, in the header that the connection names."""
+    request = OPENDSR.status(CONTRACT.account(**extra, path="/opengdpr_requests"), ID)
+    assert request.path == f"/opengdpr_requests/{ID}"
+    assert {name: request.headers.get(name) for name in headers} == headers
+
+
+@pytest.mark.parametrize(
+    ("extra", "problem"),
+    [
+        ({"path": "requests"}, "path in Extra"),
+        ({"path": "/requests?a=b"}, "path in Extra"),
+        ({"authentication_header": "X Key"}, "authentication_header in Extra"),
+        ({"identity_types": {"email": 1}}, "identity_types in Extra: has no type for email"),
+        ({"extra_body": {"subject_request_id": "x"}}, "must not contain subject_request_id"),
+        ({"signature": "required"}, "processor_certificate is missing in Extra"),
+        ({"signature": "if present"}, "signature in Extra: must be required or off"),
+        (
+            {"signature": "required", "processor_certificate": "x"},
+            "processor_certificate in Extra is not PEM",
+        ),
+    ],
+)
+def test_a_connection_that_contradicts_itself(extra: dict[str, Any], problem: str) -> None:
+    """It is refused before anything is sent."""
+    with pytest.raises(ConfigurationError, match=f"connection opendsr_default: .*{problem}"):
+        CONTRACT.account(**extra)
+
+
+def test_job_id() -> None:
+    """A UUID of version 4 that is equal for each try, and new for each job and each account."""
+    account, one = CONTRACT.account(), subject(ANN)
+    job_id = OPENDSR.job_id_of(account, one)
+    assert UUID(job_id).version == 4 and job_id == job_id.lower()
+    assert job_id == OPENDSR.job_id_of(account, one)
+    others = [replace(one, submission=2), replace(one, request_id="DSAR-2"), replace(one, earlier_jobs=1)]
+    ids = {job_id, *(OPENDSR.job_id_of(account, other) for other in others)}
+    ids.add(OPENDSR.job_id_of(replace(account, account="other"), one))
+    assert len(ids) == 5
+
+
+def test_a_reply_about_another_job_is_refused() -> None:
+    """Its signature would be valid, since it covers neither the method nor the path."""
+    verify = OPENDSR.status(CONTRACT.account(), ID).verify
+    assert verify
+    verify(HttpReply(200, job("pending", subject_request_id=ID.upper())))
+    verify(HttpReply(404, b"<html>"))  # errors are not signed
+    for other in ("b7551968-d5d6-44b2-9831-815ac9017798", None):
+        with pytest.raises(ProtocolError, match="about another job"):
+            verify(HttpReply(200, job("completed", subject_request_id=other)))
+
+
+def test_cancel() -> None:
+    """A DELETE. Only a later status says that the job is cancelled."""
+    request = OPENDSR.cancel(CONTRACT.account(), ID)
+    assert (request.method, request.path) == ("DELETE", f"/requests/{ID}")
+    OPENDSR.read_cancelled(HttpReply(202, CREATED))
+    OPENDSR.read_cancelled(HttpReply(202, b"accepted"))
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (400, error("only if the status is pending", wrapped=False), Refused),
+        (400, error("cannot cancel in this status", "e211"), Refused),
+        (409, b"", Refused),
+        (404, b"", JobUnknown),
+        (401, b"", CredentialsRefused),
+        (500, b"", ReplyLost),
+    ],
+)
+def test_cancel_errors(status: int, body: bytes, expected: type[DsarError]) -> None:
+    """Refused means that it is too late: the job goes on."""
+    with pytest.raises(expected):
+        OPENDSR.read_cancelled(HttpReply(status, body))
+
+
+def test_results() -> None:
+    """The result is a file to download, for each request that shares the job."""
+    results = OPENDSR.read_results(HttpReply(200, job("completed")), ["a", "b"])
+    assert [results[name].url for name in ("a", "b")] == [URL, URL]
+    with pytest.raises(ProtocolError):  # the specification's own sample has an address while it is pending
+        OPENDSR.read_results(HttpReply(200, job("pending")), ["a"])
+
+
+@pytest.mark.parametrize(
+    ("body", "parts"),
+    [
+        (
+            DISCOVERY,
+            [
+                "Identities: email raw, email sha256. Requests: erasure. Version: 1.0.",
+                "Not supported: controller_customer_id (raw).",
+                "Replies are not verified.",
+            ],
+        ),
+        (b"{}", ["Identities: not listed. Requests: not listed. Version: not listed."]),
+        # AppsFlyer writes a text, Intempt an object.
+        (b'{"supported_subject_request_types": "access", "supported_identities": {}}', ["Requests: access."]),
+        (b'{"api_version": "<script>", "supported_identities": [1, {}]}', ["Version: not listed."]),
+    ],
+)
+def test_discovery(body: bytes, parts: list[str]) -> None:
+    """The Test button shows what the processor supports. Another shape is no error."""
+    request = OPENDSR.probe(CONTRACT.account())
+    assert (request.method, request.path) == ("GET", "/discovery")
+    sentence = OPENDSR.read_probe(CONTRACT.account(), HttpReply(200, body))
+    assert all(part in sentence for part in parts)
+    assert "<" not in sentence
