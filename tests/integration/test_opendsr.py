@@ -1,0 +1,110 @@
+"""OpenDSR through every stage: signed replies, ids that we choose, and results of any file type."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+
+import pytest
+
+from include.dsar.accounts import Account
+from include.dsar.delivery.storage import Storage
+from include.dsar.intake.source import Source
+from include.dsar.ledger.database import Database
+from include.dsar.ledger.transitions import Move, move
+from include.dsar.model import Action, State
+from include.dsar.sending.reconcile import FOUND_JOB, NO_JOB
+from include.dsar.stages.package import Package
+from include.sandbox import Sandbox
+from tests.integration.requests_given import rows, states
+from tests.integration.stage_runs import Stages, plan_each, reasons, sent
+
+pytestmark = pytest.mark.asyncio
+OPENDSR = "opendsr"
+
+
+@pytest.fixture
+def accounts() -> dict[str, Account]:
+    return {OPENDSR: Account(OPENDSR, vendor=OPENDSR)}
+
+
+async def test_access_and_erasure_end_in_packages_and_receipts(
+    db: Database, source_table: Source, storage: Storage, stages: Stages
+) -> None:
+    """The result of an access request is in its package. A cancelled job has failed."""
+    plan_each(db, OPENDSR, "ann@example.com", "unknown@example.com", action=Action.ACCESS)
+    plan_each(db, OPENDSR, "bob@example.com", "jobfails@example.com")
+    await stages.submit(OPENDSR)
+    await stages.poll(OPENDSR)
+    await stages.collect(OPENDSR)
+    assert states(db) == {
+        "ann@example.com": "completed",
+        "unknown@example.com": "no_data",
+        "bob@example.com": "completed",
+        "jobfails@example.com": "failed",
+    }
+    Package(db, source_table, storage).run()
+    with storage.open("requests/ann@example.com/package.zip") as stream:
+        archive = zipfile.ZipFile(io.BytesIO(stream.read()))
+    (name,) = [name for name in archive.namelist() if name.startswith("data/opendsr/")]
+    assert name.endswith(".json")
+    assert json.loads(archive.read(name)) == {"email": "ann@example.com", "nickname": "Zoë ☂"}
+    with storage.open("requests/bob@example.com/receipt.json") as stream:
+        (account,) = json.load(stream)["accounts"]
+    assert (account["vendor"], account["outcome"]) == (OPENDSR, "completed")
+
+
+async def test_a_lost_reply_is_reconciled_by_asking_for_the_id(
+    db: Database, sandbox: Sandbox, stages: Stages
+) -> None:
+    """The job of a call that was taken is found at once. A call that was not taken is sent again."""
+    plan_each(db, OPENDSR, "taken@example.com", "lost@example.com")
+    sandbox.inject("reset_after", vendor=OPENDSR, route="create")
+    sandbox.inject("reset_before", vendor=OPENDSR, route="create")
+    await stages.submit(OPENDSR, max_concurrency=1)
+    assert states(db) == {"taken@example.com": "submitted", "lost@example.com": "uncertain"}
+    stages.advance(minutes=2)
+    await stages.submit(OPENDSR)
+    assert set(states(db).values()) == {"submitted"}
+    assert sent(sandbox) == ["taken@example.com", "lost@example.com"]
+    assert {FOUND_JOB, NO_JOB} <= {reason for _, _, reason in reasons(db)}
+
+
+async def test_a_repeated_call_finds_the_job_of_the_first(
+    db: Database, sandbox: Sandbox, stages: Stages
+) -> None:
+    """The processor answers that the id exists. That is not a refusal: the job is asked for."""
+    plan_each(db, OPENDSR, "ann@example.com")
+    sandbox.inject("reset_after", vendor=OPENDSR, route="create")
+    sandbox.inject("status", vendor=OPENDSR, route="status", status=404)  # the job is slow to appear
+    await stages.submit(OPENDSR)
+    assert states(db) == {"ann@example.com": "uncertain"}
+    sandbox.inject("status", vendor=OPENDSR, route="status", status=404)
+    stages.advance(minutes=2)
+    await stages.submit(OPENDSR)
+    assert states(db) == {"ann@example.com": "submitted"}
+    assert len(sandbox.book()) == 1
+
+
+async def test_a_failed_job_that_is_sent_again_has_a_new_id(db: Database, stages: Stages) -> None:
+    """The old id would only lead to the old job."""
+    plan_each(db, OPENDSR, "jobfails@example.com")
+    await stages.submit(OPENDSR)
+    await stages.poll(OPENDSR)
+    first = rows(db)[0]["job_id"]
+    assert set(states(db).values()) == {"failed"}
+    move(db, [Move(rows(db)[0]["id"], State.PLANNED, "retried")], leave=State.FAILED, now=stages.clock())
+    await stages.submit(OPENDSR)
+    second = rows(db)[0]["job_id"]
+    assert states(db) == {"jobfails@example.com": "submitted"}
+    assert first != second
+
+
+async def test_a_wrong_signature_is_never_believed(db: Database, stages: Stages) -> None:
+    """The job stays open, although the reply says that it is completed."""
+    plan_each(db, OPENDSR, "forged@example.com", "ann@example.com")
+    await stages.submit(OPENDSR)
+    polled = await stages.poll(OPENDSR, seconds=2)
+    assert polled.failed_polls > 0
+    assert states(db) == {"forged@example.com": "submitted", "ann@example.com": "completed"}
