@@ -29,21 +29,15 @@ class Lookups(Generic[V]):
 
     async def _ask(self) -> None:
         while self._waiting:
-            asked, self._waiting = (
-                self._waiting[:MAX_KEYS_PER_STATEMENT],
-                self._waiting[MAX_KEYS_PER_STATEMENT:],
-            )
+            asked = self._waiting[:MAX_KEYS_PER_STATEMENT]
+            del self._waiting[:MAX_KEYS_PER_STATEMENT]
             try:
                 found = await self._look_up([key for key, _ in asked])
             except Exception as error:
-                _fail([answer for _, answer in asked], error)
+                for _, answer in asked:
+                    if not answer.done():
+                        answer.set_exception(error)
                 continue
             for key, answer in asked:
                 if not answer.done():  # else the coroutine that asked was cancelled
                     answer.set_result(found[key])
-
-
-def _fail(answers: Sequence[asyncio.Future[V]], error: Exception) -> None:
-    for answer in answers:
-        if not answer.done():
-            answer.set_exception(error)

@@ -38,14 +38,11 @@ class Calls:
         self._claiming = asyncio.Lock()
         self._closed = False
         self.quota_used = False
-        in_flight = work.settings.max_concurrency + math.ceil(
-            work.settings.requests_per_second * CLAIM_AHEAD_SECONDS
-        )
-        self._claim_size = max(
-            min(in_flight * work.settings.users_per_call, MAX_CLAIM), work.settings.users_per_call
-        )
-        half_a_claim = self._claim_size // (2 * work.settings.users_per_call)
-        self._low = max(min(half_a_claim, work.settings.max_concurrency), 1)
+        settings = work.settings
+        calls = settings.max_concurrency + math.ceil(settings.requests_per_second * CLAIM_AHEAD_SECONDS)
+        self._claim_size = max(min(calls * settings.users_per_call, MAX_CLAIM), settings.users_per_call)
+        half_a_claim = self._claim_size // (2 * settings.users_per_call)
+        self._low = max(min(half_a_claim, settings.max_concurrency), 1)
 
     async def next(self) -> Call | None:
         """The next call, soonest due date first; None if there is none now.
@@ -94,29 +91,21 @@ class Calls:
         """Returns the claims and the limit of the statement."""
         work = self._work
         with claiming.one_at_a_time(db, work.account):
-            limit = self._allowed()
+            now, limit = work.clock(), self._claim_size
+            if (quota := work.settings.daily_quota) is not None:
+                used = claiming.attempted_since(db, work.account, start_of_utc_day(now))
+                self.quota_used = used >= quota
+                limit = min(limit, max(quota - used, 0))
             claims = claiming.claim(
-                work.db,
+                db,
                 work.account,
                 worker=self._worker,
                 limit=limit,
-                now=work.clock(),
+                now=now,
                 request_pks=work.request_pks,
                 one_job_per_subject=work.vendor.one_job_per_subject,
             )
         return claims, limit
-
-    def _allowed(self) -> int:
-        """How many submissions may be claimed now under the account's daily quota."""
-        quota = self._work.settings.daily_quota
-        if quota is None:
-            return self._claim_size
-        work = self._work
-        today = start_of_utc_day(work.clock())
-        used = claiming.attempted_since(work.db, work.account, today)
-        left = max(quota - used, 0)
-        self.quota_used = left == 0
-        return min(self._claim_size, left)
 
 
 def start_of_utc_day(now: datetime) -> datetime:

@@ -79,17 +79,12 @@ class RefusedCalls:
         for subject in self._postponed:
             yield Move(subject.submission, State.PLANNED, untried=True)
         for one in self._refused:
-            limit = smaller_batch(len(one.call.subjects))
+            reason, limit = None, None
+            if self._requests_are_the_cause:
+                reason = f"HTTP {one.status}, but the vendor {self._proof}"
+                limit = smaller_batch(len(one.call.subjects))
             for subject in one.call.subjects:
-                yield Move(
-                    subject.submission,
-                    State.PLANNED,
-                    f"HTTP {one.status}, but the vendor {self._proof}"
-                    if self._requests_are_the_cause
-                    else None,
-                    batch_limit=limit if self._requests_are_the_cause else None,
-                    untried=True,
-                )
+                yield Move(subject.submission, State.PLANNED, reason, batch_limit=limit, untried=True)
 
     def error(self) -> Exception | None:
         """The error that the stage must raise; None if the vendor refused no call."""

@@ -97,7 +97,7 @@ class _Poll(JobStage):
         await self._run_workers(self._poll_jobs, len(jobs))
         if self._refusals.first:
             raise self._refusals.first
-        return self._ended()
+        return self._result()
 
     async def _poll_jobs(self) -> None:
         while self._due:
@@ -155,12 +155,14 @@ class _Poll(JobStage):
         identifier_of = self._work.vendor.identifier_of
         members = await self._members.get(job.job_id)
         try:
-            outcomes = [(m, status.outcome_of(identifier_of(m.identifiers))) for m in members]
+            moves = [
+                _move(m.submission, job, status.outcome_of(identifier_of(m.identifiers))) for m in members
+            ]
         except ProtocolError as error:
             return self._after_error(job, error)
-        return _retried(job, status, [_move(m.submission, job, v) for m, v in outcomes])
+        return _retried(job, status, moves)
 
-    def _ended(self) -> PollResult:
+    def _result(self) -> PollResult:
         moved = self._moved
         oldest = min((submitted_at for _, (_, _, submitted_at, *_) in self._later), default=None)
         next_at = min((at for at, _ in self._later), default=None)

@@ -186,12 +186,8 @@ class _Submit:
         if lost:  # our session broke, and another worker marked our submissions as uncertain
             known = [m for m in lost if m.to is State.SUBMITTED]
             found = await work.ledger(move, known, leave=State.UNCERTAIN, now=now)
-            log.warning(
-                "%s: another worker marked %d submissions of ours as uncertain. %d of them are submitted.",
-                work.account,
-                len(lost),
-                len(found),
-            )
+            text = "%s: another worker marked %d of our submissions as uncertain. %d of them are submitted."
+            log.warning(text, work.account, len(lost), len(found))
 
     async def _time_to_wait(self) -> timedelta | None:
         """Until a submission can be sent or reconciled; None if there is nothing to wait for."""
