@@ -182,7 +182,7 @@ class FullFor(LocalFileSystem):  # type: ignore[misc]
 
 
 def full_for(storage: Storage, name: str) -> Storage:
-    """The same folder, as a file system that is not the local one."""
+    """The same folder, through another file system."""
     broken = Storage(FullFor(name), storage._root)
     broken._local = False
     return broken

@@ -131,7 +131,7 @@ async def test_a_bad_field_makes_only_its_row_invalid(run: Run, column: str) -> 
     ],
 )
 async def test_a_record_that_names_nobody_does_not_stop_its_batch(run: Run, record: bytes) -> None:
-    """It means "no data" for nobody. The data subject's own result is fetched again until the limit."""
+    """Nobody gets "no data" because of it. The missing result is fetched again until the limit."""
     run.intake(poisoned())
     await run.submit()
     await run.poll()

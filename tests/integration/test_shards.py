@@ -40,7 +40,7 @@ WAITING = "SELECT FROM pg_locks WHERE NOT granted"
 
 
 def wait_for_sessions(db: Database, count: int) -> None:
-    """Waits until so many sessions wait for others."""
+    """Waits until `count` sessions are blocked by another."""
     deadline = time.monotonic() + 30
     while len(db.execute(WAITING).fetchall()) < count:
         assert time.monotonic() < deadline

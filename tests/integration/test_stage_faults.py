@@ -126,7 +126,7 @@ async def test_a_clock_that_was_set_back_doubles_nothing(
 async def test_a_lost_reply_under_a_fast_clock_is_sent_again_with_its_reason(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """An ended job that seems older than our call may be another's: twice is better than never."""
+    """The ended job seems older than our call, so it may be another one. Twice is better than never."""
     plan_each(db, "batch", "u1")
     sandbox.inject("reset_after", vendor="batch", route="create")
     sandbox.inject("status", vendor="batch", route="list", status=502, times=None)

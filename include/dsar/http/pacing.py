@@ -1,7 +1,8 @@
 """The pace of the calls to an account.
 
-Calls start 1/rate apart. A slot that was missed by less than CATCH_UP_SECONDS is made up for. An older one
-is lost, so that no burst follows a pause. At most rate x (1 + CATCH_UP_SECONDS) + 1 calls start in a second.
+Calls start 1/rate apart. A call that misses its slot by less than CATCH_UP_SECONDS catches up. A slot that
+was missed by more is lost, so that no burst follows a pause. In any second, at most
+rate x (1 + CATCH_UP_SECONDS) + 1 calls start.
 
 A 429 or 503 halves the rate, at most once per second. Each second without one restores a tenth of the full
 rate. `Retry-After` stops all calls of the account until it is over. If it is long, calls raise NotTaken
