@@ -18,7 +18,9 @@ MIDNIGHT = datetime(2026, 11, 21, tzinfo=UTC)
 
 
 def moves(error: Exception, size: int = 1, uncertain_reason: str | None = None) -> list[Move]:
-    subjects = [Subject(n, {IdentityKind.USER_ID: f"u{n}"}, Regulation.GDPR, f"r-{n}") for n in range(size)]
+    subjects = [
+        Subject(n, {IdentityKind.USER_ID: f"u{n}"}, Regulation.GDPR, f"r-{n}", NOW) for n in range(size)
+    ]
     claims = tuple(Claim(Action.ERASURE, None, subject, uncertain_reason) for subject in subjects)
     return consequence_of(error).moves(Call(Action.ERASURE, claims), error, NOW)
 
