@@ -6,8 +6,6 @@ run. It takes about four minutes. Only `make celery` runs it; pytest does not co
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 from collections import Counter
@@ -23,8 +21,20 @@ from include.stack.home import PROJECT, Home, StackError, free_port
 from include.stack.processes import Processes
 from include.stack.stack import COMPONENTS, running
 from tests.e2e.conftest import RunningStack, own_environment
+from tests.e2e.daily_run import (
+    ALL,
+    RunResult,
+    SourceRow,
+    check_files,
+    check_outcomes,
+    expected_calls,
+    identifiers,
+    insert,
+    leaks,
+    process_logs,
+    result_of,
+)  # fmt: skip
 from tests.e2e.drill import wait_for
-from tests.e2e.test_daily_run import ALL, RunResult, SourceRow, check_package, insert, result_of
 
 SHARDS = 2
 RUN_SECONDS = 420  # includes the detection of dead processes, retries, and the wait for lost replies
@@ -179,27 +189,13 @@ def test_every_task_succeeds_despite_the_kills(stack: RunningStack, delivered: R
 
 def test_every_outcome_is_the_sandboxs_decision(delivered: RunResult) -> None:
     """Nothing is lost, and no outcome differs from the vendor's reply."""
-    expected = {(row.request_id, *key): state for row in ROWS for key, state in row.expected().items()}
-    ended = {key: state for key, state in delivered.submissions.items() if state != "not_applicable"}
-    assert ended == expected
-    for row in ROWS:
-        outcomes = set(row.expected().values())
-        bad = outcomes & {"failed", "rejected"}
-        status = "completed" if not bad else "failed" if outcomes == bad else "partial"
-        assert delivered.source[row.request_id]["status"] == status, row.request_id
+    check_outcomes(delivered, ROWS)
 
 
 def test_every_repeated_call_is_recorded(stack: RunningStack, delivered: RunResult) -> None:
     """The dead worker's submissions became uncertain. An event records every repeat of an accepted call."""
     sent = Counter((job.vendor, value) for job in delivered.jobs for value in job.values)
-    expected = {
-        (account, value)
-        for row in ROWS
-        for (account, kind), values in row.sent().items()
-        if row.expected()[account, kind] != "rejected"
-        for value in values
-    }
-    assert set(sent) == expected
+    assert set(sent) == expected_calls(ROWS)
     events = ledger(
         stack,
         "SELECT e.leaves, e.enters, e.reason, s.account FROM dsar.event e"
@@ -215,23 +211,11 @@ def test_every_repeated_call_is_recorded(stack: RunningStack, delivered: RunResu
 
 
 def test_receipts_and_packages_are_complete(stack: RunningStack, delivered: RunResult) -> None:
-    """Each request has a receipt, each access a package. The work folder is empty."""
-    for row in ROWS:
-        folder = stack.storage / "requests" / row.request_id
-        receipt = json.loads((folder / "receipt.json").read_text())
-        assert receipt["status"] == delivered.source[row.request_id]["status"]
-        assert (folder / "package.zip").exists() == (row.action == "access")
-        if row.action == "access":
-            check_package(folder / "package.zip", receipt)
-    assert not list((stack.storage / "work").glob("*"))
+    check_files(stack, delivered, ROWS)
 
 
 def test_no_log_contains_an_identifier(stack: RunningStack, delivered: RunResult) -> None:
     """This covers workers, triggerers, Celery and Airflow's tasks."""
-    values = {value for row in ROWS for value in row.values} | {"zq7x"}
-    values |= {hashlib.sha256(value.encode()).hexdigest() for value in values if "@" in value}
-    files = [file for file in stack.logs.rglob("*") if file.is_file() and file.name != "sandbox.log"]
+    files = process_logs(stack)
     assert any("worker-two" in file.name for file in files)
-    for file in files:
-        text = file.read_text(errors="replace")
-        assert not [value for value in values if value in text], file.name
+    assert leaks(files, identifiers(ROWS)) == []

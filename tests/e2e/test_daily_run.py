@@ -8,31 +8,37 @@ cleared.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import zipfile
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import httpx
 import psycopg
 import pytest
-from psycopg import sql
 from psycopg.rows import dict_row
 
-from include.sandbox import Job, SandboxSettings, Subject, decide
 from include.stack import postgres
 from include.stack.environment import METADATA_DATABASE
+from tests.e2e import kept_by_airflow
 from tests.e2e.conftest import RunningStack
+from tests.e2e.daily_run import (
+    ALL,
+    RunResult,
+    SourceRow,
+    check_files,
+    check_outcomes,
+    expected_calls,
+    identifiers,
+    insert,
+    leaks,
+    process_logs,
+    result_of,
+    sandbox,
+)  # fmt: skip
 from tests.e2e.drill import wait_for
 
 SECRET = "sandbox-secret"
-SETTINGS = SandboxSettings(min_seconds=2, max_seconds=6)
-STATES = {"completed": "completed", "no_data": "no_data", "failed": "failed", "refused": "rejected"}
 CLOSED = {"completed", "partial", "failed"}
 
 
@@ -45,52 +51,6 @@ def email_whose_hash_ends_with(digits: str) -> str:
     raise AssertionError
 
 
-@dataclass(frozen=True)
-class SourceRow:
-    """A row of the source. Its identifiers are in the form that vendors must receive."""
-
-    request_id: str
-    action: str
-    accounts: tuple[str, ...]
-    user_id: str | None = None
-    email: str | None = None
-    phone: str | None = None
-    advertising_id: str | None = None
-
-    @property
-    def values(self) -> set[str]:
-        return {v for v in (self.user_id, self.email, self.phone, self.advertising_id) if v}
-
-    def sent(self) -> dict[tuple[str, str], list[str]]:
-        """The values that each account must receive, by account and kinds of identifiers."""
-        digest = self.email and hashlib.sha256(self.email.encode()).hexdigest()
-        attentive = [value for value in (self.email, self.phone) if value]
-        kinds = "+".join(kind for kind in ("email", "phone") if getattr(self, kind))
-        possible = {
-            ("besitos", "user_id"): [self.user_id],
-            ("batch", "user_id"): [self.user_id],
-            ("batch", "advertising_id"): [self.advertising_id],
-            ("id5", "email"): [digest],
-            ("id5", "advertising_id"): [self.advertising_id],
-            ("attentive", kinds): attentive,
-        }
-        return {
-            (account, kind): [value for value in values if value]
-            for (account, kind), values in possible.items()
-            if account in self.accounts
-            and any(values)
-            and (self.action == "erasure" or account in ("besitos", "batch"))
-        }
-
-    def expected(self) -> dict[tuple[str, str], str]:
-        """The expected final state of each submission, as the sandbox decides it."""
-        return {
-            (account, kind): STATES[decide(account, self.action, values, SETTINGS).outcome]
-            for (account, kind), values in self.sent().items()
-        }
-
-
-ALL = ("besitos", "batch", "id5", "attentive")
 ROWS = [
     *[
         SourceRow(f"acc-{n}", "access", ALL, user_id=f"zq7x-acc-{n}{mark}", email=f"zq7x.acc{n}@example.com")
@@ -113,56 +73,6 @@ ROWS = [
 ]  # fmt: skip
 LATE = SourceRow("late", "erasure", ("batch", "id5"), user_id="zq7x-late", email="zq7x.late@example.com")
 INVALID = {"bad-0": ("erasure", None), "bad-1": ("nonsense", "zq7x-bad-1")}
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """The state of Airflow, source, ledger and sandbox after a run."""
-
-    run_id: str
-    state: str
-    tasks: dict[str, str]
-    source: dict[str, dict[str, Any]]
-    submissions: dict[tuple[str, str, str], str]
-    jobs: list[Job]
-    now: float
-
-
-def insert(stack: RunningStack, *rows: SourceRow) -> None:
-    with psycopg.connect(stack.dsn) as db:
-        for row in rows:
-            db.execute(
-                "INSERT INTO public.dsar_requests (regulation, received_at, request_id, request_type,"
-                " accounts, user_id, email, phone, advertising_id)"
-                " VALUES ('GDPR', now(), %s, %s, %s, %s, %s, %s, %s)",
-                [row.request_id, row.action, list(row.accounts)]
-                + [[v] if v else None for v in (row.user_id, row.email, row.phone, row.advertising_id)],
-            )
-
-
-def sandbox(stack: RunningStack, method: str, path: str, body: Any = None) -> Any:
-    reply = httpx.request(
-        method, f"{stack.sandbox_url}/_sandbox/{path}", json=body, trust_env=False, timeout=30
-    ).raise_for_status()
-    return reply.json() if reply.content else None
-
-
-def result_of(stack: RunningStack, run_id: str, state: str) -> RunResult:
-    with psycopg.connect(stack.dsn, row_factory=dict_row) as db:
-        source = {row["request_id"]: row for row in db.execute("SELECT * FROM public.dsar_requests")}
-        submissions = {
-            (row["request_id"], row["account"], row["identity"]): row["state"]
-            for row in db.execute(
-                "SELECT r.request_id, s.account, s.identity, s.state "
-                "FROM dsar.submission s JOIN dsar.request r ON r.id = s.request"
-            )
-        }
-    jobs = [
-        Job(**{**job, "subjects": tuple(Subject(**one) for one in job["subjects"])})
-        for job in sandbox(stack, "GET", "jobs")
-    ]
-    now = sandbox(stack, "POST", "clock", {"advance": 0})["now"]
-    return RunResult(run_id, state, stack.task_states(run_id), source, submissions, jobs, now)
 
 
 def triggers(stack: RunningStack) -> list[dict[str, Any]]:
@@ -278,7 +188,7 @@ def test_trigger_arguments_contain_no_identifier_and_no_secret(
     assert len({one["kwargs"] for one in seen_triggers}) in (2, 3, 4)
     for one in seen_triggers:
         assert one["classpath"] == "dsar_airflow.triggers.PollTrigger"
-        assert not [value for value in identifiers() if value in one["kwargs"]]
+        assert not [value for value in identifiers([*ROWS, LATE]) if value in one["kwargs"]]
         assert SECRET not in one["kwargs"]
 
 
@@ -301,15 +211,7 @@ def test_clearing_the_failed_task_finishes_the_rest(cleared: RunResult) -> None:
 
 def test_every_final_outcome_is_the_sandboxs_decision(cleared: RunResult) -> None:
     """No request is lost, and no outcome differs from the vendor's reply."""
-    expected = {
-        (row.request_id, *key): state for row in [*ROWS, LATE] for key, state in row.expected().items()
-    }
-    assert {key: state for key, state in cleared.submissions.items() if state != "not_applicable"} == expected
-    for row in [*ROWS, LATE]:
-        outcomes = set(row.expected().values())
-        bad = outcomes & {"failed", "rejected"}
-        status = "completed" if not bad else "failed" if outcomes == bad else "partial"
-        assert cleared.source[row.request_id]["status"] == status, row.request_id
+    check_outcomes(cleared, [*ROWS, LATE])
 
 
 def test_nothing_is_sent_twice_or_to_the_wrong_account(cleared: RunResult) -> None:
@@ -320,52 +222,14 @@ def test_nothing_is_sent_twice_or_to_the_wrong_account(cleared: RunResult) -> No
         for value in job.values
         if not (job.vendor == "besitos" and job.outcome == "failed")
     )
-    expected = {
-        (account, value)
-        for row in [*ROWS, LATE]
-        for (account, kind), values in row.sent().items()
-        if row.expected()[account, kind] != "rejected"
-        for value in values
-    }
+    expected = expected_calls([*ROWS, LATE])
     again = {(v, value) for v, value in expected if v == "besitos" and "jobfails" in value}
     assert set(sent) == expected - again
     assert set(sent.values()) == {1}
 
 
 def test_receipts_and_packages_are_complete(stack: RunningStack, cleared: RunResult) -> None:
-    """Each closed request has a receipt. Each access has a package with the documented hashes."""
-    for row in [*ROWS, LATE]:
-        folder = stack.storage / "requests" / row.request_id
-        receipt = json.loads((folder / "receipt.json").read_text())
-        outcomes = {
-            (account["account"], one["identity"]): one["outcome"]
-            for account in receipt["accounts"]
-            for one in account["submissions"]
-            if one["outcome"] != "not_applicable"
-        }
-        assert outcomes == row.expected()
-        assert receipt["status"] == cleared.source[row.request_id]["status"]
-        package = folder / "package.zip"
-        assert package.exists() == (row.action == "access")
-        delivered = package if row.action == "access" else folder / "receipt.json"
-        assert cleared.source[row.request_id]["export_uri"] == delivered.as_uri()
-        if row.action == "access":
-            check_package(package, receipt)
-    assert not list((stack.storage / "work").glob("*"))
-
-
-def check_package(package: Path, receipt: dict[str, Any]) -> None:
-    with zipfile.ZipFile(package) as archive:
-        assert archive.testzip() is None
-        assert "index.html" in archive.namelist()
-        manifest = json.loads(archive.read("manifest.json"))
-        for file in manifest["files"]:
-            assert hashlib.sha256(archive.read(file["path"])).hexdigest() == file["sha256"]
-        files = [file for account in receipt["accounts"] for file in account["files"]]
-        completed = [a for a in receipt["accounts"] if a["outcome"] == "completed"]
-        assert len(files) >= len(completed)
-        for file in files:
-            assert hashlib.sha256(archive.read(file["path"])).hexdigest() == file["sha256"]
+    check_files(stack, cleared, [*ROWS, LATE])
 
 
 def test_the_api_rejects_invalid_params(stack: RunningStack, cleared: RunResult) -> None:
@@ -376,26 +240,12 @@ def test_the_api_rejects_invalid_params(stack: RunningStack, cleared: RunResult)
         assert refused.value.response.status_code == 400
 
 
-def identifiers() -> list[str]:
-    """Every identifier in the source, and the hashes of e-mails."""
-    values = {value for row in [*ROWS, LATE] for value in row.values} | {"zq7x"}
-    hashes = {hashlib.sha256(value.encode()).hexdigest() for value in values if "@" in value}
-    return sorted(values | hashes)
-
-
 def test_no_log_contains_an_identifier_or_a_secret(stack: RunningStack, cleared: RunResult) -> None:
     """This covers tasks, triggers and every process of Airflow."""
-    files = [file for file in stack.logs.rglob("*") if file.is_file() and file.name != "sandbox.log"]
+    files = process_logs(stack)
     assert len([file for file in files if "attempt=" in file.name]) >= 26
     assert any("await_completion" in str(file) and ".trigger." in file.name for file in files)
-    found = [
-        (str(file.relative_to(stack.logs)), value)
-        for file in files
-        for text in [file.read_text(errors="replace")]
-        for value in [*identifiers(), SECRET]
-        if value in text
-    ]
-    assert found == []
+    assert leaks(files, [*identifiers([*ROWS, LATE]), SECRET]) == []
 
 
 def test_airflows_database_contains_no_identifier_and_no_secret(
@@ -403,18 +253,11 @@ def test_airflows_database_contains_no_identifier_and_no_secret(
 ) -> None:
     """Every row of every table is searched, such as XCom, rendered fields and the audit log."""
     assert METADATA_DATABASE not in os.environ
-    found, rows = [], Counter[str]()
-    for table, text in metadata_rows(stack):
-        rows[table] += 1
-        found += [(table, value) for value in [*identifiers(), SECRET] if value in text]
-    assert found == []
-    assert rows["xcom"] >= 20
-    assert rows["task_instance"] + rows["task_instance_history"] >= 26
-
-
-def metadata_rows(stack: RunningStack) -> Iterator[tuple[str, str]]:
-    with psycopg.connect(postgres.url(stack.stack.home, "airflow")) as db:
-        tables = db.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
-        for (table,) in tables:
-            for (text,) in db.execute(sql.SQL("SELECT t::text FROM {} AS t").format(sql.Identifier(table))):
-                yield table, text
+    tables = kept_by_airflow.tables(postgres.url(stack.stack.home, "airflow"))
+    values = [*identifiers([*ROWS, LATE]), SECRET]
+    assert [
+        (name, value) for name, text in tables.items() for value in values if value.encode() in text
+    ] == []
+    rows = {name: len(text.splitlines()) for name, text in tables.items()}
+    assert rows["table public.xcom"] >= 20
+    assert rows["table public.task_instance"] + rows["table public.task_instance_history"] >= 26

@@ -34,6 +34,13 @@ async def call(url: str, method: str, path: str, body: Any = None, **options: An
         return Reply(response.status, await response.read(), response.headers)
 
 
+def fields(reply: Any) -> Any:
+    """The field names of a JSON reply at every level; of a list, those of its first item."""
+    if isinstance(reply, list):
+        return [fields(each) for each in reply[:1]]
+    return {name: fields(value) for name, value in reply.items()} if isinstance(reply, dict) else None
+
+
 def batch_body(value: str, request_type: str = "review", id_type: str = "custom_id") -> dict[str, Any]:
     return {"request_type": request_type, "id": {"type": id_type, "value": value}}
 

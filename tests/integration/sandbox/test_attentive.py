@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 from include.sandbox import Sandbox
-from tests.integration.sandbox.calls import BEARER, DAY, Reply, call
+from tests.integration.sandbox.calls import BEARER, DAY, Reply, call, fields
+from tests.unit.vendors.test_attentive import PROCESSED
 
 
 async def create(url: str, **body: str) -> Reply:
@@ -27,6 +30,7 @@ async def test_deletion(sandbox: Sandbox) -> None:
     assert pending["processed"] is False and "processingEndDateTime" not in pending
     sandbox.advance(10)
     done = (await status(sandbox.url, created.json()["id"])).json()
+    assert fields(done) == fields(json.loads(PROCESSED))
     assert done["processed"] is True and done["requestMsg"] == "r-1" and done["type"] == "DELETE"
     assert (done["subjectEmail"], done["subjectPhone"]) == ("a**@example.com", "+*****5555")
     assert done["processingEndDateTime"].endswith("+0000")

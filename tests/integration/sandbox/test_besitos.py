@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 
 from include.sandbox import Sandbox
-from tests.integration.sandbox.calls import BEARER, DAY, Reply, call
+from tests.integration.sandbox.calls import BEARER, DAY, Reply, call, fields
+from tests.unit.vendors.test_besitos import DELETE_CREATED, DELETE_STATUS, EXPORT_CREATED
 
 
 async def create(url: str, verb: str, ids: list[str], partner: str = "CwI606dZ") -> Reply:
@@ -21,14 +23,7 @@ async def test_export(sandbox: Sandbox) -> None:
     """A completed export has a record per known user, null per unknown user, in another order."""
     ids = ["ada", "bob", "unknown-1", "carla", "dora"]
     created = (await create(sandbox.url, "export", ids)).json()
-    assert created == {
-        "success": True,
-        "message": "Export request queued for processing",
-        "request_id": created["request_id"],
-        "status": "pending",
-        "format": "json",
-        "data": None,
-    }
+    assert created == {**json.loads(EXPORT_CREATED), "request_id": created["request_id"]}
     pending = (await status(sandbox.url, created["request_id"])).json()
     assert pending["request"]["status"] == "pending" and pending["data"] is None
     assert pending["request"]["progress"]["pending"] == 5
@@ -52,9 +47,11 @@ async def test_export(sandbox: Sandbox) -> None:
 async def test_delete(sandbox: Sandbox) -> None:
     """The first reply to a delete lists ids that nobody submitted. The final reply lists unknown users."""
     created = (await create(sandbox.url, "delete", ["ada", "unknown-1"])).json()
+    assert fields(created) == fields(json.loads(DELETE_CREATED))
     assert not {"ada", "unknown-1"} & set(created["processed_user_ids"])
     sandbox.advance(10)
     done = (await status(sandbox.url, created["request_id"])).json()
+    assert fields(done) == fields(json.loads(DELETE_STATUS))
     assert done["request"]["action"] == "delete" and done["request"]["expires_at"] is None
     summary = done["data"]["data"]["summary"]
     assert summary["found_partner_user_ids"] == ["ada"]

@@ -29,12 +29,7 @@ async def test_deletion(sandbox: Sandbox) -> None:
     assert list(created) == ["id"]
     seconds = sandbox.jobs()[0].seconds or 0
     first = (await status(sandbox.url, created["id"])).json()
-    assert first == {
-        "id": created["id"],
-        "jobStatus": "CREATED",
-        "processingResult": "NONE",
-        "emailSentUnixTimestamp": None,
-    }
+    assert (first["id"], first["jobStatus"], first["processingResult"]) == (created["id"], "CREATED", "NONE")
     sandbox.advance(seconds * 0.6)
     assert (await status(sandbox.url, created["id"], "POST")).json()["jobStatus"] == "STARTED"
     sandbox.advance(seconds)
