@@ -6,7 +6,6 @@ No background work runs: the progress of a job follows from its age.
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -52,6 +51,10 @@ class Job:
     def values(self) -> list[str]:
         return [subject.value for subject in self.subjects]
 
+    def names(self, kind: str, value: str) -> bool:
+        """Whether the job is about this identifier."""
+        return any((subject.kind, subject.value) == (kind, value) for subject in self.subjects)
+
 
 class Jobs:
     """Stores jobs and has the clock. A state file restores both after a restart."""
@@ -61,8 +64,6 @@ class Jobs:
         self._offset = 0.0
         self._jobs: list[Job] = []
         self._by_id: dict[tuple[str, str], Job] = {}
-        self._by_subject: defaultdict[tuple[str, str, str, str], list[Job]] = defaultdict(list)
-        self._per_day: Counter[tuple[str, str, int]] = Counter()
         self._journal = Journal(settings.state) if settings.state else None
         for line in self._journal.replay() if self._journal else ():
             if "advance" in line:
@@ -87,16 +88,8 @@ class Jobs:
     def find(self, vendor: str, job_id: str) -> Job | None:
         return self._by_id.get((vendor, job_id))
 
-    def of_subject(self, vendor: str, account: str, kind: str, value: str) -> list[Job]:
-        """The jobs for one identifier, oldest first."""
-        return self._by_subject[vendor, account, kind, value]
-
     def of_account(self, vendor: str, account: str) -> list[Job]:
         return [job for job in self._jobs if (job.vendor, job.account) == (vendor, account)]
-
-    def created_today(self, vendor: str, account: str) -> int:
-        """How many jobs the account has created this UTC day."""
-        return self._per_day[vendor, account, utc_day(self.now())]
 
     def all(self) -> list[Job]:
         """A copy of all jobs, oldest first."""
@@ -109,9 +102,6 @@ class Jobs:
     def _index(self, job: Job) -> None:
         self._jobs.append(job)
         self._by_id[job.vendor, job.job_id] = job
-        self._per_day[job.vendor, job.account, utc_day(job.created_at)] += 1
-        for subject in job.subjects:
-            self._by_subject[job.vendor, job.account, subject.kind, subject.value].append(job)
 
     def _write(self, line: Mapping[str, object]) -> None:
         if self._journal:

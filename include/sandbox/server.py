@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
@@ -29,15 +29,12 @@ class World:
         self.settings = settings
         self.jobs = Jobs(settings)
         self.faults = Faults()
-        self.calls: Counter[tuple[str, str]] = Counter()
+        self.calls: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._rates: dict[tuple[str, str], tuple[int, int]] = {}
 
     def calls_by_vendor(self) -> dict[str, dict[str, int]]:
         """The number of calls by vendor and route, including refused calls and calls with a fault."""
-        counts: dict[str, dict[str, int]] = {}
-        for (vendor, route), count in self.calls.items():
-            counts.setdefault(vendor, {})[route] = count
-        return counts
+        return {vendor: dict(counts) for vendor, counts in self.calls.items()}
 
     def rate(self, vendor: str, route: str) -> int:
         """Count this call; return the number of calls to the route in the current second."""
@@ -74,7 +71,7 @@ def _vendor_handler(
     world: World, vendor: SandboxVendor, route: Route
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def handle(request: web.Request) -> web.StreamResponse:
-        world.calls[vendor.name, route.name] += 1
+        world.calls[vendor.name][route.name] += 1
         call = Call(vendor, request, await request.read(), world.jobs)
         fault = world.faults.next_for(vendor.name, call.account, route.name)
         if fault is None:

@@ -144,9 +144,9 @@ class Call:
         job = self.jobs.find(self.vendor.name, job_id)
         return job if job and job.account == self.account else None
 
-    def jobs_of(self, kind: str, value: str) -> list[Job]:
-        """The account's jobs for one identifier, oldest first."""
-        return self.jobs.of_subject(self.vendor.name, self.account, kind, value)
+    def account_jobs(self) -> list[Job]:
+        """The account's jobs, oldest first."""
+        return self.jobs.of_account(self.vendor.name, self.account)
 
     def add_job(
         self,

@@ -56,11 +56,8 @@ def _may_be_real(environ: Mapping[str, str]) -> list[str]:
 
 def sandbox_connections() -> dict[str, dict[str, object]]:
     """The connections to the Compose service `sandbox`, by connection id."""
-    return {
-        account.connection: VENDORS[account.vendor].connection("sandbox", 8900)
-        for account in ACCOUNTS
-        if account.vendor in VENDORS
-    }
+    simulated = [account for account in ACCOUNTS if account.vendor in VENDORS]
+    return {each.connection: VENDORS[each.vendor].connection("sandbox", 8900) for each in simulated}
 
 
 def _connect_sandbox(environ: Mapping[str, str]) -> None:

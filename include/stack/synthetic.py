@@ -15,19 +15,7 @@ import psycopg
 from psycopg import sql
 
 FIRST = ("Ada", "Amir", "Clara", "Elif", "Fatima", "Goran", "Ines", "Kofi", "Mei", "Olga", "Ravi", "Zoe")
-LAST = (
-    "Almeida",
-    "Bauer",
-    "Chen",
-    "Diallo",
-    "Garcia",
-    "Haddad",
-    "Ito",
-    "Kowalski",
-    "Novak",
-    "Okafor",
-    "Silva",
-)
+LAST = ("Almeida", "Bauer", "Chen", "Diallo", "Garcia", "Haddad", "Ito", "Novak", "Okafor", "Silva")
 DOMAINS = ("example.com", "example.org", "example.net")
 AREA_CODES = (202, 206, 212, 303, 305, 312, 404, 415, 512, 617, 702, 718)
 

@@ -40,7 +40,7 @@ def create(call: Call) -> web.Response:
     _authorise(call)
     request_type, id_type, value = _parse(call)
     action = REQUEST_TYPES[request_type]
-    jobs = call.jobs_of(id_type, value)
+    jobs = [job for job in call.account_jobs() if job.names(id_type, value)]
     same = [job for job in jobs if job.action == action]
     if not same and is_marked(value, "busy"):
         same = [_add_job(call, request_type, id_type, value, "dashboard")]
@@ -63,10 +63,8 @@ def status(call: Call) -> web.Response:
 def list_requests(call: Call) -> web.Response:
     """``GET /1.0/{api_key}/gdpr/requests``"""
     _authorise(call)
-    jobs = call.jobs.of_account(call.vendor.name, call.account)
-    return json_response(
-        [{"request_id": job.job_id, **_record(call, job)} for job in jobs if not _is_expired(call, job)]
-    )
+    jobs = [job for job in call.account_jobs() if not _is_expired(call, job)]
+    return json_response([{"request_id": job.job_id, **_record(call, job)} for job in jobs])
 
 
 def data(call: Call) -> web.Response:

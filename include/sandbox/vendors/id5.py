@@ -140,12 +140,11 @@ def _identifiers(call: Call, body: dict[str, object]) -> list[tuple[str, str]]:
 
 def _check_limits(call: Call, identifiers: list[tuple[str, str]]) -> None:
     limit = call.settings.id5_daily_limit
-    if call.jobs.created_today(call.vendor.name, call.account) >= limit:
+    today = [job for job in call.account_jobs() if utc_day(job.created_at) == utc_day(call.now())]
+    if len(today) >= limit:
         raise Refused(_limit_error(f"{limit:,} requests daily allowed per partner"))
-    today = utc_day(call.now())
     for field, value in identifiers:
-        jobs = call.jobs_of(field, value)
-        if jobs and utc_day(jobs[-1].created_at) == today:
+        if any(job.names(field, value) for job in today):
             raise Refused(_limit_error(f"1 request daily allowed per {field}"))
 
 
