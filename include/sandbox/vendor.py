@@ -148,6 +148,10 @@ class Call:
         """The account's jobs, oldest first."""
         return self.jobs.of_account(self.vendor.name, self.account)
 
+    def jobs_of(self, kind: str, value: str) -> list[Job]:
+        """The account's jobs for one identifier, oldest first."""
+        return [job for job in self.account_jobs() if job.names(kind, value)]
+
     def add_job(
         self,
         action: str,

@@ -40,7 +40,7 @@ def create(call: Call) -> web.Response:
     _authorise(call)
     request_type, id_type, value = _parse(call)
     action = REQUEST_TYPES[request_type]
-    jobs = [job for job in call.account_jobs() if job.names(id_type, value)]
+    jobs = call.jobs_of(id_type, value)
     same = [job for job in jobs if job.action == action]
     if not same and is_marked(value, "busy"):
         same = [_add_job(call, request_type, id_type, value, "dashboard")]
