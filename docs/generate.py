@@ -16,6 +16,7 @@ DOCS = Path(__file__).resolve().parent
 sys.path[:0] = [str(DOCS.parent), str(DOCS.parent / "plugins")]
 
 from dsar_airflow.metrics import METRICS  # noqa: E402
+from include.dsar.ledger.transitions import render_states  # noqa: E402
 from include.dsar.vendors import VENDORS  # noqa: E402
 from include.dsar.vendors.fields import ConnectionField  # noqa: E402
 from include.dsar.vendors.vendor import Vendor  # noqa: E402
@@ -68,6 +69,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "vendors": vendors,
     "connection fields": connection_fields,
     "metrics": metrics,
+    "states": render_states,
 }
 
 

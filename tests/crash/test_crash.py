@@ -20,7 +20,7 @@ from tests.crash.steps import Kill
 # One of each kind that matters: were a step not counted any more, no kill would try it.
 COUNTED = {
     "intake: plan commit",
-    "intake: _stage COPY incoming_submission",
+    "intake: add COPY staged_submission",
     "intake: source commit",
     "intake: mark_written_back UPDATE dsar.request",
     "besitos submit: register pg_advisory_lock",

@@ -36,7 +36,7 @@ from include.dsar.execution.account_work import AccountWork
 from include.dsar.execution.recorder import Recorder
 from include.dsar.http.client import client
 from include.dsar.intake.source import Source
-from include.dsar.ledger import database
+from include.dsar.ledger import database, staging
 from include.dsar.stages import poll as polling
 from include.dsar.stages import submit as submitting
 from include.dsar.stages.collect import collect
@@ -111,6 +111,7 @@ class _Run:
         self._seal = Seal(job.recipient) if job.recipient else None
         self._began = self._clock()
         Recorder.MAX_DELAY = 0.02
+        staging.ROWS_PER_TRANSACTION = 4
         submitting.asyncio = polling.asyncio = VirtualTime(self._clock)
 
     def stages(self) -> int:

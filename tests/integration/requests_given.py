@@ -11,9 +11,10 @@ from psycopg import sql
 
 from include.accounts import ACCOUNTS
 from include.dsar.intake.rows import Rules
-from include.dsar.ledger import planning
+from include.dsar.ledger import planning, staging
 from include.dsar.ledger.database import Database
-from include.dsar.ledger.planning import Planned, PlannedRequest, PlannedSubmission
+from include.dsar.ledger.planning import Planned
+from include.dsar.ledger.staging import PlannedRequest, PlannedSubmission, SourceRow
 from include.dsar.model import Action, IdentityKind, Regulation, State
 
 RULES = Rules(ACCOUNTS, None, b"key")
@@ -73,7 +74,10 @@ def request(
 
 
 def plan(db: Database, *requests: PlannedRequest, retry_failed: bool = False) -> Planned:
-    return planning.plan(db, requests, now=NOW, retry_failed=retry_failed)
+    staging.create(db)
+    staging.add(db, [SourceRow(n, None, r.request_id, r) for n, r in enumerate(requests, 1)])
+    *_, last = [planning.plan(db, n, now=NOW, retry_failed=retry_failed) for n in staging.compare(db)]
+    return last
 
 
 def row(db: Database, submission_id: int) -> dict[str, Any]:

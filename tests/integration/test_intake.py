@@ -23,10 +23,10 @@ from include.dsar.intake import source as source_module
 from include.dsar.intake.rows import Rules
 from include.dsar.intake.source import Source
 from include.dsar.intake.write_back import write_back
-from include.dsar.ledger import closing, planning, withdrawing
+from include.dsar.ledger import closing, planning, staging
 from include.dsar.ledger.closing import Closed
 from include.dsar.ledger.database import Database
-from include.dsar.ledger.planning import PlannedRequest
+from include.dsar.ledger.staging import PlannedRequest
 from include.dsar.model import Status
 from include.dsar.stages.intake import Intake, TakenIn
 from tests.integration.conftest import Row, put, source_rows
@@ -220,7 +220,7 @@ def test_a_row_that_was_changed_after_it_was_accepted_is_named(
     fewer = type(RULES)(RULES.accounts[:3], None, RULES.hash_key)
     again = Intake(db, source_table, fewer).run()
     assert (again.known, again.changed) == (1, 1)
-    assert "request r-2 says something else" in caplog.text
+    assert "request r-2 is in the ledger, but row 2 asks something else" in caplog.text
     assert MARKER not in caplog.text
 
 
@@ -252,7 +252,7 @@ def finished(db: Database, request_id: str, *, closed: bool, **state: Any) -> No
     ids = [row["id"] for row in rows(db) if row["request_id"] == request_id and row["state"] == "planned"]
     put_into(db, ids, {"attempts": 1, "finished_at": NOW, **state})
     if closed:
-        (ref,) = planning.refs(db, [request_id])
+        (ref,) = planning.request_pks_of(db, [request_id])
         closing.close(db, [Closed(ref, Status.FAILED, "batch: failed", "file:///x")], now=NOW)
 
 
@@ -304,7 +304,7 @@ def test_retry_failed_plans_what_failed_once_more(dsn: str, db: Database, source
     assert (requests(db)["r-1"]["status"], requests(db)["r-1"]["closed_at"]) == ("in_progress", None)
     assert source_rows(dsn)["r-1"]["status"] == "in_progress"
     (noted,) = events(db)
-    assert (noted["leaves"], noted["enters"], noted["reason"]) == ("failed", "planned", planning.ASKED_AGAIN)
+    assert (noted["leaves"], noted["enters"], noted["reason"]) == ("failed", "planned", planning.REASON_RETRY)
 
 
 def test_an_account_added_since_does_not_keep_a_failed_request_from_being_tried_again(
@@ -366,6 +366,7 @@ def test_rows_that_contradict_each_other_are_all_refused(
 ) -> None:
     """Else one person would be shown what is another's. A dry run says the same, and changes nothing."""
     monkeypatch.setattr(source_module, "CHUNK_ROWS", chunk)
+    monkeypatch.setattr(staging, "ROWS_PER_TRANSACTION", chunk)
     put(dsn, of_one_id[0], *OTHERS, *of_one_id[1:])
     before = dump(dsn)
     dry = take_in(db, source_table, dry_run=True)
@@ -379,9 +380,7 @@ def test_rows_that_contradict_each_other_are_all_refused(
         told = other.execute(
             "SELECT status, status_reason FROM public.dsar_requests WHERE request_id = 'r-1'"
         ).fetchall()
-    assert set(told) == {
-        ("invalid", "the request_id stands in the source more than once, with different content")
-    }
+    assert set(told) == {("invalid", "the source has this request_id more than once, with different content")}
 
 
 @pytest.mark.parametrize("chunk", [10_000, 2], ids=["one chunk", "several"])
@@ -398,6 +397,7 @@ def test_a_request_that_is_under_way_stays_whatever_contradicts_it(
 ) -> None:
     """What was sent cannot be taken back: the other row is counted, named, and left as it is."""
     monkeypatch.setattr(source_module, "CHUNK_ROWS", chunk)
+    monkeypatch.setattr(staging, "ROWS_PER_TRANSACTION", chunk)
     put(dsn, ALICE)
     take_in(db, source_table)
     first, *_ = rows(db)
@@ -409,43 +409,10 @@ def test_a_request_that_is_under_way_stays_whatever_contradicts_it(
     taken = take_in(db, source_table, dry_run=dry_run)
     assert (taken.known, taken.new, taken.changed, taken.invalid) == (1, 2, 1, 0)
     assert [row for row in rows(db) if row["request_id"] == "r-1"] == before
-    assert "request r-1 is known, but not by this row" in caplog.text
-
-
-def test_what_an_intake_that_broke_off_had_planned_is_taken_back(
-    dsn: str, db: Database, source_table: Source, keyless: None
-) -> None:
-    """It had read one of two contradictory rows: nothing of it was sent, so neither is."""
-    put(dsn, ALICE)
-    take_in(db, source_table)
-    with psycopg.connect(dsn) as other:
-        other.execute("UPDATE public.dsar_requests SET status = 'pending'")
-    put(dsn, BOB)
-    taken = take_in(db, source_table)
-    assert (taken.rows, taken.new, taken.known, taken.invalid) == (2, 0, 0, 2)
-    assert (requests(db), rows(db)) == ({}, [])
-
-
-@pytest.mark.parametrize(
-    "touched",
-    [
-        {"state": "uncertain", "attempts": 1},
-        {"attempts": 1},
-        {"attempted_at": NOW},  # claimed, and surely not taken
-        {"state": "submitted", "job_id": "of another request"},
-    ],
-    ids=repr,
-)
-def test_only_what_was_never_claimed_is_taken_back(
-    dsn: str, db: Database, source_table: Source, touched: dict[str, Any]
-) -> None:
-    """One submission of several that a worker has had in its hands keeps the whole request."""
-    put(dsn, Row("r-1", user_id=["a", "b"]), Row("r-2", user_id="c"))
-    take_in(db, source_table)
-    put_into(db, [rows(db)[1]["id"]], touched)
-    assert set(withdrawing.take_back(db, ["r-1", "r-2", "nobody"])) == {"r-2"}
-    assert set(requests(db)) == {"r-1"}
-    assert {row["request_id"] for row in rows(db)} == {"r-1"}
+    assert (
+        "request r-1 is in the ledger, but row 4 cannot be used (the source has this request_id more"
+        in caplog.text
+    )
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
@@ -474,7 +441,7 @@ def test_a_row_that_has_become_bad_keeps_what_became_of_its_request(
     taken = take_in(db, source_table, retry_failed=True, dry_run=dry_run)
     assert (taken.changed, taken.invalid, taken.reopened) == (1, 0, 0)
     assert source_rows(dsn) == before
-    assert "request r-1 is known, but not by this row (" in caplog.text
+    assert "request r-1 is in the ledger, but row 1 cannot be used (" in caplog.text
 
 
 @pytest.mark.parametrize("retry_failed", [True, False])
@@ -677,6 +644,29 @@ def test_every_way_of_writing_nothing_is_nothing(empty: Any) -> None:
     if not isinstance(empty, list | Decimal) and "[" not in str(empty):
         due = RULES.read({**row, "user_id": "u1", "due_at": empty}, datetime.now(UTC)).due_at
         assert due == datetime.fromisoformat(PAST) + timedelta(days=30)
+
+
+def test_an_intake_that_stops_in_the_middle_is_completed_by_the_next(
+    dsn: str, db: Database, source_table: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is planned is complete, and stays. A retry on the same connection plans the rest."""
+    monkeypatch.setattr(staging, "ROWS_PER_TRANSACTION", 2)
+    put(dsn, *(Row(f"r-{n}", user_id=f"u{n}", accounts=["batch"]) for n in range(1, 6)))
+    plan, ranges = planning.plan, []
+
+    def stop(db: Database, numbers: range, **options: Any) -> Any:
+        ranges.append(numbers)
+        if len(ranges) == 2:
+            raise psycopg.OperationalError("the server stopped")
+        return plan(db, numbers, **options)
+
+    monkeypatch.setattr(planning, "plan", stop)
+    with pytest.raises(psycopg.OperationalError):
+        take_in(db, source_table)
+    assert [row["request_id"] for row in rows(db)] == ["r-1", "r-2"]
+    taken = take_in(db, source_table)
+    assert (taken.rows, taken.new, taken.known) == (5, 3, 2)
+    assert [row["request_id"] for row in rows(db)] == [f"r-{n}" for n in range(1, 6)]
 
 
 def test_thousands_of_rows_are_planned_in_bulk(dsn: str, db: Database, source_table: Source) -> None:

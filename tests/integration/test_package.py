@@ -205,6 +205,6 @@ def test_a_run_limited_to_some_requests_closes_no_other(
     dsn: str, db: Database, source_table: Source, storage: Storage
 ) -> None:
     ended(db, source_table, storage, dsn, "r-1", "r-2")
-    only = planning.refs(db, ["r-2"])
+    only = planning.request_pks_of(db, ["r-2"])
     assert Package(db, source_table, storage, only).run().completed == 1
     assert source_rows(dsn)["r-1"]["status"] == "in_progress"

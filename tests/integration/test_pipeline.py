@@ -48,7 +48,8 @@ async def test_each_stage_logs_its_start_and_its_result(
     Report(db, storage, run_after=datetime.now(UTC), accounts=["batch"]).run()
     messages = iter([record.getMessage() for record in caplog.records])
     for expected in (
-        "read 1 rows so far: 1 new, 0 invalid",
+        "read 1 rows so far",
+        "compared and planned 1 rows so far",
         "batch: 1 access to send; at most",
         "batch: submitted: 1",
         "batch: polling 1 open jobs",

@@ -26,7 +26,6 @@ from include.dsar.ledger import (
     reporting,
     uncertain,
     vendor_jobs,
-    withdrawing,
 )
 from include.dsar.ledger.board.request_list import MAX_COUNTED
 from include.dsar.ledger.closing import Closed
@@ -36,7 +35,7 @@ from include.dsar.model import State, Status
 from include.stack.home import Home
 from tests.integration.conftest import own_database
 from tests.integration.million import fill
-from tests.integration.requests_given import request, submission
+from tests.integration.requests_given import plan, request, submission
 
 REQUESTS = 250_000
 OPEN = 20_000  # submissions of requests that are open
@@ -94,16 +93,7 @@ def planned(db: Database) -> None:
     new = [request(f"new-{n}", submission(f"new-{n}"), submission(f"new-{n}", "id5")) for n in range(500)]
     known = [request(f"r-{n}", submission(f"u{n}")) for n in range(7, 249_000, 500)]
     with db.transaction(force_rollback=True):
-        planning.plan(db, [*new, *known], now=NOW, retry_failed=True)
-
-
-def taken_back(db: Database) -> None:
-    """Rows that contradict each other, of requests that nobody has claimed yet."""
-    new = [request(f"new-{n}", submission(f"new-{n}")) for n in range(500)]
-    with db.transaction(force_rollback=True):
-        planning.plan(db, new, now=NOW, retry_failed=False)
-        SCANS.clear()
-        assert len(withdrawing.take_back(db, [one.request_id for one in new])) == 500
+        plan(db, *new, *known, retry_failed=True)
 
 
 def claimed(db: Database) -> None:
@@ -163,9 +153,7 @@ STATEMENTS = {
     "intake: plan": planned,
     "intake: retry": lambda db: planning.retry_open(db, now=NOW, request_ids=None),
     "intake: dry run": lambda db: planning.planned(db),
-    "intake: known": lambda db: withdrawing.known(db, [f"r-{n}" for n in SOME]),
-    "intake: take back": taken_back,
-    "intake: refs": lambda db: planning.refs(db, [f"r-{n}" for n in SOME]),
+    "intake: ledger ids": lambda db: planning.request_pks_of(db, [f"r-{n}" for n in SOME]),
     "submit: abandoned": lambda db: uncertain.mark_abandoned(db, "batch", worker=1, now=NOW),
     "submit: doubts": lambda db: uncertain.uncertain_submissions(db, "batch", request_pks=None),
     "submit: shared": lambda db: claiming.share_jobs(db, "batch", now=NOW, request_pks=None),

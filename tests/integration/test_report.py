@@ -60,7 +60,9 @@ def ended(
 
 
 def close(db: Database, request_id: str, status: Status, at: datetime) -> None:
-    closing.close(db, [Closed(n, status, None, "file:///x") for n in planning.refs(db, [request_id])], now=at)
+    closing.close(
+        db, [Closed(n, status, None, "file:///x") for n in planning.request_pks_of(db, [request_id])], now=at
+    )
 
 
 def test_the_register_has_a_line_for_each_request_and_account(db: Database, storage: Storage) -> None:

@@ -161,7 +161,7 @@ async def test_a_reopened_request_collects_sealed_results_again(one: Deployment)
     assert one.files == {SEALED, RECEIPT}
     assert one.asked == ["besitos", "batch", "besitos", "batch"]
     assert [leaves for leaves, _ in one.plans()] == ["failed", "completed"]
-    assert one.plans()[1][1] == planning.SEALED
+    assert one.plans()[1][1] == planning.REASON_RETRY_SEALED
 
 
 async def test_a_plain_package_is_removed_when_its_content_is_sealed(one: Deployment) -> None:
@@ -213,7 +213,7 @@ async def test_a_retry_after_such_a_stop_collects_sealed_results_again(
         assert one.sealed_accounts() == BOTH
     assert one.asked == ["besitos", "batch", "batch", "besitos"]
     assert [leaves for leaves, _ in one.plans()] == ["failed", "completed"]
-    assert one.plans()[1][1] == closing.SEALED
+    assert one.plans()[1][1] == closing.REASON_SEALED
 
 
 async def test_an_older_sealed_package_does_not_replace_lost_results(one: Deployment) -> None:

@@ -103,7 +103,7 @@ class Deployment:
     def package(self, *, dies_at: int | None = None, only: str | None = None) -> None:
         life = Life(dies_at)
         with self.sessions.open() as db:
-            requests = planning.refs(db, [only]) if only else None
+            requests = planning.request_pks_of(db, [only]) if only else None
             life.on_death.append(db.close)
             storage = LivedStorage(self.files, "memory://storage", life)
             with suppress(WorkerDied):
@@ -140,7 +140,7 @@ class Deployment:
                 life.on_death.append(db.close)
                 account = self.settings[name]
                 line = Line(account, self.world, life)
-                requests = planning.refs(db, [only]) if only else None
+                requests = planning.request_pks_of(db, [only]) if only else None
                 works.append(
                     AccountWork(db, vendor(account.vendor), account, line, requests, clock=self.clock)
                 )

@@ -17,7 +17,7 @@ from include.dsar.errors import InvalidRow
 from include.dsar.intake.identities import normalise, values
 from include.dsar.intake.regulations import due_at, regulation
 from include.dsar.intake.request_types import action
-from include.dsar.ledger.planning import PlannedRequest, PlannedSubmission, identifiers_json
+from include.dsar.ledger.staging import PlannedRequest, PlannedSubmission, identifiers_json
 from include.dsar.model import Action, IdentityKind, State
 from include.dsar.vendors import vendor
 

@@ -1,13 +1,18 @@
-"""The source is told what became of its requests; what it could not be told is told the next time."""
+"""The source gets the status of its requests. What it refuses is tried again by the next task."""
 
 from __future__ import annotations
 
-from include.dsar.errors import ConfigurationError
-from include.dsar.intake.source import Source
-from include.dsar.ledger import closing
-from include.dsar.ledger.database import Database
+import json
+from uuid import UUID
 
-CHUNK = 1_000
+from include.dsar.errors import ConfigurationError
+from include.dsar.intake.source import Row, Source
+from include.dsar.ledger import closing, staging
+from include.dsar.ledger.database import Database
+from include.dsar.ledger.staging import RowOutcome
+from include.dsar.model import Status
+
+REQUESTS_AT_ONCE = 1_000
 
 
 def write_back(db: Database, source: Source) -> int:
@@ -21,31 +26,62 @@ def write_back(db: Database, source: Source) -> int:
 
 
 def _write_back(db: Database, source: Source) -> int:
-    count = refused = after = 0
-    while news := closing.pending_write_backs(db, limit=CHUNK, after=after):
-        after = news[-1].request
-        untold = source.update(
+    written = refused = after = 0
+    while pending := closing.pending_write_backs(db, limit=REQUESTS_AT_ONCE, after=after):
+        after = pending[-1].request
+        refused_ids = source.update(
             [
                 {
-                    "request_id": n.request_id,
-                    "status": n.status.value,
-                    "status_reason": n.status_reason,
-                    "due_at": n.due_at,
-                    "closed_at": n.closed_at,
-                    "export_uri": n.export_uri,
+                    "request_id": p.request_id,
+                    "status": p.status.value,
+                    "status_reason": p.status_reason,
+                    "due_at": p.due_at,
+                    "closed_at": p.closed_at,
+                    "export_uri": p.export_uri,
                 }
-                for n in news
+                for p in pending
             ]
         )
-        told = [n for n in news if n.request_id not in untold]
-        closing.mark_written_back(db, told)
-        count, refused = count + len(told), refused + len(untold)
-    if refused:
-        raise not_told(refused)
-    return count
+        accepted = [p for p in pending if p.request_id not in refused_ids]
+        closing.mark_written_back(db, accepted)
+        written, refused = written + len(accepted), refused + len(refused_ids)
+    raise_if_refused(refused)
+    return written
 
 
-def not_told(count: int) -> ConfigurationError:
-    return ConfigurationError(
-        f"the source refused the status of {count} requests: check include/sql/update_request.sql"
-    )
+def write_back_invalid(db: Database, source: Source) -> int:
+    """Marks the invalid rows of this intake in the source. Returns how many the source refused."""
+    refused = after = 0
+    while rows := staging.rows_with(db, RowOutcome.INVALID, limit=REQUESTS_AT_ONCE, after=after):
+        after = rows[-1].number
+        refused += len(source.update([_invalid(row.source_id, row.reason) for row in rows if row.source_id]))
+    return refused
+
+
+def raise_if_refused(count: int) -> None:
+    if count:
+        raise ConfigurationError(
+            f"the source refused the status of {count} requests: check include/sql/update_request.sql"
+        )
+
+
+def id_as_json(cell: object) -> str | None:
+    """The cell of a row's request_id, whatever its type; None if no row can be found by it."""
+    if isinstance(cell, UUID):
+        return json.dumps({"uuid": str(cell)})
+    return json.dumps(cell) if isinstance(cell, str | int) else None
+
+
+def _id_of_json(text: str) -> object:
+    cell = json.loads(text)
+    return UUID(cell["uuid"]) if isinstance(cell, dict) else cell
+
+
+def _invalid(source_id: str, reason: str | None) -> Row:
+    nothing = dict.fromkeys(("due_at", "closed_at", "export_uri"))
+    return {
+        "request_id": _id_of_json(source_id),
+        "status": Status.INVALID.value,
+        "status_reason": reason,
+        **nothing,
+    }

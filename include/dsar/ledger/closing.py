@@ -25,7 +25,7 @@ from include.dsar.model import (
 )
 
 WRITE_BACK_LOCK = 0x6473617202
-SEALED = "its result was sealed before the request could be closed, and nobody here can open that"
+REASON_SEALED = "its result was sealed before the request was closed, and we cannot open it"
 
 
 @dataclass(frozen=True)
@@ -85,14 +85,14 @@ def close(db: Database, closed: Sequence[Closed], *, now: datetime) -> None:
         db.execute(_ERASE, {"ids": parameters["id"]})
 
 
-def ask_again(db: Database, request: int, file_paths: Sequence[str], *, now: datetime) -> None:
+def replan_sealed(db: Database, request: int, file_paths: Sequence[str], *, now: datetime) -> None:
     """Plans the submissions once more whose results lay at these paths.
 
     Raises TransitionLost where the request was closed in the meantime.
     """
     with db.transaction():
         rows = db.execute(_WITH_RESULT, {"request": request, "paths": list(file_paths)}).fetchall()
-        moves = [Move(row["id"], State.PLANNED, SEALED) for row in rows]
+        moves = [Move(row["id"], State.PLANNED, REASON_SEALED) for row in rows]
         moved = move(db, moves, leave=State.COMPLETED, now=now)
         if len(moved) != len(file_paths):
             raise TransitionLost("a request whose result was to be collected once more is not open any more")

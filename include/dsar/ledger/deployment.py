@@ -17,7 +17,7 @@ ON, OFF = "on", "off"
 CONSTANT = b"the hash key of this ledger"
 
 
-def insist_on_hash_key(db: Database, key: bytes) -> None:
+def require_hash_key(db: Database, key: bytes) -> None:
     """Remembers the first key that this ledger sees. Raises SettingDiffers for another."""
     check = hmac.digest(key, CONSTANT, "sha256").hex()
     db.execute(_REMEMBER_FIRST, {"name": HASH_KEY, "value": check})

@@ -1,80 +1,60 @@
-"""Requests enter the ledger: in bulk, once, with all their submissions."""
+"""Requests enter the ledger: in bulk, each once, with all its submissions."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from include.dsar.ledger.database import Database
-from include.dsar.ledger.transitions import Move, insist, move
-from include.dsar.model import Action, IdentityKind, Regulation, State
+from include.dsar.ledger.staging import RowOutcome
+from include.dsar.ledger.transitions import Move, move, require_moved
+from include.dsar.model import State
 
-ASKED_AGAIN = "a person asked for another try"
-SEALED = "a person asked for another try, and nobody here can open the sealed package with its result"
-
-
-@dataclass(frozen=True)
-class PlannedSubmission:
-    account: str
-    vendor: str
-    state: State  # PLANNED, or NOT_APPLICABLE with its reason
-    reason: str | None
-    identity: str
-    identity_hash: str
-    identifiers: Mapping[IdentityKind, str] | None = field(repr=False)
-
-
-@dataclass(frozen=True)
-class PlannedRequest:
-    request_id: str
-    action: Action
-    regulation: Regulation
-    received_at: datetime
-    due_at: datetime
-    fingerprint: str
-    submissions: tuple[PlannedSubmission, ...]
+REASON_RETRY = "an operator asked for another try"
+REASON_RETRY_SEALED = (
+    "an operator asked for another try, and we cannot open the sealed package with its result"
+)
+REASON_CONTRADICTION = "the source has this request_id more than once, with different content"
 
 
 @dataclass(frozen=True)
 class Planned:
-    """What became of the requests that were given: each is counted once."""
+    """What became of staged rows, as counts."""
 
     new: int
-    known: int  # in the ledger already, unchanged
-    reopened: int
-    changed: tuple[str, ...]  # request ids whose rows say something else than when they were accepted
+    known: int
+    reopened: int  # known, closed with a failure, and planned once more
+    repeated: int
+    changed: int
+    invalid: int
 
 
-def identifiers_json(identifiers: Mapping[IdentityKind, str]) -> str:
-    """The identifiers as JSON, the kinds in order: always the same text, since hashes are made of it.
+def plan(db: Database, numbers: range, *, now: datetime, retry_failed: bool) -> Planned:
+    """Adds the requests of these staged rows that are new, in one transaction. Doing it twice adds nothing.
 
-    A JSON encoder is made anew for each object, which took a third of intake; for a string it is not.
+    The source still has a known request as pending, so its status will be written again. With
+    `retry_failed`, known requests that ended with a failure are opened again.
     """
-    return (
-        "{" + ", ".join([f'"{kind}": {json.dumps(identifiers[kind])}' for kind in sorted(identifiers)]) + "}"
-    )
-
-
-def plan(db: Database, requests: Sequence[PlannedRequest], *, now: datetime, retry_failed: bool) -> Planned:
-    """Adds requests that the ledger does not know, in one transaction; running it twice adds nothing.
-
-    The source still shows a known one as pending, so it is told again. With `retry_failed`, known
-    ones that ended with a failure are opened again. `requests` holds no request_id twice.
-    """
+    chunk = {"first": numbers.start, "last": numbers.stop - 1, "now": now}
     with db.transaction():
-        _stage(db, requests)
-        changed: list[str] = []
-        same: list[str] = []
-        for row in db.execute(_KNOWN).fetchall():
-            (same if row["unchanged"] else changed).append(row["request_id"])
-        new = db.execute(_ADD, {"now": now}).rowcount
-        db.execute(_ADD_SUBMISSIONS, {"now": now})
-        db.execute("UPDATE dsar.request SET source_updated = false WHERE request_id = ANY(%s)", [same])
-        reopened = _reopen(db, same, now) if retry_failed and same else 0
-        db.execute("DROP TABLE incoming, incoming_submission")
-        return Planned(new, len(same) - reopened, reopened, tuple(changed))
+        db.execute(_COMPARE_WITH_LEDGER, {**chunk, "contradiction": REASON_CONTRADICTION})
+        new = db.execute(_ADD, chunk).rowcount
+        db.execute(_ADD_SUBMISSIONS, chunk)
+        known = [row["request_id"] for row in db.execute(_KNOWN, chunk).fetchall()]
+        db.execute("UPDATE dsar.request SET source_updated = false WHERE request_id = ANY(%s)", [known])
+        reopened = _reopen(db, known, chunk, now) if retry_failed and known else 0
+        counts = {row["outcome"]: row["n"] for row in db.execute(_COUNTS, chunk).fetchall()}
+    added_by_others = counts.get(RowOutcome.NEW, 0) - new
+    return Planned(
+        new=new,
+        known=len(known) + added_by_others - reopened,
+        reopened=reopened,
+        repeated=counts.get(RowOutcome.REPEATED, 0),
+        changed=counts.get(RowOutcome.CHANGED, 0),
+        invalid=counts.get(RowOutcome.INVALID, 0),
+    )
 
 
 def retry_open(db: Database, *, now: datetime, request_ids: Sequence[str] | None) -> int:
@@ -91,49 +71,19 @@ def planned(db: Database, *, request_ids: Sequence[str] | None = None) -> dict[s
     return counts
 
 
-def refs(db: Database, request_ids: Sequence[str]) -> list[int]:
-    """The ledger's ids of those requests that it knows."""
+def request_pks_of(db: Database, request_ids: Sequence[str]) -> list[int]:
+    """The ledger's ids of the requests that it knows."""
     rows = db.execute("SELECT id FROM dsar.request WHERE request_id = ANY(%s)", [list(request_ids)])
     return sorted(row["id"] for row in rows)
 
 
-def _stage(db: Database, requests: Iterable[PlannedRequest]) -> None:
-    db.execute(_STAGING)
-    with db.cursor() as cursor:
-        with cursor.copy(
-            "COPY incoming (request_id, action, regulation, received_at, due_at, fingerprint) FROM STDIN"
-        ) as copy:
-            for r in requests:
-                copy.write_row((r.request_id, r.action, r.regulation, r.received_at, r.due_at, r.fingerprint))
-        with cursor.copy(
-            "COPY incoming_submission (request_id, account, vendor, state, reason, identity, identity_hash,"
-            " identifiers) FROM STDIN"
-        ) as copy:
-            for r in requests:
-                for s in r.submissions:
-                    known = None if s.identifiers is None else identifiers_json(s.identifiers)
-                    copy.write_row(
-                        (
-                            r.request_id,
-                            s.account,
-                            s.vendor,
-                            s.state,
-                            s.reason,
-                            s.identity,
-                            s.identity_hash,
-                            known,
-                        )
-                    )
-    db.execute("ANALYZE incoming")
-    db.execute("ANALYZE incoming_submission")
-
-
-def _reopen(db: Database, request_ids: Sequence[str], now: datetime) -> int:
-    failed = [row["id"] for row in db.execute(_FAILED_CLOSED, {"request_ids": request_ids}).fetchall()]
-    sealed = [row["id"] for row in db.execute(_SEALED, {"failed": failed}).fetchall()]
-    reopened = db.execute(_REOPEN, {"submissions": failed + sealed}).rowcount
+def _reopen(db: Database, request_ids: Sequence[str], chunk: dict[str, Any], now: datetime) -> int:
+    staged = {**chunk, "request_ids": request_ids}
+    failed = [row["id"] for row in db.execute(_FAILED_CLOSED, staged).fetchall()]
+    sealed = [row["id"] for row in db.execute(_SEALED, {**staged, "failed": failed}).fetchall()]
+    reopened = db.execute(_REOPEN, {**chunk, "submissions": failed + sealed}).rowcount
     _replan(db, failed, now)
-    _replan(db, sealed, now, leave=State.COMPLETED, reason=SEALED)
+    _replan(db, sealed, now, leave=State.COMPLETED, reason=REASON_RETRY_SEALED)
     return reopened
 
 
@@ -142,36 +92,38 @@ def _replan(
     submissions: Sequence[int],
     now: datetime,
     leave: State = State.FAILED,
-    reason: str = ASKED_AGAIN,
+    reason: str = REASON_RETRY,
 ) -> set[int]:
     moves = [Move(submission, State.PLANNED, reason) for submission in submissions]
     moved = move(db, moves, leave=leave, now=now)
-    insist(moved, submissions, leave=leave)
+    require_moved(moved, submissions, leave=leave)
     return moved
 
 
-_STAGING = """
-CREATE TEMP TABLE incoming (
-    request_id text PRIMARY KEY, action text, regulation text, received_at timestamptz, due_at timestamptz,
-    fingerprint text
-);
-CREATE TEMP TABLE incoming_submission (
-    request_id text, account text, vendor text, state text, reason text, identity text, identity_hash text,
-    identifiers jsonb
-);
-"""
-
-# LATERAL with OFFSET 0, here and below: the ledger is looked up for what comes in, and never read whole.
-_KNOWN = """
-SELECT i.request_id, r.fingerprint = i.fingerprint AS unchanged
-  FROM incoming i,
-       LATERAL (SELECT fingerprint FROM dsar.request WHERE request_id = i.request_id OFFSET 0) AS r
+# LATERAL with OFFSET 0, here and below, looks up in the ledger what comes in, and never reads all of it.
+_COMPARE_WITH_LEDGER = """
+INSERT INTO staged_outcome (number, request_id, outcome, reason)
+SELECT s.number, s.request_id,
+       CASE WHEN d.is_repeated AND (NOT d.is_contradictory OR known.fingerprint = s.fingerprint)
+            THEN 'repeated'
+            WHEN known.fingerprint = s.fingerprint THEN 'known'
+            WHEN known.fingerprint IS NOT NULL THEN 'changed'
+            WHEN d.is_contradictory OR s.reason IS NOT NULL THEN 'invalid'
+            ELSE 'new' END,
+       CASE WHEN d.is_contradictory THEN %(contradiction)s ELSE s.reason END
+  FROM staged s
+  LEFT JOIN staged_duplicate d USING (number)
+  LEFT JOIN LATERAL (
+      SELECT r.fingerprint FROM dsar.request r WHERE r.request_id = s.request_id OFFSET 0) AS known ON true
+ WHERE s.number BETWEEN %(first)s AND %(last)s
 """
 
 _ADD = """
 INSERT INTO dsar.request (request_id, action, regulation, received_at, due_at, fingerprint, planned_at)
-SELECT request_id, action, regulation, received_at, due_at, fingerprint, %(now)s FROM incoming
- ORDER BY due_at, request_id
+SELECT s.request_id, s.action, s.regulation, s.received_at, s.due_at, s.fingerprint, %(now)s
+  FROM staged_outcome o JOIN staged s USING (number)
+ WHERE o.outcome = 'new' AND o.number BETWEEN %(first)s AND %(last)s
+ ORDER BY s.due_at, s.request_id
 ON CONFLICT (request_id) DO NOTHING
 """
 
@@ -181,16 +133,25 @@ INSERT INTO dsar.submission (request, account, vendor, identity, identity_hash, 
                              due_at, changed_at, finished_at)
 SELECT r.id, s.account, s.vendor, s.identity, s.identity_hash, s.identifiers, s.state, s.reason, r.due_at,
        %(now)s, CASE WHEN NOT dsar.is_open(s.state) THEN %(now)s END
-  FROM incoming_submission s
-  JOIN (SELECT i.request_id, known.id, known.due_at
-          FROM incoming i,
-               LATERAL (SELECT id, due_at FROM dsar.request WHERE request_id = i.request_id OFFSET 0) AS known
-         WHERE NOT EXISTS (SELECT FROM dsar.submission o WHERE o.request = known.id OFFSET 0)
-        OFFSET 0) AS r USING (request_id)
+  FROM (SELECT o.number, known.id, known.due_at
+          FROM staged_outcome o,
+               LATERAL (SELECT id, due_at FROM dsar.request WHERE request_id = o.request_id OFFSET 0) AS known
+         WHERE o.outcome = 'new' AND o.number BETWEEN %(first)s AND %(last)s
+           AND NOT EXISTS (SELECT FROM dsar.submission other WHERE other.request = known.id OFFSET 0)
+        OFFSET 0) AS r
+  JOIN staged_submission s USING (number)
  ORDER BY r.id
 """
 
-# What is planned is of open requests: said, it keeps PostgreSQL from reading all that ever were.
+_KNOWN = """
+SELECT request_id FROM staged_outcome WHERE outcome = 'known' AND number BETWEEN %(first)s AND %(last)s
+"""
+
+_COUNTS = """
+SELECT outcome, count(*) AS n FROM staged_outcome WHERE number BETWEEN %(first)s AND %(last)s GROUP BY outcome
+"""
+
+# Planned submissions belong to open requests. The condition keeps PostgreSQL from reading closed ones.
 _PLANNED = """
 SELECT s.account, r.action, count(*) AS n
   FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
@@ -209,30 +170,31 @@ _FAILED_CLOSED = """
 SELECT s.id
   FROM dsar.request r
   JOIN dsar.submission s ON s.request = r.id AND s.state = 'failed'
-  JOIN incoming_submission i ON i.request_id = r.request_id AND i.account = s.account
-                            AND i.identity_hash = s.identity_hash
+  JOIN staged_known k ON k.number BETWEEN %(first)s AND %(last)s AND k.request_id = r.request_id
+                     AND k.account = s.account AND k.identity_hash = s.identity_hash
  WHERE r.request_id = ANY(%(request_ids)s) AND r.status <> 'in_progress'
 """
 
-# What such a request has in a sealed package, we cannot take from there for the next one.
+# If a result of such a request is in a sealed package, we cannot take it from there for the next package.
 _SEALED = """
 SELECT s.id
   FROM dsar.request r
   JOIN dsar.submission s ON s.request = r.id AND s.state = 'completed' AND s.file_path IS NOT NULL
-  JOIN incoming_submission i ON i.request_id = r.request_id AND i.account = s.account
-                            AND i.identity_hash = s.identity_hash
+  JOIN staged_known k ON k.number BETWEEN %(first)s AND %(last)s AND k.request_id = r.request_id
+                     AND k.account = s.account AND k.identity_hash = s.identity_hash
  WHERE r.id IN (SELECT request FROM dsar.submission WHERE id = ANY(%(failed)s))
    AND r.export_uri LIKE '%%.age'
 """
 
-# The identifiers were erased when the request closed; the source's row brings them back, and the
-# keyed hash tells where each belongs.
+# The identifiers were erased when the request was closed. The row of the source has them again, and the
+# keyed hash says to which submission each belongs.
 _REOPEN = """
 WITH restored AS (
-    UPDATE dsar.submission s SET identifiers = i.identifiers
-      FROM dsar.request r, incoming_submission i
-     WHERE s.id = ANY(%(submissions)s) AND r.id = s.request AND i.request_id = r.request_id
-       AND i.account = s.account AND i.identity_hash = s.identity_hash
+    UPDATE dsar.submission s SET identifiers = k.identifiers
+      FROM dsar.request r, staged_known k
+     WHERE s.id = ANY(%(submissions)s) AND r.id = s.request
+       AND k.number BETWEEN %(first)s AND %(last)s AND k.request_id = r.request_id
+       AND k.account = s.account AND k.identity_hash = s.identity_hash
     RETURNING s.request
 )
 UPDATE dsar.request

@@ -1,21 +1,8 @@
-"""The states of a submission, and the one statement that moves it from one to the next.
+"""The states of a submission, and the one statement that moves it from one state to another.
 
-    planned ──► submitting ──► submitted ──► ready ──► completed
-       ├───────────────────────────┤                                 shares another request's job
-       │            │              ├─────────────────► completed      erasure: nothing to collect
-       │            │              ├─────────────────► no_data | failed
-       │            │              └──► planned                       its batch failed: a smaller one
-       │            ├──► rejected                                     the vendor refused our input
-       │            ├──► planned                                      the vendor surely took nothing
-       │            └──► uncertain ──► submitted                      found at the vendor
-       │                     └───────► planned                        safe to send again
-       └──► not_applicable
-    ready ──► no_data | failed                                        the result says nothing, or is lost
-    failed ──► planned                                                a person asked for it
-    completed ──► planned                                             its result, needed again, is sealed
-
-Every move is guarded by the state that it leaves. What departs from the ordinary way, or has a
-reason, also leaves a row in `dsar.event`, in the same statement.
+TRANSITIONS below has every allowed move; `docs/architecture.md` draws it. The guard of each move is the state
+that it leaves. A move that is not ORDINARY, or has a reason, also adds a row to `dsar.event` in the same
+statement.
 """
 
 from __future__ import annotations
@@ -28,17 +15,29 @@ from include.dsar.errors import TransitionLost
 from include.dsar.ledger.database import Database
 from include.dsar.model import CollectedFile, State
 
-TRANSITIONS = {
-    State.PLANNED: {State.SUBMITTING, State.SUBMITTED},
-    State.SUBMITTING: {State.SUBMITTED, State.REJECTED, State.PLANNED, State.UNCERTAIN},
-    State.UNCERTAIN: {State.SUBMITTED, State.PLANNED},
-    State.SUBMITTED: {State.READY, State.COMPLETED, State.NO_DATA, State.FAILED, State.PLANNED},
-    State.READY: {State.COMPLETED, State.NO_DATA, State.FAILED},
-    State.FAILED: {State.PLANNED},
-    State.COMPLETED: {State.PLANNED},
+# From which state to which, and why. The texts have no colon and no semicolon: Mermaid cannot show them.
+TRANSITIONS: dict[tuple[State, State], str] = {
+    (State.PLANNED, State.SUBMITTING): "a worker claims it",
+    (State.PLANNED, State.SUBMITTED): "it shares another request's job",
+    (State.SUBMITTING, State.SUBMITTED): "the vendor took it",
+    (State.SUBMITTING, State.REJECTED): "the vendor refused our input",
+    (State.SUBMITTING, State.PLANNED): "the vendor certainly took nothing",
+    (State.SUBMITTING, State.UNCERTAIN): "no usable reply, or the worker died",
+    (State.UNCERTAIN, State.SUBMITTED): "found at the vendor",
+    (State.UNCERTAIN, State.PLANNED): "safe to send again",
+    (State.SUBMITTED, State.READY): "access, there is a result to collect",
+    (State.SUBMITTED, State.COMPLETED): "erasure, the vendor did it",
+    (State.SUBMITTED, State.NO_DATA): "the vendor has no data",
+    (State.SUBMITTED, State.FAILED): "the job failed",
+    (State.SUBMITTED, State.PLANNED): "its batch failed, sent again in a smaller one",
+    (State.READY, State.COMPLETED): "the result is collected",
+    (State.READY, State.NO_DATA): "the result is empty",
+    (State.READY, State.FAILED): "the result is lost or unusable",
+    (State.FAILED, State.PLANNED): "an operator asked for another try",
+    (State.COMPLETED, State.PLANNED): "its result is needed again, and is sealed",
 }
 
-ORDINARY = {  # without a reason it tells no more than the times in the row itself
+ORDINARY = {  # without a reason, an event would say no more than the times in the row
     (State.PLANNED, State.SUBMITTING),
     (State.SUBMITTING, State.SUBMITTED),
     (State.SUBMITTED, State.READY),
@@ -51,7 +50,7 @@ ORDINARY = {  # without a reason it tells no more than the times in the row itse
 
 @dataclass(frozen=True)
 class Move:
-    """One submission's way into another state."""
+    """One submission moves to another state."""
 
     submission: int
     to: State
@@ -61,9 +60,9 @@ class Move:
     batch_limit: int | None = None
     file: CollectedFile | None = None
     untried: bool = False  # nothing was sent after all: the attempt does not count
-    of_job: str | None = None  # moves only while it is in this job
-    since: datetime | None = None  # moves only where nobody has moved it since
-    submitted_at: datetime | None = None  # when its job was submitted, where that is not now
+    of_job: str | None = None  # moves only if it is in this job
+    since: datetime | None = None  # moves only if its last change was at this time
+    submitted_at: datetime | None = None  # when its job was submitted; None: now
 
 
 def move(
@@ -74,13 +73,12 @@ def move(
     now: datetime,
     worker: int | None = None,
 ) -> set[int]:
-    """Moves submissions out of `leave`, all in one statement, and returns the ids that moved.
+    """Moves submissions out of `leave` in one statement. Returns the ids of those that moved.
 
-    `worker` narrows the guard to what this worker holds. A submission that is in another state, or
-    job, by now does not move; the caller decides what that means (`insist` where it must not happen).
+    A submission does not move if it is now in another state or job, or if `worker` is given and does not
+    hold it. The caller decides what that means: see `require_moved`.
     """
-    wrong = {m.to for m in moves} - TRANSITIONS[leave]
-    if wrong:
+    if wrong := {m.to for m in moves if (leave, m.to) not in TRANSITIONS}:
         raise ValueError(f"no transition from {leave} to {', '.join(sorted(wrong))}")
     if not moves:
         return set()
@@ -110,13 +108,22 @@ def move(
     return {row["id"] for row in rows}
 
 
-def insist(moved: set[int], wanted: Iterable[int], *, leave: State) -> None:
-    """Raises TransitionLost where a submission did not move that nobody else may have touched."""
+def require_moved(moved: set[int], wanted: Iterable[int], *, leave: State) -> None:
+    """Raises TransitionLost if one of the `wanted` submissions did not move."""
     lost = sorted(set(wanted) - moved)
     if lost:
         raise TransitionLost(
-            f"{len(lost)} submissions were not {leave} any more, the first of them ledger id {lost[0]}"
+            f"{len(lost)} submissions are no longer {leave}; the first of them has ledger id {lost[0]}"
         )
+
+
+def render_states() -> str:
+    """The transitions as a Mermaid diagram for the documentation."""
+    lines = [f"    {leave} --> {to}: {why}" for (leave, to), why in TRANSITIONS.items()]
+    first = [State.PLANNED, State.NOT_APPLICABLE]
+    begin = [f"    [*] --> {state}" for state in first]
+    end = [f"    {state} --> [*]" for state in State if state.is_terminal]
+    return "\n".join(["```mermaid", "stateDiagram-v2", *begin, *lines, *end, "```"])
 
 
 _MOVE = """
@@ -129,7 +136,7 @@ WITH move AS (
     ) AS m (id, enters, reason, job_id, not_before, batch_limit, untried, of_job, since,
             submitted_at, file_path, file_name, file_sha256, file_bytes, noteworthy)
 ),
-before AS (  -- locked in the order of their ids, so that two who move the same rows never deadlock
+before AS (  -- locked in the order of their ids: two sessions that move the same rows never deadlock
     SELECT s.id, s.job_id, s.attempts FROM dsar.submission s JOIN move USING (id)
      ORDER BY s.id FOR UPDATE OF s
 ),

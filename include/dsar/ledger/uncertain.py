@@ -13,7 +13,7 @@ from include.dsar.model import Action, State, Subject
 
 MAX_UNCERTAIN_ATTEMPTS = 8  # about one submission, after which a person decides
 
-WORKER_DIED = "the worker died between claim and record"
+REASON_WORKER_DIED = "the worker died between claim and record"
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def mark_abandoned(db: Database, account: str, *, worker: int, now: datetime) ->
     doubted = 0
     for row in db.execute(_HELD, {"account": account, "me": worker}).fetchall():
         if _is_dead(db, row["worker"]):
-            moves = [Move(submission, State.UNCERTAIN, WORKER_DIED) for submission in row["ids"]]
+            moves = [Move(submission, State.UNCERTAIN, REASON_WORKER_DIED) for submission in row["ids"]]
             doubted += len(move(db, moves, leave=State.SUBMITTING, now=now, worker=row["worker"]))
     return doubted
 

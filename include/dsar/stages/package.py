@@ -84,7 +84,7 @@ class Package:
         trouble = written.trouble
         if written.lost:
             try:
-                closing.ask_again(self.db, record.id, written.lost, now=now)
+                closing.replan_sealed(self.db, record.id, written.lost, now=now)
             except TransitionLost as error:
                 trouble = str(error)
         if trouble:

@@ -37,7 +37,7 @@ async def account_work(
         async with _session(info) as db, client(resolved) as http:
             with database.without_rows():
                 if request_ids:
-                    request_pks = await asyncio.to_thread(planning.refs, db, request_ids)
+                    request_pks = await asyncio.to_thread(planning.request_pks_of, db, request_ids)
                 yield AccountWork(db, vendor(account.vendor), resolved, http, request_pks, shard)
     except VendorUnavailable as error:
         raise VendorUnavailable(

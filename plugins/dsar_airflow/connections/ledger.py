@@ -51,7 +51,7 @@ def ledger_conninfo(connection: Connection) -> str:
 
 def only(db: Database, request_ids: Sequence[str]) -> list[int] | None:
     """The ledger ids of the requests that a run is limited to. None means all."""
-    return planning.refs(db, request_ids) if request_ids else None
+    return planning.request_pks_of(db, request_ids) if request_ids else None
 
 
 def hash_key(db: Database) -> bytes:

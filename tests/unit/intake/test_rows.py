@@ -17,7 +17,7 @@ from include.accounts import ACCOUNTS
 from include.dsar.accounts import Account
 from include.dsar.errors import ConfigurationError, InvalidRow
 from include.dsar.intake.rows import Rules, request_id
-from include.dsar.ledger.planning import PlannedRequest
+from include.dsar.ledger.staging import PlannedRequest
 from include.dsar.model import IdentityKind, State
 
 RULES = Rules(ACCOUNTS, "DE", b"key")

@@ -1,0 +1,180 @@
+"""All rows of one intake, in temporary tables: SQL compares them before the first request is planned."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from include.dsar.ledger.database import Database
+from include.dsar.model import Action, IdentityKind, Regulation, State
+
+ROWS_PER_TRANSACTION = 10_000
+
+
+@dataclass(frozen=True)
+class PlannedSubmission:
+    account: str
+    vendor: str
+    state: State  # PLANNED, or NOT_APPLICABLE with its reason
+    reason: str | None
+    identity: str
+    identity_hash: str
+    identifiers: Mapping[IdentityKind, str] | None = field(repr=False)
+
+
+@dataclass(frozen=True)
+class PlannedRequest:
+    request_id: str
+    action: Action
+    regulation: Regulation
+    received_at: datetime
+    due_at: datetime
+    fingerprint: str  # keyed hash of what is asked: tells whether a row has changed
+    submissions: tuple[PlannedSubmission, ...]
+
+
+@dataclass(frozen=True)
+class SourceRow:
+    """A row of the source: a request, or the reason why it is invalid."""
+
+    number: int  # counted from 1 in the order of the source
+    source_id: str | None  # what finds the row in the source, as JSON; None: nothing does
+    request_id: str | None  # None: the row has no safe one
+    request: PlannedRequest | None = None
+    reason: str | None = None
+
+
+class RowOutcome(StrEnum):
+    """What became of a row."""
+
+    NEW = "new"
+    KNOWN = "known"  # in the ledger already
+    REPEATED = "repeated"  # an earlier row of the source is the same
+    CHANGED = "changed"  # in the ledger already, but not as this row asks
+    INVALID = "invalid"
+
+
+@dataclass(frozen=True)
+class PlannedRow:
+    """A row after planning."""
+
+    number: int
+    source_id: str | None
+    request_id: str | None
+    reason: str | None
+
+
+def create(db: Database) -> None:
+    """Makes empty staging tables. They end with the session, or with `drop`."""
+    drop(db)
+    db.execute(_CREATE)
+
+
+def drop(db: Database) -> None:
+    db.execute(_DROP)
+
+
+def add(db: Database, rows: Sequence[SourceRow]) -> None:
+    """Stages these rows; nothing is planned yet."""
+    with db.cursor() as cursor:
+        with cursor.copy(
+            "COPY staged (number, source_id, request_id, reason, action, regulation, received_at, due_at,"
+            " fingerprint) FROM STDIN"
+        ) as copy:
+            for row in rows:
+                r = row.request
+                asked = (r.action, r.regulation, r.received_at, r.due_at, r.fingerprint) if r else (None,) * 5
+                copy.write_row((row.number, row.source_id, row.request_id, row.reason, *asked))
+        with cursor.copy(
+            "COPY staged_submission (number, account, vendor, state, reason, identity, identity_hash,"
+            " identifiers) FROM STDIN"
+        ) as copy:
+            for row in rows:
+                for s in row.request.submissions if row.request else ():
+                    known = None if s.identifiers is None else identifiers_json(s.identifiers)
+                    copy.write_row(
+                        (
+                            row.number,
+                            s.account,
+                            s.vendor,
+                            s.state,
+                            s.reason,
+                            s.identity,
+                            s.identity_hash,
+                            known,
+                        )
+                    )
+
+
+def compare(db: Database) -> Iterator[range]:
+    """Finds rows that share a request_id, then yields the numbers of all rows, a range per transaction."""
+    db.execute(_INDEX)
+    db.execute(_FIND_DUPLICATES)
+    db.execute("ANALYZE staged, staged_submission, staged_duplicate")
+    row = db.execute("SELECT coalesce(max(number), 0) AS last FROM staged").fetchone()
+    assert row is not None
+    for first in range(1, row["last"] + 1, ROWS_PER_TRANSACTION):
+        yield range(first, min(first + ROWS_PER_TRANSACTION, row["last"] + 1))
+
+
+def rows_with(db: Database, outcome: RowOutcome, *, limit: int, after: int = 0) -> list[PlannedRow]:
+    """Up to `limit` planned rows with this outcome, those with a number above `after`."""
+    parameters = {"outcome": outcome, "limit": limit, "after": after}
+    return [PlannedRow(**row) for row in db.execute(_ROWS_WITH, parameters).fetchall()]
+
+
+def identifiers_json(identifiers: Mapping[IdentityKind, str]) -> str:
+    """The identifiers as JSON with sorted kinds: always the same text, because hashes are made of it.
+
+    `json.dumps` makes a new encoder for each object, which took a third of intake; for a string it does not.
+    """
+    return (
+        "{" + ", ".join([f'"{kind}": {json.dumps(identifiers[kind])}' for kind in sorted(identifiers)]) + "}"
+    )
+
+
+_DROP = """
+DROP TABLE IF EXISTS pg_temp.staged, pg_temp.staged_submission, pg_temp.staged_duplicate,
+                     pg_temp.staged_outcome CASCADE
+"""
+
+_CREATE = """
+CREATE TEMP TABLE staged (
+    number bigint, source_id text, request_id text, reason text, action text, regulation text,
+    received_at timestamptz, due_at timestamptz, fingerprint text
+);
+CREATE TEMP TABLE staged_submission (
+    number bigint, account text, vendor text, state text, reason text, identity text, identity_hash text,
+    identifiers jsonb
+);
+CREATE TEMP TABLE staged_duplicate (number bigint PRIMARY KEY, is_contradictory boolean, is_repeated boolean);
+CREATE TEMP TABLE staged_outcome (number bigint PRIMARY KEY, request_id text, outcome text, reason text);
+CREATE TEMP VIEW staged_known AS
+    SELECT o.number, o.request_id, s.account, s.identity_hash, s.identifiers
+      FROM staged_outcome o JOIN staged_submission s USING (number) WHERE o.outcome = 'known';
+"""
+
+_INDEX = "CREATE INDEX ON staged (number); CREATE INDEX ON staged_submission (number)"
+
+# Rows that share their request_id with another row. Contradictory: the rows do not all ask the same, or one
+# of them is invalid. Repeated: an earlier row asks the same.
+_FIND_DUPLICATES = """
+WITH shared_id AS (
+    SELECT request_id, min(coalesce(fingerprint, '')) <> max(coalesce(fingerprint, '')) AS is_contradictory
+      FROM staged WHERE request_id IS NOT NULL GROUP BY request_id HAVING count(*) > 1
+)
+INSERT INTO staged_duplicate
+SELECT s.number, shared_id.is_contradictory,
+       s.fingerprint IS NOT NULL
+       AND row_number() OVER (PARTITION BY s.request_id, s.fingerprint ORDER BY s.number) > 1
+  FROM staged s JOIN shared_id USING (request_id)
+"""
+
+_ROWS_WITH = """
+SELECT o.number, s.source_id, o.request_id, o.reason
+  FROM staged_outcome o JOIN staged s USING (number)
+ WHERE o.outcome = %(outcome)s AND o.number > %(after)s ORDER BY o.number LIMIT %(limit)s
+"""
