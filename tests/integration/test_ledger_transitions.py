@@ -395,6 +395,9 @@ def test_only_a_dead_workers_claims_become_uncertain(dsn: str, db: Database) -> 
                     one_job_per_subject=False,
                 )
             assert uncertain.mark_abandoned(db, "besitos", worker=me, now=LATER) == 0
+            dying_pid = dying.info.backend_pid
+        while db.execute("SELECT FROM pg_stat_activity WHERE pid = %s", [dying_pid]).fetchone() is not None:
+            time.sleep(0.01)
         assert uncertain.mark_abandoned(db, "besitos", worker=me, now=LATER) == 1
     assert [found["state"] for found in rows(db)] == ["submitting", "uncertain"]
     (event,) = events(db)

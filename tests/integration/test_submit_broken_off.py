@@ -10,7 +10,7 @@ import pytest
 
 from include.dsar.ledger import database
 from include.dsar.ledger.database import Database
-from include.dsar.ledger.uncertain import WORKER_DIED
+from include.dsar.ledger.uncertain import REASON_WORKER_DIED
 from include.dsar.stages.submit import submit
 from include.sandbox import Sandbox
 from tests.conftest import PROJECT
@@ -67,7 +67,7 @@ async def test_the_claims_of_a_killed_worker_become_uncertain_in_the_next_run(
         await worker.wait()
     await until(lambda: not db.execute(OTHER_SESSIONS).fetchall())
     await stages.submit("besitos")
-    assert reasons(db) == [("submitting", "uncertain", WORKER_DIED)] * 2
+    assert reasons(db) == [("submitting", "uncertain", REASON_WORKER_DIED)] * 2
     stages.clock.advance(seconds=61)
     done = await stages.submit("besitos")
     assert (done.submitted, set(states(db).values())) == (2, {"submitted"})
