@@ -140,7 +140,7 @@ def expected_calls(rows: Sequence[SourceRow]) -> set[tuple[str, str]]:
 
 
 def check_files(stack: RunningStack, result: RunResult, rows: Sequence[SourceRow]) -> None:
-    """Each request has a receipt. Each access has a package with the documented hashes."""
+    """Each request has a receipt. Each access has a package with the hashes of its receipt."""
     for row in rows:
         folder = stack.storage / "requests" / row.request_id
         receipt = json.loads((folder / "receipt.json").read_text())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from include.sandbox import Decision, SandboxSettings, decide
+from include.dsar import vendors
+from include.sandbox import VENDORS, Decision, SandboxSettings, decide
 
 
 def test_a_decision_depends_only_on_the_identifiers() -> None:
@@ -33,3 +34,9 @@ def test_the_last_digits_mark_uuids_and_hashes(ending: str, outcome: str) -> Non
     for value in (f"580d2b4c-29a5-7a7b-85dc-44132c02{ending}", "a" * 60 + ending):
         assert decide("id5", "erasure", [value]).outcome == outcome
     assert decide("id5", "erasure", ["someone-dead"]).outcome == "completed"
+
+
+def test_every_vendor_is_simulated() -> None:
+    """The simulated vendor has the same name and the same actions."""
+    simulated = {name: vendor.actions for name, vendor in VENDORS.items()}
+    assert simulated == {name: vendor.actions for name, vendor in vendors.VENDORS.items()}
