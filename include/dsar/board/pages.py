@@ -140,14 +140,13 @@ def _columns(site: Site, requests: Sequence[request_list.ListedRequest]) -> list
 
 def _flow_in_words(per_day: Sequence[Day]) -> str:
     received, closed = sum(each.received for each in per_day), sum(each.closed for each in per_day)
-    return f"In {len(per_day)} days, {received:,} requests were received and {closed:,} were closed."
+    return f"In {len(per_day)} days: {received:,} received, {closed:,} closed."
 
 
 def _closing_in_words(closing: ClosingTimes) -> str:
     if not closing.total:
         return "No request was closed in this period."
-    late = f"{closing.late:,} of them after their due date" if closing.late else "none after its due date"
     return (
-        f"{closing.total:,} requests were closed, {late}. Half of them took at most "
-        f"{words.span(closing.median)}, 95 of 100 at most {words.span(closing.p95)}."
+        f"{closing.total:,} closed, {closing.late:,} of them after the due date. "
+        f"Half took at most {words.span(closing.median)}, 95 of 100 at most {words.span(closing.p95)}."
     )
