@@ -13,15 +13,7 @@ from include.dsar.vendors.vendor import Vendor
 
 DISTRIBUTION = "airflow-dsar"
 
-FORM_SCHEMAS: dict[FieldKind, dict[str, Any]] = {
-    FieldKind.ID: {"type": ["string", "null"]},
-    FieldKind.TEXT: {"type": ["string", "null"], "format": "multiline"},
-    FieldKind.EMAIL: {"type": ["string", "null"]},
-    FieldKind.CHOICE: {"type": ["string", "null"]},
-    FieldKind.NUMBER: {"type": ["number", "null"]},
-    FieldKind.INTEGER: {"type": ["integer", "null"]},
-    FieldKind.OBJECT: {"type": ["object", "null"]},
-}
+JSON_TYPES = {FieldKind.NUMBER: "number", FieldKind.INTEGER: "integer", FieldKind.OBJECT: "object"}
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -55,7 +47,9 @@ def _connection_type(vendor: Vendor) -> dict[str, Any]:
 
 
 def _form_field(field: ConnectionField) -> dict[str, Any]:
-    schema = dict(FORM_SCHEMAS[field.kind])
+    schema: dict[str, Any] = {"type": [JSON_TYPES.get(field.kind, "string"), "null"]}
+    if field.kind is FieldKind.TEXT:
+        schema["format"] = "multiline"
     if field.secret:
         schema["format"] = "password"
     if field.choices:

@@ -71,9 +71,7 @@ class Batch(Vendor):
     create_errors = errors(
         CREATE_ERRORS,
         {
-            (400, "30"): Refused,  # MISSING_PARAMETER
-            (400, "31"): Refused,  # MALFORMED_PARAMETER
-            (400, "32"): Refused,  # MALFORMED_JSON_BODY
+            **{(400, code): Refused for code in ("30", "31", "32")},  # a parameter or the JSON is wrong
             (401, "10"): CredentialsRefused,
             (404, None): WRONG_KEY,
             (404, "20"): WRONG_KEY,  # ROUTE_NOT_FOUND

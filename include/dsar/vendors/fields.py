@@ -15,13 +15,15 @@ MAX_TEXT = 100_000  # characters
 
 
 class FieldKind(StrEnum):
-    ID = "id"  # a short text that can be part of a path
-    TEXT = "text"  # several lines are allowed
-    EMAIL = "email"
-    NUMBER = "number"
-    INTEGER = "integer"
-    CHOICE = "choice"
-    OBJECT = "object"  # a JSON object
+    """The value says what a field of this kind must be."""
+
+    ID = "a short text without control characters"  # can be part of a path
+    TEXT = "a text"  # several lines are allowed
+    EMAIL = "an e-mail address"
+    NUMBER = "a number"
+    INTEGER = "a whole number"
+    CHOICE = "one of"
+    OBJECT = "a JSON object"
 
 
 @dataclass(frozen=True)
@@ -99,19 +101,10 @@ class ConnectionField:
 
     @property
     def _expected(self) -> str:
-        match self.kind:
-            case FieldKind.NUMBER | FieldKind.INTEGER:
-                kind = "a whole number" if self.kind is FieldKind.INTEGER else "a number"
-                upper = "" if self.maximum is None else f" to {self.maximum:.10g}"
-                return f"{kind} from {self.minimum:.10g}{upper}"
-            case FieldKind.CHOICE:
-                return f"{' or '.join(self.choices)}, or empty"
-        return {
-            FieldKind.ID: "a short text without control characters",
-            FieldKind.TEXT: "a text",
-            FieldKind.EMAIL: "an e-mail address",
-            FieldKind.OBJECT: "a JSON object",
-        }[self.kind]
+        if self.kind in (FieldKind.NUMBER, FieldKind.INTEGER):
+            upper = "" if self.maximum is None else f" to {self.maximum:.10g}"
+            return f"{self.kind} from {self.minimum:.10g}{upper}"
+        return f"{self.kind} {', '.join(self.choices)}".rstrip()
 
 
 def _email(value: str) -> str:

@@ -1,6 +1,6 @@
-"""The items of a JSON array as they stand in a reply, byte for byte: never parsed and written again.
+"""The items of a JSON array, byte for byte as they are in a reply. They are never written anew.
 
-What a vendor sent about a person is evidence: a number written 0.10 or a field twice must stay so.
+What a vendor sent about a data subject is evidence: 0.10 must stay 0.10, and a repeated field must stay.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ DECODER = json.JSONDecoder()
 
 
 def items(body: bytes, *path: str) -> list[tuple[Any, bytes]]:
-    """Each item of the array that lies at `path` in a JSON object: its value, and its own bytes.
+    """Each item of the array at `path` in a JSON object: its value and its bytes.
 
-    Takes time linear in the body, once per step of the path. Where a member stands twice, the last
-    one counts, as in `json`. Raises ProtocolError for what is not such JSON.
+    Takes time linear in the size of the body, for each step of the path. If a member is repeated, the
+    last one counts, as in `json`. Raises ProtocolError if the body is not such JSON.
     """
     try:
-        text = body.decode("utf-8-sig", "surrogateescape")  # what is no UTF-8 stays as it came too
+        text = body.decode("utf-8-sig", "surrogateescape")  # bytes that are not UTF-8 are kept too
         start = _space(text, 0)
         for name in path:
             start = dict(_members(text, start))[name]
         found = _values(text, start)
         return [(value, text[at:end].encode(errors="surrogateescape")) for value, at, end in found]
     except (ValueError, KeyError, IndexError, RecursionError):
-        raise ProtocolError("the reply does not hold the list that the page documents") from None
+        raise ProtocolError("the reply does not contain the documented list") from None
 
 
 def _members(text: str, start: int) -> Iterator[tuple[str, int]]:
-    """The members of the object at `start`: each name, and where its value begins."""
+    """The members of the object at `start`: each name, and the start of its value."""
     at = _opened(text, start, "{")
     while text[at] != "}":
         name, end = DECODER.raw_decode(text, at)
         if not isinstance(name, str):
-            raise ValueError("a member's name is no string")
+            raise ValueError("the name of a member is not a string")
         begin = _space(text, _opened(text, _space(text, end), ":"))
         yield name, begin
         _, end = DECODER.raw_decode(text, begin)
@@ -47,7 +47,7 @@ def _members(text: str, start: int) -> Iterator[tuple[str, int]]:
 
 
 def _values(text: str, start: int) -> Iterator[tuple[Any, int, int]]:
-    """The items of the array at `start`: each value, where it begins, and where it ends."""
+    """The items of the array at `start`: each value, its start and its end."""
     at = _opened(text, start, "[")
     while text[at] != "]":
         value, end = DECODER.raw_decode(text, at)
@@ -62,7 +62,7 @@ def _opened(text: str, at: int, mark: str) -> int:
 
 
 def _next(text: str, at: int, close: str) -> int:
-    """Where the next item begins, or where `close` stands."""
+    """The start of the next item, or the position of `close`."""
     at = _space(text, at)
     if text[at] == close:
         return at

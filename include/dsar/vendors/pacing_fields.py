@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from functools import partial
 from typing import TYPE_CHECKING
 
 from include.dsar.vendors.fields import ConnectionField, FieldKind
@@ -14,49 +13,39 @@ if TYPE_CHECKING:
 MAX_SECONDS = 30 * 86_400
 HOLD = "hold"
 POLLED = "Seconds. A job is polled again after a quarter of its age, within these limits."
-
-_number = partial(ConnectionField, kind=FieldKind.NUMBER, minimum=0.01)
-_integer = partial(ConnectionField, kind=FieldKind.INTEGER, minimum=1)
+NUMBER, INTEGER = FieldKind.NUMBER, FieldKind.INTEGER
 
 
 def pacing_fields(vendor: Vendor) -> tuple[ConnectionField, ...]:
     """The fields, with the vendor's own values as defaults."""
-    users_per_call = _integer(
-        "users_per_call",
-        "Users per call",
-        "Most users in one call.",
-        default=vendor.users_per_call,
-        maximum=10_000,
-    )
+    shortest, longest = vendor.poll_min.total_seconds(), vendor.poll_max.total_seconds()
+    days, policy = vendor.give_up_after / timedelta(days=1), vendor.on_uncertain.value
+    rate, quota = "Halved after a 429 or 503, then recovering.", "The rest stays planned."
+    table = (
+        ("requests_per_second", "Calls per second", f"Most calls in one second. {rate}",
+         NUMBER, vendor.requests_per_second, 1000),
+        ("max_concurrency", "Calls at the same time", "Most calls that run at the same time.",
+         INTEGER, vendor.max_concurrency, 256),
+        ("users_per_call", "Users per call", "Most users in one call.",
+         INTEGER, vendor.users_per_call, 10_000),
+        ("daily_quota", "Submissions per day", f"Most submissions in one UTC day. {quota}",
+         INTEGER, vendor.daily_quota, None),
+        ("poll_min_seconds", "Shortest time between polls", POLLED, NUMBER, shortest, MAX_SECONDS),
+        ("poll_max_seconds", "Longest time between polls", POLLED, NUMBER, longest, MAX_SECONDS),
+        ("give_up_after_days", "Give up after", "Days until an open job counts as failed.",
+         NUMBER, days, 3650),
+    )  # fmt: skip
     return (
-        _number(
-            "requests_per_second", "Calls per second",
-            "Most calls in one second. Halved after a 429 or 503, then recovering.",
-            default=vendor.requests_per_second, maximum=1000,
-        ),
-        _integer(
-            "max_concurrency", "Calls at the same time", "Most calls that run at the same time.",
-            default=vendor.max_concurrency, maximum=256,
-        ),
-        *([users_per_call] if vendor.users_per_call > 1 else []),
-        _integer(
-            "daily_quota", "Submissions per day", "Most submissions in one UTC day. The rest stays planned.",
-            default=vendor.daily_quota, empty="no limit",
-        ),
-        _number(
-            "poll_min_seconds", "Shortest time between polls", POLLED,
-            default=vendor.poll_min.total_seconds(), maximum=MAX_SECONDS,
-        ),
-        _number(
-            "poll_max_seconds", "Longest time between polls", POLLED,
-            default=vendor.poll_max.total_seconds(), maximum=MAX_SECONDS,
-        ),
-        _number(
-            "give_up_after_days", "Give up after", "Days until an open job counts as failed.",
-            default=vendor.give_up_after / timedelta(days=1), maximum=3650,
+        *(
+            ConnectionField(
+                name, title, help, kind, default=default, empty="no limit",
+                minimum=1 if kind is INTEGER else 0.01, maximum=maximum,
+            )
+            for name, title, help, kind, default, maximum in table
+            if name != "users_per_call" or vendor.users_per_call > 1
         ),
         ConnectionField(
             "on_uncertain", "If a reply was lost", f"{HOLD}: an operator decides.", FieldKind.CHOICE,
-            default=vendor.on_uncertain.value, choices=(vendor.on_uncertain.value, HOLD),
+            default=policy, choices=(policy, HOLD),
         ),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Documented replies with something wrong in them: an error of ours, or nothing that they do not say."""
+"""Documented replies with a change in them give one of our errors, or nothing that they do not say."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HOSTILE = [
 
 @every_reply
 def test_the_reply_itself_is_read(documented: Documented) -> None:
-    """So that what follows begins with what is understood."""
+    """The tests below start from a reply that is understood."""
     try:
         documented.read(HttpReply(documented.status, documented.body))
     except DsarError:
@@ -41,7 +41,7 @@ def test_the_reply_itself_is_read(documented: Documented) -> None:
 @every_reply
 @given(data=st.data())
 def test_any_value_in_the_place_of_another(documented: Documented, data: st.DataObject) -> None:
-    """Another type, a number without end, half a character, nothing: at any place of the reply."""
+    """Any value of the reply may be of another type, very large, half a character or absent."""
     places = _places(json.loads(documented.body))
     place = data.draw(st.sampled_from(places))
     value = data.draw(st.sampled_from(HOSTILE) | st.text(max_size=20).map(json.dumps))
@@ -51,7 +51,7 @@ def test_any_value_in_the_place_of_another(documented: Documented, data: st.Data
 @every_reply
 @given(data=st.data())
 def test_any_member_left_out_or_twice(documented: Documented, data: st.DataObject) -> None:
-    """A field that is absent, or that comes twice and says two things."""
+    """Any field may be absent, or be there twice with two values."""
     document = json.loads(documented.body)
     place = data.draw(st.sampled_from([p for p in _places(document) if p and isinstance(p[-1], str)] or [()]))
     if not place:
@@ -73,7 +73,7 @@ def test_any_member_left_out_or_twice(documented: Documented, data: st.DataObjec
 def test_any_bytes_changed(
     documented: Documented, changes: list[tuple[int, int]], cut: int, before: bytes
 ) -> None:
-    """Flipped, cut off, or with something before them."""
+    """Bytes may be flipped, cut off, or have something before them."""
     body = bytearray(documented.body)
     for at, byte in changes:
         body[at % len(body)] = byte
@@ -81,7 +81,7 @@ def test_any_bytes_changed(
 
 
 def _check(documented: Documented, body: bytes) -> None:
-    """Only our own errors, none with the reply's text; success for nobody whom the reply does not name."""
+    """Raises only our errors, without text of the reply. Nobody succeeds whom the reply does not name."""
     try:
         found = documented.read(HttpReply(documented.status, body, {"retry-after": "soon"}))
     except DsarError as error:
@@ -97,7 +97,7 @@ def _check(documented: Documented, body: bytes) -> None:
 
 
 def _records(content: bytes) -> Sequence[bytes]:
-    """A person's records: one as it came, or a list of several."""
+    """The records of a user: one as it came, or a list of several."""
     return (
         [one for _, one in items(b'{"data": ' + content + b"}", "data")] if content[:1] == b"[" else [content]
     )
@@ -120,7 +120,7 @@ def _at(document: Any, place: tuple[Any, ...]) -> Any:
 
 
 def _replaced(document: Any, place: tuple[Any, ...], value: str) -> bytes:
-    """The document as text, with `value`, which need not be JSON, at that place."""
+    """The document as text, with `value` at that place. The value need not be JSON."""
     if not place:
         return value.encode(errors="surrogatepass")
     _at(document, place[:-1])[place[-1]] = "@place@"

@@ -18,7 +18,7 @@ documents = st.recursive(
 
 
 def test_bytes_as_they_stand() -> None:
-    """Each item is given as the reply writes it: spaces, numbers, escapes and repeated names included."""
+    """Each item has the bytes of the reply: its spaces, numbers, escapes and repeated names."""
     body = (
         b'{"n": [1], "data" : {"x": {}, "data": [ {"a" : 0.10, "a": "\\u00e9\xc3\xa9"} ,null,\n[1, 2] ] } }'
     )
@@ -35,7 +35,7 @@ def test_bytes_as_they_stand() -> None:
     indent=st.none() | st.integers(0, 2),
 )
 def test_same_as_json(rows: list[Any], others: dict[str, Any], indent: int | None) -> None:
-    """The items are those that json finds, and their bytes parse to them."""
+    """The items are the ones that json finds, and their bytes parse to them."""
     body = json.dumps(others | {"data": {"data": rows}}, indent=indent).encode()
     found = items(body, "data", "data")
     assert [value for value, _ in found] == json.loads(body)["data"]["data"]
@@ -43,12 +43,12 @@ def test_same_as_json(rows: list[Any], others: dict[str, Any], indent: int | Non
 
 
 def test_last_of_repeated_members() -> None:
-    """Where a member stands twice the last one counts, as for json."""
+    """If a member is there twice, the last one counts, as for json."""
     assert items(b'{"data": [1], "data": [2]}', "data") == [(2, b"2")]
 
 
 def test_byte_order_mark() -> None:
-    """A byte order mark is no part of the JSON."""
+    """A byte order mark is not part of the JSON."""
     assert items(b'\xef\xbb\xbf{"data": []}', "data") == []
 
 
@@ -82,7 +82,7 @@ def test_byte_order_mark() -> None:
     ids=lambda body: repr(body[:20]),
 )
 def test_garbage(body: bytes) -> None:
-    """What is not the documented list is a ProtocolError."""
+    """A reply without the documented list is a ProtocolError."""
     with pytest.raises(ProtocolError):
         items(body, "data")
 

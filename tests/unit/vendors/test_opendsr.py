@@ -201,7 +201,7 @@ def test_authentication(extra: dict[str, str], headers: dict[str, str | None]) -
         ({"identity_types": {"email": 1}}, "identity_types in Extra: has no type for email"),
         ({"extra_body": {"subject_request_id": "x"}}, "must not contain subject_request_id"),
         ({"signature": "required"}, "processor_certificate is missing in Extra"),
-        ({"signature": "if present"}, "signature in Extra: must be required or off"),
+        ({"signature": "if present"}, "signature in Extra: must be one of required, off"),
         (
             {"signature": "required", "processor_certificate": "x"},
             "processor_certificate in Extra is not PEM",
