@@ -62,13 +62,17 @@ class Contract:
 
     @property
     def documented(self) -> Sequence[Documented]:
-        """Every literal reply that is not an error."""
+        """A literal reply for each meaning that a reply can have, errors left out."""
         known, name = self.vendor, self.vendor.name
+        first = next(iter(self.created))
+        statuses = {
+            f"{name} {action} {state}": (action, body) for action, body, state in reversed(self.statuses)
+        }
         return [
-            *(Documented(f"{name} created", body, known.read_created) for body in self.created),
+            Documented(f"{name} created", first, known.read_created),
             *(
-                Documented(f"{name} {action} {state}", body, partial(known.read_status, action))
-                for action, body, state in self.statuses
+                Documented(each, body, partial(known.read_status, action))
+                for each, (action, body) in statuses.items()
             ),
             *self.others,
         ]
