@@ -1,4 +1,4 @@
-"""Writes the tables of the documentation that come from code: `make docs`.
+"""Writes the tables and the diagram of the documentation that come from code: `make docs`.
 
 A block begins with `<!-- generated: <name> -->` and ends with `<!-- end -->`. A test fails if a block
 is not what this module would write.
@@ -34,13 +34,8 @@ def pages() -> list[Path]:
 
 
 def generated(text: str) -> str:
-    """The page with each of its blocks written anew."""
-
-    def block(found: re.Match[str]) -> str:
-        write = BLOCKS.get(found["name"])
-        return f"{found[1]}\n{write()}\n{found[3]}" if write else found[0]
-
-    return BLOCK.sub(block, text)
+    """The page with each of its blocks written anew. Raises KeyError for an unknown block."""
+    return BLOCK.sub(lambda block: f"{block[1]}\n{BLOCKS[block['name']]()}\n{block[3]}", text)
 
 
 def vendors() -> str:
