@@ -1,35 +1,35 @@
-"""Everything that can go wrong, as one tree.
+"""All errors of this project, as one tree.
 
     DsarError
     ├── InvalidRow                a row of the source that cannot be accepted, with the reason
-    ├── ConfigurationError        a connection, account or setting to mend; a retry does not help
-    │   └── CredentialsRefused    the vendor refused our secret, or our right to the route
+    ├── ConfigurationError        an operator must correct a connection, account or setting
+    │   └── CredentialsRefused    the vendor refused our secret, or our access to the route
     ├── ConnectionMissing         Airflow gives us no such connection; a retry may help
     ├── SettingDiffers            a variable is not what the ledger remembers; a retry may help
-    ├── NotTaken                  the vendor surely took nothing: safe to send again
+    ├── NotTaken                  the vendor certainly took nothing: safe to send again
     │   ├── VendorBusy            429, or the vendor's own maintenance answer
-    │   ├── IdentifierQuota       this identifier has used its share of the day
-    │   └── AccountQuota          this account has used its share of the day
+    │   ├── IdentifierQuota       the daily quota of this identifier is used up
+    │   └── AccountQuota          the daily quota of this account is used up
     ├── Refused                   the vendor refused our input
-    ├── OutcomeUnknown            the call may or may not have been taken
+    ├── OutcomeUnknown            the vendor may or may not have taken the call
     │   ├── ReplyLost             time-out, reset, 5xx of a proxy, unreadable reply
-    │   └── AlreadyRunning        the vendor works on this person already, under a job we must look up
-    ├── JobUnknown                the vendor knows no such job (any more)
-    ├── ProtocolError             a reply of a shape or status that no page of the vendor documents
-    ├── UnsafeDownload            a result that must not be fetched or opened as it stands
-    ├── RequestsRefused           refused as if for our credentials, though others were not
-    ├── VendorUnavailable         an account gave no usable answer for too long; the next run goes on
-    ├── OperatorActionRequired              a run did what it could; the rest is for a person
+    │   └── AlreadyRunning        the vendor has a job for this data subject; its id is unknown
+    ├── JobUnknown                the vendor has no such job
+    ├── ProtocolError             a reply that the vendor's documentation does not have
+    ├── UnsafeDownload            a result that must not be fetched or opened
+    ├── RequestsRefused           401 or 403 for some calls, although the credentials work
+    ├── VendorUnavailable         an account gave no usable answer for too long; the next run continues
+    ├── OperatorActionRequired    a run did what it could; an operator must do the rest
     ├── NotDelivered              requests that could not be closed, each named in the log
     ├── LedgerUnavailable         the ledger's PostgreSQL does not answer; a retry may help
     │   ├── LedgerMissing         no run has made the ledger yet
-    │   └── LedgerSlow            the board gave up on a statement
+    │   └── LedgerSlow            a statement of the board took too long
     ├── LedgerFault               the ledger's PostgreSQL refused a statement of ours
     ├── SourceUnavailable         the source's database does not answer; a retry may help
-    └── TransitionLost            a guarded update met a row in another state than it must leave
+    └── TransitionLost            a guarded update found a row in another state
 
-A message holds what a person needs to act: account, request id, the vendor's status and code.
-It never holds an identifier of a person, a secret, a URL, or a vendor's free text.
+A message holds what an operator needs: account, request id, the vendor's status and code.
+It never holds an identifier of a data subject, a secret, a URL, or a vendor's free text.
 """
 
 from __future__ import annotations
@@ -44,46 +44,46 @@ class InvalidRow(DsarError):
 
 
 class ConfigurationError(DsarError):
-    """Something a person has to mend in a connection, an account or a setting."""
+    """An operator must correct a connection, an account or a setting."""
 
 
 class CredentialsRefused(ConfigurationError):
-    """The vendor refused our secret, or says that it has no right to this route."""
+    """The vendor refused our secret, or our access to this route."""
 
 
 class ConnectionMissing(DsarError):
-    """Airflow gives us no such connection. It says the same where a secrets backend does not answer."""
+    """Airflow has no such connection, or its secrets backend does not answer."""
 
 
 class SettingDiffers(DsarError):
-    """A variable is lost or changed on which what was done before depends: nothing was done with another.
+    """A variable that earlier work depends on is lost or changed. Nothing was done with the other value.
 
-    Airflow says the same where a secrets backend does not answer.
+    Airflow reports the same if its secrets backend does not answer.
     """
 
 
 class NotTaken(DsarError):
-    """The vendor surely took nothing of this call, so it is safe to send it again."""
+    """The vendor certainly took nothing of this call, so it is safe to send it again."""
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
-        self.retry_after = retry_after  # seconds; a floor that the vendor named
+        self.retry_after = retry_after  # seconds; the vendor asks to wait at least so long
 
 
 class VendorBusy(NotTaken):
-    """The vendor asks for fewer calls, or for patience."""
+    """The vendor asks for fewer calls, or to try later."""
 
 
 class IdentifierQuota(NotTaken):
-    """The vendor takes no further call for this identifier today (ID5: one a day, in UTC)."""
+    """The vendor takes no more calls for this identifier today (ID5: one per UTC day)."""
 
 
 class AccountQuota(NotTaken):
-    """The vendor takes no further call from this account today (ID5: 3,000 a day, in UTC)."""
+    """The vendor takes no more calls from this account today (ID5: 3,000 per UTC day)."""
 
 
 class Refused(DsarError):
-    """The vendor refused our input: alone in its call, the submission is rejected."""
+    """The vendor refused our input. If the call had one submission, it is rejected."""
 
 
 class OutcomeUnknown(DsarError):
@@ -91,41 +91,41 @@ class OutcomeUnknown(DsarError):
 
 
 class ReplyLost(OutcomeUnknown):
-    """No reply, or one that says nothing: time-out, reset, empty body, a proxy's 5xx."""
+    """No reply, or no usable reply: time-out, reset, empty body, a proxy's 5xx."""
 
 
 class AlreadyRunning(OutcomeUnknown):
-    """The vendor is at work on this person already, perhaps for another action, and names no job
+    """The vendor already has a job for this data subject, perhaps for another action, and gives no job id
     (Batch: 409)."""
 
 
 class JobUnknown(DsarError):
-    """The vendor knows no job of this id: never, not yet, or not any more."""
+    """The vendor has no job with this id: it never had one, or not yet, or no longer."""
 
 
 class ProtocolError(DsarError):
-    """A reply of a shape that we do not know. Never taken for success."""
+    """A reply that we do not know. It never counts as success."""
 
 
 class UnsafeDownload(DsarError):
-    """A result that must not be fetched or opened: its address, size or content is refused."""
+    """A result that must not be fetched or opened, because of its address, size or content."""
 
 
 class RequestsRefused(DsarError):
-    """Calls were refused as if for our credentials, though the vendor takes those: it is about what the
-    calls held. Nothing is lost; a retry sends it in smaller calls."""
+    """The vendor accepts our credentials, but answered some calls with 401 or 403, so their content is the
+    cause. Nothing is lost. A retry sends it in smaller calls."""
 
 
 class VendorUnavailable(DsarError):
-    """An account gave no usable answer for too long. Nothing is lost; the next run goes on."""
+    """An account gave no usable answer for too long. Nothing is lost. The next run continues."""
 
 
 class OperatorActionRequired(DsarError):
-    """The run did what it could; the message says what is left for a person."""
+    """The run did what it could. The message says what an operator must do."""
 
 
 class NotDelivered(DsarError):
-    """Requests that could not be closed; a retry tries them again."""
+    """Some requests could not be closed. A retry tries them again."""
 
 
 class LedgerUnavailable(DsarError):
@@ -133,7 +133,7 @@ class LedgerUnavailable(DsarError):
 
 
 class LedgerMissing(LedgerUnavailable):
-    """There is a PostgreSQL, but no ledger in it: no run has made it yet."""
+    """PostgreSQL answers but has no ledger: no run has made it yet."""
 
 
 class LedgerSlow(LedgerUnavailable):
@@ -141,15 +141,15 @@ class LedgerSlow(LedgerUnavailable):
 
 
 class LedgerFault(DsarError):
-    """The ledger's PostgreSQL refused a statement. Its own text quotes rows, and is left out."""
+    """The ledger's PostgreSQL refused a statement. The message leaves out its text, which quotes rows."""
 
 
 class SourceUnavailable(DsarError):
-    """The source's database does not answer, or did not let us do our work."""
+    """The source's database does not answer, or ended the connection."""
 
 
 class TransitionLost(DsarError):
-    """A guarded update matched fewer rows than it was given: somebody else moved them."""
+    """A guarded update matched fewer rows than expected: another session changed them."""
 
 
 def describe(error: Exception) -> str:

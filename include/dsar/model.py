@@ -1,4 +1,4 @@
-"""The words of this project as types: see the table of states in `ledger/`."""
+"""The vocabulary of this project as types. `docs/glossary.md` explains the words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class Action(StrEnum):
-    """What the person asks for (OpenDSR's words)."""
+    """What the data subject asks for (OpenDSR's words)."""
 
     ACCESS = "access"
     ERASURE = "erasure"
@@ -59,7 +59,7 @@ _OPEN_STATES = {State.PLANNED, State.SUBMITTING, State.UNCERTAIN, State.SUBMITTE
 
 
 class Status(StrEnum):
-    """Of a request, as the source's `status` column says it."""
+    """The status of a request, as in the source's column `status`."""
 
     PENDING = "pending"
     IN_PROGRESS = "in_progress"
@@ -83,7 +83,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the vendor's work on one subject stands: `READY` means that there is a result to collect."""
+    """What the vendor reports about one subject. `READY`: there is a result to collect."""
 
     state: State
     reason: str | None = None
@@ -91,19 +91,19 @@ class Outcome:
 
 @dataclass(frozen=True)
 class CollectedFile:
-    """A vendor's answer about one person, as it lies in storage."""
+    """A vendor's result for one submission, in storage."""
 
     path: str  # below the storage's root
-    name: str  # as the package shall call it
+    name: str  # its name in the package
     sha256: str
     bytes: int
 
 
 @dataclass(frozen=True)
 class SubmissionRecord:
-    """What became of one submission, without the person's identifiers."""
+    """What became of one submission, without identifiers."""
 
-    identity: str  # the kinds that were sent, joined by "+"
+    identity: str  # the kinds of identifiers that were sent, joined by "+"
     outcome: State
     reason: str | None
     job_id: str | None
@@ -126,7 +126,7 @@ class AccountRecord:
 
 @dataclass(frozen=True)
 class RequestRecord:
-    """A request all of whose submissions have ended: what a receipt and a package are made from."""
+    """A request whose submissions have all ended. A receipt and a package are made from it."""
 
     id: int  # the ledger's
     request_id: str

@@ -1,14 +1,13 @@
--- Which requests to take in. Edit this to fit your own source table: the names of the columns that
--- come out are what matters. Any of email .. id5_id may be a list (an array, or a string holding a
--- JSON array) or left out; accounts too, null means all that apply; due_at, where it is not null,
--- wins over the legal due date. One row a request; request_id must be unique and made of letters,
--- digits and . _ - only.
+-- Which requests to take in. Edit this query to fit your own source table, but keep the names of the result
+-- columns. Each of email to id5_id, and accounts, can be a list (an array, or a text with a JSON array), or
+-- missing. accounts null means all accounts that apply. due_at replaces the legal due date if it is not null.
+-- Return one row per request. request_id must be unique, and have only letters, digits and . _ -
 --
--- :retry_failed is 1 when a person asked for failed requests to be tried again, else 0.
--- (A colon before a word is a parameter: write \: for a plain one.)
--- The times come as text: one that Python cannot hold (infinity) would fail the query for everybody.
--- The due date is counted in the zone of received_at, here the session's. Where the law's day is that of
--- another one, give it to the role of the connection: ALTER ROLE dsar SET TimeZone = 'America/New_York'.
+-- :retry_failed is 1 if an operator asked to try failed requests again, else 0.
+-- (A colon before a word is a parameter: write \: for a plain colon.)
+-- Times are returned as text, because one time that Python cannot hold (infinity) would fail the whole query.
+-- The due date is counted in the zone of received_at, which is the zone of the session. If the law uses another
+-- zone, set it for the role of the connection: ALTER ROLE dsar SET TimeZone = 'America/New_York'.
 SELECT request_id, request_type, regulation,
        CAST(received_at AS text) AS received_at, CAST(due_at AS text) AS due_at,
        email, phone, user_id, advertising_id, install_id, id5_id, accounts

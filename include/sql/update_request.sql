@@ -1,5 +1,5 @@
--- What the source learns of a request: after intake, and once more when it is closed.
--- Edit this to fit your own source table. It must be safe to run twice.
+-- Writes the status of a request to the source: after intake, and when the request is closed.
+-- Edit this statement to fit your own source table. It must be safe to run twice.
 --
 -- :status is in_progress, completed, partial, failed or invalid.
 UPDATE public.dsar_requests

@@ -109,7 +109,7 @@ async def test_of_two_identifiers_of_one_kind_none_is_taken(
     async with open_work("id5", on_uncertain="hold") as work:
         await submit(work)
     now = datetime.now(UTC)
-    again = "of email there are 2, and nobody can say which: decide `r1 id5 send_again email`"
+    again = "there are 2 of email, and the ledger cannot tell them apart: decide `r1 id5 send_again email`"
     with pytest.raises(ConfigurationError, match=f"add which: id5_id; {again}"):
         decide(db, [Decision.parse("r1 id5 taken 4711")], by="run-7", now=now)
     with pytest.raises(ConfigurationError, match=f"one of them; {again}"):

@@ -525,7 +525,7 @@ def counted(function: Any, calls: list[Any]) -> Any:
     [
         (
             "SELECT request_id, request_type FROM public.dsar_requests",
-            "gives no column regulation, received_at",
+            "returns no column regulation, received_at",
         ),
         ("SELECT * FROM public.nowhere WHERE :retry_failed = 0", "42P01"),
         (f"SELECT *, ('{MARKER}' || request_id)::int FROM public.dsar_requests", "22P02"),

@@ -185,7 +185,7 @@ def test_a_changed_hash_key_is_retried_and_named(
     monkeypatch.delenv("AIRFLOW_VAR_DSAR_HASH_KEY")
     ran = run_daily(only="intake", retries=1)
     assert (ran.states["intake"], ran.tries["intake"]) == ("failed", 2)
-    assert "Variable dsar_hash_key is not what this ledger's hashes were made with" in ran.log
+    assert "Variable dsar_hash_key is not the key of this ledger's hashes" in ran.log
     assert submissions(db) == before
     monkeypatch.setenv("AIRFLOW_VAR_DSAR_HASH_KEY", "the-key-marker")
     assert run_daily(only="intake").states["intake"] == "success"

@@ -1,1 +1,1 @@
-"""What enters: rows of the source, their identifiers, regulations and decisions."""
+"""Reads rows of the source and the decisions of operators."""

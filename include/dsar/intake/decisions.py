@@ -1,10 +1,11 @@
-"""What a person decides about submissions of which nobody knows whether the vendor took them.
+"""An operator decides about uncertain submissions.
 
 <request_id> <account> send_again [<identity>]         the vendor did not take it
-<request_id> <account> taken <job_id> [<identity>]     the vendor took it, as this job
+<request_id> <account> taken <job_id> [<identity>]     the vendor took it as this job
 
-`identity` is the kind, such as `email`, where only one of several submissions is meant. Of two of one
-kind nobody here can say which one a job is (the ledger shows no values): those are sent again.
+`identity` is a kind, such as `email`, and chooses one of several submissions. If two submissions have the
+same kind, an operator cannot tell which of them has the job, because the ledger shows no values. Send those
+again.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from include.dsar.vendors import vendor
 
 @dataclass(frozen=True)
 class Decision:
-    """One line. `job_id` is None where the submission is to be sent again."""
+    """One line. `job_id` None: send the submission again."""
 
     request_id: str
     account: str
@@ -34,7 +35,7 @@ class Decision:
 
     @classmethod
     def parse(cls, text: str) -> Decision:
-        """Raises ConfigurationError for a line of another form."""
+        """Raises ConfigurationError if the line has another form."""
         match text.split():
             case [request_id, account, "send_again", *identity] if len(identity) < 2:
                 return cls(request_id, account, None, *identity)
@@ -47,45 +48,46 @@ class Decision:
 
 
 def decide(db: Database, decisions: Sequence[Decision], *, by: str, now: datetime) -> int:
-    """Carries the decisions out, each with `by` on record. Returns how many submissions they settled.
+    """Applies the decisions and records `by` with each. Returns how many submissions they reconciled.
 
-    Raises ConfigurationError, which says what to decide instead, where nothing is uncertain at that
-    request and account, or where one job is said to be that of several submissions; the others are
-    carried out all the same.
+    Raises ConfigurationError after all other decisions are applied, if a request has nothing uncertain at the
+    account, or if one job is given for several submissions. The error says what to decide instead.
     """
-    settled = 0
-    vain = []
+    reconciled = 0
+    impossible = []
     for decision in decisions:
         held = uncertain.undecided(db, decision.request_id, decision.account, decision.identity)
         where = f"{decision.request_id} at {decision.account}"
         if decision.job_id is not None and _is_one_of_several(held):
-            vain.append(f"{where} ({len(held)} are uncertain, of {_instead(decision, held)})")
+            impossible.append(f"{where} ({len(held)} are uncertain, of {_instead(decision, held)})")
             continue
         moves = [_move(decision, one.submission, by) for one in held]
         moved = move(db, moves, leave=State.UNCERTAIN, now=now)
-        settled += len(moved)
+        reconciled += len(moved)
         if not moved:
-            vain.append(f"{where} (nothing is uncertain)")
-    if vain:
-        raise ConfigurationError(f"these decisions could not be carried out: {', '.join(vain)}")
-    return settled
+            impossible.append(f"{where} (nothing is uncertain)")
+    if impossible:
+        raise ConfigurationError(f"these decisions could not be carried out: {', '.join(impossible)}")
+    return reconciled
 
 
 def _is_one_of_several(held: Sequence[Uncertain]) -> bool:
-    """Where a vendor takes one submission in a call, a job of one must not end the others."""
+    """If a vendor takes one submission per call, the job of one submission must not end the others."""
     return len(held) > 1 and vendor(held[0].vendor).users_per_call == 1
 
 
 def _instead(decision: Decision, held: Sequence[Uncertain]) -> str:
-    """Of which kinds they are, and what can be decided about them."""
+    """Lists the kinds of the uncertain submissions, and what can be decided about them."""
     kinds = Counter(one.identity for one in held)
-    told = [f"{', '.join(sorted(kinds))}: one job is one of them"]
+    parts = [f"{', '.join(sorted(kinds))}: one job can belong to only one of them"]
     if single := sorted(kind for kind, n in kinds.items() if n == 1):
-        told.append(f"add which: {' or '.join(single)}")
+        parts.append(f"add which: {' or '.join(single)}")
     for kind in sorted(kind for kind, n in kinds.items() if n > 1):
         again = f"{decision.request_id} {decision.account} send_again {kind}"
-        told.append(f"of {kind} there are {kinds[kind]}, and nobody can say which: decide `{again}`")
-    return "; ".join(told)
+        parts.append(
+            f"there are {kinds[kind]} of {kind}, and the ledger cannot tell them apart: decide `{again}`"
+        )
+    return "; ".join(parts)
 
 
 def _move(decision: Decision, submission: int, by: str) -> Move:

@@ -1,6 +1,6 @@
-"""Identifiers of people: what stands in a cell of the source, and the one form that vendors are sent.
+"""Reads identifiers from cells of the source and normalises them.
 
-A reason that InvalidRow gives never holds the value: it ends in the source's `status_reason`.
+The text of InvalidRow never holds the value, because it is written to the source's `status_reason`.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, valida
 from include.dsar.errors import ConfigurationError, InvalidRow
 from include.dsar.model import IdentityKind
 
-MOST_VALUES = 50  # of one kind for one person; more is a broken export, not a person
-LONGEST = {IdentityKind.ID5_ID: 2048}  # an encrypted ID5 ID is long
-LONGEST_OTHER = 512
-LARGEST_EXACT = 2**53  # above it a float no longer holds every whole number: it may be somebody else's id
+MAX_VALUES = 50  # of one kind for one data subject; more means a broken export
+MAX_LENGTHS = {IdentityKind.ID5_ID: 2048}  # characters; an encrypted ID5 ID is long
+MAX_LENGTH = 512
+LARGEST_EXACT = 2**53  # a larger float cannot hold every whole number: it may be another id
 NOT_A_UUID = "advertising_id is not a UUID"
 UUID_FORM = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE | re.ASCII)
-PLAIN_EMAIL = re.compile(  # a part of what the library accepts, and leaves as it is
+PLAIN_EMAIL = re.compile(  # the library accepts these too, and does not change them
     r"(?=.{1,64}@.{1,180}$)[a-z0-9_+-]+(?:\.[a-z0-9_+-]+)*"
     r"@(?:(?!..--)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+([a-z]{2,63})",
     re.ASCII,
 )
-SPECIAL = {name.rpartition(".")[2] for name in SPECIAL_USE_DOMAIN_NAMES}  # no address for the public
-# North America's: ten digits, no prefix to strip. The library takes sixty times as long to say the same.
+SPECIAL = {name.rpartition(".")[2] for name in SPECIAL_USE_DOMAIN_NAMES}  # not public addresses
+# North American numbers have ten digits and no prefix. The library gives the same result sixty times slower.
 PLAIN_PHONE = re.compile(r"\+1[ .-]?(?:([2-9][0-9]{2})|\(([2-9][0-9]{2})\))[ .-]?([0-9]{3})[ .-]?([0-9]{4})")
 PHONE_FORM = re.compile(
     r"\+?[0-9\s().\-\u2010-\u2015/]+"
@@ -38,15 +38,15 @@ PHONE_FORM = re.compile(
 
 
 def normalise(kind: IdentityKind, value: str, *, phone_region: str | None = None) -> str:
-    """The one form of an identifier. Raises InvalidRow with a reason that does not hold it.
+    """Normalises an identifier. Raises InvalidRow if it is malformed.
 
-    `phone_region` is the country (ISO 3166, two letters) of numbers without a country code; raises
-    ConfigurationError for an unknown one.
+    `phone_region` is the country (ISO 3166, two letters) of numbers without a country code. Raises
+    ConfigurationError if it is unknown.
     """
     value = value.strip()
     if not value:
         raise InvalidRow(f"{kind} is empty")
-    longest = LONGEST.get(kind, LONGEST_OTHER)
+    longest = MAX_LENGTHS.get(kind, MAX_LENGTH)
     if len(value) > longest:
         raise InvalidRow(f"{kind} is longer than {longest} characters")
     if not (value.isascii() and value.isprintable()):
@@ -68,27 +68,27 @@ def normalise(kind: IdentityKind, value: str, *, phone_region: str | None = None
 
 
 def values(cell: object) -> list[str]:
-    """The identifiers in a cell of the source: trimmed, without blanks and repeats, in their order.
+    """The identifiers in a cell of the source, in their order, trimmed, without blanks and repeats.
 
-    A cell is empty (None, NaN, NA), one text or whole number, a list of those, or the text of a JSON
-    array. Raises InvalidRow for anything else.
+    A cell is empty (None, NaN, NA), a text, a whole number, a list of those, or the text of a JSON array.
+    Raises InvalidRow for anything else.
     """
     cell = _plain(cell)
     if isinstance(cell, str) and cell.lstrip().startswith("["):
         cell = _json_array(cell)
     found = (_text(item) for item in (cell if isinstance(cell, list | tuple) else [cell]))
     distinct = list(dict.fromkeys(text for text in found if text))
-    if len(distinct) > MOST_VALUES:
-        raise InvalidRow(f"more than {MOST_VALUES} values")
+    if len(distinct) > MAX_VALUES:
+        raise InvalidRow(f"more than {MAX_VALUES} values")
     return distinct
 
 
 def _email(value: str) -> str:
     lowered = value.lower()
     if value.isascii() and (plain := PLAIN_EMAIL.fullmatch(lowered)) and plain[1] not in SPECIAL:
-        return lowered  # as the library would give it back, at a thirtieth of its time
+        return lowered  # the library gives the same result thirty times slower
     try:
-        # test_environment admits .test, which is reserved for what the demo and tests do (RFC 6761).
+        # test_environment accepts .test, which RFC 6761 reserves for tests. The demo uses it.
         parsed = validate_email(value, check_deliverability=False, test_environment=True)
     except EmailNotValidError:
         raise InvalidRow("malformed email") from None
@@ -96,8 +96,8 @@ def _email(value: str) -> str:
 
 
 def _phone(value: str, region: str | None) -> str:
-    """E.164. Only the length is checked: whole ranges that are not assigned (fictitious 555 numbers,
-    or ranges newer than our copy of the numbering plan) would otherwise turn people away."""
+    """E.164. Only the length is checked. A check of assigned ranges would reject valid requests: our copy of
+    the numbering plan may be old."""
     if region is not None and region.upper() not in phonenumbers.SUPPORTED_REGIONS:
         raise ConfigurationError("PHONE_REGION is not a country's two letters")
     if plain := PLAIN_PHONE.fullmatch(value):
@@ -116,7 +116,7 @@ def _phone(value: str, region: str | None) -> str:
 
 
 def _advertising_id(value: str) -> str:
-    """As given: Batch keeps it as the device wrote it, and ID5's module lowers it for ID5."""
+    """Does not change the case: Batch keeps the id as the device wrote it. ID5's module lowers it."""
     if not UUID_FORM.fullmatch(value):
         raise InvalidRow(NOT_A_UUID)
     if not value.strip("0-"):
@@ -125,7 +125,7 @@ def _advertising_id(value: str) -> str:
 
 
 def _plain(cell: object) -> object:
-    """Without numpy's types: an array becomes a list, a scalar Python's own."""
+    """Converts numpy's types: an array to a list, a scalar to Python's type."""
     tolist = getattr(cell, "tolist", None)
     return tolist() if callable(tolist) else cell
 
@@ -141,12 +141,12 @@ def _json_array(text: str) -> Iterable[object]:
 def _text(item: object) -> str | None:
     """One value as text; None for an empty one."""
     item = _plain(item)
-    # pandas' own NA and NaT, told by name: this module is imported where pandas is not.
+    # pandas' NA and NaT, recognised by name because pandas may not be installed.
     if item is None or type(item).__name__ in ("NAType", "NaTType"):
         return None
     if isinstance(item, str):
         return item.strip()
-    if isinstance(item, UUID):  # what PostgreSQL's uuid arrives as
+    if isinstance(item, UUID):  # from a column of PostgreSQL's type uuid
         return str(item)
     if isinstance(item, float | Decimal):
         return _whole(item)
@@ -156,7 +156,7 @@ def _text(item: object) -> str | None:
 
 
 def _whole(number: float | Decimal) -> str | None:
-    """123.0 → 123: what pandas makes of whole numbers in a column that has gaps."""
+    """123.0 → 123: pandas turns whole numbers into floats if a column has gaps."""
     if (isinstance(number, Decimal) and number.is_nan()) or number != number:
         return None
     if isinstance(number, float) and not abs(number) < LARGEST_EXACT:

@@ -1,4 +1,4 @@
-"""The laws that a request is made under, and by when they want it answered."""
+"""Regulations and their periods."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from include.dsar.errors import InvalidRow
 from include.dsar.model import Regulation
 
 PERIODS: dict[Regulation, relativedelta | timedelta] = {
-    # GDPR, Art. 12(3): within one month of receipt. Regulation (EEC, Euratom) 1182/71, Art. 3(2)(c): it
-    # ends on the same date of the next month, or on that month's last day where there is no such date.
+    # GDPR, Art. 12(3): within one month of receipt. Regulation (EEC, Euratom) 1182/71, Art. 3(2)(c): the
+    # month ends on the same date of the next month, or on its last day if there is no such date.
     Regulation.GDPR: relativedelta(months=1),
     # California Code of Regulations, title 11, § 7021(b): 45 calendar days from receipt.
     Regulation.CCPA: timedelta(days=45),
@@ -19,16 +19,15 @@ PERIODS: dict[Regulation, relativedelta | timedelta] = {
 
 
 def due_at(regulation: Regulation, received_at: datetime) -> datetime:
-    """By when the request must be answered, in the zone of `received_at`.
+    """The legal due date, in the time zone of `received_at`.
 
-    The month or the days are counted in that zone: 28 February, 21:30 in New York is 1 March in UTC, and
-    so due on 28 March in the one and on 1 April in the other. The source must give the time in the zone
-    of the law's day; intake takes one without a zone as UTC, and PostgreSQL gives a timestamptz in the
-    zone of the session.
+    The period is counted in that zone. Example: 28 February, 21:30 in New York is 1 March in UTC. It is due
+    on 28 March in New York, and on 1 April in UTC. So the source must give times in the zone of the law.
+    Intake reads a time without a zone as UTC. PostgreSQL returns a timestamptz in the zone of the session.
 
-    In that zone it is on the safe side of the law, never beyond it: at the hour of receipt, where the law
-    grants the rest of the day, and without the extension of Art. 3(4) past weekends and holidays, which
-    differ from country to country. Raises InvalidRow where no calendar holds the date.
+    The due date is never later than the law allows. It is at the hour of receipt, although the law grants the
+    rest of the day. It does not use the extension of Art. 3(4) for weekends and holidays, because they differ
+    by country. Raises InvalidRow if the date is out of range.
     """
     try:
         return received_at + PERIODS[regulation]
@@ -37,7 +36,7 @@ def due_at(regulation: Regulation, received_at: datetime) -> datetime:
 
 
 def regulation(text: object) -> Regulation:
-    """The regulation that a source's column names, in any case. Raises InvalidRow."""
+    """Reads a regulation from the source, in upper or lower case. Raises InvalidRow if it is unknown."""
     try:
         return Regulation(str(text).strip().upper())
     except ValueError:

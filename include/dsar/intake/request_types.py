@@ -1,4 +1,4 @@
-"""What a request asks for, in the words that sources use for it."""
+"""The words that sources use for the action of a request."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WORDS = {
 
 
 def action(text: object) -> Action:
-    """The action that a source's `request_type` names, in any case. Raises InvalidRow."""
+    """Reads an action from `request_type`, in upper or lower case. Raises InvalidRow if it is unknown."""
     try:
         return WORDS[str(text).strip().lower()]
     except KeyError:

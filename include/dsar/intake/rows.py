@@ -1,4 +1,4 @@
-"""One row of the source becomes a request with its submissions, or is refused with a reason."""
+"""Reads a row of the source: a request with its submissions, or the reason why the row is invalid."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from include.dsar.model import Action, IdentityKind, State
 from include.dsar.vendors import vendor
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
-AHEAD = timedelta(minutes=5)  # by which the source's clock may be ahead of ours
-YEARS = range(1970, 3000)  # beyond them a date is a mistake, and some zones and databases cannot hold it
+MAX_CLOCK_SKEW = timedelta(minutes=5)  # the source's clock may be ahead of ours
+YEARS = range(1970, 3000)  # other years are mistakes, and some zones and databases cannot hold them
 CANONICAL = json.JSONEncoder(sort_keys=True)
 
 Identities = Mapping[IdentityKind, Sequence[str]]
@@ -31,20 +31,20 @@ Identities = Mapping[IdentityKind, Sequence[str]]
 
 @dataclass(frozen=True)
 class Rules:
-    """What rows are read by: the deployment's accounts, the country of its phones, the hashes' key."""
+    """Reads rows for the deployment's accounts, its country of phone numbers and its hash key."""
 
     accounts: Sequence[Account]
     phone_region: str | None
     hash_key: bytes
 
     def read(self, row: Mapping[str, Any], now: datetime) -> PlannedRequest:
-        """The request that a row asks for. Raises InvalidRow with the reason, never with a value."""
+        """The request of a row. Raises InvalidRow; its text has the reason and no value of the row."""
         asked = action(_word(row.get("request_type")))
         law = regulation(_word(row.get("regulation")))
         received_at = _time(row.get("received_at"), "received_at")
         if received_at is None:
             raise InvalidRow("received_at is empty")
-        if received_at > now + AHEAD:
+        if received_at > now + MAX_CLOCK_SKEW:
             raise InvalidRow("received_at is in the future")
         identities = self._identities(row)
         names = _values(row.get("accounts"), "accounts")
@@ -103,10 +103,12 @@ class Rules:
         if asked not in known.actions:
             return [self._not_applicable(account, f"takes no {asked} requests")]
         if not kinds:
-            return [self._not_applicable(account, "is given no identifiers any more")]
+            return [self._not_applicable(account, "no longer receives identifiers")]
         sent = {kind: identities[kind] for kind in kinds if kind in identities}
         if not sent:
-            return [self._not_applicable(account, f"none of the identifiers it knows ({', '.join(kinds)})")]
+            return [
+                self._not_applicable(account, f"none of the identifiers that it accepts ({', '.join(kinds)})")
+            ]
         if known.joins_identities:
             return [
                 self._planned(
@@ -135,9 +137,9 @@ class Rules:
 
 
 def request_id(cell: object) -> str:
-    """The request's id: it becomes part of paths. Raises InvalidRow for an unsafe one.
+    """The request's id, which becomes part of paths. Raises InvalidRow if it is unsafe.
 
-    Blanks around it are unsafe too: the source would not find its row by an id without them.
+    Blanks around it are unsafe too: without them, the source would not find its row.
     """
     if _is_empty(cell):
         raise InvalidRow("request_id is empty")
@@ -162,7 +164,7 @@ def _word(cell: object) -> str:
 
 
 def _time(cell: object, column: str) -> datetime | None:
-    """A time, or None for an empty cell; text as ISO 8601 writes it. UTC where no zone is given."""
+    """A time or a text in ISO 8601; None if the cell is empty. A time without a zone is UTC."""
     if _is_empty(cell):
         return None
     if isinstance(cell, str):
@@ -180,7 +182,7 @@ def _time(cell: object, column: str) -> datetime | None:
 
 
 def _is_empty(cell: object) -> bool:
-    """None, a blank text, or one of the ways in which pandas says that there is nothing."""
+    """Whether the cell is None, a blank text, or one of pandas' empty values."""
     if isinstance(cell, str):
         return not cell.strip()
     is_nan = isinstance(cell, float) and cell != cell

@@ -1,4 +1,4 @@
-"""The source table, in whatever database: two SQL files and a SQLAlchemy engine."""
+"""Reads and updates the source table in any database, with two SQL files and SQLAlchemy."""
 
 from __future__ import annotations
 
@@ -23,23 +23,24 @@ UPDATE = SQL / "update_request.sql"
 CHUNK_ROWS = 10_000
 REQUIRED = ("request_id", "request_type", "regulation", "received_at")
 COMMENT = re.compile(r"^\s*--.*$", re.MULTILINE)
-# What a cast of a time to text gives depends on the server, the database and the role otherwise.
+# Otherwise a cast of a time to text depends on settings of the server, the database and the role.
 ISO_TIMES = {"postgresql": "SET LOCAL DateStyle = 'ISO'"}
-HOPELESS = 20  # rows refused in a row from the first on: then it is the statement, not the rows
+MAX_REFUSED_AT_START = 20  # if the first rows are all refused, the statement is wrong, not the rows
 
 Row = dict[str, Any]
 
 
 class Source:
-    """Reads pending requests and tells what became of them. Errors never hold a row's values."""
+    """Reads pending requests and writes their status. Errors never hold a row's values."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def pending(self, *, retry_failed: bool) -> Iterator[list[Row]]:
-        """The rows of pending_requests.sql, by chunks, every cell as the database gave it.
+        """The rows of pending_requests.sql in chunks, with each cell as the database returns it.
 
-        Raises ConfigurationError where the query fails or a column is missing, SourceUnavailable.
+        Raises ConfigurationError if the query fails or a column is missing, SourceUnavailable if the database
+        does not answer.
         """
         with _naming(PENDING), self._engine.connect() as connection:
             if setting := ISO_TIMES.get(connection.dialect.name):
@@ -49,14 +50,14 @@ class Source:
                 columns = [str(name).lower() for name in rows.keys()]  # noqa: SIM118 - a result is no dict
                 missing = [name for name in REQUIRED if name not in columns]
                 if missing:
-                    raise ConfigurationError(f"{PENDING.name} gives no column {', '.join(missing)}")
+                    raise ConfigurationError(f"{PENDING.name} returns no column {', '.join(missing)}")
                 for chunk in rows.partitions(CHUNK_ROWS):
                     yield [dict(zip(columns, row, strict=True)) for row in chunk]
 
     def update(self, rows: Sequence[Row]) -> set[object]:
-        """Tells the status of requests: one update_request.sql each. Raises SourceUnavailable.
+        """Writes the status of requests with update_request.sql. Raises SourceUnavailable.
 
-        Returns the ids of those that the database refuses, which stop no other.
+        Returns the ids that the database refuses. They stop no other request.
         """
         try:
             self._update(rows)
@@ -73,7 +74,7 @@ class Source:
                 refused.add(row["request_id"])
                 if len(refused) == 1:
                     log.error("%s", error)
-                if len(refused) == count == HOPELESS:
+                if len(refused) == count == MAX_REFUSED_AT_START:
                     return {row["request_id"] for row in rows}
         return refused
 
@@ -86,22 +87,22 @@ class Source:
 
 
 def _statement(file: Path) -> TextClause:
-    """The file without its lines of comment: a parameter that one of them names would be bound too."""
+    """The file without comment lines, because SQLAlchemy would bind parameters in comments too."""
     return text(COMMENT.sub("", file.read_text()))
 
 
 @contextmanager
 def _naming(file: Path) -> Iterator[None]:
-    """A database's error without its text, which quotes values."""
+    """Removes the text of a database's error, because it quotes values."""
     try:
         yield
     except DsarError:
         raise
-    except Exception as error:  # a driver has errors of its own for a value that it cannot send
+    except Exception as error:  # drivers raise their own errors for values that they cannot send
         cause = error.orig if isinstance(error, DBAPIError) else error
         state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None) or type(cause).__name__
         kind = SourceUnavailable if isinstance(error, OperationalError) else ConfigurationError
         raise kind(
             f"include/sql/{file.name} failed ({state}): "
-            "check it and connection dsar_source, or dsar_db where there is none"
+            "check it and connection dsar_source (or dsar_db if there is no dsar_source)"
         ) from None

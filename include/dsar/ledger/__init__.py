@@ -1,5 +1,4 @@
-"""The ledger: the spine of the project, in PostgreSQL, schema `dsar`.
+"""The ledger: schema `dsar` in PostgreSQL. Stages pass work to each other only through it.
 
-Each stage reads what is ready for it and writes what it did; nothing else passes between stages.
 `migrations/versions/0001_ledger.sql` describes the tables, `transitions.py` the states.
 """

@@ -1,4 +1,4 @@
-"""Submissions are claimed before they are sent, and recorded after."""
+"""A worker claims submissions before it sends them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from include.dsar.ledger.database import Database
 from include.dsar.ledger.transitions import Move, move
 from include.dsar.model import Action, IdentityKind, Regulation, State, Subject
 
-WORKER_LOCK = 0x64736172  # first half of the advisory lock that a living worker holds
-CLAIM_LOCK = 0x64736163  # first half of the one that is held while an account's submissions are claimed
+WORKER_LOCK = 0x64736172  # first half of the advisory lock that each worker holds while it lives
+CLAIM_LOCK = 0x64736163  # first half of the lock that is held during a claim for an account
 
-# How long before its due date an erasure waits no more for what the same person has asked to see.
+# An erasure waits for an earlier access request until this long before the erasure is due.
 LAST_DAYS = timedelta(days=7)
 
 REASON_SHARED = "shares a job with another open request of the same data subject"
@@ -32,7 +32,7 @@ class Claim:
 
 
 def register(db: Database) -> int:
-    """A number for this worker, alive as long as the session of `db` is."""
+    """Returns a number for this worker. The worker counts as alive while the session of `db` lasts."""
     row = db.execute(_REGISTER, {"lock": WORKER_LOCK}).fetchone()
     assert row is not None
     return int(row["worker"])
@@ -40,10 +40,10 @@ def register(db: Database) -> int:
 
 @contextmanager
 def one_at_a_time(db: Database, account: str) -> Iterator[None]:
-    """A transaction in which nobody else claims for this account.
+    """A transaction in which no other worker claims for this account.
 
-    Two claims at the same moment would not see each other: both might use up the rest of the day's
-    quota, or take two requests of one person, of which one shall share the other's job.
+    Two claims at the same time would not see each other. Both could use the rest of the daily quota. Or each
+    could take a request of the same data subject, although one should share the other's job.
     """
     with db.transaction():
         db.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [CLAIM_LOCK, account])
@@ -60,11 +60,9 @@ def claim(
     request_pks: Sequence[int] | None,
     one_job_per_subject: bool,
 ) -> list[Claim]:
-    """Takes up to `limit` planned submissions, due soonest first, and marks them as submitting.
+    """Marks up to `limit` planned submissions as submitting, due soonest first, and returns them.
 
-    What waits for another request of the same person stays: for a job that it will share, or that the
-    vendor would refuse to double (`one_job_per_subject`); an erasure, for the data that the person has asked
-    to see before, until LAST_DAYS before it is due.
+    A submission that waits for another one stays planned: see `dsar.waits_for` in migration 0004.
     """
     parameters = {
         "account": account,
@@ -84,11 +82,10 @@ def claim(
 
 
 def share_jobs(db: Database, account: str, *, now: datetime, request_pks: Sequence[int] | None) -> int:
-    """Planned submissions join the running job of another request that asks the same for the same
-    person: a second call would be refused, or doubled. Returns how many.
+    """Lets planned submissions share the running job of another request that asks the same. Returns how many.
 
-    Only a job that was asked for after they were taken in: an older one may have looked at the person's
-    data before, and what came in since would not be erased though we called it done.
+    Only a job that was requested after they were taken in is shared. An older job may have read the data
+    earlier: data that arrived since would not be erased, although we reported the erasure as done.
     """
     with db.transaction():
         rows = db.execute(
@@ -105,16 +102,16 @@ def share_jobs(db: Database, account: str, *, now: datetime, request_pks: Sequen
             for row in rows
         ]
         moved = move(db, moves, leave=State.PLANNED, now=now)
-        with_whom = [row["shares_with"] for row in rows if row["id"] in moved]
-        db.execute(_MARK_SHARED, {"submissions": with_whom, "reason": REASON_SHARED})
+        owners = [row["shares_with"] for row in rows if row["id"] in moved]
+        db.execute(_MARK_SHARED, {"submissions": owners, "reason": REASON_SHARED})
     return len(moved)
 
 
 def next_planned_at(
     db: Database, account: str, *, now: datetime, request_pks: Sequence[int] | None, one_job_per_subject: bool
 ) -> datetime | None:
-    """When the next planned submission may be sent or share a job; None where there is none, but for
-    those that wait for another request of the same person."""
+    """When the next planned submission can be sent or share a job; None if there is none, or if all wait
+    for another request of the same data subject."""
     parameters = {
         "account": account,
         "now": now,
@@ -128,7 +125,7 @@ def next_planned_at(
 
 
 def attempted_since(db: Database, account: str, since: datetime) -> int:
-    """How many submissions of this account were claimed since then: what a daily quota counts."""
+    """How many submissions of this account were claimed since then. A daily quota counts these."""
     row = db.execute(
         "SELECT count(*) AS n FROM dsar.submission"
         " WHERE account = %s AND attempted_at >= %s AND attempts > 0",
@@ -145,7 +142,7 @@ def planned_counts(db: Database, account: str, *, request_pks: Sequence[int] | N
 
 
 def subject(row: dict[str, object]) -> Subject:
-    """Of a row with id, identifiers, regulation, request_id, received_at and earlier_jobs."""
+    """Makes a Subject from a row with the columns of a claim."""
     identifiers = row["identifiers"]
     assert isinstance(identifiers, dict)
     return Subject(
@@ -158,7 +155,7 @@ def subject(row: dict[str, object]) -> Subject:
     )
 
 
-# A lock that this session holds already would be granted again: a random number in 2^31 is not.
+# PostgreSQL would grant this session a lock that it already holds. A random number of 31 bits is new.
 _REGISTER = """
 WITH me AS MATERIALIZED (SELECT (random() * 2147483646)::int AS worker)
 SELECT worker FROM me WHERE pg_advisory_lock(%(lock)s, worker) IS NOT NULL
@@ -204,7 +201,7 @@ SELECT DISTINCT ON (s.id) s.id, other.job_id, other.submitted_at, other.id AS sh
  ORDER BY s.id, other.submitted_at DESC
 """
 
-# Both receipts tell it. Locked in the order of their ids, as a move locks them: a watch may end them now.
+# Both receipts show it. The rows are locked in the order of their ids, as in a move: poll may end them now.
 _MARK_SHARED = """
 WITH sharing AS (
     SELECT id FROM dsar.submission WHERE id = ANY(%(submissions)s) ORDER BY id FOR UPDATE

@@ -1,4 +1,4 @@
-"""Requests leave: closed once all their submissions have ended, their identifiers erased."""
+"""Closes requests whose submissions have all ended, and writes their status back to the source."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REASON_SEALED = "its result was sealed before the request was closed, and we can
 
 @dataclass(frozen=True)
 class Closed:
-    """A request whose receipt lies in storage."""
+    """A request whose receipt is in storage."""
 
     request: int
     status: Status
@@ -40,7 +40,7 @@ class Closed:
 
 @dataclass(frozen=True)
 class PendingWriteBack:
-    """What the source does not know yet."""
+    """A status that the source does not have yet."""
 
     request: int
     request_id: str
@@ -61,16 +61,16 @@ def closable(db: Database, *, request_pks: Sequence[int] | None, shard: Shard = 
 
 
 def records(db: Database, ids: Sequence[int], *, chunk: int = 200) -> Iterator[list[RequestRecord]]:
-    """What became of these requests, by chunks."""
+    """The records of these requests, in chunks."""
     for start in range(0, len(ids), chunk):
         rows = db.execute(_RECORDS, {"ids": list(ids[start : start + chunk])}).fetchall()
         yield [_record(list(of_one)) for _, of_one in groupby(rows, key=lambda row: row["id"])]
 
 
 def close(db: Database, closed: Sequence[Closed], *, now: datetime) -> None:
-    """Closes requests and erases the identifiers of their persons, in one transaction.
+    """Closes requests and erases their identifiers, in one transaction.
 
-    Raises TransitionLost, and closes none, where one of them is not open any more.
+    Raises TransitionLost, and closes none, if one of them is no longer open.
     """
     parameters = {
         "now": now,
@@ -81,21 +81,21 @@ def close(db: Database, closed: Sequence[Closed], *, now: datetime) -> None:
     }
     with db.transaction():
         if db.execute(_CLOSE, parameters).rowcount != len(closed):
-            raise TransitionLost("a request that was to be closed is not open any more")
+            raise TransitionLost("a request cannot be closed: it is no longer open")
         db.execute(_ERASE, {"ids": parameters["id"]})
 
 
 def replan_sealed(db: Database, request: int, file_paths: Sequence[str], *, now: datetime) -> None:
-    """Plans the submissions once more whose results lay at these paths.
+    """Plans submissions again, because their results at these paths are sealed.
 
-    Raises TransitionLost where the request was closed in the meantime.
+    Raises TransitionLost if the request was closed in the meantime.
     """
     with db.transaction():
         rows = db.execute(_WITH_RESULT, {"request": request, "paths": list(file_paths)}).fetchall()
         moves = [Move(row["id"], State.PLANNED, REASON_SEALED) for row in rows]
         moved = move(db, moves, leave=State.COMPLETED, now=now)
         if len(moved) != len(file_paths):
-            raise TransitionLost("a request whose result was to be collected once more is not open any more")
+            raise TransitionLost("a result cannot be collected again: its request is no longer open")
 
 
 @contextmanager
@@ -112,19 +112,19 @@ def one_write_back_at_a_time(db: Database) -> Iterator[None]:
 
 
 def pending_write_backs(db: Database, *, limit: int, after: int = 0) -> list[PendingWriteBack]:
-    """Up to `limit` requests whose status the source has not been told, those past `after`."""
-    rows = db.execute(_NEWS, {"limit": limit, "after": after}).fetchall()
+    """Up to `limit` statuses that the source does not have yet, with ledger ids above `after`."""
+    rows = db.execute(_PENDING_WRITE_BACKS, {"limit": limit, "after": after}).fetchall()
     return [PendingWriteBack(**{**row, "status": Status(row["status"])}) for row in rows]
 
 
-def mark_written_back(db: Database, news: Sequence[PendingWriteBack]) -> None:
-    """The source has it; where the request has changed once more in the meantime, it has to be told anew."""
+def mark_written_back(db: Database, written: Sequence[PendingWriteBack]) -> None:
+    """Notes that the source has these. A request that has changed in the meantime stays pending."""
     parameters = {
-        "ids": [n.request for n in news],
-        "status": [n.status for n in news],
-        "closed_at": [n.closed_at for n in news],
+        "ids": [n.request for n in written],
+        "status": [n.status for n in written],
+        "closed_at": [n.closed_at for n in written],
     }
-    db.execute(_TOLD, parameters)
+    db.execute(_MARK_WRITTEN_BACK, parameters)
 
 
 def _record(rows: list[dict[str, Any]]) -> RequestRecord:
@@ -239,12 +239,12 @@ SELECT s.id FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
    AND s.state = 'completed' AND s.file_path = ANY(%(paths)s)
 """
 
-_NEWS = """
+_PENDING_WRITE_BACKS = """
 SELECT id AS request, request_id, status, status_reason, due_at, closed_at, export_uri
   FROM dsar.request WHERE NOT source_updated AND id > %(after)s ORDER BY id LIMIT %(limit)s
 """
 
-_TOLD = """
+_MARK_WRITTEN_BACK = """
 UPDATE dsar.request r
    SET source_updated = r.status = n.status AND r.closed_at IS NOT DISTINCT FROM n.closed_at
   FROM unnest(%(ids)s::bigint[], %(status)s::text[], %(closed_at)s::timestamptz[])

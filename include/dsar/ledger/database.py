@@ -1,4 +1,4 @@
-"""Connections to the ledger, and its schema."""
+"""Connects to the ledger and migrates its schema."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from include.dsar.errors import LedgerFault, LedgerUnavailable
 
 Database = psycopg.Connection[DictRow]
 
-# A worker's claims live as long as its session, and that of a machine that has vanished (no power, no
-# network) would live for two hours by PostgreSQL's own settings.
+# A worker's claims last as long as its session. If its machine loses power or network, PostgreSQL's own
+# settings would keep the session for two hours.
 KEEPALIVE = """
 SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 6
 """
-MIGRATION_LOCK = 0x64736172  # "dsar": one process migrates, the others wait for it
+MIGRATION_LOCK = 0x64736172  # "dsar": one process migrates, the others wait
 
 
 def conninfo(parameters: Mapping[str, Any]) -> str:
-    """A libpq connection string. Absent values are left to libpq; TCP keep-alives tell a dead peer."""
+    """A libpq connection string. libpq's defaults replace absent values. Keep-alives detect a dead peer."""
     given = {name: value for name, value in parameters.items() if value not in (None, "")}
     return make_conninfo(
         **{"application_name": "dsar", "connect_timeout": 10, "keepalives_idle": 30, **given}
@@ -34,9 +34,9 @@ def conninfo(parameters: Mapping[str, Any]) -> str:
 def connect(info: str) -> Database:
     """An autocommitting connection whose rows are dicts.
 
-    The server must give the connection a session of its own (no transaction pooling): a worker's
-    claims live as long as its session. Raises LedgerUnavailable where the server does not answer or
-    refuses us: libpq does not tell the two apart but in words.
+    The connection needs a session of its own (no transaction pooling), because a worker's claims last as long
+    as its session. Raises LedgerUnavailable if the server does not answer or refuses us: libpq's error does
+    not say which.
     """
     try:
         db = psycopg.connect(info, autocommit=True, row_factory=dict_row)
@@ -51,21 +51,21 @@ def connect(info: str) -> Database:
 
 @contextmanager
 def without_rows() -> Iterator[None]:
-    """An error of the ledger's PostgreSQL without its text, which quotes rows ("Failing row contains …").
+    """Removes the text of PostgreSQL's errors, because it quotes rows ("Failing row contains …").
 
-    Raises LedgerUnavailable where the server gave up on us, LedgerFault where it refused a statement.
+    Raises LedgerUnavailable if the server ended the connection, LedgerFault if it refused a statement.
     """
     try:
         yield
     except psycopg.Error as error:
-        told = f"SQLSTATE {error.sqlstate}" if error.sqlstate else type(error).__name__
+        code = f"SQLSTATE {error.sqlstate}" if error.sqlstate else type(error).__name__
         if isinstance(error, psycopg.OperationalError):
-            raise LedgerUnavailable(f"the ledger's PostgreSQL broke off ({told})") from None
-        raise LedgerFault(f"the ledger's PostgreSQL refused a statement ({told})") from None
+            raise LedgerUnavailable(f"the ledger's PostgreSQL ended the connection ({code})") from None
+        raise LedgerFault(f"the ledger's PostgreSQL refused a statement ({code})") from None
 
 
 def migrate(info: str) -> None:
-    """Brings the schema `dsar` to this version of the project; does nothing where it is there already."""
+    """Brings the schema `dsar` to this version of the project. Does nothing if it has this version."""
     from alembic import command
     from alembic.config import Config
     from sqlalchemy import create_engine
@@ -85,11 +85,11 @@ def migrate(info: str) -> None:
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
         except DBAPIError as error:
-            raise error.orig or error from None  # the driver's own, as everywhere else
+            raise error.orig or error from None  # the driver's error, as everywhere else
 
 
 def hash_key(db: Database) -> bytes:
-    """The ledger's own key, for deployments that bring none."""
+    """The ledger's own key, for deployments that set none."""
     row = db.execute("SELECT key FROM dsar.hash_key").fetchone()
     assert row is not None
     return str(row["key"]).encode()

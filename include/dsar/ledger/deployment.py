@@ -1,7 +1,7 @@
-"""What this deployment has settled, so that a setting that is lost or changed later is noticed.
+"""Remembers settings of this deployment, so that a lost or changed setting is noticed.
 
-Airflow says the same of a variable that is not there and of a secrets backend that does not answer for a
-moment: without a memory, packages would then be written in plain, and hashes made with another key.
+Airflow reports a missing variable and a secrets backend that does not answer in the same way. If the ledger
+did not remember, packages would then be written without encryption, and hashes made with another key.
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ CONSTANT = b"the hash key of this ledger"
 
 
 def require_hash_key(db: Database, key: bytes) -> None:
-    """Remembers the first key that this ledger sees. Raises SettingDiffers for another."""
+    """Remembers the first key that this ledger gets. Raises SettingDiffers if it gets another key."""
     check = hmac.digest(key, CONSTANT, "sha256").hex()
     db.execute(_REMEMBER_FIRST, {"name": HASH_KEY, "value": check})
-    if _settled(db, HASH_KEY) != check:
+    if _remembered(db, HASH_KEY) != check:
         raise SettingDiffers(
-            "Variable dsar_hash_key is not what this ledger's hashes were made with: it was set, changed or "
-            "removed since, or Airflow cannot read it for the moment. Nothing was planned, since no request "
-            "would have been known again. Give it the value that it had (remove it if there was none), then "
-            "clear this task. docs/deployment.md says what to do if the key is lost."
+            "Variable dsar_hash_key is not the key of this ledger's hashes. It was set, changed or removed, "
+            "or Airflow cannot read it now. Nothing was planned: known requests would not be recognised. "
+            "Restore the earlier value (remove the variable if there was none), then clear this task. "
+            "If the key is lost, see docs/deployment.md."
         )
 
 
 def remember_sealing(db: Database, *, sealing: bool | None) -> None:
-    """Remembers whether packages are sealed. None: Airflow gives no setting, which leaves it as it was.
+    """Remembers whether packages are sealed. None: Airflow gives no setting, and the memory stays.
 
-    Raises SettingDiffers for None where they are sealed.
+    Raises SettingDiffers if Airflow gives no setting, but packages were sealed before.
     """
     if sealing is not None:
         db.execute(_REMEMBER, {"name": SEALING, "value": ON if sealing else OFF})
-    elif _settled(db, SEALING) == ON:
+    elif _remembered(db, SEALING) == ON:
         raise SettingDiffers(
-            "this deployment seals its packages, and Airflow gives no Variable dsar_age_recipient: it was "
-            "removed, or cannot be read for the moment. Nothing was written. Set it to a public key again "
-            "(or to none, which ends the sealing), then clear this task."
+            "this deployment seals its packages, but Airflow gives no Variable dsar_age_recipient: it was "
+            "removed, or cannot be read now. Nothing was written. Set it to a public key again, or to none "
+            "to stop sealing. Then clear this task."
         )
 
 
-def _settled(db: Database, name: str) -> str | None:
+def _remembered(db: Database, name: str) -> str | None:
     row = db.execute("SELECT value FROM dsar.deployment WHERE name = %s", [name]).fetchone()
     return row["value"] if row else None
 

@@ -1,4 +1,4 @@
-"""What the ledger says of the day."""
+"""The numbers for the daily report and the metrics."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class AccountDay:
 
 @dataclass(frozen=True)
 class Attention:
-    """Requests that need a person, by their ids; `held` are submissions that wait for a decision."""
+    """The ids of requests that need an operator. `held`: a submission waits for a decision."""
 
     overdue: list[str]
     failed: dict[str, list[str]]  # account: requests
@@ -79,8 +79,8 @@ def request_counts(db: Database, since: datetime) -> dict[str, int]:
 
 
 def attention(db: Database, *, now: datetime, since: datetime | None, held: list[str]) -> Attention:
-    """What a person has to look at: past due now; failed or rejected since then (None: ever); uncertain
-    where the account (`held`) leaves that to a person, or after so many doubts that no run settles it."""
+    """What an operator has to look at: overdue; failed or rejected since then (None: ever); uncertain at an
+    account in `held`, or after MAX_UNCERTAIN_ATTEMPTS."""
     overdue = db.execute(_OVERDUE, {"now": now}).fetchall()
     wrong: dict[str, dict[str, list[str]]] = {"failed": {}, "rejected": {}, "uncertain": {}}
     for row in db.execute(
@@ -93,15 +93,15 @@ def attention(db: Database, *, now: datetime, since: datetime | None, held: list
 
 
 def reported_before(db: Database, run_after: datetime) -> datetime | None:
-    """Up to when the reports of earlier runs have told; None: no report has. That of the same run does
-    not count, so that one that is cleared tells the same again."""
+    """The time of the last report of an earlier run; None: there is none. This run's own report does not
+    count, so that a cleared task reports the same again."""
     row = db.execute(_REPORTED, {"run_after": run_after}).fetchone()
     assert row is not None
     return row["at"]  # type: ignore[no-any-return]
 
 
 def reported(db: Database, run_after: datetime, *, at: datetime) -> None:
-    """The report of this run has told what there was when it looked."""
+    """Remembers when the report of this run read the ledger."""
     db.execute(_REPORT, {"run_after": run_after, "at": at})
 
 

@@ -1,4 +1,4 @@
-"""Submissions of which nobody knows whether the vendor took them."""
+"""Submissions that the vendor may or may not have taken."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from include.dsar.ledger.database import Database
 from include.dsar.ledger.transitions import Move, move
 from include.dsar.model import Action, State, Subject
 
-MAX_UNCERTAIN_ATTEMPTS = 8  # about one submission, after which a person decides
+MAX_UNCERTAIN_ATTEMPTS = 8  # of one submission; then an operator decides
 
 REASON_WORKER_DIED = "the worker died between claim and record"
 
 
 @dataclass(frozen=True)
 class UncertainSubmission:
-    """A submission of which we do not know whether the vendor took it."""
+    """A submission that the vendor may or may not have taken."""
 
     action: Action
     since: datetime
@@ -29,13 +29,13 @@ class UncertainSubmission:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether only a person can settle it by now."""
+        """Whether only an operator can reconcile it."""
         return self.uncertain_count >= MAX_UNCERTAIN_ATTEMPTS
 
 
 @dataclass(frozen=True)
 class Uncertain:
-    """A submission that a person may decide about."""
+    """An uncertain submission that an operator can decide about."""
 
     submission: int
     vendor: str
@@ -43,20 +43,20 @@ class Uncertain:
 
 
 def mark_abandoned(db: Database, account: str, *, worker: int, now: datetime) -> int:
-    """What other, dead workers left behind as submitting becomes uncertain. Returns how many."""
-    doubted = 0
+    """Marks what dead workers were submitting as uncertain. Returns how many."""
+    marked = 0
     for row in db.execute(_HELD, {"account": account, "me": worker}).fetchall():
         if _is_dead(db, row["worker"]):
             moves = [Move(submission, State.UNCERTAIN, REASON_WORKER_DIED) for submission in row["ids"]]
-            doubted += len(move(db, moves, leave=State.SUBMITTING, now=now, worker=row["worker"]))
-    return doubted
+            marked += len(move(db, moves, leave=State.SUBMITTING, now=now, worker=row["worker"]))
+    return marked
 
 
 def uncertain_submissions(
     db: Database, account: str, *, request_pks: Sequence[int] | None
 ) -> list[UncertainSubmission]:
-    """All that is uncertain."""
-    rows = db.execute(_DOUBTS, {"account": account, "request_pks": request_pks}).fetchall()
+    """All uncertain submissions of the account."""
+    rows = db.execute(_ALL, {"account": account, "request_pks": request_pks}).fetchall()
     return [
         UncertainSubmission(
             Action(row["action"]),
@@ -71,14 +71,14 @@ def uncertain_submissions(
 
 
 def undecided(db: Database, request_id: str, account: str, identity: str | None) -> list[Uncertain]:
-    """The uncertain submissions of one request at one account, of one kind of identity or of all."""
+    """The uncertain submissions of one request at one account, for one kind of identity or for all."""
     parameters = {"request_id": request_id, "account": account, "identity": identity}
     rows = db.execute(_UNCERTAIN, parameters).fetchall()
     return [Uncertain(row["id"], row["vendor"], row["identity"]) for row in rows]
 
 
 def _is_dead(db: Database, worker: int) -> bool:
-    """A living worker's session holds its lock; a dead one's was given back by PostgreSQL."""
+    """PostgreSQL releases a worker's lock when its session ends."""
     row = db.execute("SELECT pg_try_advisory_lock(%s, %s) AS free", [WORKER_LOCK, worker]).fetchone()
     assert row is not None
     if row["free"]:
@@ -91,7 +91,7 @@ SELECT worker, array_agg(id) AS ids FROM dsar.submission
  WHERE account = %(account)s AND state = 'submitting' AND worker <> %(me)s GROUP BY worker
 """
 
-_DOUBTS = """
+_ALL = """
 SELECT s.id, s.changed_at, s.attempted_at, s.attempts, s.identifiers, r.action, r.regulation, r.request_id,
        r.received_at, s.earlier_jobs, s.uncertain_count
   FROM dsar.submission s JOIN dsar.request r ON r.id = s.request

@@ -1,4 +1,4 @@
-"""Jobs that a vendor works on."""
+"""The jobs that vendors work on, and jobs with a result to collect."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ class OpenJob:
     action: Action
     submitted_at: datetime
     submissions: tuple[int, ...]
-    subject_count: int  # in the whole job; several requests of one person may share it
+    subject_count: int  # in the whole job; several requests of one data subject may share it
 
     @classmethod
     def of(cls, row: JobRow) -> OpenJob:
-        job_id, action, submitted_at, submissions, persons = row
-        return cls(job_id, Action(action), submitted_at, submissions, persons)
+        job_id, action, submitted_at, submissions, subject_count = row
+        return cls(job_id, Action(action), submitted_at, submissions, subject_count)
 
 
-# An open job as long as nobody looks at it. Of plain values in tuples Python's garbage collector takes
-# no notice; it would stop a triggerer again and again to go through 100,000 objects.
+# An open job between two polls. Python's garbage collector ignores tuples of plain values. It would stop the
+# triggerer again and again to scan 100,000 objects.
 JobRow = tuple[str, str, datetime, tuple[int, ...], int]
 
 
@@ -64,7 +64,7 @@ def members(db: Database, account: str, job_ids: Sequence[str], *, state: str) -
 
 @dataclass(frozen=True, slots=True)
 class ReadyJob:
-    """A job whose result waits to be collected."""
+    """A job with a result to collect."""
 
     job_id: str
     since: datetime
@@ -73,14 +73,14 @@ class ReadyJob:
 def ready_jobs(
     db: Database, account: str, *, request_pks: Sequence[int] | None, shard: Shard = WHOLE
 ) -> list[ReadyJob]:
-    """The shard's jobs whose result waits to be collected, the oldest first since results expire."""
+    """The shard's jobs with a result to collect, the oldest first because results expire."""
     rows = db.execute(
         _READY_JOBS, {"account": account, "request_pks": request_pks, **shard._asdict()}
     ).fetchall()
     return [ReadyJob(row["job_id"], row["since"]) for row in rows]
 
 
-# Each job belongs to one shard, by a hash of its id: no claim has to be kept, or given back by the dead.
+# A hash of its id assigns each job to one shard, so that no claims are needed.
 _OPEN_JOBS = """
 SELECT s.job_id, min(r.action), min(s.submitted_at) AS submitted_at,
        array_agg(s.id) FILTER (WHERE %(request_pks)s::bigint[] IS NULL OR s.request = ANY(%(request_pks)s)),

@@ -182,4 +182,4 @@ def test_an_account_that_is_to_go_is_given_nothing_new() -> None:
     assert (left_out.account, left_out.state, left_out.identifiers) == (
         "batch_ios", State.NOT_APPLICABLE, None
     )  # fmt: skip
-    assert left_out.reason == "is given no identifiers any more"
+    assert left_out.reason == "no longer receives identifiers"

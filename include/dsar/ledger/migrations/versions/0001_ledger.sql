@@ -1,6 +1,6 @@
 -- The ledger of privacy requests.
 
--- One row a request. What became of it stays; who the person is does not.
+-- One row per request. Its outcome stays; the identifiers of the data subject do not.
 CREATE TABLE dsar.request (
     id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     request_id     text NOT NULL UNIQUE,
@@ -8,7 +8,7 @@ CREATE TABLE dsar.request (
     regulation     text NOT NULL,
     received_at    timestamptz NOT NULL,
     due_at         timestamptz NOT NULL,
-    fingerprint    text NOT NULL,             -- keyed hash of what the person asked: tells a changed row
+    fingerprint    text NOT NULL,             -- keyed hash of what is asked: shows a changed row
     status         text NOT NULL DEFAULT 'in_progress'
                    CHECK (status IN ('in_progress', 'completed', 'partial', 'failed')),
     status_reason  text,
@@ -22,8 +22,8 @@ CREATE INDEX request_open ON dsar.request (due_at) WHERE status = 'in_progress';
 CREATE INDEX request_untold ON dsar.request (id) WHERE NOT source_told;
 CREATE INDEX request_closed ON dsar.request (closed_at) WHERE closed_at IS NOT NULL;
 
--- One row for what one request sends to one account in one call. Times of its ordinary way stand
--- here; what departs from that way stands in dsar.event.
+-- One row for what one request sends to one account in one call. The times of the ordinary path are columns.
+-- Everything else is in dsar.event.
 CREATE TABLE dsar.submission (
     id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     request        bigint NOT NULL REFERENCES dsar.request (id),
@@ -31,16 +31,16 @@ CREATE TABLE dsar.submission (
     vendor         text NOT NULL,
     identity       text NOT NULL,             -- kinds sent, joined by '+'; never a value
     identity_hash  text NOT NULL,             -- keyed
-    identifiers    jsonb,                     -- {kind: value}; null as soon as the request is closed
+    identifiers    jsonb,                     -- {kind: value}; null when the request is closed
     state          text NOT NULL CHECK (state IN (
                        'planned', 'submitting', 'uncertain', 'submitted', 'ready',
                        'completed', 'no_data', 'not_applicable', 'rejected', 'failed')),
     reason         text,
-    due_at         timestamptz NOT NULL,      -- the request's: what is due soonest goes first
+    due_at         timestamptz NOT NULL,      -- of the request: what is due first is sent first
     not_before     timestamptz,               -- planned, but not to be sent earlier
-    batch_limit    int,                       -- its last batch failed: share a call with fewer
+    batch_limit    int,                       -- its last batch failed: put fewer into one call
     attempts       int NOT NULL DEFAULT 0,
-    worker         int,                       -- who holds it while submitting
+    worker         int,                       -- which worker holds it while submitting
     attempted_at   timestamptz,               -- the last claim
     job_id         text,
     submitted_at   timestamptz,
@@ -52,7 +52,7 @@ CREATE TABLE dsar.submission (
     file_bytes     bigint,
     UNIQUE (request, account, identity_hash)
 );
--- Closed submissions are the great majority and in none of these.
+-- Most submissions are closed. None of these indexes contains them.
 CREATE INDEX submission_planned ON dsar.submission (account, due_at, id) WHERE state = 'planned';
 CREATE INDEX submission_unsettled ON dsar.submission (account, state) WHERE state IN ('submitting', 'uncertain');
 CREATE INDEX submission_jobs ON dsar.submission (account, state, job_id) WHERE state IN ('submitted', 'ready');
@@ -61,8 +61,8 @@ CREATE INDEX submission_person ON dsar.submission (account, identity_hash)
 CREATE INDEX submission_finished ON dsar.submission (finished_at) WHERE finished_at IS NOT NULL;
 CREATE INDEX submission_attempted ON dsar.submission (account, attempted_at) WHERE attempted_at IS NOT NULL;
 
--- What departed from the ordinary way, and why. Append-only. Names no data subject; the only person that
--- it may name is the Airflow user who decided about a submission in doubt (reason: "decided by ...").
+-- Moves outside the ordinary path, and their reasons. Append-only. Holds no identifier of a data subject. It
+-- names the Airflow user who decided about an uncertain submission (reason: "decided by ...").
 CREATE TABLE dsar.event (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     at          timestamptz NOT NULL,
@@ -83,6 +83,6 @@ CREATE TRIGGER event_append_only BEFORE UPDATE OR DELETE ON dsar.event
 CREATE TRIGGER event_not_emptied BEFORE TRUNCATE ON dsar.event
     FOR EACH STATEMENT EXECUTE FUNCTION dsar.refuse_change();
 
--- The key of the hashes where the deployment brings none of its own.
+-- The key of the hashes if the deployment sets none.
 CREATE TABLE dsar.hash_key (key text NOT NULL);
 INSERT INTO dsar.hash_key VALUES (gen_random_uuid()::text || gen_random_uuid()::text);

@@ -1,4 +1,4 @@
-"""What this deployment has settled, when its reports looked, and whose open submissions there are."""
+"""Remembered settings, the times of reports, and an index of open submissions by data subject."""
 
 from pathlib import Path
 
