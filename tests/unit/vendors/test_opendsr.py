@@ -113,7 +113,7 @@ CONTRACT = Contract(
     unknown_shapes=[
         *((action, job(status)) for action in Action for status in ("failed", "", None)),
         *((ACCESS, job("completed", results_url=url)) for url in (None, "", 1)),
-        (ACCESS, job("completed", results_url=None, results_count=False)),
+        *((ACCESS, job("completed", results_url=None, results_count=count)) for count in (3, False, "0")),
     ],
     others=[
         Documented("opendsr results", job("completed"), lambda reply: OPENDSR.read_results(reply, ["a"])),
