@@ -43,7 +43,7 @@ def test_the_timeline_links_each_event_to_its_task(viewer: TestClient, rows: Row
             a_try("besitos.submit", 0, 3),
             a_try("besitos.submit", 1, 3),
             a_try("besitos.await_completion", 2, 4),
-            a_try("package", -1, 5),
+            ("package", -1, NOW + 5 * HOUR, None),  # still running
         ),
     ):
         text = unescape(viewer.get("/dsar/request?id=r-1").text)
@@ -67,7 +67,7 @@ def test_the_timeline_links_each_event_to_its_task(viewer: TestClient, rows: Row
 def test_a_run_shows_what_happened_while_its_tasks_ran(viewer: TestClient, rows: Rows) -> None:
     """Requests taken in, sent, ended, closed or uncertain. An attempt that was given back does not count."""
     inside, outside = NOW - 1.5 * HOUR, NOW - 8 * HOUR
-    rows.request("new", planned_at=inside)
+    rows.request("new", {"attempted_at": inside, "attempts": 1}, planned_at=inside)
     rows.request("sent", {"attempted_at": inside, "attempts": 1}, planned_at=outside)
     rows.request("done", {"state": "completed", "finished_at": inside}, planned_at=outside)
     rows.request("closed", {"state": "failed", "finished_at": outside}, planned_at=outside, closed=inside)
@@ -86,7 +86,7 @@ def test_a_run_shows_what_happened_while_its_tasks_ran(viewer: TestClient, rows:
     assert facts == ["1", "1", "5"]  # requests taken in, closed, changed
     figures = text.split('id="accounts"')[1].split("<tbody>")[1].split("</tbody>")[0]
     cells = [cell.split("</td>")[0] for cell in figures.split('<td class="n">')[1:]]
-    assert cells == ["1", "1", "0", "0", "1", "0"]  # sent, completed, no data, failed, uncertain, sent again
+    assert cells == ["2", "1", "0", "0", "1", "0"]  # sent, completed, no data, failed, uncertain, sent again
 
 
 def test_a_dry_run_shows_what_a_run_would_send(viewer: TestClient) -> None:
