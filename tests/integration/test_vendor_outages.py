@@ -53,18 +53,13 @@ async def test_a_vendor_that_answers_no_call_is_left_alone_until_the_next_run(
     assert all(event["reason"] for event in events(db))
 
 
-IN_AN_HOUR = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
-
-
-@pytest.mark.parametrize(
-    ("status", "retry_after"), [(429, "3600"), (503, IN_AN_HOUR)], ids=["429-seconds", "503-date"]
-)
+@pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize(
     ("stage", "vendor"),
     [*((s, v) for s in ("submit", "poll") for v in VENDORS), ("collect", "besitos"), ("collect", "batch")],
 )
 async def test_no_further_call_is_made_before_retry_after_is_over(
-    db: Database, sandbox: Sandbox, stages: Stages, stage: str, vendor: str, status: int, retry_after: str
+    db: Database, sandbox: Sandbox, stages: Stages, stage: str, vendor: str, status: int
 ) -> None:
     """In each stage. The work is left to a later run, and no claim waits for an hour."""
     plan_each(db, vendor, *VALUES[:12], action=Action.ACCESS if stage == "collect" else Action.ERASURE)
@@ -81,6 +76,8 @@ async def test_no_further_call_is_made_before_retry_after_is_over(
         await run(earlier)
         stages.advance(hours=1)
     before, states_before = calls(), states(db)
+    in_an_hour = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
+    retry_after = "3600" if status == 429 else in_an_hour
     sandbox.inject("status", vendor=vendor, status=status, headers={"Retry-After": retry_after})
     with nullcontext() if stage == "poll" else pytest.raises(VendorUnavailable):
         await run(stage)
