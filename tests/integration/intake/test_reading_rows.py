@@ -1,0 +1,188 @@
+"""How intake reads a row: valid forms, invalid rows with their reasons, due dates."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pandas as pd
+import pytest
+from psycopg import sql
+
+from include.dsar.intake.rows import Rules
+from include.dsar.ledger.staging import PlannedRequest
+from tests.integration.conftest import Row
+from tests.integration.intake.conftest import MARKER, IntakeCase
+from tests.integration.requests_given import RULES
+
+PAST = "2026-11-01T10:00:00+00:00"
+
+BAD_CELLS: dict[str, tuple[dict[str, Any], str]] = {
+    "sql": ({"email": f"{MARKER}'; DROP TABLE dsar.request; --"}, "malformed email"),
+    "html": ({"email": f"<script>{MARKER}</script>"}, "malformed email"),
+    "formula": ({"phone": f'=HYPERLINK("{MARKER}")'}, "malformed phone"),
+    "control": ({"user_id": f"{MARKER}\x07"}, "user_id holds control characters"),
+    "newline": ({"user_id": f"{MARKER}\nX-Header: 1"}, "user_id holds control characters"),
+    "large": ({"user_id": MARKER + "x" * 1_000_000}, "user_id is longer than 512 characters"),
+    "many": ({"user_id": [f"{MARKER}{n}" for n in range(51)]}, "user_id: more than 50 values"),
+    "no-country": ({"phone": "0170 1234567"}, "phone has no country code, and no PHONE_REGION is set"),
+    "no-uuid": ({"advertising_id": MARKER}, "advertising_id is not a UUID"),
+    "zeros": (
+        {"advertising_id": "00000000-0000-0000-0000-000000000000"},
+        "advertising_id is all zeros: the device withholds it",
+    ),
+    "no-id5": ({"id5_id": MARKER}, "id5_id begins with neither ID5* nor ID5-"),
+    "nobody": ({"user_id": "  "}, "no usable identifier: email to id5_id are all empty"),
+    "not-taken": (
+        {"email": f"{MARKER}@example.com", "request_type": "access"},
+        "no usable identifier: no account takes an access request by email",
+    ),
+    "type": ({"user_id": "u", "request_type": MARKER}, "unknown request_type"),
+    "no-type": ({"user_id": "u", "request_type": None}, "unknown request_type"),
+    "law": ({"user_id": "u", "regulation": MARKER}, "unknown regulation: expected GDPR or CCPA"),
+    "account": ({"user_id": "u", "accounts": MARKER}, "unknown account: this deployment has"),
+    "future": ({"user_id": "u", "received_at": "2099-01-01T00:00:00+00:00"}, "received_at is in the future"),
+    "ancient": ({"user_id": "u", "received_at": "1900-01-01T00:00:00+00:00"}, "received_at is out of range"),
+    "no-time": ({"user_id": "u", "received_at": None}, "received_at is empty"),
+    "far-due": ({"user_id": "u", "due_at": "9000-01-01T00:00:00+00:00"}, "due_at is out of range"),
+}
+
+
+def test_each_invalid_row_gets_its_reason_and_stops_no_other_row(
+    case: IntakeCase, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither the reason nor the log holds the value."""
+    caplog.set_level(logging.DEBUG)
+    case.put(Row("a-good", user_id="u1"), *(Row(name, **cells) for name, (cells, _) in BAD_CELLS.items()))
+    case.put(Row("z-good", user_id="u2", email="a@example.com"))
+    taken = case.run()
+    assert (taken.rows, taken.new, taken.invalid) == (len(BAD_CELLS) + 2, 2, len(BAD_CELLS))
+    assert set(case.requests) == {"a-good", "z-good"}
+    reasons = case.reasons
+    assert [name for name, (_, reason) in BAD_CELLS.items() if not reasons[name].startswith(reason)] == []
+    assert MARKER not in repr(reasons) + caplog.text
+
+
+@pytest.mark.parametrize(
+    "request_id",
+    ["../x", "a/b", "a\\b", ".x", "-rf", "a b", " a", "a\n", "x" * 129, "ä", "a;b", "=1+1", "%2e%2e"],
+)
+def test_an_unsafe_request_id_is_invalid_and_not_logged(
+    case: IntakeCase, caplog: pytest.LogCaptureFixture, request_id: str
+) -> None:
+    """The id would become part of paths. Its row is still marked in the source."""
+    case.put(Row(request_id, user_id="u1"), Row("good", user_id="u2"))
+    assert case.run().invalid == 1
+    assert "unsafe request_id" in case.reasons[request_id]
+    assert "row 1 (its request_id is not shown) is invalid" in caplog.text
+    assert set(case.requests) == {"good"}
+
+
+def test_an_error_of_ours_in_one_row_stops_no_other_row(
+    case: IntakeCase, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The row is marked invalid with the type of the error."""
+
+    class Broken(Rules):
+        def read(self, row: Any, now: datetime) -> PlannedRequest:
+            if row["request_id"] == "r-2":
+                raise KeyError(MARKER)
+            return super().read(row, now)
+
+    case.put(*(Row(f"r-{n}", user_id=f"u{n}") for n in range(1, 4)))
+    taken = case.run(Broken(RULES.accounts, None, RULES.hash_key))
+    assert (taken.new, taken.invalid) == (2, 1)
+    assert case.reasons == {"r-2": "could not be read (KeyError)"}
+    assert MARKER not in caplog.text
+
+
+def test_values_are_normalised(case: IntakeCase) -> None:
+    """Words in any case, repeats, blanks, and the zone of a time."""
+    case.put(
+        Row(
+            "r-1",
+            " Portability ",
+            "gdpr",
+            "2026-11-01T10:00:00+05:00",
+            user_id=["7", " 7 ", "", "8"],
+            advertising_id=["ABCDEF00-0000-4000-8000-000000000001", None],
+            accounts=["besitos", "batch"],
+        )
+    )
+    assert case.run().new == 1
+    assert sorted([(s["account"], s["identifiers"]) for s in case.submissions], key=repr) == [
+        ("batch", {"advertising_id": "ABCDEF00-0000-4000-8000-000000000001"}),
+        ("batch", {"user_id": "7"}),
+        ("batch", {"user_id": "8"}),
+        ("besitos", {"user_id": "7"}),
+        ("besitos", {"user_id": "8"}),
+    ]
+    assert case.requests["r-1"]["received_at"] == datetime(2026, 11, 1, 5, tzinfo=UTC)
+
+
+def test_an_advertising_id_in_upper_and_lower_case_is_sent_twice(case: IntakeCase) -> None:
+    """Batch keeps an id as the device wrote it."""
+    both = ["abcdef00-0000-4000-8000-000000000001", "ABCDEF00-0000-4000-8000-000000000001"]
+    case.put(Row("r-1", advertising_id=both, accounts=["batch"]))
+    assert case.run().new == 1
+    assert [s["identifiers"]["advertising_id"] for s in case.submissions] == both
+
+
+def test_an_account_that_does_not_apply_has_a_reason(case: IntakeCase) -> None:
+    """The receipt names each account of the deployment."""
+    case.put(Row("r-1", "access", user_id="u1", email="a@example.com"))
+    case.run()
+    found = {s["account"]: (s["state"], s["reason"]) for s in case.submissions}
+    assert found["besitos"] == ("planned", None)
+    assert found["id5"] == ("not_applicable", "takes no access requests")
+
+
+@pytest.mark.parametrize(
+    ("law", "received", "due"),
+    [
+        ("GDPR", "2026-01-31T10:00:00+00:00", "2026-02-28T10:00:00+00:00"),
+        ("GDPR", "2024-01-31T10:00:00+00:00", "2024-02-29T10:00:00+00:00"),
+        ("GDPR", "2026-10-15T10:00:00+00:00", "2026-11-15T10:00:00+00:00"),
+        ("CCPA", "2026-01-15T10:00:00+00:00", "2026-03-01T10:00:00+00:00"),
+    ],
+)
+def test_the_due_date_follows_from_the_regulation(
+    case: IntakeCase, law: str, received: str, due: str
+) -> None:
+    """GDPR: a calendar month; CCPA: 45 days. A due date from the source replaces it. The source gets it."""
+    own, legal = datetime(2027, 1, 1, tzinfo=UTC), datetime.fromisoformat(due)
+    case.put(Row("r-1", "delete", law, received, user_id="u1"))
+    case.put(Row("r-2", "delete", law, received, user_id="u2", due_at=own))
+    case.run()
+    assert {name: row["due_at"] for name, row in case.requests.items()} == {"r-1": legal, "r-2": own}
+    assert {s["due_at"] for s in case.submissions if s["request_id"] == "r-1"} == {legal}
+    assert {name: (row["status"], row["due_at"]) for name, row in case.in_source.items()} == {
+        "r-1": ("in_progress", legal),
+        "r-2": ("in_progress", own),
+    }
+
+
+@pytest.mark.parametrize("style", ["SQL, DMY", "German", "Postgres, MDY"])
+def test_times_do_not_depend_on_the_date_style_of_the_server(case: IntakeCase, style: str) -> None:
+    """A server, a database or a role can have its own DateStyle."""
+    name = sql.Identifier(case.db.info.dbname)
+    case.db.execute(sql.SQL("ALTER DATABASE {} SET DateStyle = {}").format(name, sql.Literal(style)))
+    case.put(Row("r-1", user_id="u1", received_at="2026-11-02T10:00:00+00:00"))
+    assert case.run().new == 1
+    assert case.requests["r-1"]["received_at"] == datetime(2026, 11, 2, 10, tzinfo=UTC)
+
+
+EMPTY = [None, float("nan"), pd.NaT, pd.NA, "", " ", [], "[]", "[null]", Decimal("NaN")]
+
+
+@pytest.mark.parametrize("empty", EMPTY, ids=repr)
+def test_each_kind_of_empty_cell_is_empty(empty: Any) -> None:
+    """In an identifier, in accounts, and (except for lists) in a due date."""
+    row = {"request_id": "r-1", "request_type": "access", "regulation": "GDPR", "received_at": PAST}
+    request = RULES.read({**row, "user_id": "u1", "email": empty, "accounts": empty}, datetime.now(UTC))
+    assert {s.account for s in request.submissions} == {account.name for account in RULES.accounts}
+    if not isinstance(empty, list | Decimal) and "[" not in str(empty):
+        due = RULES.read({**row, "user_id": "u1", "due_at": empty}, datetime.now(UTC)).due_at
+        assert due == datetime.fromisoformat(PAST) + timedelta(days=30)
