@@ -1,4 +1,4 @@
-"""The vendors' own connection types: the form that Airflow shows, and its Test button."""
+"""The vendors' connection types: the form in Airflow, and its Test button."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def pressed(
     monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox, vendor: str, extra: dict[str, Any] | None = None,
     **fields: Any,
 ) -> tuple[bool, str]:  # fmt: skip
-    """What the Test button answers."""
+    """The answer of the Test button."""
     given = {"conn_type": vendor, "host": sandbox.url, "password": "sandbox-secret"} | fields
     given["extra"] = json.dumps({**EXTRA[vendor]} if extra is None else extra)
     connection = Connection(conn_id="transient", **given)
@@ -77,7 +77,7 @@ def test_nobody_at_the_host(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, v
 def test_somebody_else_at_the_host(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, vendor: Vendor, status: int
 ) -> None:
-    """A web page is not the vendor's API, whatever its status."""
+    """A web page is not the vendor's API, with any HTTP status."""
     body = "<html>Welcome to nginx</html>"
     sandbox.inject("status", vendor=vendor.name, status=status, body=body, content_type="text/html")
     works, sentence = pressed(monkeypatch, sandbox, vendor.name)
@@ -98,7 +98,7 @@ def test_a_missing_field(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, vend
 
 
 def test_a_wrong_partner_id(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """ID5 tells it from a wrong token."""
+    """ID5 distinguishes it from a wrong token."""
     works, sentence = pressed(monkeypatch, sandbox, "id5", extra={"partner_id": WRONG_ACCOUNT})
     assert (works, sentence[:36]) == (False, "ID5 does not accept this connection:")
     assert sentence.endswith("check partner_id of the connection.")
@@ -164,7 +164,7 @@ def test_a_connection_of_another_vendor_is_refused(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_secrets_backend(sandbox: Sandbox, tmp_path: Path, metadata_db: None) -> None:
-    """A connection that stands in a backend alone is found, with its type and Extra, and works."""
+    """A connection from a secrets backend is found, with its type and Extra, and works."""
     secrets = tmp_path / "connections.json"
     given = {"conn_type": "id5", "host": sandbox.url, "password": "sandbox-secret", "extra": EXTRA["id5"]}
     secrets.write_text(json.dumps({"id5_default": given}))

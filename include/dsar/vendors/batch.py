@@ -108,10 +108,10 @@ class Batch(Vendor):
             case "pending":
                 return RUNNING
             case "done":
-                outcome, whose = _outcome(action, body), _whose(body)
-                if whose is None:
+                outcome, subject = _outcome(action, body), _subject(body)
+                if subject is None:
                     return JobStatus(ended=True, outcome=outcome)
-                return JobStatus(ended=True, outcomes={whose: outcome})
+                return JobStatus(ended=True, outcomes={subject: outcome})
         raise ProtocolError("the status is neither pending nor done")
 
     def identifier_of(self, identifiers: Mapping[IdentityKind, str]) -> str:
@@ -123,10 +123,10 @@ class Batch(Vendor):
         status = self.read_status(Action.ACCESS, reply)
         if not status.ended:
             raise ProtocolError("the review is not done")
-        whose = identifiers[0]  # the identifiers of several requests are one data subject's
-        if status.outcome_of(whose).state is not State.READY:
+        identifier = identifiers[0]  # the identifiers of several requests are one data subject's
+        if status.outcome_of(identifier).state is not State.READY:
             return {}
-        return {whose: Result("data.zip", url=reply.object()["data_url"])}
+        return {identifier: Result("data.zip", url=reply.object()["data_url"])}
 
     def probe(self, settings: AccountSettings) -> HttpRequest:
         return self.listing(settings)
@@ -162,7 +162,7 @@ def _outcome(action: Action, body: dict[str, Any]) -> Outcome:
     return Outcome(State.READY)
 
 
-def _whose(body: dict[str, Any]) -> str | None:
+def _subject(body: dict[str, Any]) -> str | None:
     """The subject of the job, as `identifier_of` writes it; None if the reply does not name it."""
     user = body.get("id")
     if user is None:

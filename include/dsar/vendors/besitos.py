@@ -90,7 +90,7 @@ class Besitos(Vendor):
         records: dict[str, list[bytes]] = {}
         nameless = False
         for record, content in items(reply.body, "data", "data"):
-            if record is None:  # a user whom Besitos does not know
+            if record is None:  # a user that Besitos does not know
                 continue
             try:
                 records.setdefault(_id(_shape(dict, record).get("partner_user_id")), []).append(content)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 RATE_LIMIT = "api_rate_limit_error"
 # "Limit of 1 request daily allowed per maid has been reached", or "… per partner …". Only the message
-# tells them apart. Without it, the limit counts as the account's, which concludes nothing.
+# shows which. Without it, the limit counts as the account's: then nothing follows for the identifier.
 PER_IDENTIFIER = re.compile(r"\bper (email|id5id|maid|partnerUid)\b", re.IGNORECASE)
 WRONG_PARTNER = Meaning(ConfigurationError, "check partner_id of the connection")
 BAD_IDENTIFIER = ("user_object_invalid", "user_objects_invalid")  # the page spells it in two ways

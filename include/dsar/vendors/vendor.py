@@ -80,7 +80,7 @@ class Result:
     file_name: str
     content: bytes | None = field(default=None, repr=False)
     url: str | None = field(default=None, repr=False)
-    unreadable: str | None = None  # the reply may hold this data, but we cannot tell which part
+    unreadable: str | None = None  # the reply may contain this data, but we cannot tell which part
 
 
 @dataclass(frozen=True)

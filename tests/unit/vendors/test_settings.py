@@ -174,7 +174,7 @@ def test_identities() -> None:
     value=st.text() | st.integers() | st.floats() | st.booleans() | st.lists(st.text()),
 )
 def test_any_extra(name: str, field: str, value: object) -> None:
-    """Whatever Extra holds gives settings, or a ConfigurationError."""
+    """Any Extra gives settings or a ConfigurationError."""
     try:
         CONTRACTS[name].account(**{field: value})
     except ConfigurationError as error:
