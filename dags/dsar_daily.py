@@ -109,8 +109,8 @@ jobs. Fix connection `{connection}`, then clear this task **with downstream**.""
     "collect": """Downloads the results of {account} into storage.
 
 **Red:** a result could not be downloaded. Results expire, so clear this task **with downstream** soon.""",
-    "package": """Closes requests whose submissions have all ended. Writes `receipt.json`, and
-`package.zip` for an access request, then updates the source.
+    "package": """Closes requests when all their submissions have ended. Writes `receipt.json`,
+and `package.zip` for an access request, then updates the source.
 
 **Red:** a request could not be written, or `dsar_age_recipient` is gone although packages were sealed
 before. The log names the request or the variable. Fix the storage or the variable, then clear this task.""",

@@ -40,5 +40,5 @@ ACCOUNTS = (
 PACKAGE_SHARDS = 1
 
 # The country of phone numbers that the source writes without one, such as "US" or "DE". If this is None,
-# such a number is refused: a guess could delete the data of somebody else.
+# such a number is refused: a guess could delete the data of another data subject.
 PHONE_REGION: str | None = None

@@ -67,7 +67,7 @@ class IntakeOperator(BaseOperator):
 def _operator(context: Context) -> str:
     """Who triggered the run, for the event log."""
     run = context["dag_run"]
-    return f"{run.triggering_user_name or 'somebody'} in run {run.run_id}"
+    return f"{run.triggering_user_name or 'unknown user'} in run {run.run_id}"
 
 
 class AccountOperator(BaseAsyncOperator):

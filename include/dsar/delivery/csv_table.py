@@ -10,7 +10,7 @@ from include.dsar.delivery.table import Table, Unreadable
 
 
 def csv_table(name: str, content: bytes) -> Table:
-    """The table of a CSV file in UTF-8 whose first row names the columns; raises Unreadable."""
+    """The table of a CSV file in UTF-8. Its first row names the columns. Raises Unreadable."""
     csv.field_size_limit(limits.MAX_FILE_BYTES)  # the default of 128 kB is less than a cell may hold
     try:
         text = content.decode("utf-8-sig")

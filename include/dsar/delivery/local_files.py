@@ -1,6 +1,6 @@
 """Files on a local disk. A file under its own name is always complete.
 
-It is written beside its place as `.<name>.<n>.part`, flushed, and renamed. Every file is for its owner only.
+It is first written to `.<name>.<n>.part` in the same folder, flushed, and renamed. Only its owner may read it.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _begin_to_write(file: BinaryIO) -> None:
 
 @contextmanager
 def _part_file(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
-    """A file beside the final place. An exception removes it."""
+    """A part file in the same folder. An exception removes it."""
     part, file = _open_part(path)
     with file:
         try:

@@ -1,4 +1,4 @@
-"""Package: closes requests whose submissions have all ended, and writes their status to the source."""
+"""Package: closes requests when all their submissions have ended, and updates the source."""
 
 from __future__ import annotations
 

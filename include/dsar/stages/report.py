@@ -39,7 +39,7 @@ class Report:
     storage: Storage
     run_after: datetime  # when the run was due to start
     accounts: Collection[str]  # those of this deployment
-    held: Sequence[str] = ()  # accounts whose uncertain submissions wait for an operator
+    held: Sequence[str] = ()  # accounts with on_uncertain=hold
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
 
     def run(self) -> list[str]:

@@ -31,7 +31,7 @@ def settings_of(name: str) -> AccountSettings:
 
 
 def held_accounts() -> list[str]:
-    """Accounts whose uncertain submissions wait for an operator."""
+    """Accounts with `on_uncertain` set to hold: an operator decides about uncertain submissions."""
     held = []
     for account in ACCOUNTS:
         with suppress(ConfigurationError, ConnectionMissing):  # the account's own tasks report the error
