@@ -1,6 +1,7 @@
 """Files on a local disk. A file under its own name is always complete.
 
-It is first written to `.<name>.<n>.part` in the same folder, flushed, and renamed. Only its owner may read it.
+It is first written to `.<name>.<n>.part` in the same folder, flushed, and renamed. Only its owner can read
+it.
 """
 
 from __future__ import annotations
