@@ -37,7 +37,7 @@ NAMES = [f"r-{n:02}" for n in range(30)]
 
 
 class KilledWhileWriting(Storage):
-    """Kills its process in the middle of the fourth receipt."""
+    """Kills its process before the fourth receipt, after the fourth package."""
 
     receipts = 0
 
@@ -71,7 +71,7 @@ def close_at_once(dsn: str, tmp_path: Path) -> Callable[..., list[Delivered]]:
         for process in processes:
             process.start()
         for process in processes:
-            process.join(60)
+            process.join(180)
         codes = [-signal.SIGKILL if shard == killed else 0 for shard in shards]
         assert [process.exitcode for process in processes] == codes
         return [counts.get() for code in codes if code == 0]
