@@ -11,12 +11,9 @@ from include.sandbox.settings import SandboxSettings
 from include.sandbox.thread import Sandbox, run_in_thread
 from include.sandbox.vendor import SandboxVendor
 
-Entry = Job
-
 __all__ = [
     "VENDORS",
     "Decision",
-    "Entry",
     "Fault",
     "Job",
     "Sandbox",

@@ -27,8 +27,6 @@ class Sandbox:
         """Every job that a vendor accepted, oldest first."""
         return self._world.jobs.all()
 
-    book = jobs
-
     def calls(self) -> dict[str, dict[str, int]]:
         """The number of calls by vendor and route."""
         return self._world.calls_by_vendor()

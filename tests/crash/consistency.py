@@ -1,4 +1,4 @@
-"""What must hold after a case, whatever was killed: compared with the sandbox's own book."""
+"""Checks the ledger, the source and the storage against the sandbox's jobs after a case."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import pyrage
 
 from include.dsar.ledger import database
-from include.sandbox import Entry, decide
+from include.sandbox import Job, decide
 from tests.crash.laboratory import World
 from tests.crash.scenario import sent
 
@@ -35,7 +35,7 @@ Outcomes = Counter[tuple[str, str, str, str]]
 
 
 class Ending:
-    """The end of a case, as the ledger, the source, the storage and the vendors' book have it."""
+    """The end of a case, as the ledger, the source, the storage and the vendors' jobs have it."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -43,8 +43,8 @@ class Ending:
             self.submissions = db.execute(SUBMISSIONS).fetchall()
             self.requests = db.execute(REQUESTS).fetchall()
             self.source = {row["request_id"]: row for row in db.execute(SOURCE).fetchall()}
-        self.book = [entry for entry in world.sandbox.book() if entry.trigger_type == "api"]
-        self.jobs = {(entry.vendor, entry.job_id): entry for entry in world.sandbox.book()}
+        self.api_jobs = [job for job in world.sandbox.jobs() if job.trigger_type == "api"]
+        self.jobs = {(job.vendor, job.job_id): job for job in world.sandbox.jobs()}
         self._sent = sent()
 
     def values(self, submission: dict[str, Any]) -> frozenset[str]:
@@ -120,7 +120,7 @@ class Ending:
         for s in self.submissions:
             for value in self.values(s):
                 allowed[s["account"], s["action"], value] += 1 + s["repeats"]
-        taken = Counter((e.vendor, e.action, value) for e in self.book for value in e.values)
+        taken = Counter((e.vendor, e.action, value) for e in self.api_jobs for value in e.values)
         for key, count in taken.items():
             if count > allowed[key]:
                 yield f"{key} was taken {count} times, explained are {allowed[key]}"
@@ -133,12 +133,12 @@ class Ending:
         """Outcomes that the vendor did not give."""
         for s in self.submissions:
             values, where = self.values(s), f"{s['request_id']} at {s['account']}"
-            entry = self.jobs.get((s["account"], s["job_id"]))
+            job = self.jobs.get((s["account"], s["job_id"]))
             if s["state"] in CLAIMS:
-                if entry is None or entry.action != s["action"] or not values <= set(entry.values):
+                if job is None or job.action != s["action"] or not values <= set(job.values):
                     yield f"{where}: job {s['job_id']} is not one for it"
-                elif not _gave(entry, values, CLAIMS[s["state"]]):
-                    yield f"{where}: {s['state']}, but the vendor says {entry.outcome}"
+                elif not _gave(job, values, CLAIMS[s["state"]]):
+                    yield f"{where}: {s['state']}, but the vendor says {job.outcome}"
             elif s["state"] == "rejected":
                 if decide(s["account"], s["action"], sorted(values)).outcome != "refused":
                     yield f"{where}: rejected, but the vendor does not refuse it"
@@ -201,9 +201,9 @@ class Ending:
                         yield f"{folder.name}: {file['path']} is not what the receipt says"
 
 
-def _gave(entry: Entry, values: frozenset[str], outcome: str) -> bool:
+def _gave(job: Job, values: frozenset[str], outcome: str) -> bool:
     return any(
-        subject.outcome == outcome or (outcome == "failed" and entry.outcome == "failed")
-        for subject in entry.subjects
+        subject.outcome == outcome or (outcome == "failed" and job.outcome == "failed")
+        for subject in job.subjects
         if subject.value in values
     )

@@ -4,7 +4,7 @@
 at its first and last occurrence, alone, and some tens of pairs of steps are hit one after
 the other. After each kill the stages are started again (the same task, another run at once, or the next
 day's) until all is done; `outcome.py` then compares the ledger, the source and the storage with the
-sandbox's own book. `make crash` hits every step, and as many pairs as one likes.
+sandbox's own jobs. `make crash` hits every step, and as many pairs as one likes.
 """
 
 from __future__ import annotations

@@ -52,9 +52,7 @@ class Case:
     def taken(self) -> int:
         """How many jobs the vendor has for this data subject."""
         names = {self.value, hashed_email(self.value)}
-        return sum(
-            entry.vendor == self.vendor and bool(names & {*entry.values}) for entry in self.sandbox.book()
-        )
+        return sum(job.vendor == self.vendor and bool(names & {*job.values}) for job in self.sandbox.jobs())
 
     def calls(self, route: str) -> int:
         return self.sandbox.calls().get(self.vendor, {}).get(route, 0)

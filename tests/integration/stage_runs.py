@@ -88,4 +88,4 @@ def reasons(db: Database) -> list[tuple[str, str, str]]:
 
 def sent(sandbox: Sandbox) -> list[str]:
     """The identifiers that the vendors took, in this order."""
-    return [value for entry in sandbox.book() for value in entry.values]
+    return [value for job in sandbox.jobs() for value in job.values]

@@ -23,8 +23,6 @@ from include.sandbox import Sandbox
 from tests.integration.requests_given import plan, request, rows, states, submission
 from tests.integration.stage_runs import Stages, plan_each
 
-pytestmark = pytest.mark.asyncio
-
 
 async def ready(db: Database, stages: Stages, account: str, *values: str) -> None:
     """An access request for each value, named after it. The vendor has the results."""

@@ -49,7 +49,7 @@ def test_a_connection_that_works(sandbox: Sandbox, monkeypatch: pytest.MonkeyPat
     """One call that changes nothing, and a sentence."""
     works, sentence = pressed(monkeypatch, sandbox, vendor.name)
     assert works and sentence.startswith(f"{vendor.title} accepts our credentials.")
-    assert sandbox.book() == []
+    assert sandbox.jobs() == []
     assert sum(sandbox.calls()[vendor.name].values()) == 1
 
 

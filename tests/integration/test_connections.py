@@ -122,7 +122,6 @@ def test_a_wrong_connection_is_refused(
     assert "fast" not in str(error.value)
 
 
-@pytest.mark.asyncio
 async def test_a_missing_or_unreadable_connection_is_named(
     deployment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,7 +138,6 @@ async def test_a_missing_or_unreadable_connection_is_named(
         assert "AIRFLOW_CONN_BATCH_DEFAULT" in str(error.value)
 
 
-@pytest.mark.asyncio
 async def test_the_error_of_an_unavailable_vendor_names_the_connection(deployment: Path) -> None:
     """A wrong host looks like an outage."""
     with pytest.raises(VendorUnavailable, match=r"check Host, Port and Schema of connection batch_default"):
@@ -147,7 +145,6 @@ async def test_the_error_of_an_unavailable_vendor_names_the_connection(deploymen
             raise VendorUnavailable("batch: no usable answer.")
 
 
-@pytest.mark.asyncio
 async def test_an_account_that_is_not_listed_is_refused(deployment: Path) -> None:
     """The error names the file."""
     with pytest.raises(ConfigurationError, match=r"include/accounts.py does not list the account nosuch"):

@@ -39,7 +39,6 @@ async def hold_one(
         assert (await submit(work)).submitted == 0
 
 
-@pytest.mark.asyncio
 async def test_a_held_submission_is_sent_again_when_a_person_says_so(
     dsn: str,
     db: Database,
@@ -58,25 +57,23 @@ async def test_a_held_submission_is_sent_again_when_a_person_says_so(
         assert (await submit(work)).submitted == 1
     events = db.execute("SELECT enters, reason FROM dsar.event ORDER BY id").fetchall()
     assert events[-2] == {"enters": "planned", "reason": "decided by run-7: not taken, send again"}
-    assert len(sandbox.book()) == 2
+    assert len(sandbox.jobs()) == 2
 
 
-@pytest.mark.asyncio
 async def test_a_held_submission_goes_on_as_the_job_that_a_person_found(
     dsn: str, db: Database, source_table: Source, open_work: OpenWork, sandbox: Sandbox
 ) -> None:
     """The vendor is not called again, and the job's outcome counts."""
     await hold_one(dsn, db, source_table, open_work, sandbox)
-    (entry,) = sandbox.book()
-    decide(db, [Decision.parse(f"r1 besitos taken {entry.job_id}")], by="run-7", now=datetime.now(UTC))
+    (job,) = sandbox.jobs()
+    decide(db, [Decision.parse(f"r1 besitos taken {job.job_id}")], by="run-7", now=datetime.now(UTC))
     async with open_work("besitos", on_uncertain="hold") as work:
         now = datetime.now(UTC)
         await poll_open_jobs(work, since=now, until=now + timedelta(seconds=5))
     assert submissions(db) == {("r1", "besitos", "user_id"): "completed"}
-    assert len(sandbox.book()) == 1
+    assert len(sandbox.jobs()) == 1
 
 
-@pytest.mark.asyncio
 async def test_one_job_is_not_taken_for_that_of_several_identifiers(
     dsn: str, db: Database, source_table: Source, open_work: OpenWork, sandbox: Sandbox
 ) -> None:
@@ -87,7 +84,7 @@ async def test_one_job_is_not_taken_for_that_of_several_identifiers(
     sandbox.inject("reset_after", vendor="id5", route="create", times=2)
     async with open_work("id5", on_uncertain="hold") as work:
         await submit(work)
-    job = next(entry for entry in sandbox.book() if entry.subjects[0].kind == "email").job_id
+    job = next(each for each in sandbox.jobs() if each.subjects[0].kind == "email").job_id
     taken, now = f"r1 id5 taken {job}", datetime.now(UTC)
     with pytest.raises(ConfigurationError, match="2 are uncertain, of email, id5_id"):
         decide(db, [Decision.parse(taken)], by="run-7", now=now)
@@ -97,7 +94,6 @@ async def test_one_job_is_not_taken_for_that_of_several_identifiers(
     assert decide(db, [Decision.parse("r1 id5 send_again id5_id")], by="run-7", now=now) == 1
 
 
-@pytest.mark.asyncio
 async def test_of_two_identifiers_of_one_kind_none_is_taken(
     dsn: str, db: Database, source_table: Source, open_work: OpenWork, sandbox: Sandbox
 ) -> None:
@@ -122,7 +118,6 @@ async def test_of_two_identifiers_of_one_kind_none_is_taken(
     assert {row["state"] for row in rows(db)} == {"submitted"}
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("action", ["access", "erasure"])
 async def test_another_persons_job_is_never_taken_for_ones_own(
     dsn: str,
@@ -146,14 +141,14 @@ async def test_another_persons_job_is_never_taken_for_ones_own(
 
     async with open_work("batch", on_uncertain="hold", max_concurrency=1) as work:
         await submit(replace(work, clock=clock))
-        (entry,) = sandbox.book()
-        (lost,) = {"alice", "bob"} - {*entry.values}
+        (job,) = sandbox.jobs()
+        (lost,) = {"alice", "bob"} - {*job.values}
         clock.advance(hours=1)
         sandbox.advance(3600)
         await look(work)
         ended = "ready" if action == "access" else "completed"
-        assert submissions(db)[entry.values[0], "batch", "user_id"] == ended
-        decide(db, [Decision.parse(f"{lost} batch taken {entry.job_id}")], by="run-7", now=clock())
+        assert submissions(db)[job.values[0], "batch", "user_id"] == ended
+        decide(db, [Decision.parse(f"{lost} batch taken {job.job_id}")], by="run-7", now=clock())
         clock.advance(hours=1)
         await look(work)
         assert submissions(db)[lost, "batch", "user_id"] == "submitted"

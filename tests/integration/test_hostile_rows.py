@@ -57,7 +57,6 @@ FORMULA = re.compile(r"[=+\-@\t\r]")
 NUMBER = re.compile(r"[+-]?[0-9]+([.,][0-9]+)*")
 
 
-@pytest.mark.asyncio
 async def test_hostile_rows_harm_nobody(
     dsn: str,
     db: Database,

@@ -127,7 +127,6 @@ def test_migration_0005_leaves_all_rows_as_they_were(dsn: str) -> None:
     ]
 
 
-@pytest.mark.asyncio
 async def test_stages_continue_with_a_migrated_ledger(
     dsn: str, db: database.Database, source_table: Any, storage: Storage, open_work: Any, tmp_path: Path
 ) -> None:

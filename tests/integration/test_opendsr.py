@@ -20,7 +20,6 @@ from include.sandbox import Sandbox
 from tests.integration.requests_given import rows, states
 from tests.integration.stage_runs import Stages, plan_each, reasons, sent
 
-pytestmark = pytest.mark.asyncio
 OPENDSR = "opendsr"
 
 
@@ -84,7 +83,7 @@ async def test_a_repeated_call_finds_the_job_of_the_first(
     stages.advance(minutes=2)
     await stages.submit(OPENDSR)
     assert states(db) == {"ann@example.com": "submitted"}
-    assert len(sandbox.book()) == 1
+    assert len(sandbox.jobs()) == 1
 
 
 async def test_a_failed_job_that_is_sent_again_has_a_new_id(db: Database, stages: Stages) -> None:

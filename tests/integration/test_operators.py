@@ -39,8 +39,8 @@ def statuses(dsn: str) -> dict[str, str]:
 def sent(sandbox: Sandbox) -> dict[str, set[str]]:
     """The values that each vendor received."""
     got: dict[str, set[str]] = {}
-    for entry in sandbox.book():
-        got.setdefault(entry.vendor, set()).update(entry.values)
+    for job in sandbox.jobs():
+        got.setdefault(job.vendor, set()).update(job.values)
     return got
 
 
@@ -74,11 +74,11 @@ def test_a_second_run_sends_nothing_again(
     """It sends only the new request."""
     put(dsn, ROWS[0])
     run_daily(only="intake|besitos.*|batch.*|package")
-    before = len(sandbox.book())
+    before = len(sandbox.jobs())
     put(dsn, Row("a-2", "access", user_id="u9"))
     ran = run_daily(only="intake|besitos.*|batch.*|package")
     assert set(ran.states.values()) == {"success"}
-    assert [entry.values for entry in sandbox.book()[before:]] == [["u9"], ["u9"]]
+    assert [job.values for job in sandbox.jobs()[before:]] == [["u9"], ["u9"]]
     assert statuses(dsn) == {"a-1": "completed", "a-2": "completed"}
 
 
@@ -93,7 +93,7 @@ def test_a_dry_run_prints_counts_and_sends_nothing(
     assert set(ran.states.values()) == {"skipped"}
     assert "besitos would be sent: 1 access, 2 erasure" in ran.log
     assert "id5 would be sent: 2 erasure" in ran.log
-    assert sandbox.book() == []
+    assert sandbox.jobs() == []
     assert submissions(db) == {}
     assert set(statuses(dsn).values()) == {"pending"}
     assert not deployment.exists()
@@ -228,7 +228,7 @@ def test_one_failed_account_does_not_stop_the_others(
     ran = run_daily(only=r"batch\..*|package|report")
     assert set(ran.states.values()) == {"success"}
     assert set(statuses(dsn).values()) == {"completed"}
-    assert len([entry for entry in sandbox.book() if entry.vendor == "id5"]) == 3
+    assert len([job for job in sandbox.jobs() if job.vendor == "id5"]) == 3
 
 
 def test_a_missing_connection_of_the_ledger_is_named(

@@ -26,7 +26,6 @@ from tests.integration.conftest import OpenWork, Row, put, source_rows, submissi
 RULES = Rules(ACCOUNTS, None, b"key")
 
 
-@pytest.mark.asyncio
 async def test_each_stage_logs_its_start_and_its_result(
     dsn: str,
     db: Database,
@@ -64,7 +63,6 @@ async def test_each_stage_logs_its_start_and_its_result(
         assert any(expected in line for line in messages), expected
 
 
-@pytest.mark.asyncio
 async def test_every_kind_of_request_ends_as_the_sandbox_decides(
     dsn: str, db: Database, source_table: Source, storage: Storage, open_work: OpenWork
 ) -> None:

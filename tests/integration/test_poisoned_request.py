@@ -31,8 +31,6 @@ GOOD = tuple(f"good-{n}" for n in range(4))
 POISON = "poison"
 PACE = {"max_concurrency": 1, "poll_min_seconds": 0.02, "poll_max_seconds": 0.02}
 
-pytestmark = pytest.mark.asyncio
-
 
 class Run:
     """The stages of a run at one account, as often as needed. Each may end with an error."""
@@ -88,8 +86,8 @@ class Run:
 
     def status_body(self) -> dict[str, Any]:
         """A reply of Besitos about its only job."""
-        (entry,) = self.sandbox.book()
-        return {"success": True, "request": {"id": entry.job_id, "status": "completed"}, "data": None}
+        (job,) = self.sandbox.jobs()
+        return {"success": True, "request": {"id": job.job_id, "status": "completed"}, "data": None}
 
 
 @pytest.fixture
@@ -167,7 +165,7 @@ async def test_a_batch_with_an_unreadable_status_is_sent_again_in_smaller_ones(r
     assert {event["reason"] for event in events(run.db)} == {UNREADABLE}
     run.sandbox.clear_faults()
     await run.submit()
-    assert [len(entry.subjects) for entry in run.sandbox.book()] == [5, 1, 1, 1, 1, 1]
+    assert [len(job.subjects) for job in run.sandbox.jobs()] == [5, 1, 1, 1, 1, 1]
     await run.poll()
     await run.collect()
     run.package()
@@ -181,7 +179,7 @@ async def test_a_batch_without_replies_is_sent_again_in_smaller_ones(run: Run) -
     for _ in range(3):
         await run.submit()
         run.stages.advance(minutes=2)
-    assert [len(entry.subjects) for entry in run.sandbox.book()] == [5]
+    assert [len(job.subjects) for job in run.sandbox.jobs()] == [5]
     assert {row["batch_limit"] for row in rows(run.db)} == {10}
     assert len(events(run.db)) == 5 * 5  # uncertain and planned again, twice, and then submitted
 

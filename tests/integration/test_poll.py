@@ -22,8 +22,6 @@ from tests.integration.conftest import OpenWork
 from tests.integration.requests_given import events, put_into, rows, states
 from tests.integration.stage_runs import Stages, plan_each, poll
 
-pytestmark = pytest.mark.asyncio
-
 
 async def send(
     db: Database, stages: Stages, account: str, *values: str, action: Action = Action.ERASURE, **extra: Any

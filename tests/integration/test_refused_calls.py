@@ -21,8 +21,6 @@ from include.sandbox import Sandbox
 from tests.integration.requests_given import events, put_into, rows, states
 from tests.integration.stage_runs import Stages, plan_each
 
-pytestmark = pytest.mark.asyncio
-
 
 class Firewall(Vendor):
     """A firewall in front of the vendor's API refuses calls that look like an attack."""
@@ -84,7 +82,7 @@ async def test_the_only_call_of_an_account_is_sent_again_in_smaller_ones(
     assert events(db) == []
     assert await run("besitos", firewall=False) is None
     assert set(states(db).values()) == {"submitted"}
-    assert [len(entry.subjects) for entry in sandbox.book()] == [1] * 5
+    assert [len(job.subjects) for job in sandbox.jobs()] == [1] * 5
 
 
 async def test_a_single_request_reports_the_account_first(db: Database, run: Run) -> None:

@@ -38,7 +38,6 @@ RECEIPT = "requests/a-1/receipt.json"
 PARTS = (".package.zip.age.0.part", ".receipt.json.0.part")
 BOTH = {"besitos", "batch"}
 
-pytestmark = pytest.mark.asyncio
 later_seals = pytest.mark.parametrize("later", [SEAL, None], ids=["sealing", "no_longer_sealing"])
 
 
@@ -90,7 +89,7 @@ class Deployment:
     @property
     def asked(self) -> list[str]:
         """The vendors in the order in which they were asked."""
-        return [entry.vendor for entry in self.sandbox.book()]
+        return [job.vendor for job in self.sandbox.jobs()]
 
     def opened(self) -> bytes:
         """The plain package, opened with the data subject's key."""

@@ -96,7 +96,7 @@ def test_shards_send_nothing_twice(
     values = [f"u{n}" for n in range(120)]
     plan(db, *(request(f"{again}-{value}", submission(value, "batch")) for again in "ab" for value in values))
     done = submit_at_once("batch", max_concurrency=6)
-    assert Counter(value for entry in sandbox.book() for value in entry.values) == Counter(values)
+    assert Counter(value for job in sandbox.jobs() for value in job.values) == Counter(values)
     assert sum(one.submitted for one in done) == 120
     assert {row["state"] for row in rows(db)} == {"submitted"}
 
@@ -109,7 +109,7 @@ def test_shards_keep_the_daily_quota_of_their_account(
     for quota in (20, 55):  # the quota is raised during the day
         done = submit_at_once("batch", daily_quota=quota)
         assert any(one.quota_used for one in done)
-        assert len(sandbox.book()) == quota
+        assert len(sandbox.jobs()) == quota
 
 
 def test_two_claims_at_once_do_not_take_two_requests_of_one_data_subject(dsn: str, db: Database) -> None:
@@ -164,7 +164,6 @@ def test_each_job_belongs_to_one_shard(db: Database) -> None:
         assert min(map(len, parts)) > len(every) / 6
 
 
-@pytest.mark.asyncio
 async def test_the_triggers_of_the_shards_poll_each_job_once(
     dsn: str,
     db: Database,
@@ -228,7 +227,7 @@ def test_a_run_with_shards_delivers_everything_once(
         f"batch.{stage}[{n}]" for stage in ("submit", "await_completion", "collect") for n in range(3)
     } < set(ran.states)
     assert {row["status"] for row in source_rows(dsn).values()} == {"completed"}
-    sent = Counter((entry.vendor, value) for entry in sandbox.book() for value in entry.values)
+    sent = Counter((job.vendor, value) for job in sandbox.jobs() for value in job.values)
     assert set(sent.values()) == {1}
     assert len(list(deployment.glob("requests/a-*/package.zip"))) == 9
 
@@ -242,7 +241,7 @@ def test_a_dry_run_counts_each_submission_once(
     assert ran.log.count("batch would be sent: 2 erasure") == 1
     assert ran.states.pop("intake") == "success"
     assert set(ran.states.values()) == {"skipped"}
-    assert (sandbox.book(), submissions(db)) == ([], {})
+    assert (sandbox.jobs(), submissions(db)) == ([], {})
 
 
 def test_the_report_names_the_failed_shards(

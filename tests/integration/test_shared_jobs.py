@@ -25,8 +25,6 @@ from tests.integration.stage_runs import VENDORS, Stages, poll
 RULES = Rules(ACCOUNTS, None, b"key")
 TakeIn = Callable[..., None]
 
-pytestmark = pytest.mark.asyncio
-
 
 @pytest.fixture
 def take_in(dsn: str, db: Database, source_table: Source) -> TakeIn:
@@ -52,7 +50,7 @@ async def test_one_call_serves_two_requests(
         assert (done.submitted, done.shared, done.left) == (1, 1, 0)
         await poll(work)
     Package(db, source_table, storage).run()
-    assert len(sandbox.book()) == 1
+    assert len(sandbox.jobs()) == 1
     receipts = [
         json.loads(storage.open(f"requests/{name}/receipt.json").read()) for name in ("first", "second")
     ]
@@ -81,7 +79,7 @@ async def test_a_job_is_not_shared_with_a_later_request(
         sandbox.advance(24 * 60 * 60)  # it takes one call a day
     if refuses:
         assert (await stages.submit(account)).submitted == 1
-    assert [len(entry.values) for entry in sandbox.book()] == [1, 1]
+    assert [len(job.values) for job in sandbox.jobs()] == [1, 1]
 
 
 async def test_an_erasure_waits_until_the_data_was_collected(
@@ -100,7 +98,7 @@ async def test_an_erasure_waits_until_the_data_was_collected(
     assert (await stages.submit("batch")).submitted == 0  # the result is not collected yet
     assert (await stages.collect("batch")).collected == 1
     assert (await stages.submit("batch")).submitted == 2
-    assert [entry.action for entry in sandbox.book()] == ["access", "erasure", "erasure"]
+    assert [job.action for job in sandbox.jobs()] == ["access", "erasure", "erasure"]
 
 
 @pytest.mark.parametrize(

@@ -30,8 +30,6 @@ SLOW = {"requests_per_second": 20}  # so that something happens in the middle
 
 NAMES = [f"u{n}" for n in range(40)]
 
-pytestmark = pytest.mark.asyncio
-
 
 @pytest.fixture(scope="module")
 def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
@@ -71,18 +69,18 @@ async def test_a_restart_of_the_ledger_during_submit_loses_and_doubles_nothing(
     """The stage fails. Its retry asks Batch for its jobs, and sends the rest."""
     with database.connect(dsn) as db:
         plan_each(db, "batch", *NAMES)
-    restart = when(lambda: len(sandbox.book()) >= 10, lambda: postgres.restart(own_server))
+    restart = when(lambda: len(sandbox.jobs()) >= 10, lambda: postgres.restart(own_server))
     with pytest.raises((psycopg.Error, ExceptionGroup)):
         await stages.submit("batch", **SLOW)
     restart.join()
-    assert 10 <= len(sandbox.book()) < 40
+    assert 10 <= len(sandbox.jobs()) < 40
     await stages.submit("batch")
     stages.clock.advance(minutes=5)
     await stages.submit("batch")
     assert sorted(sent(sandbox)) == sorted(NAMES)
     with database.connect(dsn) as db:
         assert {row["state"] for row in rows(db)} == {"submitted"}
-        assert {row["job_id"] for row in rows(db)} == {entry.job_id for entry in sandbox.book()}
+        assert {row["job_id"] for row in rows(db)} == {job.job_id for job in sandbox.jobs()}
 
 
 async def test_a_restart_of_the_ledger_during_poll_loses_nothing(
@@ -101,7 +99,7 @@ async def test_a_restart_of_the_ledger_during_poll_loses_nothing(
     await stages.poll("batch", seconds=20)
     with database.connect(dsn) as db:
         assert set(states(db).values()) == {"completed"}
-    assert len(sandbox.book()) == 40
+    assert len(sandbox.jobs()) == 40
 
 
 @pytest.mark.parametrize("account", VENDORS)

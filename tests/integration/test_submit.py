@@ -21,8 +21,6 @@ from tests.integration.conftest import OpenWork
 from tests.integration.requests_given import events, plan, put_into, request, rows, states, submission
 from tests.integration.stage_runs import Stages, plan_each, reasons, sent
 
-pytestmark = pytest.mark.asyncio
-
 MAILS = [f"{letter}@example.com" for letter in "abcdefg"]
 
 
@@ -42,12 +40,12 @@ async def test_besitos_gets_full_batches_of_one_action_each(
     plan_each(db, "besitos", *(f"a{n}" for n in range(11)), action=Action.ACCESS)
     plan_each(db, "besitos", *(f"e{n}" for n in range(12)))
     done = await stages.submit("besitos", users_per_call=5)
-    sizes = sorted((entry.action, len(entry.subjects)) for entry in sandbox.book())
+    sizes = sorted((job.action, len(job.subjects)) for job in sandbox.jobs())
     assert sizes == [("access", 1), ("access", 5), ("access", 5), *[("erasure", n) for n in (2, 5, 5)]]
-    for entry in sandbox.book():
-        assert {value[0] for value in entry.values} == {entry.action[0]}
+    for job in sandbox.jobs():
+        assert {value[0] for value in job.values} == {job.action[0]}
     assert (done.calls, done.submitted) == (6, 23)
-    assert {row["job_id"] for row in rows(db)} == {entry.job_id for entry in sandbox.book()}
+    assert {row["job_id"] for row in rows(db)} == {job.job_id for job in sandbox.jobs()}
 
 
 async def test_attentive_gets_email_and_phone_in_one_call(
@@ -60,7 +58,7 @@ async def test_attentive_gets_email_and_phone_in_one_call(
         request("r-1", replace(submission("x", "attentive"), identity="email+phone", identifiers=both)),
     )
     await stages.submit("attentive")
-    (job,) = sandbox.book()
+    (job,) = sandbox.jobs()
     assert {s.kind: s.value for s in job.subjects} == {
         "subjectEmail": "a@example.com",
         "subjectPhone": "+12025550123",

@@ -18,8 +18,6 @@ from tests.integration.conftest import OpenWork
 from tests.integration.requests_given import rows, states
 from tests.integration.stage_runs import Stages, plan_each, reasons, sent
 
-pytestmark = pytest.mark.asyncio
-
 WORKER = """
 import asyncio, sys
 from include.accounts import ACCOUNTS
@@ -81,7 +79,7 @@ async def test_a_lost_session_of_the_ledger_interrupts_no_call(
     with pytest.raises(Exception, match=r"terminat|lost|closed") as raised:
         async with open_work("batch", requests_per_second=60) as work:
             running = asyncio.create_task(submit(work))
-            await until(lambda: len(sandbox.book()) >= 20)
+            await until(lambda: len(sandbox.jobs()) >= 20)
             with database.connect(dsn) as other:
                 other.execute("SELECT pg_terminate_backend(%s)", [work.db.info.backend_pid])
             await running
@@ -92,5 +90,5 @@ async def test_a_lost_session_of_the_ledger_interrupts_no_call(
     stages.clock.advance(seconds=61)
     await stages.submit("batch")
     assert set(states(db).values()) == {"submitted"}
-    assert {row["job_id"] for row in rows(db)} == {entry.job_id for entry in sandbox.book()}
-    assert len(sandbox.book()) == 60
+    assert {row["job_id"] for row in rows(db)} == {job.job_id for job in sandbox.jobs()}
+    assert len(sandbox.jobs()) == 60

@@ -21,8 +21,6 @@ from tests.integration.conftest import OpenWork
 from tests.integration.requests_given import plan, put_into, request, rows, states, submission
 from tests.integration.stage_runs import VENDORS, Stages, plan_each, reasons
 
-pytestmark = pytest.mark.asyncio
-
 MAIL = "a@example.com"
 DAILY_LIMIT = "HTTP 403, code api_rate_limit_error"
 LOST = [
@@ -49,7 +47,7 @@ async def test_batch_is_asked_for_its_list_after_a_lost_reply(
         await stages.submit("batch")
         assert reasons(db)[1:2] == [("uncertain", "planned", reconcile.NOT_FOUND)]
     assert states(db) == {"slow-1": "submitted"}
-    (job,) = sandbox.book()
+    (job,) = sandbox.jobs()
     assert rows(db)[0]["job_id"] == job.job_id
 
 
@@ -61,9 +59,9 @@ async def test_a_409_of_batch_is_resolved_with_the_running_job(
     done = await stages.submit("batch", max_concurrency=1)
     assert set(states(db).values()) == {"submitted"}
     assert (done.uncertain, done.left) == (15, 0)
-    by_value = {entry.values[0]: entry.job_id for entry in sandbox.book()}
+    by_value = {job.values[0]: job.job_id for job in sandbox.jobs()}
     assert {row["request_id"]: row["job_id"] for row in rows(db)} == by_value
-    assert len(sandbox.book()) == 15
+    assert len(sandbox.jobs()) == 15
     assert ("uncertain", "submitted", reconcile.FOUND) in reasons(db)
 
 
@@ -83,7 +81,7 @@ async def test_a_409_of_batch_about_another_action_is_retried_every_hour(
         assert own.calls()["batch"]["create"] == 1 + 2
         stages.advance(own, hours=2)
         await stages.submit("batch", base_url=own.url)
-        assert [entry.action for entry in own.book()] == ["access", "erasure"]
+        assert [job.action for job in own.jobs()] == ["access", "erasure"]
     assert states(db) == {"slow-1": "submitted"}
     assert reasons(db) == [
         ("submitting", "uncertain", "HTTP 409"),
@@ -109,7 +107,7 @@ async def test_an_earlier_job_that_has_ended_does_not_count_as_found(
     await stages.submit("batch")
     first, second = (row["job_id"] for row in rows(db))
     assert first != second
-    assert len(sandbox.book()) == 2
+    assert len(sandbox.jobs()) == 2
 
 
 @pytest.mark.parametrize("account", ["besitos", "attentive"])
@@ -121,10 +119,10 @@ async def test_besitos_and_attentive_get_the_call_again_after_a_pause(
     sandbox.inject("reset_after", vendor=account, route="create")
     for seconds in (30, 31):
         await stages.submit(account)
-        assert (states(db), len(sandbox.book())) == ({MAIL: "uncertain"}, 1)
+        assert (states(db), len(sandbox.jobs())) == ({MAIL: "uncertain"}, 1)
         stages.clock.advance(seconds=seconds)
     await stages.submit(account)
-    assert (states(db), len(sandbox.book())) == ({MAIL: "submitted"}, 2)
+    assert (states(db), len(sandbox.jobs())) == ({MAIL: "submitted"}, 2)
     sent_again = f"{AFTER_UNCERTAIN}: {reasons(db)[0][2]}"
     assert reasons(db)[1:] == [
         ("uncertain", "planned", reconcile.REPEATED),
@@ -175,7 +173,7 @@ async def test_a_daily_limit_of_id5_after_a_lost_reply_stays_uncertain(
     confirmed = f"{AFTER_UNCERTAIN}: {taken_today}"
     (found,) = rows(db)
     assert (found["state"], found["attempts"], found["reason"]) == ("submitted", 4, confirmed)
-    assert found["job_id"] == sandbox.book()[-1].job_id
+    assert found["job_id"] == sandbox.jobs()[-1].job_id
     assert reasons(db)[1:] == [
         ("uncertain", "planned", reconcile.NEXT_DAY),
         ("submitting", "uncertain", taken_today),

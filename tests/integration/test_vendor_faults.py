@@ -105,7 +105,6 @@ async def lose_a_reply(case: Case) -> None:
     case.advance(time_to_next_attempt(case, fault_table.UNCERTAIN, FAULTS[0]))
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(("fault", "vendor", "variant", "outcome"), rows("create"))
 async def test_a_fault_of_create(
     new_case: Callable[..., Case], fault: Fault, vendor: str, variant: dict[str, Any], outcome: Outcome
@@ -136,7 +135,6 @@ async def test_a_fault_of_create(
         assert case.taken == (2 if again else 1)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(("fault", "vendor", "variant", "outcome"), rows("status"))
 async def test_a_fault_of_status(
     new_case: Callable[..., Case], fault: Fault, vendor: str, variant: dict[str, Any], outcome: Outcome
@@ -164,7 +162,6 @@ async def test_a_fault_of_status(
         assert case.taken == 1
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("call", "fault", "vendor", "variant", "outcome"),
     [pytest.param(call, *p.values, id=f"{call}-{p.id}") for call in ("result", "data") for p in rows(call)],
@@ -198,7 +195,6 @@ async def test_a_fault_of_result_or_data(
     assert case.taken == 1
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(("fault", "vendor", "variant", "outcome"), rows("list"))
 async def test_a_fault_of_list(
     new_case: Callable[..., Case], fault: Fault, vendor: str, variant: dict[str, Any], outcome: Outcome

@@ -22,8 +22,6 @@ from tests.integration.fault_table import HUGE
 from tests.integration.requests_given import events, rows, states, submission
 from tests.integration.stage_runs import VENDORS, Stages, plan_each, poll, sent
 
-pytestmark = pytest.mark.asyncio
-
 VALUES = [f"u{n}@example.com" for n in range(30)]
 
 
@@ -99,12 +97,12 @@ async def test_credentials_that_expire_during_a_run_stop_it(
     plan_each(db, vendor, *VALUES)
     async with open_work(vendor, users_per_call=1, max_concurrency=4, requests_per_second=40) as work:
         sending = asyncio.create_task(submit(work))
-        while len(sandbox.book()) < 5:  # noqa: ASYNC110 - the sandbox runs in a thread of its own
+        while len(sandbox.jobs()) < 5:  # noqa: ASYNC110 - the sandbox runs in a thread of its own
             await asyncio.sleep(0.005)
         sandbox.inject("status", status=401, vendor=vendor, times=None)
         with pytest.raises(CredentialsRefused):
             await sending
-    taken = len(sandbox.book())
+    taken = len(sandbox.jobs())
     assert 5 <= taken < len(VALUES)
     assert sorted(states(db).values()) == ["planned"] * (len(VALUES) - taken) + ["submitted"] * taken
     assert {row["attempts"] for row in rows(db) if row["state"] == "planned"} == {0}
@@ -113,7 +111,7 @@ async def test_credentials_that_expire_during_a_run_stop_it(
     async with open_work(vendor) as work:
         await submit(work)
     assert set(states(db).values()) == {"submitted"}
-    assert sum(len(entry.subjects) for entry in sandbox.book()) == len(VALUES)
+    assert sum(len(job.subjects) for job in sandbox.jobs()) == len(VALUES)
     assert events(db) == []
 
 
@@ -140,7 +138,7 @@ async def test_the_client_never_repeats_a_post(open_work: OpenWork, sandbox: San
         reply = await work.client.send(work.vendor.status(work.settings, job))
         assert reply.status == 200
         assert sandbox.calls()[vendor]["status"] == before + 2
-    assert len(sandbox.book()) == 2  # the first, and the one that was reset after the vendor took it
+    assert len(sandbox.jobs()) == 2  # the first, and the one that was reset after the vendor took it
 
 
 async def test_huge_replies_to_concurrent_calls_do_not_fill_the_memory(

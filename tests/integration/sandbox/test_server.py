@@ -20,13 +20,13 @@ async def test_jobs_and_calls(sandbox: Sandbox) -> None:
     body = {"user_ids": ["ada", "unknown-1"]}
     await call(sandbox.url, "POST", "/data/partner/export/CwI606dZ/users", body, headers=BEARER)
     await batch_create(sandbox.url, b"{")
-    entry = (await call(sandbox.url, "GET", "/_sandbox/jobs")).json()[0]
-    assert (entry["vendor"], entry["account"], entry["action"]) == ("besitos", "CwI606dZ", "access")
-    assert [(s["kind"], s["value"], s["outcome"]) for s in entry["subjects"]] == [
+    job = (await call(sandbox.url, "GET", "/_sandbox/jobs")).json()[0]
+    assert (job["vendor"], job["account"], job["action"]) == ("besitos", "CwI606dZ", "access")
+    assert [(s["kind"], s["value"], s["outcome"]) for s in job["subjects"]] == [
         ("user_id", "ada", "completed"),
         ("user_id", "unknown-1", "no_data"),
     ]
-    assert entry["job_id"] == sandbox.jobs()[0].job_id and entry["seconds"] > 0
+    assert job["job_id"] == sandbox.jobs()[0].job_id and job["seconds"] > 0
     counts = {"besitos": {"create": 1}, "batch": {"create": 1}}
     assert (await call(sandbox.url, "GET", "/_sandbox/calls")).json() == counts == sandbox.calls()
 

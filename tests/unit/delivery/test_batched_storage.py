@@ -12,8 +12,6 @@ import pytest
 from include.dsar.delivery.batched_storage import BatchedStorage
 from include.dsar.delivery.storage import Storage
 
-pytestmark = pytest.mark.asyncio
-
 
 @pytest.fixture
 def storage(tmp_path: Path) -> Storage:

@@ -20,8 +20,6 @@ from include.dsar.http.client import client
 from include.dsar.http.messages import HttpReply, HttpRequest
 from include.dsar.vendors import settings
 
-pytestmark = pytest.mark.asyncio
-
 
 @asynccontextmanager
 async def opened(base_url: str) -> AsyncIterator[client_module.Client]:

@@ -14,8 +14,6 @@ from include.dsar.http.client import client
 from include.dsar.http.download_addresses import check_download_url, is_public
 from include.dsar.vendors import settings
 
-pytestmark = pytest.mark.asyncio
-
 PUBLIC = "https://93.184.215.14"
 ACCOUNT = settings(
     Account("batch", "batch"), base_url=PUBLIC, secret="s3cret", extra={"api_key": "k", "max_concurrency": 1}

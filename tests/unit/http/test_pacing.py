@@ -12,8 +12,6 @@ from include.dsar.errors import NotTaken
 from include.dsar.http import pacing
 from include.dsar.http.pacing import Pacer
 
-pytestmark = pytest.mark.asyncio
-
 
 async def starts(pacer: Pacer, count: int) -> list[float]:
     """The start times of so many calls that wait at the same time."""
