@@ -1,4 +1,4 @@
-"""The server that the worlds of all cases are on, and the search that runs them."""
+"""The PostgreSQL server of all cases, and the search that runs them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["server"]
 @pytest.fixture(scope="package")
 def search(server: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Search]:
     with psycopg.connect(postgres.url(server, "postgres"), autocommit=True) as db:
-        db.execute("ALTER SYSTEM SET fsync = off")  # it is not the server that is killed
+        db.execute("ALTER SYSTEM SET fsync = off")  # the server is not killed
         db.execute("SELECT pg_reload_conf()")
     with Search(server, tmp_path_factory.mktemp("crash")) as searching:
         yield searching

@@ -51,14 +51,14 @@ class Ending:
         return self._sent[submission["request_id"], submission["account"], submission["identity_hash"]]
 
     def outcomes(self) -> Outcomes:
-        """What became of each submission: the same whatever was killed."""
+        """What became of each submission. It must not depend on the kill."""
         return Counter(
             (s["request_id"], s["account"], " ".join(sorted(self.values(s))), s["state"])
             for s in self.submissions
         )
 
     def members(self) -> dict[str, list[str]]:
-        """What each package holds, numbers left out: the same whatever was killed."""
+        """The files of each package, without numbers. They must not depend on the kill."""
         return {
             package.parent.name: sorted(
                 "".join(c for c in name if not c.isdigit()) for name in self._opened(package).namelist()
@@ -77,7 +77,7 @@ class Ending:
         )
 
     def problems(self) -> list[str]:
-        """All that is wrong; nothing, as it should be."""
+        """Everything that is wrong."""
         if not self.world.finished:
             open_ = [(s["account"], s["state"]) for s in self.submissions if s["named"]]
             return [f"not finished after {len(self.world.runs)} runs: {open_}"]
@@ -95,7 +95,7 @@ class Ending:
         ]
 
     def _lost(self) -> Iterator[str]:
-        """Requests that nobody works on, or whose end nobody is told."""
+        """Requests that are lost, or have a wrong status in the source."""
         told = {name: row["status"] for name, row in self.source.items()}
         if told.pop("x-1") != "invalid":
             yield "the bad row is not marked"
@@ -104,7 +104,7 @@ class Ending:
         for request in self.requests:
             row = self.source[request["request_id"]]
             if (row["export_uri"], row["closed_at"]) != (request["export_uri"], request["closed_at"]):
-                yield f"the source knows another end of {request['request_id']}"
+                yield f"the source has another end of {request['request_id']}"
         for key, count in Counter(
             (s["request_id"], s["account"], s["identity_hash"]) for s in self.submissions
         ).items():
@@ -130,7 +130,7 @@ class Ending:
                 yield f"{s['request_id']} was never taken by {s['account']}"
 
     def _claimed(self) -> Iterator[str]:
-        """Outcomes that the vendor did not give."""
+        """Outcomes that the vendor did not report."""
         for s in self.submissions:
             values, where = self.values(s), f"{s['request_id']} at {s['account']}"
             job = self.jobs.get((s["account"], s["job_id"]))
@@ -146,15 +146,16 @@ class Ending:
                 yield f"{where}: ended as {s['state']}"
 
     def _kept(self) -> Iterator[str]:
-        """Persons who are still named in the ledger, requests that are not closed."""
+        """Identifiers that are still in the ledger, and requests that are not closed."""
         if named := [s["id"] for s in self.submissions if s["named"]]:
-            yield f"{len(named)} submissions still name a person"
+            yield f"{len(named)} submissions still have identifiers"
         for request in self.requests:
             if request["status"] == "in_progress" or not request["source_updated"]:
-                yield f"{request['request_id']} is {request['status']}, told: {request['source_updated']}"
+                updated = request["source_updated"]
+                yield f"{request['request_id']} is {request['status']}, source updated: {updated}"
 
     def _files(self) -> Iterator[str]:
-        """Files that are missing, half, or nobody's."""
+        """Files that are missing, incomplete, or belong to no request."""
         if left := [path.name for path in self.world.temporary.iterdir()]:
             yield f"temporary files are left: {left}"
         root = self.world.storage / "bucket"
@@ -173,7 +174,7 @@ class Ending:
             path for path in there - wanted if not (path.startswith("register/") and path.endswith(".csv"))
         ]
         if orphans:
-            yield f"nobody's: {sorted(orphans)}"
+            yield f"not of a request: {sorted(orphans)}"
         if left := [str(path.relative_to(root)) for path in root.glob("work/*")]:
             yield f"left below work: {left}"
         for request in self.requests:

@@ -1,4 +1,4 @@
-"""The long form of `test_crash.py`: every step, and as many pairs as one likes. Run it with
+"""The long form of `test_crash.py`: every step, and COUNT pairs. Run it with
 
     make crash SEED=1 COUNT=500
 
@@ -17,8 +17,8 @@ WRITES_FILES = ("collect", "package", "report")
 SEED, COUNT = int(os.environ.get("SEED", "1")), int(os.environ.get("COUNT", "500"))
 
 
-def test_a_kill_beside_any_step_costs_nothing(search: Search) -> None:
-    """Before and after each step of a run, and in an object store each of those that write files."""
+def test_a_kill_at_any_step_does_no_harm(search: Search) -> None:
+    """Kills before and after each step. With an object store, only steps that write files."""
     for place in Place:
         steps = search.undisturbed(place).steps
         if place is Place.BUCKET:
@@ -27,8 +27,8 @@ def test_a_kill_beside_any_step_costs_nothing(search: Search) -> None:
         _tell(search.try_all(single_kills(steps, max(steps.values()), place)))
 
 
-def test_two_kills_cost_nothing(search: Search) -> None:
-    """COUNT pairs, chosen by SEED."""
+def test_two_kills_do_no_harm(search: Search) -> None:
+    """SEED chooses COUNT pairs of kills."""
     print(f"\n{COUNT} pairs, seed {SEED}", flush=True)
     _tell(search.try_all(pairs_of_kills(search.undisturbed().steps, SEED, COUNT)))
 

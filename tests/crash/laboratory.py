@@ -1,4 +1,4 @@
-"""One case: a fresh ledger, source, sandbox and storage; runs that are killed; runs until all is done."""
+"""One case: a new ledger, source, sandbox and storage, killed runs, and runs until everything is done."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SELECT (SELECT count(*) FROM public.dsar_requests WHERE status IN ('pending', 'i
 
 
 class Restart(StrEnum):
-    """What comes after a kill."""
+    """What is started after a kill."""
 
     RETRY = "the task is tried again"  # and those after it
     RUN = "another run at once"
@@ -44,7 +44,7 @@ class Restart(StrEnum):
 
 
 class Place(StrEnum):
-    """What a deployment delivers to."""
+    """Where a deployment writes its files."""
 
     DISK = "a local disk"
     BUCKET = "an object store, packages sealed"
@@ -52,7 +52,7 @@ class Place(StrEnum):
 
 @dataclass(frozen=True)
 class Case:
-    """Kills of the first process, of the one after it, and so on."""
+    """The kill of the first process, of the second process, and so on."""
 
     kills: Sequence[Kill] = ()
     restart: Restart = Restart.RUN
@@ -65,7 +65,7 @@ class Case:
 
 @dataclass
 class World:
-    """What a case leaves behind, to be judged."""
+    """What a case leaves behind."""
 
     dsn: str
     sandbox: Sandbox
@@ -78,7 +78,7 @@ class World:
     finished: bool = False
 
     def log(self) -> str:
-        """What the runs had to say."""
+        """The logs of all runs."""
         return "\n".join(
             f"--- {file.name}\n{file.read_text()}"
             for file in sorted(self.logs.glob("*.log"))
@@ -87,7 +87,7 @@ class World:
 
 
 class Laboratory:
-    """Runs cases, each in a world of its own. One for each thread."""
+    """Runs cases, each in its own world. Each thread has its own laboratory."""
 
     def __init__(self, server: Home, root: Path) -> None:
         self._server, self._root = server, root
@@ -162,7 +162,7 @@ class Laboratory:
 
 @contextmanager
 def copy_of_ledger(server: Home) -> Iterator[str]:
-    """A database of its own, copied from the template."""
+    """A copy of the template database."""
     name = sql.Identifier(f"crash_{uuid4().hex}")
     with psycopg.connect(postgres.url(server, "postgres"), autocommit=True) as db:
         db.execute(sql.SQL("CREATE DATABASE {} TEMPLATE ledger").format(name))

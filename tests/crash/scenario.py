@@ -31,13 +31,13 @@ ROWS = (
     Row("e-4", "erasure", user_id="busy-8", accounts=["batch"]),
     Row("e-5", "erasure", email="refused@example.com", id5_id="ID5*abc", advertising_id=OTHER_DEVICE),
     Row("e-6", "erasure", user_id=["u9", "unknown-10"], email="unknown@example.com"),
-    Row("e-7", "erasure", user_id="u5", email="b@example.com"),  # the person of e-1 once more
+    Row("e-7", "erasure", user_id="u5", email="b@example.com"),  # the data subject of e-1 again
     Row("x-1", "nonsense", user_id="u11"),
 )
 
 OF_REQUEST = {row.request_id: row for row in ROWS}
 
-# Small batches, and a few calls at a time: a kill finds others on their way.
+# Small batches and a few calls at a time, so that a kill interrupts several calls.
 PACE: Mapping[str, Any] = {
     "requests_per_second": 1000,
     "max_concurrency": 3,
@@ -57,7 +57,7 @@ def account_settings(account: Account, sandbox_url: str) -> AccountSettings:
 
 
 def sent() -> dict[tuple[str, str, str], frozenset[str]]:
-    """The values that a submission sends, by its request, account and the ledger's hash of its identity."""
+    """The values that each submission sends, by request, account and identity hash."""
     found = {}
     for row in ROWS:
         if row.request_id == "x-1":

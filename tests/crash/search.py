@@ -1,4 +1,4 @@
-"""Which kills are tried, and what each has broken."""
+"""Chooses kills, runs their cases, and collects what they broke."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.crash.laboratory import KILLED, Case, Laboratory, Place, Restart
 from tests.crash.steps import Kill
 
 AT_ONCE = 2
-TOLD_EVERY = 50  # cases, for who waits for the long form
-STEPS_OF_A_SECOND_RUN = 120  # about as many are left to do after a first kill
+CASES_PER_LOG_LINE = 50
+STEPS_OF_A_SECOND_RUN = 120  # a second run has about as many steps
 
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """A case without a kill: its steps are counted, and its ends are what others must come to."""
+    """A case without a kill: the counts of its steps, and the ends that all other cases must have."""
 
     steps: Counter[str]
     outcomes: Outcomes
@@ -33,11 +33,11 @@ class Undisturbed:
 
 @dataclass
 class Findings:
-    """What a search has seen."""
+    """The results of a search."""
 
     cases: int = 0
     kills: int = 0
-    reached: int = 0  # cases all of whose kills hit
+    reached: int = 0  # cases in which each kill happened
     broken: list[tuple[Case, list[str]]] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -46,7 +46,7 @@ class Findings:
 
 
 class Search:
-    """Runs cases, a few at once."""
+    """Runs a few cases at the same time."""
 
     def __init__(self, server: Home, root: Path) -> None:
         self._server, self._root = server, root
@@ -78,7 +78,7 @@ class Search:
                 if problems:
                     findings.broken.append((case, problems))
                     print(f"{case}: {problems[0]}", flush=True)
-                if findings.cases % TOLD_EVERY == 0:
+                if findings.cases % CASES_PER_LOG_LINE == 0:
                     print(f"{findings.cases} cases so far, {len(findings.broken)} broken", flush=True)
         return findings
 
@@ -113,7 +113,7 @@ class Search:
 
 
 def single_kills(steps: Counter[str], picks: int, place: Place = Place.DISK) -> Iterator[Case]:
-    """Before and after each kind of step, at up to `picks` occurrences, first and last among them."""
+    """Before and after each kind of step, at up to `picks` occurrences, with the first and the last."""
     restarts = cycle(Restart)
     for name, count in steps.items():
         for n in _spread(count, picks):
@@ -122,8 +122,8 @@ def single_kills(steps: Counter[str], picks: int, place: Place = Place.DISK) -> 
 
 
 def kills_in_turn(steps: Counter[str]) -> Iterator[Case]:
-    """Before and after the first and the last step of each kind; what several accounts do in the same
-    way is shared out among them."""
+    """Before and after the first and the last step of each kind. If several accounts have the same step,
+    each gets a part of the kills."""
     restarts, turns = cycle(Restart), Counter[str]()
     for name, count in steps.items():
         alike = name.partition(" ")[2]  # without the account, or the stage that is there once
@@ -135,7 +135,7 @@ def kills_in_turn(steps: Counter[str]) -> Iterator[Case]:
 
 
 def pairs_of_kills(steps: Counter[str], seed: int, count: int) -> Iterator[Case]:
-    """One kill at a step of any kind, and one in the process that comes after."""
+    """One kill at any step, and one in the next process."""
     chance = random.Random(seed)
     for _ in range(count):
         name = chance.choice(list(steps))
@@ -145,7 +145,7 @@ def pairs_of_kills(steps: Counter[str], seed: int, count: int) -> Iterator[Case]
 
 
 def _spread(count: int, picks: int) -> Sequence[int]:
-    """Up to `picks` numbers from 1 to `count`, the ends among them."""
+    """Up to `picks` numbers from 1 to `count`, with both ends."""
     if count <= picks:
         return range(1, count + 1)
     return sorted({1 + round(i * (count - 1) / (picks - 1)) for i in range(picks)})

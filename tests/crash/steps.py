@@ -1,14 +1,14 @@
-"""Counts the durable and external steps of a process, and ends it with SIGKILL at one of them.
+"""Counts the durable and external steps of a process, and kills it with SIGKILL at one of them.
 
-The product has no hook for this: `watch_steps` puts itself around what the product calls. A step is
+The product has no hook for this: `watch_steps` wraps the functions that the product calls. A step is
 
 * a statement that writes to the ledger, a COPY, the commit of a transaction, a worker's lock;
 * an HTTP call, and a piece of a download or of any other file as it is written;
 * the rename, upload, or removal of a file in storage, the making or removal of a folder;
 * an update of the source, and its commit.
 
-Its name says the stage, the account and what is done, so steps of one name are of one kind. Reads are
-none: a kill beside one is a kill beside the step before it or after it.
+Its name has the stage, the account and what is done, so steps with the same name are of the same kind. Reads
+are not steps: a kill at a read is the same as a kill at the step before or after it.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Kill:
 
 
 class Steps:
-    """The steps of one process. Each is a line in `log` before it begins, so a kill does not lose it."""
+    """The steps of one process. Each is written to `log` before it begins, so a kill does not lose it."""
 
     def __init__(self, log: Path, kill: Kill | None) -> None:
         self._log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -82,7 +82,7 @@ class Steps:
 
 
 def watch_steps(steps: Steps, engine: Engine) -> None:
-    """Puts `steps` around everything of this process that is one, for good."""
+    """Counts every step of this process from now on."""
     _watch_ledger(steps)
     _watch_vendors(steps)
     _watch_storage(steps)
@@ -130,7 +130,7 @@ def _statement(found: re.Match[str], params: Any) -> str:
 
 
 def _caller() -> str:
-    """The function of the product that is at work."""
+    """The function of the product that is running."""
     frame = sys._getframe(1)
     while OURS not in frame.f_code.co_filename:
         assert frame.f_back
@@ -167,7 +167,7 @@ def _piece(file: StorageWriter, data: bytes) -> str | None:
 
 
 def _kind(path: Any) -> str:
-    """A file's name without what is this request's own."""
+    """A file's name without the parts that differ by request."""
     return re.sub(r"^\d{4}-\d\d-\d\d|\w+_id_\d+|^[ae]-\d", "*", Path(os.fsdecode(path)).name)
 
 

@@ -1,10 +1,9 @@
-"""A process is killed with SIGKILL right before and right after its durable and external steps.
+"""A process is killed with SIGKILL right before or right after its durable and external steps.
 
-`steps.py` says what a step is; here each *kind* of step (a stage, an account and what is done) is hit
-at its first and last occurrence, alone, and some tens of pairs of steps are hit one after
-the other. After each kill the stages are started again (the same task, another run at once, or the next
-day's) until all is done; `outcome.py` then compares the ledger, the source and the storage with the
-sandbox's own jobs. `make crash` hits every step, and as many pairs as one likes.
+`steps.py` says what a step is. These tests kill at the first and last step of each *kind* (stage, account and
+what is done), and at some pairs of steps. After each kill, the stages are started again (the same task,
+another run, or the run of the next day) until everything is done. Then `consistency.py` compares the ledger,
+the source and the storage with the sandbox's records. `make crash` kills at every step, and at COUNT pairs.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from tests.crash.laboratory import Case, Place, Restart
 from tests.crash.search import Search, kills_in_turn, pairs_of_kills, single_kills
 from tests.crash.steps import Kill
 
-# One of each kind that matters: were a step not counted any more, no kill would try it.
+# Important kinds of steps. If one were no longer counted, no test would kill there.
 COUNTED = {
     "intake: plan commit",
     "intake: add COPY staged_submission",
@@ -53,13 +52,13 @@ PAIRS, SEED = 30, 1
 
 
 def test_each_kind_of_step_is_counted(search: Search) -> None:
-    """What is durable or external is a step, in every stage."""
+    """Every stage has steps."""
     assert search.undisturbed().steps.keys() >= COUNTED
     assert "package: upload package.zip.age" in search.undisturbed(Place.BUCKET).steps
 
 
-def test_a_kill_beside_any_kind_of_step_costs_nothing(search: Search) -> None:
-    """Nothing is lost, doubled without a reason, claimed without the vendor, half-written or left over."""
+def test_a_kill_at_any_kind_of_step_does_no_harm(search: Search) -> None:
+    """Nothing is lost, sent twice without a reason, reported without the vendor, or left incomplete."""
     steps = search.undisturbed().steps
     print(f"\n{steps.total()} steps of {len(steps)} kinds")
     findings = search.try_all(kills_in_turn(steps))
@@ -68,8 +67,8 @@ def test_a_kill_beside_any_kind_of_step_costs_nothing(search: Search) -> None:
     assert findings.reached > findings.cases * 0.9
 
 
-def test_a_kill_beside_an_upload_costs_nothing(search: Search) -> None:
-    """The same where storage takes whole files, and packages are sealed."""
+def test_a_kill_at_an_upload_does_no_harm(search: Search) -> None:
+    """The storage takes whole files, and packages are sealed."""
     steps = search.undisturbed(Place.BUCKET).steps
     uploads = Counter({name: n for name, n in steps.items() if ": upload " in name or ": remove " in name})
     findings = search.try_all(single_kills(uploads, 2, Place.BUCKET))
@@ -77,8 +76,8 @@ def test_a_kill_beside_an_upload_costs_nothing(search: Search) -> None:
     assert not findings.broken, str(findings)
 
 
-def test_a_kill_between_sealing_and_closing_costs_nothing(search: Search) -> None:
-    """Whatever comes after it: the same task, another run, the next day's, or a person's other try."""
+def test_a_kill_between_sealing_and_closing_does_no_harm(search: Search) -> None:
+    """This holds for a retry, another run, the next day's run, and retry_failed."""
     name = "package: close UPDATE dsar.request"
     findings = search.try_all(
         [Case((Kill(name, 1, after=False),), restart, Place.BUCKET) for restart in Restart]
@@ -88,8 +87,8 @@ def test_a_kill_between_sealing_and_closing_costs_nothing(search: Search) -> Non
 
 
 @pytest.mark.parametrize("seed", [SEED])
-def test_a_second_kill_costs_nothing(search: Search, seed: int) -> None:
-    """The process that comes after a kill may be killed as well."""
+def test_a_second_kill_does_no_harm(search: Search, seed: int) -> None:
+    """The process after a kill is killed too."""
     findings = search.try_all(pairs_of_kills(search.undisturbed().steps, seed, PAIRS))
     print(findings)
     assert not findings.broken, str(findings)

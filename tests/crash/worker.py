@@ -1,4 +1,4 @@
-"""The process that is killed: one run of all stages, forked from a parent that has everything loaded.
+"""The process that is killed: one run of all stages, forked from a parent with everything loaded.
 
     python -m tests.crash.worker
 
@@ -50,7 +50,7 @@ from tests.crash.scenario import RULES, account_settings
 from tests.crash.steps import Kill, Steps, watch_steps
 
 AWAIT = timedelta(minutes=2)
-FAILED = 1  # exit status where a stage raised what is none of the project's own errors
+FAILED = 1  # exit status if a stage raised an error that is not the project's
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Job:
 
 
 def main() -> None:
-    gc.freeze()  # what is loaded stays as it is, so that the children share its memory
+    gc.freeze()  # the children share this memory
     for line in sys.stdin:
         fields = json.loads(line)
         child = os.fork()
@@ -115,7 +115,7 @@ class _Run:
         submitting.asyncio = polling.asyncio = VirtualTime(self._clock)
 
     def stages(self) -> int:
-        """All stages, each whatever became of the one before, as in the DAG."""
+        """Runs all stages. As in the DAG, a stage also runs if an earlier one failed."""
         status = 0
         todo: list[tuple[str, Callable[[], Any]]] = [("intake", self._intake)]
         for account in ACCOUNTS:
@@ -175,13 +175,13 @@ def _bound(function: Callable[..., None], *args: Any) -> Callable[[], None]:
 
 
 def _storage(job: Job) -> tuple[Any, str]:
-    if job.recipient:  # not a local file system in name: so files are uploaded whole
+    if job.recipient:  # the type is not LocalFileSystem, so files are uploaded whole
         return DirFileSystem(job.storage, LocalFileSystem()), "bucket"
     return LocalFileSystem(), f"{job.storage}/bucket"
 
 
 class Clock:
-    """The sandbox's time: the real one, moved ahead for both by whoever waits."""
+    """The sandbox's time: the real time, moved ahead by each wait."""
 
     def __init__(self, sandbox_url: str) -> None:
         self._url = f"{sandbox_url}/_sandbox/clock"
@@ -197,7 +197,7 @@ class Clock:
 
 
 class VirtualTime:
-    """asyncio for a stage, but sleeping moves the clock ahead instead."""
+    """asyncio for a stage, but sleep moves the clock ahead."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

@@ -1,4 +1,4 @@
-"""A person's decision about what nobody else can know."""
+"""An operator decides about uncertain submissions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RULES = Rules(ACCOUNTS, None, b"key")
 async def hold_one(
     dsn: str, db: Database, source_table: Source, open_work: OpenWork, sandbox: Sandbox
 ) -> None:
-    """Besitos took a call whose reply was lost, and the account leaves that to a person."""
+    """Besitos took a call, the reply was lost, and the account has on_uncertain: hold."""
     put(dsn, Row("r1", user_id="u1", accounts=["besitos"]))
     Intake(db, source_table, RULES).run()
     sandbox.inject("reset_after", vendor="besitos", route="create")
@@ -39,7 +39,7 @@ async def hold_one(
         assert (await submit(work)).submitted == 0
 
 
-async def test_a_held_submission_is_sent_again_when_a_person_says_so(
+async def test_a_held_submission_is_sent_again_by_a_decision(
     dsn: str,
     db: Database,
     source_table: Source,
@@ -47,7 +47,7 @@ async def test_a_held_submission_is_sent_again_when_a_person_says_so(
     sandbox: Sandbox,
     storage: Storage,
 ) -> None:
-    """The report asks, the decision and who made it are on record, and the next submit sends it."""
+    """The report asks for it. An event records the decision and its author. The next submit sends it."""
     await hold_one(dsn, db, source_table, open_work, sandbox)
     report = Report(db, storage, datetime.now(UTC), ["besitos"], held=["besitos"])
     (asked,) = report.run()
@@ -60,10 +60,10 @@ async def test_a_held_submission_is_sent_again_when_a_person_says_so(
     assert len(sandbox.jobs()) == 2
 
 
-async def test_a_held_submission_goes_on_as_the_job_that_a_person_found(
+async def test_a_held_submission_continues_with_the_job_of_a_decision(
     dsn: str, db: Database, source_table: Source, open_work: OpenWork, sandbox: Sandbox
 ) -> None:
-    """The vendor is not called again, and the job's outcome counts."""
+    """The vendor is not called again. The outcome of the job counts."""
     await hold_one(dsn, db, source_table, open_work, sandbox)
     (job,) = sandbox.jobs()
     decide(db, [Decision.parse(f"r1 besitos taken {job.job_id}")], by="run-7", now=datetime.now(UTC))
@@ -74,10 +74,10 @@ async def test_a_held_submission_goes_on_as_the_job_that_a_person_found(
     assert len(sandbox.jobs()) == 1
 
 
-async def test_one_job_is_not_taken_for_that_of_several_identifiers(
+async def test_one_job_is_refused_for_several_identifiers(
     dsn: str, db: Database, source_table: Source, open_work: OpenWork, sandbox: Sandbox
 ) -> None:
-    """ID5 works on one identifier in a job: the other's deletion must not be claimed with it."""
+    """An ID5 job has one identifier, so it cannot prove that the other one was deleted."""
     row = Row("r1", email="a@example.com", id5_id="ID5*abc", accounts=["id5"])
     put(dsn, row)
     Intake(db, source_table, RULES).run()
@@ -94,10 +94,10 @@ async def test_one_job_is_not_taken_for_that_of_several_identifiers(
     assert decide(db, [Decision.parse("r1 id5 send_again id5_id")], by="run-7", now=now) == 1
 
 
-async def test_of_two_identifiers_of_one_kind_none_is_taken(
+async def test_a_job_is_refused_for_two_identifiers_of_one_kind(
     dsn: str, db: Database, source_table: Source, open_work: OpenWork, sandbox: Sandbox
 ) -> None:
-    """Nobody can say whose the job is: the sentence says what can be decided, and that ends both right."""
+    """The ledger cannot tell which identifier has the job. The error says what to decide instead."""
     row = Row("r1", email=["a@example.com", "b@example.com"], id5_id="ID5*abc", accounts=["id5"])
     put(dsn, row)
     Intake(db, source_table, RULES).run()
@@ -119,7 +119,7 @@ async def test_of_two_identifiers_of_one_kind_none_is_taken(
 
 
 @pytest.mark.parametrize("action", ["access", "erasure"])
-async def test_another_persons_job_is_never_taken_for_ones_own(
+async def test_a_job_of_another_data_subject_ends_nothing(
     dsn: str,
     db: Database,
     source_table: Source,
@@ -128,7 +128,7 @@ async def test_another_persons_job_is_never_taken_for_ones_own(
     storage: Storage,
     action: str,
 ) -> None:
-    """Batch says whose job it is: a mistyped number ends nothing, and brings nobody another's data."""
+    """Batch names the identifier of a job, so a mistyped job id ends nothing and collects nothing."""
     put(dsn, Row("alice", action, user_id="alice", accounts=["batch"]))
     put(dsn, Row("bob", action, user_id="bob", accounts=["batch"]))
     Intake(db, source_table, RULES).run()
@@ -160,7 +160,7 @@ async def test_another_persons_job_is_never_taken_for_ones_own(
 
 
 def test_a_decision_about_nothing_is_refused(db: Database) -> None:
-    """The sentence names the request and the account; a line of another form is refused too."""
+    """The error names the request and the account. A line of another form is refused too."""
     with pytest.raises(ConfigurationError, match=r"r9 at besitos \(nothing is uncertain"):
         decide(db, [Decision.parse("r9 besitos send_again")], by="run-7", now=datetime.now(UTC))
     for text in ("", "r9 besitos", "r9 besitos taken", "r9 besitos send_again email now", "r9 besitos maybe"):

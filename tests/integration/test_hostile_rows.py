@@ -1,4 +1,4 @@
-"""Rows that somebody wrote to do harm, through the whole pipeline: they harm nobody, and all are served."""
+"""Hostile rows go through the whole pipeline and do no harm. All other rows are processed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ UNSAFE_VALUES = [
     '["\\u0000"]',
     "[1",
 ]
-ODD_VALUES = [  # as good as any other to a vendor whose user ids may hold anything
+ODD_VALUES = [  # valid, because user ids may hold any text
     "'; DROP TABLE dsar.submission; --", '"; DELETE FROM public.dsar_requests; --', "%(id)s %s :status",
     "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{ 7 * 7 }}", "{% raw %}",
     "${jndi:ldap://x}",
@@ -57,7 +57,7 @@ FORMULA = re.compile(r"[=+\-@\t\r]")
 NUMBER = re.compile(r"[+-]?[0-9]+([.,][0-9]+)*")
 
 
-async def test_hostile_rows_harm_nobody(
+async def test_hostile_rows_do_no_harm(
     dsn: str,
     db: Database,
     source_table: Source,
@@ -66,7 +66,7 @@ async def test_hostile_rows_harm_nobody(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Unsafe rows are refused with a reason, odd ones are served like all others, and nothing escapes."""
+    """Unsafe rows are invalid with a reason. Odd but valid rows are processed as usual."""
     caplog.set_level(logging.DEBUG)
     _loosen(dsn)
     rows = [("good-access", "access", "u1"), ("good-erasure", "erasure", "u2")]
@@ -114,7 +114,7 @@ async def test_hostile_rows_harm_nobody(
 
 
 def _loosen(dsn: str) -> None:
-    """A source that lets anything in: text in every column, and no key."""
+    """A source that accepts everything: text in every column, and no key."""
     with psycopg.connect(dsn) as source:
         source.execute("ALTER TABLE public.dsar_requests DROP CONSTRAINT dsar_requests_pkey")
         for column in sorted(LISTS):

@@ -1,4 +1,4 @@
-"""The ledger's statements at a million submissions: what is closed slows neither a run nor the board."""
+"""With a million submissions, closed requests slow down neither a run nor the board."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ NOW = datetime.now(UTC)
 
 @dataclass
 class Scan:
-    """One look at a table: how, and how many rows it took into its hands."""
+    """One scan of a table in a query plan: its type and the number of rows that it read."""
 
     how: str
     table: str
@@ -64,7 +64,7 @@ SCANS: list[Scan] = []
 
 
 class Explaining(psycopg.Cursor[Any]):
-    """Runs each statement once more before: explained, analysed, and taken back."""
+    """Before each statement, runs it with EXPLAIN ANALYZE and rolls that back."""
 
     def execute(self, query: Any, params: Any = None, **kwargs: Any) -> Any:
         text = query.as_string(self) if isinstance(query, Composable) else query
@@ -89,7 +89,7 @@ def db(server: Home) -> Iterator[Database]:
 
 
 def planned(db: Database) -> None:
-    """Intake of new requests and of known ones, some of them to be tried again."""
+    """Plans new requests, and known requests with retry_failed."""
     new = [request(f"new-{n}", submission(f"new-{n}"), submission(f"new-{n}", "id5")) for n in range(500)]
     known = [request(f"r-{n}", submission(f"u{n}")) for n in range(7, 249_000, 500)]
     with db.transaction(force_rollback=True):
@@ -97,7 +97,7 @@ def planned(db: Database) -> None:
 
 
 def claimed(db: Database) -> None:
-    """So often that PostgreSQL may keep one plan for all."""
+    """Claims so often that PostgreSQL may use a generic plan."""
     with db.transaction(force_rollback=True):
         worker = claiming.register(db)
         for _ in range(12):
@@ -155,7 +155,7 @@ STATEMENTS = {
     "intake: dry run": lambda db: planning.planned(db),
     "intake: ledger ids": lambda db: planning.request_pks_of(db, [f"r-{n}" for n in SOME]),
     "submit: abandoned": lambda db: uncertain.mark_abandoned(db, "batch", worker=1, now=NOW),
-    "submit: doubts": lambda db: uncertain.uncertain_submissions(db, "batch", request_pks=None),
+    "submit: reconcile": lambda db: uncertain.uncertain_submissions(db, "batch", request_pks=None),
     "submit: shared": lambda db: claiming.share_jobs(db, "batch", now=NOW, request_pks=None),
     "submit: counts": lambda db: claiming.planned_counts(db, "batch", request_pks=None),
     "submit: quota": lambda db: claiming.attempted_since(db, "batch", TODAY),
@@ -163,26 +163,26 @@ STATEMENTS = {
     "submit: next": lambda db: claiming.next_planned_at(
         db, "batch", now=NOW, request_pks=None, one_job_per_subject=True
     ),
-    "submit: uncertain": lambda db: uncertain.undecided(db, "r-245104", "batch", "user_id"),
+    "submit: decide": lambda db: uncertain.undecided(db, "r-245104", "batch", "user_id"),
     "submit: some requests": lambda db: claiming.next_planned_at(
         db, "batch", now=NOW, request_pks=SOME, one_job_per_subject=True
     ),
-    "await: open": lambda db: vendor_jobs.open_jobs(db, "besitos", request_pks=None),
-    "await: open, a shard": lambda db: vendor_jobs.open_jobs(db, "id5", request_pks=None, shard=Shard(2, 4)),
-    "await: open, some requests": lambda db: vendor_jobs.open_jobs(db, "besitos", request_pks=SOME),
-    "await: members": lambda db: vendor_jobs.members(
+    "poll: open": lambda db: vendor_jobs.open_jobs(db, "besitos", request_pks=None),
+    "poll: open, a shard": lambda db: vendor_jobs.open_jobs(db, "id5", request_pks=None, shard=Shard(2, 4)),
+    "poll: open, some requests": lambda db: vendor_jobs.open_jobs(db, "besitos", request_pks=SOME),
+    "poll: members": lambda db: vendor_jobs.members(
         db, "besitos", [a_job(db, "submitted")], state=State.SUBMITTED
     ),
-    "await: move": moved,
+    "poll: move": moved,
     "collect: ready": lambda db: vendor_jobs.ready_jobs(db, "besitos", request_pks=None),
     "collect: members": lambda db: vendor_jobs.members(
         db, "besitos", [a_job(db, "ready")], state=State.READY
     ),
     "package: close": closed,
     "package: some requests": lambda db: closing.closable(db, request_pks=SOME),
-    "package: news": lambda db: closing.pending_write_backs(db, limit=1000),
+    "package: write back": lambda db: closing.pending_write_backs(db, limit=1000),
     "report: counts": lambda db: reporting.request_counts(db, TODAY),
-    "report: standing": lambda db: reporting.backlog(db, now=NOW),
+    "report: backlog": lambda db: reporting.backlog(db, now=NOW),
     "report: accounts": lambda db: reporting.account_days(db, TODAY),
     "report: attention": lambda db: reporting.attention(db, now=NOW, since=TODAY, held=["besitos"]),
     "report: reported before": lambda db: reporting.reported_before(db, NOW),
@@ -216,8 +216,8 @@ SEARCHES = {
 
 
 @pytest.mark.parametrize("name", STATEMENTS)
-def test_a_statement_looks_at_what_is_open(db: Database, name: str) -> None:
-    """By an index, and at no more rows than a few times those of open requests."""
+def test_a_statement_reads_only_open_requests(db: Database, name: str) -> None:
+    """It uses an index, and reads at most three times as many rows as there are open submissions."""
     SCANS.clear()
     STATEMENTS[name](db)
     assert SCANS
@@ -226,8 +226,8 @@ def test_a_statement_looks_at_what_is_open(db: Database, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_of_the_board_looks_at_few_rows(db: Database, name: str) -> None:
-    """At what is open, or of the period; by an index, or else no further than it counts for its heading."""
+def test_a_page_of_the_board_reads_few_rows(db: Database, name: str) -> None:
+    """It uses an index, or stops when it has counted enough rows for its heading."""
     SCANS.clear()
     PAGES[name](db)
     assert SCANS
@@ -236,8 +236,8 @@ def test_a_page_of_the_board_looks_at_few_rows(db: Database, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SEARCHES)
-def test_a_search_by_account_through_all_that_is_closed_reads_it_once(db: Database, name: str) -> None:
-    """No index is kept for it, which every submission would pay for; but nothing is read for each row."""
+def test_a_search_of_closed_requests_by_account_reads_each_row_once(db: Database, name: str) -> None:
+    """It has no index, because every submission would pay for it. It reads each row once."""
     SCANS.clear()
     SEARCHES[name](db)
     assert SCANS

@@ -1,4 +1,4 @@
-"""A deployment in one process: the real ledger, source and storage, the real stages, a virtual clock."""
+"""A deployment in one process: real ledger, source, storage and stages, with a virtual clock."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from tests.model.sessions import Sessions
 from tests.model.vendor_world import World
 from tests.model.virtual_time import Clock, VirtualLoop
 
-ALL = (*ACCOUNTS, Account("batch_android", vendor="batch"))  # two apps of one company
+ALL = (*ACCOUNTS, Account("batch_android", vendor="batch"))  # a company with two apps
 RULES = Rules(ALL, None, b"key")
 NAMES = tuple(account.name for account in ALL)
 RETURNING = tuple(account.name for account in ALL if account.vendor in ("besitos", "batch"))
-QUOTA = 3  # of the account at ID5, in a day
+QUOTA = 3  # calls per day at ID5
 PACE = {"requests_per_second": 20, "max_concurrency": 3, "poll_min_seconds": 120, "poll_max_seconds": 7200}
 EXTRA: dict[str, dict[str, Any]] = {
     "besitos": {"partner_id": "demo", "users_per_call": 3, "give_up_after_days": 2},
@@ -45,13 +45,13 @@ EXTRA: dict[str, dict[str, Any]] = {
     "attentive": {"give_up_after_days": 3},
 }
 
-ILL = (VendorUnavailable, CredentialsRefused, RequestsRefused)  # a vendor's illness, not a bug
+OUTAGES = (VendorUnavailable, CredentialsRefused, RequestsRefused)
 
 Stage = Callable[[AccountWork], Awaitable[Any]]
 
 
 class Deployment:
-    """Runs stages. What they raise because a vendor is ill is theirs to say; anything else is a bug."""
+    """Runs stages. They may raise OUTAGES; any other error is a bug."""
 
     def __init__(self, sessions: Sessions, engine: Engine, clock: Clock) -> None:
         clock.seconds = 0
@@ -68,11 +68,11 @@ class Deployment:
         self.begin()
 
     def begin(self) -> None:
-        """Empties ledger, source and storage; cheaper than a database for each example."""
+        """Empties ledger, source and storage, which is faster than a database per example."""
         if self.files.exists("/storage"):
             self.files.rm("/storage", recursive=True)
         with self.sessions.open() as db:
-            db.execute("SET session_replication_role = replica")  # the event log refuses to be emptied
+            db.execute("SET session_replication_role = replica")  # dsar.event is append-only
             db.execute("DELETE FROM dsar.event; DELETE FROM dsar.submission; DELETE FROM dsar.request")
             db.execute("DELETE FROM public.dsar_requests")
             db.execute("RESET session_replication_role")
@@ -80,14 +80,14 @@ class Deployment:
                 db.execute(f"ALTER TABLE dsar.{table} ALTER COLUMN id RESTART")
 
     def hold(self, account: str, *, held: bool) -> None:
-        """The account leaves its doubts to a person, or to its vendor's own way."""
-        settled = self.settings[account]
-        policy = "hold" if held else vendor(settled.vendor).on_uncertain.value
-        self.settings[account] = replace(settled, on_uncertain=policy)
+        """Sets on_uncertain to hold, or to the vendor's default."""
+        account_settings = self.settings[account]
+        policy = "hold" if held else vendor(account_settings.vendor).on_uncertain.value
+        self.settings[account] = replace(account_settings, on_uncertain=policy)
 
     def decide(self, line: str) -> int:
         with self.sessions.open() as db:
-            return decide(db, [Decision.parse(line)], by="a person", now=self.clock())
+            return decide(db, [Decision.parse(line)], by="an operator", now=self.clock())
 
     def intake(
         self, *, retry_failed: bool = False, only: str | None = None, dies_at: int | None = None
@@ -131,7 +131,7 @@ class Deployment:
         self.package(only=only)
 
     def _run(self, accounts: Sequence[str], stage: Stage, dies_at: int | None, only: str | None) -> None:
-        """A worker for each name, all at once. One that dies takes its session with the ledger along."""
+        """Runs a worker for each account at the same time. A worker that dies loses its ledger session."""
         life = Life(dies_at)
         with ExitStack() as stack:
             works = []
@@ -149,7 +149,7 @@ class Deployment:
                 ended = runner.run(_all(stage, works))
             if not life.dead:
                 for result in ended:
-                    if isinstance(result, BaseException) and not isinstance(result, ILL):
+                    if isinstance(result, BaseException) and not isinstance(result, OUTAGES):
                         raise result
 
 

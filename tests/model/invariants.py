@@ -1,4 +1,4 @@
-"""What holds after every step, whatever has happened: the ledger against the vendors' own books."""
+"""Invariants that hold after every step. They compare the ledger with the vendors' own records."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from typing import Any
 
 from include.dsar.errors import InvalidRow
 from include.dsar.ledger.claiming import LAST_DAYS
+from include.dsar.model import State
 from tests.model.deployment import QUOTA, RULES, Deployment
 from tests.model.vendor_world import Job, wire_key
 
-ENDED = {"completed", "no_data", "not_applicable", "rejected", "failed"}
-OPEN = {"planned", "submitting", "uncertain", "submitted", "ready"}
+ENDED = {state for state in State if state.is_terminal}
 TERMINAL = {"completed", "partial", "failed"}
-# The ordinary way, of which the log says nothing: states that may be left next.
+# After a move into a state: the states that the next event may leave. Ordinary moves have no event.
 LEADS_TO = {
     "planned": {"planned", "submitting", "submitted", "ready"},
     "submitted": {"submitted", "ready"},
@@ -28,9 +28,9 @@ LEADS_TO = {
     "failed": {"failed"},
     "rejected": set(),
 }
-STUMBLED = re.compile(r"\([A-Z]\w+\)")  # over an error of ours that no reply of this world should bring
-# After these the vendor may take a submission once more, and each has its reason in the event log.
-# (ID5's 403 meets a call that a proxy has repeated: the first of the two was taken.)
+UNEXPECTED = re.compile(r"\([A-Z]\w+\)")  # the type of an error that no vendor here may cause
+# After these events the vendor may take a submission again. Each event has a reason.
+# (If a proxy repeats a call, ID5 takes the first one and answers the second one with 403.)
 AGAIN = """
 SELECT submission, count(*) AS n FROM dsar.event
  WHERE enters = 'planned' AND reason IS NOT NULL
@@ -44,7 +44,7 @@ SELECT s.*, r.request_id, r.action FROM dsar.submission s JOIN dsar.request r ON
 
 
 class Invariants:
-    """Compares; remembers what was true before, and what each submission looks like to its vendor."""
+    """Checks the invariants, and remembers the state before and each submission's key at its vendor."""
 
     def __init__(self, deployment: Deployment) -> None:
         self.deployment, self.world = deployment, deployment.world
@@ -53,10 +53,10 @@ class Invariants:
         self.contended: set[str] = set()  # days on which two workers shared the quota
         self._before: tuple[dict[str, str], dict[int, str]] = ({}, {})
         self._delivered: set[str] = set()
-        self._was_shown: set[int] = set()  # submissions that have ended once
+        self._ended_once: set[int] = set()  # submissions that have ended once
 
     def expect(self, row: dict[str, Any], now: datetime) -> None:
-        """A row has arrived: how its submissions will look to the vendors."""
+        """A row has arrived: remembers the keys that its submissions have at the vendors."""
         self.arrived.add(row["request_id"])
         with suppress(InvalidRow):
             for planned in RULES.read(row, now).submissions:
@@ -78,17 +78,17 @@ class Invariants:
         self._nothing_is_accepted_twice_without_a_reason(rows, again)
         self._events_follow_each_other(events)
         for row in rows:
-            assert not STUMBLED.search(row["reason"] or ""), row["reason"]
+            assert not UNEXPECTED.search(row["reason"] or ""), row["reason"]
             self._outcome_is_the_vendors(row)
             if row["state"] in ("submitted", "ready"):
                 self._job_of(row)
-        self._nobody_is_forgotten_before_they_are_shown(rows)
+        self._no_erasure_overtakes_an_access(rows)
         self._closed_is_closed(requests, rows)
         self._terminal_is_terminal(requests, rows, retried)
         self._quota_is_kept(rows)
 
     def uncertain(self) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
-        """The submissions of each (request id, account, identity) that a person may decide about."""
+        """The uncertain submissions by (request id, account, identity)."""
         found = defaultdict(list)
         with self.deployment.sessions.open() as db:
             for row in db.execute(UNCERTAIN).fetchall():
@@ -96,7 +96,7 @@ class Invariants:
         return dict(found)
 
     def job_that_took(self, rows: list[dict[str, Any]]) -> str | None:
-        """What the vendor tells a person who asks: the job of all these calls, if it has one."""
+        """What the vendor would tell an operator: the job of all these calls, if there is one."""
         keys, since = {self.key_of(row) for row in rows}, max(row["attempted_at"] for row in rows)
         jobs = [
             job.id
@@ -111,7 +111,7 @@ class Invariants:
         return self.keys[row["request_id"], row["account"], row["identity_hash"]]
 
     def _nothing_is_lost(self, source: list[dict[str, Any]], requests: dict[str, Any]) -> None:
-        """Every request in the source is in the ledger, or refused with a reason."""
+        """Every row of the source is in the ledger, or invalid with a reason."""
         for row in source:
             if row["status"] == "invalid":
                 assert row["status_reason"] and row["request_id"] not in requests
@@ -133,7 +133,7 @@ class Invariants:
             )
 
     def _events_follow_each_other(self, events: list[dict[str, Any]]) -> None:
-        """Between two events of a submission there is nothing but its ordinary way."""
+        """Between two events, a submission makes only ordinary moves."""
         last: dict[int, str] = {}
         for event in events:
             entered = last.get(event["submission"], "planned")
@@ -141,11 +141,11 @@ class Invariants:
             last[event["submission"]] = event["enters"]
 
     def _job_of(self, row: dict[str, Any]) -> Job:
-        """The vendor's job of a submission: one that it knows, or has forgotten, and of this person."""
+        """The vendor's job of a submission, also if the vendor has forgotten it."""
         job = self.world.jobs.get(row["job_id"])
         assert job is not None, f"the vendor never had the job of {row['id']}"
         assert (job.account, job.action) == (row["account"], row["action"])
-        assert self.key_of(row) in job.keys, "the job is another person's"
+        assert self.key_of(row) in job.keys, "the job is another data subject's"
         return job
 
     def _outcome_is_the_vendors(self, row: dict[str, Any]) -> None:
@@ -169,17 +169,17 @@ class Invariants:
                 self._failure_is_true(row)
 
     def _job_is_young_enough(self, job: Job, row: dict[str, Any]) -> None:
-        """It was asked for after the request was received; or Batch said that it still worked on the person
-        when we asked for this request."""
+        """The job was requested after the request was received, or Batch was still working on it when we sent
+        this request."""
         still_running = row["account"].startswith("batch") and row["attempts"] > 0
         assert (job.ends_at if still_running else job.taken_at) >= row["received_at"], (
             "an older job served it"
         )
 
-    def _nobody_is_forgotten_before_they_are_shown(self, rows: list[dict[str, Any]]) -> None:
-        """No erasure is sent while what the same person has asked to see before is on its way."""
-        self._was_shown |= {row["id"] for row in rows if row["state"] in ENDED}  # and may be asked for again
-        waiting = [r for r in rows if r["action"] == "access" and r["id"] not in self._was_shown]
+    def _no_erasure_overtakes_an_access(self, rows: list[dict[str, Any]]) -> None:
+        """No erasure is sent while an earlier access request of the same data subject is open."""
+        self._ended_once |= {row["id"] for row in rows if row["state"] in ENDED}  # or planned again
+        waiting = [r for r in rows if r["action"] == "access" and r["id"] not in self._ended_once]
         for sent in (r for r in rows if r["action"] == "erasure" and r["attempts"] > 0):
             for shown in waiting:
                 if (shown["account"], shown["identity_hash"]) == (sent["account"], sent["identity_hash"]):
@@ -192,7 +192,7 @@ class Invariants:
     def _failure_is_true(self, row: dict[str, Any]) -> None:
         job, reason = self._job_of(row), row["reason"]
         limit = timedelta(days=self.deployment.settings[row["account"]].give_up_after_days)
-        if reason.startswith("no end after"):  # it is the job that is too old: a later request may share it
+        if reason.startswith("no end after"):  # the age of the job counts: a later request may share it
             assert row["finished_at"] - job.taken_at > limit
         elif reason.startswith("the vendor does not know the job"):
             assert job.forgotten
@@ -218,7 +218,7 @@ class Invariants:
                 self._delivered.add(request_id)
 
     def _is_delivered(self, request: dict[str, Any], submissions: list[dict[str, Any]]) -> None:
-        """The person's files say what the ledger says, and hold what the vendors gave."""
+        """The delivered files agree with the ledger and hold the vendors' data."""
         storage, folder = self.deployment.storage, f"requests/{request['request_id']}"
         receipt = json.loads(storage.open(f"{folder}/receipt.json").read())
         assert receipt["status"] == request["status"]
@@ -243,7 +243,7 @@ class Invariants:
     def _terminal_is_terminal(
         self, requests: dict[str, Any], rows: list[dict[str, Any]], retried: bool
     ) -> None:
-        """Only a person's wish brings a closed request, or a failed submission, back."""
+        """Only retry_failed opens a closed request or plans a failed submission again."""
         statuses = {request_id: request["status"] for request_id, request in requests.items()}
         states = {row["id"]: row["state"] for row in rows}
         before_statuses, before_states = self._before
@@ -256,7 +256,7 @@ class Invariants:
         self._before = (statuses, states)
 
     def _quota_is_kept(self, rows: list[dict[str, Any]]) -> None:
-        """By one worker alone exactly; two at once are held by the vendor's own count."""
+        """One worker keeps the quota exactly. With two, the vendor's own limit stops them."""
         days: Counter[str] = Counter(
             _day(row["attempted_at"]) for row in rows if row["account"] == "id5" and row["attempts"]
         )

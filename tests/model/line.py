@@ -30,12 +30,12 @@ TIMED_OUT = 60.0
 
 
 class WorkerDied(BaseException):
-    """No handler of the project's catches it, as none catches SIGKILL."""
+    """Like SIGKILL, no handler of the project catches it."""
 
 
 @dataclass
 class Life:
-    """How many steps (statements, calls, files) a worker has left; None: it outlives its work."""
+    """The number of steps (statements, calls, files) until the worker dies; None: it does not die."""
 
     steps: int | None = None
     on_death: list[Callable[[], None]] = field(default_factory=list)
@@ -53,7 +53,7 @@ class Life:
 
 
 class Line(Client):
-    """The real client; only where its connections lead is simulated."""
+    """The real client with simulated connections."""
 
     def __init__(self, settings: AccountSettings, world: World, life: Life) -> None:
         super().__init__(settings, cast(aiohttp.ClientSession, _Session(settings.account, world, life)))
@@ -110,7 +110,7 @@ class _Reply:
 
 
 class LivedLedger:
-    """A session with the ledger, in which each use is a step of the worker's life."""
+    """A ledger session. Each use is a step of the worker."""
 
     def __init__(self, db: Database, life: Life) -> None:
         self._db, self._life = db, life
@@ -121,7 +121,7 @@ class LivedLedger:
 
 
 class LivedStorage(Storage):
-    """The real storage, in which each file is a step of the worker's life."""
+    """The real storage. Each file is a step of the worker."""
 
     def __init__(self, fs: AbstractFileSystem, root: str, life: Life) -> None:
         super().__init__(fs, root)
@@ -141,7 +141,7 @@ class LivedStorage(Storage):
 
 
 class LivedSource(Source):
-    """The real source, in which each telling is a step of the worker's life."""
+    """The real source. Each update is a step of the worker."""
 
     def __init__(self, engine: Engine, life: Life) -> None:
         super().__init__(engine)

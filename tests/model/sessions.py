@@ -1,4 +1,4 @@
-"""Sessions of the ledger that are used again, since opening one takes longer than most stages here."""
+"""Reuses ledger sessions, because opening one takes longer than most stages here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Sessions:
 
     @contextmanager
     def open(self) -> Iterator[Database]:
-        """A session; what it held as a worker is given back, as at the end of a process."""
+        """A session. Its worker lock is released afterwards, as at the end of a process."""
         db = self._idle.pop() if self._idle else database.connect(self._dsn)
         pid = db.info.backend_pid
         try:
@@ -34,7 +34,7 @@ class Sessions:
             db.close()
 
     def _wait_for_the_end_of(self, pid: int) -> None:
-        """PostgreSQL notices a little later that a client is gone, and only then gives its locks back."""
+        """PostgreSQL releases locks only when it notices that the client is gone."""
         with self.open() as db:
             while db.execute("SELECT FROM pg_stat_activity WHERE pid = %s", [pid]).fetchall():
                 time.sleep(0.001)

@@ -1,4 +1,4 @@
-"""Lives of a deployment that went wrong once, found by the model or made for a bug of its kind."""
+"""Sequences of steps that once went wrong, or are like one that did."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.model.virtual_time import Clock
 
 @pytest.fixture
 def life(dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[DeploymentMachine]:
-    """Its rules hold when the test is over, and all that it holds is closed in the end."""
+    """At the end of the test, the invariants hold and everything is closed."""
     clock = Clock()
     monkeypatch.setattr("include.dsar.http.pacing.time", clock)
     monkeypatch.setattr("include.dsar.execution.progress.time", clock)
@@ -29,15 +29,15 @@ def life(dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[DeploymentMachin
     engine.dispose()
 
 
-def test_two_requests_of_one_person_whose_job_fails(life: DeploymentMachine) -> None:
-    """They share a job, which is no batch: sent again without end, both would stay open for ever."""
+def test_two_requests_of_one_data_subject_with_a_failed_job_are_closed(life: DeploymentMachine) -> None:
+    """They share a job. The job is not a batch, so it must not be sent again and again."""
     ask = Ask("erasure", ["fails-2"], {"user_id"})
     life.there_are_requests(asked=[ask, ask])
     life.a_whole_run()
 
 
-def test_a_run_for_one_request_of_a_batch_that_fails(life: DeploymentMachine) -> None:
-    """The failure may be another's, whom this run does not look at: it is sent once more, alone."""
+def test_a_run_for_one_request_sends_it_again_after_its_batch_failed(life: DeploymentMachine) -> None:
+    """Another request of the batch may be the cause, so this one is sent again alone."""
     life.there_are_requests(asked=[Ask("erasure", [person], {"user_id"}) for person in ("ok-0", "fails-2")])
     life.intake_runs()
     life.submit_runs("besitos")

@@ -35,7 +35,7 @@ from tests.model.virtual_time import Clock
 
 EXAMPLES = 50
 STEPS = 25
-MOST_DAYS = 20  # in which everything is closed, once the vendors are well
+MOST_DAYS = 20  # until everything is closed after the vendors work again
 
 STAGES = ("intake", "submit", "watch", "collect", "package")
 accounts = st.sampled_from(NAMES)
@@ -48,7 +48,7 @@ FORMS = {"user_id": str, "email": email, "phone": phone}
 
 @dataclass(frozen=True)
 class Ask:
-    """What a row asks for; an access request names the user, without whom no vendor takes it."""
+    """A row. An access request has a user id, because all vendors need it."""
 
     action: str
     persons: list[str]
@@ -66,7 +66,7 @@ asks = st.builds(
 
 
 class DeploymentMachine(RuleBasedStateMachine):
-    """One example is one life of a deployment."""
+    """One example is one sequence of steps of a deployment."""
 
     def __init__(self, deployment: Deployment) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class DeploymentMachine(RuleBasedStateMachine):
 
     @rule(ask=asks)
     def a_request_arrives(self, ask: Ask) -> None:
-        """Of one person, or of two who share an account; some were here before."""
+        """Of one data subject, or of two that share an identifier. Some were here before."""
         row = {kind: [FORMS[kind](person) for person in ask.persons] for kind in sorted(ask.kinds)}
         self._put(request_type=ask.action, **row)
 
@@ -129,14 +129,14 @@ class DeploymentMachine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def a_run_for_one_request(self, data: st.DataObject) -> None:
-        """Which may share its jobs with others."""
+        """The request may share jobs with others."""
         request_id = data.draw(st.sampled_from([f"r-{n}" for n in range(1, self.count + 1)]))
         self.deployment.day(only=request_id)
         self.held.arrived.discard(request_id)
 
     @rule(account=accounts)
     def two_workers_at_once(self, account: str) -> None:
-        """Of a manual run and a scheduled one, side by side."""
+        """A manual run and a scheduled run at the same time."""
         self.held.contended |= {f"{self.clock():%Y-%m-%d}"}
         self.deployment.submit(account, account)
         self.deployment.watch(account, account, hours=2)
@@ -145,7 +145,7 @@ class DeploymentMachine(RuleBasedStateMachine):
 
     @rule(account=accounts, stage=st.sampled_from(STAGES), at=deaths)
     def a_worker_dies(self, account: str, stage: str, at: int) -> None:
-        """Before its statement, call or file number `at`, or between a call's arrival and its reply."""
+        """Before its statement, call or file number `at`, or between a call and its reply."""
         match stage:
             case "intake":
                 self.deployment.intake(dies_at=at)
@@ -164,7 +164,7 @@ class DeploymentMachine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def a_person_decides(self, data: st.DataObject) -> None:
-        """What is uncertain, once the vendor has told whether it took it."""
+        """An operator asks the vendor and then decides about an uncertain submission."""
         uncertain = self.held.uncertain()
         if uncertain:
             request_id, account, identity = data.draw(st.sampled_from(sorted(uncertain)))
@@ -195,7 +195,7 @@ class DeploymentMachine(RuleBasedStateMachine):
         self.retried = False
 
     def teardown(self) -> None:
-        """With the vendors well again and time enough, everything is closed, and the source knows it."""
+        """When the vendors work again, everything is closed, and the source has each status."""
         self.world.get_well()
         for account in NAMES:
             self.deployment.hold(account, held=False)
@@ -232,8 +232,8 @@ class DeploymentMachine(RuleBasedStateMachine):
         self.held.expect(row, self.clock())
 
 
-def test_the_rules_hold_whatever_happens(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Requests, faults, deaths and time in any order: no rule is broken, and all ends closed."""
+def test_the_invariants_always_hold(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With requests, faults, deaths and time in any order, the invariants hold and everything is closed."""
     info = f"{dsn}?options=-c%20synchronous_commit%3Doff"
     engine = create_engine(info.replace("postgresql://", "postgresql+psycopg://"))
     # The one place where real clocks are replaced, besides the loop of `Deployment`.

@@ -24,11 +24,11 @@ PERSONS = [f"{fate}-{number}" for number, fate in enumerate(FATES)]
 ID5_LIMIT = 5  # a day, which is more than the account's own setting
 
 FAULTS = (
-    "no_connection",  # surely not taken
+    "no_connection",  # certainly not taken
     "reset_before",  # not taken, and the client cannot know
     "reset_after",  # taken
     "late",  # the client gives up; the call arrives when it believes that it has not
-    "twice",  # a proxy repeats the call and passes the second reply on
+    "twice",  # a proxy repeats the call and returns the second reply
     "slow",  # replies overtake each other
     "timeout",  # taken, after which the client gives up
     "empty",  # taken, 200 without a body
@@ -46,7 +46,7 @@ STATUSES = {"429": 429, "429_long": 429, "503": 503, "500_before": 500, "500_aft
 
 
 class Lost(Exception):
-    """The connection, or the reply on it, is lost: `taken` is what the client cannot see."""
+    """The connection or the reply is lost. The client cannot see `taken`."""
 
     def __init__(self, kind: str) -> None:
         super().__init__(kind)
@@ -62,7 +62,7 @@ class Answer:
 
 @dataclass
 class Job:
-    """What a vendor took, with the keys of its persons as the vendor sees them."""
+    """A job at a vendor, with the vendor's keys of its data subjects."""
 
     id: str
     account: str
@@ -76,7 +76,7 @@ class Job:
 
 
 def wire_key(account: str, identifiers: dict[str, str]) -> str:
-    """How the account's vendor sees a submission with these identifiers."""
+    """The key that the vendor uses for a submission with these identifiers."""
     if account == "id5":
         ((kind, value),) = identifiers.items()
         assert kind == "email"
@@ -101,7 +101,7 @@ def fate(key: str) -> str:
 
 
 class World:
-    """All vendors. `faults` are used up by the next calls to an account."""
+    """All vendors. The next calls to an account use up its `faults`."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -115,7 +115,7 @@ class World:
         self._late: list[tuple[datetime, Callable[[], Any]]] = []
 
     def fault(self, account: str) -> str | None:
-        """What goes wrong with this call."""
+        """The fault of this call."""
         self._let_late_calls_in()
         if self.faults[account]:
             return self.faults[account].popleft()
@@ -123,7 +123,7 @@ class World:
         return kind if self.clock() < until else None
 
     def call(self, account: str, method: str, url: str, body: Any, fault: str | None) -> Answer:
-        """The answer to a call that may be struck by a fault. Raises Lost."""
+        """The reply to a call, which may have a fault. Raises Lost."""
 
         def arrive(*, echo: bool = False) -> Answer:
             return self._answer(account, method, url, body, echo=echo)
@@ -157,7 +157,7 @@ class World:
         return [job for job in self.jobs.values() if not job.forgotten]
 
     def outcome(self, job: Job, key: str) -> str | None:
-        """What the vendor has said, or would say now, of one person in the job."""
+        """What the vendor has said, or would say now, about one data subject of the job."""
         if job.ends_at > self.clock():
             return None
         if job.failed:
@@ -166,7 +166,7 @@ class World:
         return "no_data" if knows_nobody else "completed"
 
     def data(self, account: str, key: str) -> bytes:
-        """What the account gives out about a person."""
+        """The account's data about a data subject."""
         if account == "besitos":
             return f'{{"partner_user_id": {json.dumps(key)}, "balance": 0.10, "a": 1, "a": 2}}'.encode()
         target = io.BytesIO()
@@ -175,7 +175,7 @@ class World:
         return target.getvalue()
 
     def accepted(self, account: str, action: str, key: str) -> list[Job]:
-        """Jobs that came of calls of ours, not of a proxy's repetitions."""
+        """Jobs of our calls, not of calls that a proxy repeated."""
         return [
             job
             for job in self.jobs.values()

@@ -17,7 +17,7 @@ BEGIN = datetime(2026, 11, 2, 9, tzinfo=UTC)
 
 
 class Clock:
-    """Stands for `datetime.now`, for the loop's clock, and for the module `time` in what reads it."""
+    """Replaces `datetime.now`, the loop's clock and the module `time`."""
 
     def __init__(self) -> None:
         self.seconds = 0.0

@@ -41,8 +41,8 @@ UUID_TEXT = "580D2B4C-29a5-7a7b-85dc-44132c023ac8"
         (IdentityKind.ID5_ID, "ID5*" + "x" * 1000, "ID5*" + "x" * 1000),
     ],
 )
-def test_normal_form(kind: IdentityKind, value: str, normal: str) -> None:
-    """An identifier has one form, and keeps it."""
+def test_identifiers_are_normalised(kind: IdentityKind, value: str, normal: str) -> None:
+    """A normalised identifier stays the same if it is normalised again."""
     assert normalise(kind, value) == normal
     assert normalise(kind, normal) == normal
 
@@ -79,8 +79,8 @@ def test_normal_form(kind: IdentityKind, value: str, normal: str) -> None:
         (IdentityKind.ID5_ID, "ID5*" + "x" * 2048, "id5_id is longer than 2048 characters"),
     ],
 )
-def test_refused(kind: IdentityKind, value: str, reason: str) -> None:
-    """What cannot be sent has a reason that does not hold it."""
+def test_malformed_identifiers_are_refused(kind: IdentityKind, value: str, reason: str) -> None:
+    """A malformed identifier has a reason, which does not hold the identifier."""
     with pytest.raises(InvalidRow) as caught:
         normalise(kind, value)
     assert str(caught.value) == reason
@@ -96,26 +96,26 @@ def test_refused(kind: IdentityKind, value: str, reason: str) -> None:
         ("+44 20 7946 0958", "US", "+442079460958"),
     ],
 )
-def test_phone_region(value: str, region: str, normal: str) -> None:
-    """A region completes numbers without a country code, and changes no other."""
+def test_a_region_completes_local_phone_numbers(value: str, region: str, normal: str) -> None:
+    """The region completes numbers without a country code. It changes no other number."""
     assert normalise(IdentityKind.PHONE, value, phone_region=region) == normal
 
 
-def test_local_number() -> None:
-    """A number without its area code is not complete, even with a region."""
+def test_a_number_without_area_code_is_malformed() -> None:
+    """A number without its area code is malformed, even with a region."""
     with pytest.raises(InvalidRow, match="malformed phone"):
         normalise(IdentityKind.PHONE, "555-0100", phone_region="US")
 
 
-def test_unknown_region() -> None:
-    """A region that is none is a setting to mend, not a bad row."""
+def test_an_unknown_region_is_a_configuration_error() -> None:
+    """An unknown region is a ConfigurationError, not an invalid row."""
     with pytest.raises(ConfigurationError, match="PHONE_REGION"):
         normalise(IdentityKind.PHONE, "202-555-0143", phone_region="XX")
 
 
 @given(kind=st.sampled_from(IdentityKind), value=st.text())
-def test_any_text(kind: IdentityKind, value: str) -> None:
-    """Any text is normalised, or refused without being quoted."""
+def test_any_text_is_normalised_or_refused(kind: IdentityKind, value: str) -> None:
+    """Any text is normalised, or refused with a reason that does not quote it."""
     try:
         normal = normalise(kind, value)
     except InvalidRow:
@@ -163,7 +163,7 @@ def test_any_text(kind: IdentityKind, value: str) -> None:
     ],
     ids=repr,
 )
-def test_values(cell: object, found: list[str]) -> None:
+def test_a_cell_gives_its_values_in_order(cell: object, found: list[str]) -> None:
     """A cell gives its values in their order, without blanks and repeats."""
     assert values(cell) == found
 
@@ -197,19 +197,19 @@ def test_values(cell: object, found: list[str]) -> None:
     ],
     ids=lambda cell: repr(type(cell)),
 )
-def test_bad_cells(cell: object, reason: str) -> None:
-    """A cell that holds something else is refused, and so is a number that may have lost its end."""
+def test_cells_of_other_types_are_refused(cell: object, reason: str) -> None:
+    """A cell with another type is refused. So is a number that is too large to be exact."""
     with pytest.raises(InvalidRow, match=reason):
         values(cell)
 
 
-def test_column_with_gaps() -> None:
-    """Whole numbers that pandas made floats of, for the column has gaps, are whole again."""
+def test_whole_numbers_survive_a_column_with_gaps() -> None:
+    """If a column has gaps, pandas makes floats of its whole numbers. They become whole again."""
     frame = pd.DataFrame({"user_id": [123, None]})
     assert [values(cell) for cell in frame["user_id"]] == [["123"], []]
 
 
-def test_without_pandas() -> None:
+def test_the_module_does_not_need_pandas() -> None:
     """The module is imported without pandas."""
     code = "import sys, include.dsar.intake.identities; assert 'pandas' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -228,10 +228,10 @@ LABEL = st.text("abz09-_.XN", min_size=1, max_size=70) | st.sampled_from(
         ["com", "c", "test", "local", "localhost", "onion", "c0m", "-", "museum", "arpa", "K"]
     ),
 )
-def test_the_short_way_for_plain_addresses_says_what_the_library_says(
+def test_the_fast_path_for_plain_addresses_gives_the_library_result(
     local: str, labels: list[str], top: str
 ) -> None:
-    """Which addresses are taken, and in which form, does not depend on the way."""
+    """The fast path accepts and normalises addresses as the library does."""
     address = f"{local}@{'.'.join([*labels, top])}"
     try:
         told = validate_email(address, check_deliverability=False, test_environment=True).normalized.lower()
@@ -249,8 +249,8 @@ def test_the_short_way_for_plain_addresses_says_what_the_library_says(
     area=st.sampled_from(["202", "(415)", "(212", "911", "999", "055", "155", "1202", "(800) ", "2 02"]),
     rest=st.from_regex(r"[ .-]?[0-9]{3}[ .-]?[0-9]{3,5}", fullmatch=True),
 )
-def test_the_short_way_for_plain_phones_says_what_the_library_says(first: str, area: str, rest: str) -> None:
-    """Which numbers are taken, and in which form, does not depend on the way."""
+def test_the_fast_path_for_plain_phones_gives_the_library_result(first: str, area: str, rest: str) -> None:
+    """The fast path accepts and normalises numbers as the library does."""
     number = f"{first}{area}{rest}"
     told = None
     with suppress(phonenumbers.NumberParseException):

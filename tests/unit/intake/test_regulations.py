@@ -23,11 +23,11 @@ from include.dsar.model import Action, Regulation
         ("2026-01-31T10:00:00+05:30", "2026-02-28T10:00:00+05:30"),
         ("2026-03-15T10:30:00", "2026-04-15T10:30:00"),
         ("2026-02-28T21:30:00-05:00", "2026-03-28T21:30:00-05:00"),
-        ("2026-03-01T02:30:00+00:00", "2026-04-01T02:30:00+00:00"),  # the same moment, read in UTC
+        ("2026-03-01T02:30:00+00:00", "2026-04-01T02:30:00+00:00"),  # the same moment in UTC
     ],
 )
-def test_gdpr(received: str, due: str) -> None:
-    """One calendar month: the same date of the next month, or that month's last day."""
+def test_gdpr_allows_one_calendar_month(received: str, due: str) -> None:
+    """One calendar month: the same date of the next month, or the last day of that month."""
     assert due_at(Regulation.GDPR, datetime.fromisoformat(received)) == datetime.fromisoformat(due)
 
 
@@ -38,21 +38,21 @@ def test_gdpr(received: str, due: str) -> None:
         ("2028-02-01T10:00:00+00:00", "2028-03-17T10:00:00+00:00"),
     ],
 )
-def test_ccpa(received: str, due: str) -> None:
+def test_ccpa_allows_45_days(received: str, due: str) -> None:
     """45 calendar days."""
     assert due_at(Regulation.CCPA, datetime.fromisoformat(received)) == datetime.fromisoformat(due)
 
 
-def test_summer_time() -> None:
-    """The hour of the day is kept where clocks change in between."""
+def test_a_change_of_clocks_does_not_change_the_hour() -> None:
+    """The hour of the day stays the same if the clocks change in between."""
     berlin = ZoneInfo("Europe/Berlin")
     due = due_at(Regulation.GDPR, datetime(2026, 3, 15, 9, tzinfo=berlin))
     assert due == datetime(2026, 4, 15, 7, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("law", list(Regulation))
-def test_end_of_time(law: Regulation) -> None:
-    """A date whose due date no calendar holds is a bad row."""
+def test_a_due_date_out_of_range_is_invalid(law: Regulation) -> None:
+    """A due date that is out of range makes the row invalid."""
     with pytest.raises(InvalidRow, match="received_at"):
         due_at(law, datetime(9999, 12, 31, tzinfo=UTC))
 
@@ -61,14 +61,14 @@ def test_end_of_time(law: Regulation) -> None:
     ("text", "law"),
     [("GDPR", Regulation.GDPR), (" gdpr ", Regulation.GDPR), ("Ccpa", Regulation.CCPA)],
 )
-def test_regulation(text: str, law: Regulation) -> None:
-    """A regulation is known in any case."""
+def test_a_regulation_is_read_in_any_case(text: str, law: Regulation) -> None:
+    """Upper and lower case do not matter."""
     assert regulation(text) is law
 
 
 @pytest.mark.parametrize("text", ["", "LGPD", None, float("nan"), 1])
-def test_unknown_regulation(text: object) -> None:
-    """An unknown regulation is a bad row, whose reason says what is known."""
+def test_an_unknown_regulation_is_invalid(text: object) -> None:
+    """The row is invalid. The reason lists the known regulations."""
     with pytest.raises(InvalidRow, match="expected GDPR or CCPA"):
         regulation(text)
 
@@ -84,13 +84,13 @@ def test_unknown_regulation(text: object) -> None:
         (" Deletion ", Action.ERASURE),
     ],
 )
-def test_action(text: str, asked: Action) -> None:
-    """A request's type is known by its synonyms, in any case."""
+def test_an_action_is_read_from_its_synonyms(text: str, asked: Action) -> None:
+    """Synonyms are accepted, in upper or lower case."""
     assert action(text) is asked
 
 
 @pytest.mark.parametrize("text", ["", "rectification", None, float("nan"), 1])
-def test_unknown_action(text: object) -> None:
-    """An unknown request type is a bad row, never a guess between access and erasure."""
+def test_an_unknown_request_type_is_invalid(text: object) -> None:
+    """The row is invalid. Intake never guesses between access and erasure."""
     with pytest.raises(InvalidRow, match="unknown request_type"):
         action(text)

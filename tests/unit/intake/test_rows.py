@@ -1,4 +1,4 @@
-"""Whatever a row of the source holds, it is taken or refused: nothing else comes of it."""
+"""Each row of the source is either read or refused with a reason."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ COLUMNS = [*GOOD, *IdentityKind, "accounts", "due_at"]
 @settings(max_examples=1500, deadline=None)
 @given(st.dictionaries(st.sampled_from(COLUMNS), CELLS, max_size=4))
 def test_any_row_raises_only_invalid_row(cells: dict[str, Any]) -> None:
-    """One to four cells of a good row hold anything that a database or a person can put there."""
+    """One to four cells of a valid row hold any value."""
     try:
         request = RULES.read({**GOOD, **cells}, NOW)
     except InvalidRow as error:
@@ -72,8 +72,8 @@ def test_any_row_raises_only_invalid_row(cells: dict[str, Any]) -> None:
     assert request.received_at.tzinfo
 
 
-def test_a_number_that_no_text_can_hold_is_refused() -> None:
-    """Python itself raises on writing it out."""
+def test_a_number_that_is_too_long_for_text_is_refused() -> None:
+    """Python cannot write it as text."""
     for column in COLUMNS:
         with pytest.raises(InvalidRow):
             RULES.read({**GOOD, column: 10**5000}, NOW)
@@ -82,7 +82,7 @@ def test_a_number_that_no_text_can_hold_is_refused() -> None:
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(COLUMNS), st.text(st.characters(), min_size=12, max_size=60))
 def test_no_reason_holds_the_value(column: str, value: str) -> None:
-    """Reasons end in the source and in logs."""
+    """Reasons are written to the source and to logs."""
     try:
         RULES.read({**GOOD, column: value}, NOW)
     except InvalidRow as error:
@@ -100,7 +100,7 @@ def test_no_reason_holds_the_value(column: str, value: str) -> None:
     ],
 )
 def test_ids_are_text_whole_numbers_or_uuids(cell: object, text: str) -> None:
-    """As they stand in the source."""
+    """The text is the same as in the source."""
     assert request_id(cell) == text
 
 
@@ -123,8 +123,8 @@ def test_ids_are_text_whole_numbers_or_uuids(cell: object, text: str) -> None:
         "r-1 ",
     ],
 )
-def test_anything_else_is_no_id(cell: object) -> None:
-    """Blanks around an id too, by which the source would not find its row again."""
+def test_other_values_are_not_ids(cell: object) -> None:
+    """This includes blanks around an id: without them, the source would not find its row."""
     with pytest.raises(InvalidRow, match=r"^(unsafe request_id|request_id is empty)"):
         request_id(cell)
 
@@ -142,8 +142,8 @@ def test_anything_else_is_no_id(cell: object) -> None:
         (pd.Timestamp("2026-11-01T10:00", tz="Europe/Berlin"), datetime(2026, 11, 1, 9, tzinfo=UTC)),
     ],
 )
-def test_times_are_iso_8601_and_utc_where_no_zone_is_given(cell: object, moment: datetime) -> None:
-    """A date is its first moment."""
+def test_times_are_iso_8601_and_utc_without_a_zone(cell: object, moment: datetime) -> None:
+    """A date means its first moment."""
     assert RULES.read({**GOOD, "received_at": cell}, NOW).received_at == moment
 
 
@@ -152,20 +152,20 @@ def test_times_are_iso_8601_and_utc_where_no_zone_is_given(cell: object, moment:
              "2026-02-30", "٢٠٢٦-11-01", "2026-11-01T25:00", b"2026-11-01", 1762000000, 1.5, True, time(10),
              timedelta(1), [NOW]]
 )  # fmt: skip
-def test_what_could_be_another_date_is_refused(cell: object) -> None:
-    """A legal deadline hangs on it: nothing is guessed."""
+def test_ambiguous_times_are_refused(cell: object) -> None:
+    """Intake never guesses a time, because the legal due date depends on it."""
     with pytest.raises(InvalidRow, match=r"^received_at is (not a time|out of range)"):
         RULES.read({**GOOD, "received_at": cell}, NOW)
 
 
-def test_a_wrong_setting_is_not_the_rows_fault() -> None:
-    """A PHONE_REGION that does not exist stops the run, instead of turning everybody away."""
+def test_a_wrong_setting_does_not_make_a_row_invalid() -> None:
+    """An unknown PHONE_REGION stops the run. Otherwise all rows with phones would be invalid."""
     with pytest.raises(ConfigurationError, match="PHONE_REGION"):
         Rules(ACCOUNTS, "XX", b"key").read({**GOOD, "phone": "0170 1234567"}, NOW)
 
 
-def test_the_hashes_are_keyed_and_the_same_for_the_same_person() -> None:
-    """Another key gives other hashes; another way of writing gives the same."""
+def test_hashes_are_keyed_and_equal_for_equal_identifiers() -> None:
+    """Another key gives other hashes. Another spelling gives the same hashes."""
 
     def hashes(rules: Rules, **cells: Any) -> list[str]:
         return [s.identity_hash for s in rules.read({**GOOD, **cells}, NOW).submissions]
@@ -174,8 +174,8 @@ def test_the_hashes_are_keyed_and_the_same_for_the_same_person() -> None:
     assert set(hashes(RULES)).isdisjoint(set(hashes(Rules(ACCOUNTS, "DE", b"another"))) - {""})
 
 
-def test_an_account_that_is_to_go_is_given_nothing_new() -> None:
-    """With identities=() it stays for what is open there, and the receipt says why it was not asked."""
+def test_an_account_without_identities_gets_no_new_submissions() -> None:
+    """With identities=() the account ends its open work. The receipt says why it was not asked."""
     accounts = (Account("batch", vendor="batch"), Account("batch_ios", vendor="batch", identities=()))
     planned, left_out = Rules(accounts, None, b"key").read(GOOD, NOW).submissions
     assert (planned.account, planned.state) == ("batch", State.PLANNED)
