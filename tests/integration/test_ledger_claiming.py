@@ -9,6 +9,8 @@ from typing import Any
 from include.dsar.ledger import claiming, database, uncertain
 from include.dsar.ledger.claiming import Claim
 from include.dsar.ledger.database import Database
+from include.dsar.ledger.transitions import Move, move
+from include.dsar.model import State
 from tests.integration.requests_given import NOW, events, plan, put_into, request, row, rows, submission
 
 LATER = NOW + timedelta(hours=1)
@@ -59,6 +61,16 @@ def test_submissions_that_wait_for_another_one_have_no_next_time(db: Database) -
         for one_job in (True, False)
     }
     assert times == {True: None, False: None}
+
+
+def test_a_claim_without_a_call_uses_no_quota(db: Database) -> None:
+    """Submit puts it back as untried, for example after the vendor refused our credentials."""
+    plan(db, request())
+    (claimed,) = claim(db)
+    assert claiming.attempted_since(db, "besitos", NOW) == 1
+    untried = Move(claimed.subject.submission, State.PLANNED, untried=True)
+    move(db, [untried], leave=State.SUBMITTING, now=LATER)
+    assert claiming.attempted_since(db, "besitos", NOW) == 0
 
 
 def test_only_claims_of_dead_workers_become_uncertain(dsn: str, db: Database) -> None:

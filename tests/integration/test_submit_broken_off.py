@@ -10,7 +10,9 @@ import pytest
 
 from include.dsar.ledger import database
 from include.dsar.ledger.database import Database
+from include.dsar.ledger.transitions import Move, move
 from include.dsar.ledger.uncertain import REASON_WORKER_DIED
+from include.dsar.model import State
 from include.dsar.stages.submit import submit
 from include.sandbox import Sandbox
 from tests.conftest import PROJECT
@@ -92,3 +94,19 @@ async def test_a_lost_session_of_the_ledger_interrupts_no_call(
     assert set(states(db).values()) == {"submitted"}
     assert {row["job_id"] for row in rows(db)} == {job.job_id for job in sandbox.jobs()}
     assert len(sandbox.jobs()) == 60
+
+
+async def test_a_reply_resolves_a_submission_that_another_worker_marked_as_uncertain(
+    db: Database, sandbox: Sandbox, stages: Stages
+) -> None:
+    """The other worker took us for dead during the call. The job id is recorded all the same."""
+    plan_each(db, "besitos", "u1")
+    sandbox.inject("slow_drip", vendor="besitos", route="create", seconds=2)
+    running = asyncio.create_task(stages.submit("besitos"))
+    await until(sandbox.jobs)
+    (one,) = rows(db)
+    taken_for_dead = Move(one["id"], State.UNCERTAIN, REASON_WORKER_DIED)
+    assert move(db, [taken_for_dead], leave=State.SUBMITTING, now=stages.clock())
+    await running
+    (job,), (one,) = sandbox.jobs(), rows(db)
+    assert (one["state"], one["job_id"]) == ("submitted", job.job_id)
