@@ -8,6 +8,7 @@
     ├── SettingDiffers            a variable is not what the ledger remembers; a retry may help
     ├── NotTaken                  the vendor certainly took nothing: safe to send again
     │   ├── VendorBusy            429, or the vendor's own maintenance answer
+    │   ├── WindowOver            the window ends before the call could start
     │   ├── IdentifierQuota       the daily quota of this identifier is used up
     │   └── AccountQuota          the daily quota of this account is used up
     ├── Refused                   the vendor refused our input
@@ -72,6 +73,10 @@ class NotTaken(DsarError):
 
 class VendorBusy(NotTaken):
     """The vendor asks for fewer calls, or to try later."""
+
+
+class WindowOver(NotTaken):
+    """The time window of the stage ends before the call could start."""
 
 
 class IdentifierQuota(NotTaken):

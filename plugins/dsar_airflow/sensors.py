@@ -105,6 +105,8 @@ def _sentence(counts: Mapping[str, Any]) -> str:
     parts = [f"{counts['ended']:,} jobs ended", f"{counts['ready']:,} have a result to collect"]
     if counts["planned_again"]:
         parts.append(f"{counts['planned_again']:,} failed in a batch and are sent again in smaller batches")
+    if n := counts.get("not_reached"):
+        parts.append(f"{n:,} were due but not polled before the window ended, and come first in the next run")
     if not counts["open_jobs"]:
         return ", ".join([*parts, "no job is open"])
     return (

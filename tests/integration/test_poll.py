@@ -15,6 +15,7 @@ from include.dsar.execution.job_failures import JOB_FORGOTTEN
 from include.dsar.ledger.database import Database
 from include.dsar.model import Action
 from include.dsar.stages.poll import BATCH_FAILED, next_poll
+from include.dsar.vendors.batch import Batch
 from include.dsar.vendors.besitos import Besitos
 from include.dsar.vendors.vendor import JobStatus
 from include.sandbox import Sandbox
@@ -210,6 +211,42 @@ async def test_polling_ends_at_once_if_no_poll_is_due_in_the_window(
     assert due is not None
     assert polled.next_poll_at == due.isoformat(timespec="seconds")
     assert timedelta(hours=5) < due - datetime.now(UTC) < timedelta(hours=7)
+
+
+async def test_no_poll_starts_after_the_window(db: Database, sandbox: Sandbox, stages: Stages) -> None:
+    """The window ends on time, although more polls are due than fit in. The result counts the others."""
+    await send(db, stages, "batch", *(f"slow-{n}" for n in range(20)))
+    started = time.monotonic()
+    polled = await stages.poll("batch", seconds=1, requests_per_second=5, poll_min_seconds=0.1)
+    assert time.monotonic() - started < 2
+    assert polled.polls == sandbox.calls()["batch"]["status"] <= 6
+    assert polled.open_jobs == 20
+    assert polled.not_reached >= 14
+    assert polled.next_poll_at
+
+
+async def test_the_next_window_begins_with_the_jobs_that_were_not_reached(
+    db: Database, stages: Stages
+) -> None:
+    """So short windows poll every job in turn."""
+    await send(db, stages, "batch", *(f"slow-{n}" for n in range(20)))
+    age(db, days=2)
+    asked: list[str] = []
+    polled: set[str] = set()
+
+    class Notes(Batch):
+        def status(self, settings: Any, job_id: str) -> Any:
+            asked.append(job_id)
+            return super().status(settings, job_id)
+
+        def read_status(self, action: Any, reply: Any) -> JobStatus:
+            polled.add(asked[-1])
+            return super().read_status(action, reply)
+
+    pace = {"requests_per_second": 6, "max_concurrency": 1, "poll_min_seconds": 0.1, "poll_max_seconds": 3600}
+    for _ in range(5):
+        await stages.poll("batch", seconds=1, vendor=Notes(), **pace)
+    assert polled == {row["job_id"] for row in rows(db)}
 
 
 async def test_without_open_jobs_no_poll_is_due(db: Database, open_work: OpenWork, stages: Stages) -> None:

@@ -23,7 +23,7 @@ from tests.integration.conftest import Row, SubmitRows, submissions
 
 PAYLOAD = {
     "status", "ended", "ready", "planned_again", "open_jobs", "oldest_submitted_at", "next_poll_at", "polls",
-    "failed_polls", "calls", "refused_calls",
+    "failed_polls", "not_reached", "calls", "refused_calls",
 }  # fmt: skip
 
 

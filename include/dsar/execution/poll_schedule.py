@@ -19,21 +19,25 @@ FIRST_POLL_SPREAD = 30.0  # seconds; the first polls of jobs from earlier runs a
 
 @dataclass(frozen=True)
 class PollSchedule:
-    """The polls of one account's jobs, from `polling_since` on. `poll_min` and `poll_max` are seconds."""
+    """The polls of one account's jobs, from `polling_since` on. `poll_min` and `poll_max` are seconds.
+
+    `position` (0 to 1) is where an earlier window ended before all jobs were polled: see `place`.
+    """
 
     poll_min: float
     poll_max: float
     polling_since: float
+    position: float = 0.0
 
     def first(self, job_id: str, submitted_at: float, now: float) -> float:
         """The first poll after `now`.
 
         A job from an earlier run is polled soon after `polling_since`, if it is old enough.
         """
-        share = _share(job_id)
-        at = submitted_at + self.poll_min * _jitter(share)
+        at = submitted_at + self.poll_min * _jitter(_share(job_id))
         if at < self.polling_since:
-            at = self.polling_since + share * min(FIRST_POLL_SPREAD, self.poll_min)
+            ahead = (_share(job_id) - self.position) % 1
+            at = self.polling_since + ahead * min(FIRST_POLL_SPREAD, self.poll_min)
         while at < now - FIRST_POLL_SPREAD:  # polling was interrupted: skip the polls that were missed
             at = self.next(job_id, submitted_at, at)
         return at
@@ -42,6 +46,11 @@ class PollSchedule:
         """The poll after one at `polled_at` that did not end the job."""
         interval = min(max((polled_at - submitted_at) * INTERVAL_PER_AGE, self.poll_min), self.poll_max)
         return polled_at + interval * _jitter(_share(job_id))
+
+    @staticmethod
+    def place(job_id: str) -> float:
+        """The job's place in the order of first polls. The order is a circle that begins at `position`."""
+        return _share(job_id)
 
 
 def _share(job_id: str) -> float:

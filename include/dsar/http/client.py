@@ -8,6 +8,7 @@ the vendor.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Protocol
@@ -56,14 +57,14 @@ class Client:
         self._large = asyncio.Lock()
         self.calls = self.refused = 0
 
-    async def send(self, request: HttpRequest) -> HttpReply:
-        """Makes one call and returns the reply.
+    async def send(self, request: HttpRequest, *, within: float = math.inf) -> HttpReply:
+        """Makes one call and returns the reply. The call starts within so many seconds.
 
         Raises NotTaken if no call was made or no connection was established, ReplyLost if no complete reply
         came back, ProtocolError if `request.verify` rejects it. Reduces the pace after a 429 or 503, and
-        makes no call before `Retry-After` is over.
+        makes no call before `Retry-After` is over. Raises WindowOver if the call cannot start in time.
         """
-        async with self._pacer.slot():
+        async with self._pacer.slot(within):
             self.calls += 1
             reply = await self._send(request)
         self.refused += reply.status in REFUSAL_STATUSES

@@ -17,7 +17,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from include.dsar.errors import NotTaken
+from include.dsar.errors import NotTaken, WindowOver
 
 MIN_RATE_SHARE = 1 / 64  # of the full rate
 RECOVERY_PER_SECOND = 0.1  # of the full rate
@@ -37,15 +37,19 @@ class Pacer:
         self._running = asyncio.Semaphore(max_concurrency)
 
     @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
+    async def slot(self, within: float = math.inf) -> AsyncIterator[None]:
         """Waits for a slot. The call counts as running until the block ends.
 
-        Raises NotTaken if the vendor asked for a pause of more than MAX_WAIT_SECONDS.
+        Raises NotTaken if the vendor asked for a pause of more than MAX_WAIT_SECONDS. Raises WindowOver, at
+        once, if no slot is free within so many seconds.
         """
+        latest = time.monotonic() + within
         async with self._running:
             while True:
                 if (blocked := self._blocked_until - time.monotonic()) > MAX_WAIT_SECONDS:
                     raise NotTaken("the vendor asked for a long pause", retry_after=blocked)
+                if max(self._next_start(), time.monotonic()) > latest:
+                    raise WindowOver("no call could start before the end of the window")
                 start = self._take_slot()
                 if (wait := start - time.monotonic()) > 0:
                     await asyncio.sleep(wait)
@@ -68,9 +72,12 @@ class Pacer:
         if retry_after:
             self._blocked_until = max(self._blocked_until, now + retry_after)
 
-    def _take_slot(self) -> float:
+    def _next_start(self) -> float:
         now = time.monotonic()
         planned = self._next_slot if now - self._next_slot <= CATCH_UP_SECONDS else now
-        start = max(planned, self._blocked_until)
+        return max(planned, self._blocked_until)
+
+    def _take_slot(self) -> float:
+        start = self._next_start()
         self._next_slot = start + 1 / self.rate
         return start

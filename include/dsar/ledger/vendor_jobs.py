@@ -53,6 +53,17 @@ def open_jobs(
         return [(job_id, action, at, tuple(ids), n) for job_id, action, at, ids, n in cursor]
 
 
+def poll_position(db: Database, account: str, shard: Shard) -> float:
+    """Where the last poll of the shard stopped that did not reach all jobs; 0 if there was none."""
+    row = db.execute(_POSITION, {"account": account, **shard._asdict()}).fetchone()
+    return row["position"] if row else 0.0
+
+
+def put_poll_position(db: Database, account: str, shard: Shard, position: float) -> None:
+    """Remembers where a poll stopped that did not reach all jobs."""
+    db.execute(_PUT_POSITION, {"account": account, **shard._asdict(), "position": position})
+
+
 def members(db: Database, account: str, job_ids: Sequence[str], *, state: str) -> dict[str, list[Member]]:
     """The submissions of each of these jobs that are in this state."""
     found: dict[str, list[Member]] = {job_id: [] for job_id in job_ids}
@@ -91,6 +102,17 @@ SELECT s.job_id, min(r.action), min(s.submitted_at) AS submitted_at,
  GROUP BY s.job_id
 HAVING %(request_pks)s::bigint[] IS NULL OR bool_or(s.request = ANY(%(request_pks)s))
  ORDER BY submitted_at
+"""
+
+_POSITION = """
+SELECT position FROM dsar.poll_position
+ WHERE account = %(account)s AND shards = %(of)s AND shard = %(number)s
+"""
+
+_PUT_POSITION = """
+INSERT INTO dsar.poll_position (account, shards, shard, position)
+VALUES (%(account)s, %(of)s, %(number)s, %(position)s)
+    ON CONFLICT (account, shards, shard) DO UPDATE SET position = excluded.position
 """
 
 _MEMBERS = """

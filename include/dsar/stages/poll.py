@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
 from include.dsar.accounts import WHOLE, AccountSettings, Shard
-from include.dsar.errors import ConfigurationError, JobUnknown, ProtocolError, describe
+from include.dsar.errors import ConfigurationError, JobUnknown, ProtocolError, WindowOver, describe
 from include.dsar.execution.account_work import AccountWork
 from include.dsar.execution.batch_size import smaller_batch
 from include.dsar.execution.job_failures import POLL_FAILURES, POLL_GAVE_UP
@@ -44,6 +44,7 @@ class PollResult:
     next_poll_at: str | None
     polls: int
     failed_polls: int
+    not_reached: int = 0  # of the open jobs: the window ended before a poll that was due
 
 
 def next_poll(
@@ -56,19 +57,26 @@ def next_poll(
 ) -> datetime | None:
     """When polling that starts at `since` would make its first poll; None if no job is open."""
     jobs = vendor_jobs.open_jobs(db, settings.account, request_pks=request_pks, shard=shard)
-    schedule, now = _schedule(settings, since), since.timestamp()
+    position = vendor_jobs.poll_position(db, settings.account, shard)
+    schedule, now = _schedule(settings, since, position), since.timestamp()
     first = min((schedule.first(id, at.timestamp(), now) for id, _, at, *_ in jobs), default=None)
     return None if first is None else datetime.fromtimestamp(first, UTC)
 
 
 async def poll_open_jobs(work: AccountWork, *, since: datetime, until: datetime) -> PollResult:
-    """Polls until no open job is due before `until`. Raises CredentialsRefused."""
+    """Polls until no open job is due before `until`. Raises CredentialsRefused.
+
+    No call starts after `until`. The next window begins with the jobs that this one did not reach.
+    """
     with work.naming_the_connection():
         return await _Poll(work, since, until).run()
 
 
-def _schedule(settings: AccountSettings, since: datetime) -> PollSchedule:
-    return PollSchedule(settings.poll_min_seconds, settings.poll_max_seconds, since.timestamp())
+def _schedule(settings: AccountSettings, since: datetime, position: float) -> PollSchedule:
+    return PollSchedule(settings.poll_min_seconds, settings.poll_max_seconds, since.timestamp(), position)
+
+
+Due = tuple[float, bool, JobRow]  # when, and whether the job was polled in this window before
 
 
 class _Poll(JobStage):
@@ -77,10 +85,10 @@ class _Poll(JobStage):
 
     def __init__(self, work: AccountWork, since: datetime, until: datetime) -> None:
         super().__init__(work)
-        self._until = until.timestamp()
-        self._schedule = _schedule(work.settings, since)
-        self._due: list[tuple[float, JobRow]] = []  # a heap
-        self._later: list[tuple[float, JobRow]] = []
+        self._since, self._until = since, until.timestamp()
+        self._due: list[Due] = []  # a heap
+        self._later: list[Due] = []
+        self._not_reached: list[Due] = []
         self._polls = self._failed_polls = 0
 
     async def run(self) -> PollResult:
@@ -88,46 +96,65 @@ class _Poll(JobStage):
         jobs = await work.ledger(
             vendor_jobs.open_jobs, work.account, request_pks=work.request_pks, shard=work.shard
         )
+        position = await work.ledger(vendor_jobs.poll_position, work.account, work.shard)
+        self._schedule = schedule = _schedule(work.settings, self._since, position)
         now = work.clock().timestamp()
         self._due = await asyncio.to_thread(
-            lambda: [(self._schedule.first(row[0], row[2].timestamp(), now), row) for row in jobs]
+            lambda: [(schedule.first(row[0], row[2].timestamp(), now), False, row) for row in jobs]
         )
         heapq.heapify(self._due)
         log.info("%s: polling %s open jobs", work.account, f"{len(jobs):,}")
         await self._run_workers(self._poll_jobs, len(jobs))
         if self._refusals.first:
             raise self._refusals.first
+        await self._remember_position()
         return self._result()
+
+    async def _remember_position(self) -> None:
+        unpolled = [due for due in self._not_reached if not due[1]]
+        if unpolled:
+            _, _, (job_id, *_) = min(unpolled)
+            work = self._work
+            place = self._schedule.place(job_id)
+            await work.ledger(vendor_jobs.put_poll_position, work.account, work.shard, place)
 
     async def _poll_jobs(self) -> None:
         while self._due:
-            at, row = heapq.heappop(self._due)
+            due = heapq.heappop(self._due)
+            at, _, row = due
             if at > self._until:
-                self._later.append((at, row))
+                self._later.append(due)
                 continue
             job = OpenJob.of(row)
             if (wait := at - self._work.clock().timestamp()) > 0:
                 await asyncio.sleep(wait)
             try:
                 moves = await self._poll(job)
+            except WindowOver:
+                self._not_reached.append(due)
+                continue
             except ConfigurationError as error:
                 self._refused(error)
-                self._later.append((at, row))
+                self._later.append(due)
                 continue
             if moves is not None:
                 await self._done(moves)
             else:
                 now = self._work.clock().timestamp()
-                due = self._schedule.next(job.job_id, job.submitted_at.timestamp(), now)
-                heapq.heappush(self._due, (due, row))
+                again = self._schedule.next(job.job_id, job.submitted_at.timestamp(), now)
+                heapq.heappush(self._due, (again, True, row))
 
     async def _poll(self, job: OpenJob) -> list[Move] | None:
         """Polls one job. Returns the moves of its submissions; None if it must be polled again."""
         work = self._work
         self._polls += 1
+        within = self._until - work.clock().timestamp()
         try:
-            reply = await work.client.send(work.vendor.status(work.settings, job.job_id))
+            reply = await work.client.send(work.vendor.status(work.settings, job.job_id), within=within)
             status = await self._parse(reply, lambda: work.vendor.read_status(job.action, reply))
+        except WindowOver:
+            self._polls -= 1
+            raise
         except ConfigurationError:
             raise
         except Exception as error:
@@ -163,18 +190,19 @@ class _Poll(JobStage):
         return _retried(job, status, moves)
 
     def _result(self) -> PollResult:
-        moved = self._moved
-        oldest = min((submitted_at for _, (_, _, submitted_at, *_) in self._later), default=None)
-        next_at = min((at for at, _ in self._later), default=None)
+        moved, left = self._moved, self._later + self._not_reached
+        oldest = min((submitted_at for _, _, (_, _, submitted_at, *_) in left), default=None)
+        next_at = min((at for at, *_ in left), default=None)
         result = PollResult(
             ended=moved[State.COMPLETED] + moved[State.NO_DATA] + moved[State.FAILED],
             ready=moved[State.READY],
             planned_again=moved[State.PLANNED],
-            open_jobs=len(self._later),
+            open_jobs=len(left),
             oldest_submitted_at=oldest.isoformat(timespec="seconds") if oldest else None,
             next_poll_at=_iso(next_at) if next_at else None,
             polls=self._polls,
             failed_polls=self._failed_polls,
+            not_reached=len(self._not_reached),
         )
         log.info("%s: %s", self._work.account, ", ".join(f"{k}: {v}" for k, v in asdict(result).items()))
         return result

@@ -54,6 +54,17 @@ def test_the_number_of_polls_grows_with_the_logarithm_of_the_age() -> None:
     assert month < 50
 
 
+@given(st.lists(NAMES, min_size=2, unique_by=PollSchedule.place), st.data())
+def test_the_first_polls_begin_at_the_position(jobs: list[str], data: st.DataObject) -> None:
+    """The order stays the same circle, so every job has its turn."""
+    jobs.sort(key=PollSchedule.place)
+    n = data.draw(st.integers(0, len(jobs) - 1))
+    schedule = PollSchedule(MINUTE, HOUR, NOW, PollSchedule.place(jobs[n]))
+    first = {job: schedule.first(job, NOW - DAY, NOW) for job in jobs}
+    assert all(NOW <= at <= NOW + FIRST_POLL_SPREAD for at in first.values())
+    assert sorted(first.values()) == [first[job] for job in jobs[n:] + jobs[:n]]
+
+
 @given(NAMES, st.floats(0, 40 * DAY))
 def test_a_restarted_triggerer_computes_the_same_times(job: str, later: float) -> None:
     """It continues with the first poll that is due now or soon."""

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from include.dsar.errors import NotTaken
+from include.dsar.errors import NotTaken, WindowOver
 from include.dsar.http import pacing
 from include.dsar.http.pacing import Pacer
 
@@ -51,6 +51,19 @@ async def test_a_slot_missed_by_a_moment_is_made_up_for(monkeypatch: pytest.Monk
 
     assert slots_at(100.0, 100.025, 100.059, 100.059) == pytest.approx([100.0, 100.02, 100.04, 100.06])
     assert slots_at(101.0, 101.0, 101.0) == pytest.approx([101.0, 101.02, 101.04])
+
+
+async def test_a_call_that_cannot_start_in_time_raises_at_once() -> None:
+    """It takes no slot from the calls after it."""
+    pacer = Pacer(2, 1)
+    await starts(pacer, 1)
+    begun = time.monotonic()
+    with pytest.raises(WindowOver):
+        async with pacer.slot(within=0.1):
+            pass
+    assert time.monotonic() - begun < 0.3
+    await starts(pacer, 1)
+    assert time.monotonic() - begun < 0.9
 
 
 async def test_no_more_than_max_concurrency_calls_run_at_once() -> None:
