@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from include.dsar.intake.decisions import Decision, decide
-from include.dsar.ledger import reporting
+from include.dsar.ledger import planning, reporting
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.transitions import Move, move
 from include.dsar.ledger.uncertain import MAX_UNCERTAIN_ATTEMPTS
@@ -108,6 +109,69 @@ async def test_an_earlier_job_that_has_ended_does_not_count_as_found(
     first, second = (row["job_id"] for row in rows(db))
     assert first != second
     assert len(sandbox.jobs()) == 2
+
+
+async def test_a_running_job_from_before_the_request_is_not_adopted(
+    db: Database, sandbox: Sandbox, stages: Stages, open_work: OpenWork
+) -> None:
+    """It is another request's, or somebody else's. The request gets its own job when that one has ended."""
+    other = Subject(0, {IdentityKind.USER_ID: "slow-1"}, Regulation.GDPR, "r-other", datetime.now(UTC))
+    async with open_work("batch") as work:
+        await work.client.send(work.vendor.create(work.settings, Action.ERASURE, [other]))
+    stages.advance(minutes=10)
+    planning.plan(db, [request("r-1", submission("slow-1", "batch"))], now=stages.clock(), retry_failed=False)
+    for _ in range(4):
+        await stages.submit("batch")
+        assert states(db)["r-1"] in ("uncertain", "planned")
+        stages.advance(minutes=5)
+    sandbox.advance(86_400)
+    stages.advance(hours=2)
+    await stages.submit("batch")
+    first, second = sandbox.book()
+    assert rows(db)[0]["job_id"] == second.job_id != first.job_id
+
+
+async def test_a_job_from_the_list_is_shared_only_by_the_vendors_time(
+    db: Database, sandbox: Sandbox, stages: Stages, open_work: OpenWork
+) -> None:
+    """The job began after the first request and before the second, so it ends only the first."""
+
+    def take_in(name: str) -> None:
+        asked = request(name, submission("slow-1", "batch"))
+        planning.plan(db, [asked], now=stages.clock(), retry_failed=False)
+
+    take_in("first")
+    stages.advance(minutes=3)
+    other = Subject(0, {IdentityKind.USER_ID: "slow-1"}, Regulation.GDPR, "r-other", datetime.now(UTC))
+    async with open_work("batch") as work:
+        await work.client.send(work.vendor.create(work.settings, Action.ERASURE, [other]))
+    stages.advance(minutes=7)
+    take_in("second")
+    stages.advance(minutes=5)
+    for _ in range(2):
+        assert (await stages.submit("batch")).shared == 0
+    assert states(db) == {"first": "submitted", "second": "planned"}
+    (job,) = sandbox.book()
+    assert (rows(db)[0]["job_id"], rows(db)[0]["reason"]) == (job.job_id, reconcile.FOUND)
+    age = stages.clock() - rows(db)[0]["submitted_at"]
+    assert timedelta(minutes=11) < age < timedelta(minutes=13)
+
+
+async def test_a_job_from_the_list_is_found_in_another_spelling(
+    db: Database, sandbox: Sandbox, stages: Stages
+) -> None:
+    """Case does not matter in an advertising id."""
+    given = "38400000-8CF0-11BD-B23E-10B96E40000D"
+    plan(db, request("r-1", submission(given, "batch", IdentityKind.ADVERTISING_ID)))
+    sandbox.inject("reset_after", vendor="batch", route="create")
+    listed = {
+        "request_id": "j-1", "request_type": "remove", "status": "pending",
+        "request_date": stages.clock().replace(tzinfo=None).isoformat(),
+        "id": {"type": "advertising_id", "value": given.lower()},
+    }  # fmt: skip
+    sandbox.inject("body", vendor="batch", route="list", body=json.dumps([listed]))
+    await stages.submit("batch")
+    assert rows(db)[0]["job_id"] == "j-1"
 
 
 @pytest.mark.parametrize("account", ["besitos", "attentive"])

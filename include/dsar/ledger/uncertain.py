@@ -22,6 +22,7 @@ class UncertainSubmission:
 
     action: Action
     since: datetime
+    planned_at: datetime  # of its request
     attempted_at: datetime
     attempts: int
     uncertain_count: int  # attempts with an uncertain outcome, the last one included
@@ -61,6 +62,7 @@ def uncertain_submissions(
         UncertainSubmission(
             Action(row["action"]),
             row["changed_at"],
+            row["planned_at"],
             row["attempted_at"],
             row["attempts"],
             row["uncertain_count"],
@@ -93,7 +95,7 @@ SELECT worker, array_agg(id) AS ids FROM dsar.submission
 
 _ALL = """
 SELECT s.id, s.changed_at, s.attempted_at, s.attempts, s.identifiers, r.action, r.regulation, r.request_id,
-       r.received_at, s.earlier_jobs, s.uncertain_count
+       r.received_at, s.earlier_jobs, s.uncertain_count, r.planned_at
   FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
  WHERE s.account = %(account)s AND s.state = 'uncertain'
    AND (%(request_pks)s::bigint[] IS NULL OR s.request = ANY(%(request_pks)s))

@@ -25,7 +25,7 @@ from include.dsar.ledger.transitions import Move, move
 from include.dsar.ledger.uncertain import UncertainSubmission, uncertain_submissions
 from include.dsar.model import State
 from include.dsar.sending.calls import next_utc_day, start_of_utc_day
-from include.dsar.vendors.vendor import ListedJob, OnUncertain
+from include.dsar.vendors.vendor import ListedJob, OnUncertain, Vendor
 
 log = logging.getLogger(__name__)
 
@@ -82,9 +82,16 @@ async def _ask(work: AccountWork, uncertain: Sequence[UncertainSubmission], now:
         return []
     moves = []
     for one in uncertain:
-        if job := _find(one, jobs):
+        if job := _find(work.vendor, one, jobs):
             moves.append(
-                Move(one.subject.submission, State.SUBMITTED, FOUND, job_id=job.job_id, since=one.since)
+                Move(
+                    one.subject.submission,
+                    State.SUBMITTED,
+                    FOUND,
+                    job_id=job.job_id,
+                    since=one.since,
+                    submitted_at=job.requested_at,
+                )
             )
         elif _may_repeat(one, now):
             moves.append(_again(one, NOT_FOUND))
@@ -141,18 +148,21 @@ _RESOLVE: Mapping[OnUncertain, Resolve] = {
 }
 
 
-def _find(uncertain: UncertainSubmission, jobs: Sequence[ListedJob]) -> ListedJob | None:
-    """The job that works on this submission: it is still running, or was requested after our call.
+def _find(vendor: Vendor, uncertain: UncertainSubmission, jobs: Sequence[ListedJob]) -> ListedJob | None:
+    """The job that works on this submission. The vendor's own request time decides.
 
-    A job that ended before our call does not count: it did not erase the data that came in since.
+    A job that was requested before the request was planned does not count: it may be another request's, or
+    somebody else's, and it does not cover the data that came in since. Neither does a job that ended before
+    our call.
     """
-    since = uncertain.attempted_at - CLOCK_SKEW
+    planned, attempted = uncertain.planned_at - CLOCK_SKEW, uncertain.attempted_at - CLOCK_SKEW
+    whose = vendor.identifier_of(uncertain.subject.identifiers)
     candidates = [
         job
         for job in jobs
         if job.action is uncertain.action
-        and job.identifiers == uncertain.subject.identifiers
-        and (job.running or job.requested_at >= since)
+        and vendor.identifier_of(job.identifiers) == whose
+        and job.requested_at >= (planned if job.running else max(planned, attempted))
     ]
     return max(candidates, key=lambda job: job.requested_at, default=None)
 

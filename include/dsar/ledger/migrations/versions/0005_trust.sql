@@ -49,7 +49,8 @@ $$SELECT dsar.is_open(submission.state) OR submission.is_unconfirmed$$;
 -- 2. Another submission that asks the same of the same account for the same data subject. Only one of them
 --    is sent at a time. The planned one waits for the other's job if that job was requested after the
 --    planned one was taken in: they can share it (is_shareable), since the job covers all data that was
---    there when the planned one arrived. It also waits if the vendor refuses a second job for one data
+--    there when the planned one arrived. The job of a submission that was found in a vendor's list may be
+--    older than our attempt: the vendor's own time of the request counts too (submitted_at). It also waits if the vendor refuses a second job for one data
 --    subject (one_job_per_subject). Of two planned ones, the one that is due first is sent first.
 -- 3. An access request that was received before. An erasure waits until the data of that access request is
 --    collected, for any identity of its own request at this account, until last_days before it is due.
@@ -68,8 +69,9 @@ LANGUAGE sql STABLE AS $$
     SELECT other.id, other.job_id, other.submitted_at,
            other.state = 'submitted' AND other.is_recent
            AND (SELECT r.hold_reason FROM dsar.request r WHERE r.id = planned.request) IS NULL
-      FROM (SELECT o.*, coalesce(o.attempted_at >= (SELECT r.planned_at FROM dsar.request r
-                                                     WHERE r.id = planned.request), false) AS is_recent
+      FROM (SELECT o.*, coalesce(least(o.attempted_at, coalesce(o.submitted_at, o.attempted_at))
+                                 >= (SELECT r.planned_at FROM dsar.request r WHERE r.id = planned.request)
+                                 AND o.attempted_at IS NOT NULL, false) AS is_recent
               FROM dsar.submission o
              WHERE o.account = planned.account AND o.identity_hash = planned.identity_hash
                AND o.id <> planned.id AND dsar.is_open(o.state)
