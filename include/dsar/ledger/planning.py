@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from psycopg.rows import DictRow
 
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.staging import RowOutcome
@@ -58,9 +60,9 @@ def plan(db: Database, numbers: range, *, now: datetime, retry_failed: bool) -> 
 
 
 def retry_open(db: Database, *, now: datetime, request_ids: Sequence[str] | None) -> int:
-    """Plans failed submissions of requests that are still open once more. Returns how many."""
+    """Plans failed and rejected submissions of requests that are still open once more. Returns how many."""
     rows = db.execute(_FAILED_OPEN, {"request_ids": request_ids}).fetchall()
-    return len(_replan(db, [row["id"] for row in rows], now))
+    return _replan(db, rows, now)
 
 
 def planned(db: Database, *, request_ids: Sequence[str] | None = None) -> dict[str, dict[str, int]]:
@@ -79,25 +81,25 @@ def request_pks_of(db: Database, request_ids: Sequence[str]) -> list[int]:
 
 def _reopen(db: Database, request_ids: Sequence[str], chunk: dict[str, Any], now: datetime) -> int:
     staged = {**chunk, "request_ids": request_ids}
-    failed = [row["id"] for row in db.execute(_FAILED_CLOSED, staged).fetchall()]
-    sealed = [row["id"] for row in db.execute(_SEALED, {**staged, "failed": failed}).fetchall()]
-    reopened = db.execute(_REOPEN, {**chunk, "submissions": failed + sealed}).rowcount
+    failed = db.execute(_FAILED_CLOSED, staged).fetchall()
+    failed_ids = [row["id"] for row in failed]
+    sealed = db.execute(_SEALED, {**staged, "failed": failed_ids}).fetchall()
+    submissions = failed_ids + [row["id"] for row in sealed]
+    reopened = db.execute(_REOPEN, {**chunk, "submissions": submissions}).rowcount
     _replan(db, failed, now)
-    _replan(db, sealed, now, leave=State.COMPLETED, reason=REASON_RETRY_SEALED)
+    _replan(db, sealed, now, reason=REASON_RETRY_SEALED)
     return reopened
 
 
-def _replan(
-    db: Database,
-    submissions: Sequence[int],
-    now: datetime,
-    leave: State = State.FAILED,
-    reason: str = REASON_RETRY,
-) -> set[int]:
-    moves = [Move(submission, State.PLANNED, reason) for submission in submissions]
-    moved = move(db, moves, leave=leave, now=now)
-    require_moved(moved, submissions, leave=leave)
-    return moved
+def _replan(db: Database, rows: Iterable[DictRow], now: datetime, reason: str = REASON_RETRY) -> int:
+    """Plans these submissions (id and state) once more. Returns how many."""
+    by_state: dict[State, list[int]] = {}
+    for row in rows:
+        by_state.setdefault(State(row["state"]), []).append(row["id"])
+    for leave, ids in by_state.items():
+        moved = move(db, [Move(id, State.PLANNED, reason) for id in ids], leave=leave, now=now)
+        require_moved(moved, ids, leave=leave)
+    return sum(map(len, by_state.values()))
 
 
 # LATERAL with OFFSET 0, here and below, looks up in the ledger what comes in, and never reads all of it.
@@ -161,15 +163,15 @@ SELECT s.account, r.action, count(*) AS n
 """
 
 _FAILED_OPEN = """
-SELECT s.id FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
- WHERE s.state = 'failed' AND r.status = 'in_progress' AND s.identifiers IS NOT NULL
+SELECT s.id, s.state FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
+ WHERE s.state IN ('failed', 'rejected') AND r.status = 'in_progress' AND s.identifiers IS NOT NULL
    AND (%(request_ids)s::text[] IS NULL OR r.request_id = ANY(%(request_ids)s))
 """
 
 _FAILED_CLOSED = """
-SELECT s.id
+SELECT s.id, s.state
   FROM dsar.request r
-  JOIN dsar.submission s ON s.request = r.id AND s.state = 'failed'
+  JOIN dsar.submission s ON s.request = r.id AND s.state IN ('failed', 'rejected')
   JOIN staged_known k ON k.number BETWEEN %(first)s AND %(last)s AND k.request_id = r.request_id
                      AND k.account = s.account AND k.identity_hash = s.identity_hash
  WHERE r.request_id = ANY(%(request_ids)s) AND r.status <> 'in_progress'
@@ -177,7 +179,7 @@ SELECT s.id
 
 # If a result of such a request is in a sealed package, we cannot take it from there for the next package.
 _SEALED = """
-SELECT s.id
+SELECT s.id, s.state
   FROM dsar.request r
   JOIN dsar.submission s ON s.request = r.id AND s.state = 'completed' AND s.file_path IS NOT NULL
   JOIN staged_known k ON k.number BETWEEN %(first)s AND %(last)s AND k.request_id = r.request_id

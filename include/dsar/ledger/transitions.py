@@ -33,7 +33,10 @@ TRANSITIONS: dict[tuple[State, State], str] = {
     (State.READY, State.COMPLETED): "the result is collected",
     (State.READY, State.NO_DATA): "the result is empty",
     (State.READY, State.FAILED): "the result is lost or unusable",
+    (State.READY, State.PLANNED): "the result is damaged or has expired",
     (State.FAILED, State.PLANNED): "an operator asked for another try",
+    (State.REJECTED, State.PLANNED): "an operator asked for another try",
+    (State.NO_DATA, State.PLANNED): "an operator discarded the outcome",
     (State.COMPLETED, State.PLANNED): "its result is needed again, and is sealed",
 }
 

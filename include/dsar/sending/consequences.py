@@ -55,6 +55,7 @@ class Consequence:
     ends_strikes: bool = False  # the vendor works: it gave a usable answer
     uses_up_quota: bool = False  # the account may send nothing more today
     suspects_credentials: bool = False  # see refused_calls.py
+    suspects_input: bool = False  # see refused_inputs.py
     # Where a submission goes instead (state, reason, not_before) if an earlier attempt of it is uncertain.
     after_uncertain: Consequence | None = None
     after_same: Consequence | None = None  # only if that attempt met the same error
@@ -82,7 +83,7 @@ class Consequence:
 
 CONSEQUENCES: Mapping[type[Exception], Consequence] = {
     ConfigurationError: Consequence(State.PLANNED, suspects_credentials=True),
-    Refused: Consequence(State.REJECTED, splits_batch=True, ends_strikes=True),
+    Refused: Consequence(State.REJECTED, splits_batch=True, ends_strikes=True, suspects_input=True),
     IdentifierQuota: Consequence(
         State.PLANNED,
         not_before=_next_utc_day,
@@ -106,7 +107,7 @@ CONSEQUENCES: Mapping[type[Exception], Consequence] = {
 }
 
 # The vendor module cannot build a call for these submissions.
-UNSENDABLE = Consequence(State.REJECTED, NO_CALL, splits_batch=True)
+UNSENDABLE = Consequence(State.REJECTED, NO_CALL, splits_batch=True, suspects_input=True)
 
 
 def consequence_of(error: Exception) -> Consequence:

@@ -13,10 +13,11 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from include.dsar.errors import CredentialsRefused, DsarError, RequestsRefused
+from include.dsar.errors import CredentialsRefused, RequestsRefused
 from include.dsar.execution.account_work import AccountWork
 from include.dsar.execution.batch_size import smaller_batch
 from include.dsar.execution.consecutive_errors import MAX_REFUSALS_IN_A_ROW, ConsecutiveErrors
+from include.dsar.execution.trust import AccountEvidence
 from include.dsar.ledger.transitions import Move
 from include.dsar.model import State, Subject
 from include.dsar.sending.calls import Call
@@ -35,8 +36,8 @@ class _Refused:
 class RefusedCalls:
     """The refused calls of one stage. It sends none of them again, and none counts as an attempt."""
 
-    def __init__(self, work: AccountWork) -> None:
-        self._work = work
+    def __init__(self, work: AccountWork, evidence: AccountEvidence) -> None:
+        self._work, self._evidence = work, evidence
         self._refused: list[_Refused] = []
         self._postponed: list[Subject] = []
         self._in_a_row = ConsecutiveErrors(MAX_REFUSALS_IN_A_ROW)
@@ -72,7 +73,7 @@ class RefusedCalls:
         if self._others_answered and not self.are_too_many:
             self._requests_are_the_cause = True
         elif all(isinstance(one.error, CredentialsRefused) for one in self._refused):
-            self._requests_are_the_cause = await self._credentials_are_accepted()
+            self._requests_are_the_cause = await self._evidence.probe_succeeds()
 
     def moves(self) -> Iterator[Move]:
         """All submissions go back to planned."""
@@ -125,16 +126,6 @@ class RefusedCalls:
             or self.are_too_many
             or any(len(one.call.subjects) > 1 or _is_suspect(one.call) for one in self._refused)
         )
-
-    async def _credentials_are_accepted(self) -> bool:
-        """Asks on a route that changes nothing. False without a usable answer."""
-        work = self._work
-        try:
-            reply = await work.client.send(work.vendor.probe(work.settings))
-            work.vendor.read_probe(work.settings, reply)
-        except DsarError:
-            return False
-        return True
 
 
 def _is_suspect(call: Call) -> bool:

@@ -13,6 +13,7 @@ from include.dsar.execution.account_work import AccountWork
 from include.dsar.execution.consecutive_errors import ConsecutiveErrors
 from include.dsar.execution.progress import Progress
 from include.dsar.execution.recorder import Recorder
+from include.dsar.execution.trust import AccountEvidence
 from include.dsar.ledger import claiming, uncertain
 from include.dsar.ledger.transitions import Move, move
 from include.dsar.model import State
@@ -20,6 +21,7 @@ from include.dsar.sending.calls import Call, Calls
 from include.dsar.sending.consequences import UNSENDABLE, consequence_of
 from include.dsar.sending.reconcile import reconcile
 from include.dsar.sending.refused_calls import RefusedCalls
+from include.dsar.sending.refused_inputs import RefusedInputs
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +65,9 @@ class _Submit:
         self._strikes = ConsecutiveErrors(MAX_STRIKES)
         self._quota_used = False
         self._stopped_by: Exception | None = None
-        self._refused = RefusedCalls(work)
+        self._evidence = AccountEvidence(work)
+        self._refused = RefusedCalls(work, self._evidence)
+        self._inputs = RefusedInputs(work, self._evidence)
         self._moved: Counter[State] = Counter()
         self._shared = 0
 
@@ -112,11 +116,12 @@ class _Submit:
                 for _ in range(work.settings.max_concurrency):
                     group.create_task(self._send_calls(calls, recorder, progress))
             await self._refused.find_cause()
+            await self._inputs.find_cause()
         finally:
             await recorder.close()
             unsent = [Move(s.submission, State.PLANNED, untried=True) for s in calls.close()]
-            await self._record([*unsent, *self._refused.moves()])
-        self._stopped_by = self._stopped_by or self._refused.error()
+            await self._record([*unsent, *self._refused.moves(), *self._inputs.moves()])
+        self._stopped_by = self._stopped_by or self._refused.error() or self._inputs.error()
         self._quota_used = self._quota_used or calls.quota_used
 
     async def _send_calls(self, calls: Calls, recorder: Recorder, progress: Progress) -> None:
@@ -130,17 +135,18 @@ class _Submit:
 
     @property
     def _is_over(self) -> bool:
-        return bool(self._stopped_by or self._quota_used or self._refused.are_too_many)
+        too_many = self._refused.are_too_many or self._inputs.are_too_many
+        return bool(self._stopped_by or self._quota_used or too_many)
 
     async def _send(self, call: Call) -> list[Move]:
-        """Makes one call. Returns the moves of its submissions; none if refused_calls.py decides later."""
+        """Makes one call. Returns the moves to record now. Refusals may be decided about later."""
         work = self._work
         if self._refused.postpones(call):
             return []
         try:
             request = work.vendor.create(work.settings, call.action, call.subjects)
         except Exception as error:  # one bad request must not stop the others
-            return UNSENDABLE.moves(call, error, work.clock())
+            return self._inputs.add(call, error, UNSENDABLE)
         status = 0
         try:
             reply = await work.client.send(request)
@@ -149,8 +155,9 @@ class _Submit:
         except Exception as error:
             return self._after_error(call, status, error)
         self._strikes.reset()
+        self._evidence.answered()
         self._refused.answered()
-        return [
+        return self._inputs.accepted() + [
             Move(
                 claim.subject.submission,
                 State.SUBMITTED,
@@ -176,6 +183,8 @@ class _Submit:
                 "The rest stays planned. A retry or the next run sends it."
             )
         self._quota_used = self._quota_used or consequence.uses_up_quota
+        if consequence.suspects_input:
+            return self._inputs.add(call, error, consequence)
         return consequence.moves(call, error, self._work.clock())
 
     async def _record(self, moves: list[Move]) -> None:

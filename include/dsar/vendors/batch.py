@@ -45,6 +45,7 @@ ID_TYPES = {
 TOKEN_FIELDS = ("token", "id", "request_id")  # ours: the page says "a unique token", not its field
 USER_NOT_FOUND = "user not found"
 WRONG_KEY = Meaning(ConfigurationError, "check api_key and Host of the connection")
+OUR_CALL = Meaning(ConfigurationError, "this is about the form of our call, not about the data subject")
 MAINTENANCE = (503, "2")  # Batch itself, not a proxy in front of it
 
 
@@ -71,7 +72,9 @@ class Batch(Vendor):
     create_errors = errors(
         CREATE_ERRORS,
         {
-            **{(400, code): Refused for code in ("30", "31", "32")},  # a parameter or the JSON is wrong
+            (400, "30"): OUR_CALL,  # MISSING_PARAMETER
+            (400, "31"): Refused,  # MALFORMED_PARAMETER
+            (400, "32"): OUR_CALL,  # MALFORMED_JSON_BODY
             (401, "10"): CredentialsRefused,
             (404, None): WRONG_KEY,
             (404, "20"): WRONG_KEY,  # ROUTE_NOT_FOUND

@@ -44,6 +44,7 @@ RATE_LIMIT = "api_rate_limit_error"
 # shows which. Without it, the limit counts as the account's: then nothing follows for the identifier.
 PER_IDENTIFIER = re.compile(r"\bper (email|id5id|maid|partnerUid)\b", re.IGNORECASE)
 WRONG_PARTNER = Meaning(ConfigurationError, "check partner_id of the connection")
+OUR_CALL = Meaning(ConfigurationError, "this is about the form of our call, not about the data subject")
 BAD_IDENTIFIER = ("user_object_invalid", "user_objects_invalid")  # the page spells it in two ways
 BAD_PARTNER = ("partner_id_invalid", "partiner_id_invalid")  # this one too, once wrongly
 
@@ -83,7 +84,8 @@ class Id5(Vendor):
         CREATE_ERRORS,
         {
             **{(400, code): WRONG_PARTNER for code in BAD_PARTNER},
-            **{(400, code): Refused for code in ("request_format_invalid", *BAD_IDENTIFIER)},
+            (400, "request_format_invalid"): OUR_CALL,
+            **{(400, code): Refused for code in BAD_IDENTIFIER},
             (401, "api_token_invalid"): CredentialsRefused,
             (403, "api_token_not_authorized"): CredentialsRefused,
             (403, RATE_LIMIT): AccountQuota,

@@ -59,7 +59,12 @@ CONTRACT = Contract(
         (200, b'{"id": null}', ReplyLost, "no job id"),
         (400, error("partiner_id_invalid"), ConfigurationError, f"code partiner_id_invalid: {WRONG_PARTNER}"),
         (400, error("partner_id_invalid"), ConfigurationError, f"code partner_id_invalid: {WRONG_PARTNER}"),
-        (400, error("request_format_invalid"), Refused, "HTTP 400, code request_format_invalid"),
+        (
+            400,
+            error("request_format_invalid"),
+            ConfigurationError,
+            "code request_format_invalid: this is about the form",
+        ),
         (400, error("user_objects_invalid"), Refused, "HTTP 400, code user_objects_invalid"),
         (400, error("user_object_invalid"), Refused, "HTTP 400, code user_object_invalid"),
         (400, error("ann@example.com"), Refused, "HTTP 400"),

@@ -1,0 +1,115 @@
+"""Calls that the vendor refused because of what they contained, and what caused that.
+
+A refusal ends a submission as rejected only if the account works: the vendor accepted another call after it,
+or accepts the probe. Many identical refusals in a row mean that something else is wrong: our partner id, our
+key, or the vendor. Then the account is stopped, and nobody is rejected.
+
+A submission that was refused when the account was stopped is a suspect (it has `batch_limit`). The next
+attempt does not count it, so that a few bad requests at the front do not block the others for ever.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from include.dsar.errors import ConfigurationError, VendorUnavailable, describe
+from include.dsar.execution.account_work import AccountWork
+from include.dsar.execution.trust import AccountEvidence
+from include.dsar.ledger.transitions import Move
+from include.dsar.model import State
+from include.dsar.sending.calls import Call
+from include.dsar.sending.consequences import Consequence
+
+MAX_IDENTICAL_REFUSALS = 5  # in a row, if the vendor accepted no call of this stage
+MAX_REFUSALS_AFTER_ACCEPTED = 20  # in a row, if it accepted one before
+MAX_REFUSED_BATCHES = 20  # in a row, if it accepted no call: one bad id is enough to refuse a batch
+
+STOPPED = "{error}: refused like {count} calls in a row, which says nothing about this data subject"
+
+
+@dataclass(frozen=True)
+class _Refused:
+    call: Call
+    error: Exception
+    consequence: Consequence
+
+
+class RefusedInputs:
+    """The refusals of one stage since the vendor last accepted a call."""
+
+    def __init__(self, work: AccountWork, evidence: AccountEvidence) -> None:
+        self._work, self._evidence = work, evidence
+        self._refused: list[_Refused] = []  # of calls for one data subject
+        self._in_a_row = self._batches_in_a_row = 0
+        self._text = ""
+        self._error: Exception | None = None
+        self.are_too_many = False  # the stage must make no further call
+
+    def add(self, call: Call, error: Exception, consequence: Consequence) -> list[Move]:
+        """The moves to record now: a refused batch is sent again in smaller ones."""
+        if len(call.claims) > 1:
+            self._batches_in_a_row += not self._evidence.has_answered
+            self.are_too_many = self.are_too_many or self._batches_in_a_row >= MAX_REFUSED_BATCHES
+            if self.are_too_many:
+                self._error = self._error or self._stopped(error, self._batches_in_a_row)
+            return consequence.moves(call, error, self._work.clock())
+        self._refused.append(_Refused(call, error, consequence))
+        if not self._is_suspect(call):
+            self._in_a_row = self._in_a_row + 1 if describe(error) == self._text else 1
+            self._text = describe(error)
+        limit = MAX_REFUSALS_AFTER_ACCEPTED if self._evidence.has_answered else MAX_IDENTICAL_REFUSALS
+        self.are_too_many = self.are_too_many or self._in_a_row >= limit
+        return []
+
+    def accepted(self) -> list[Move]:
+        """The vendor accepted a call, so the refusals before it are about their data subjects."""
+        self._in_a_row = self._batches_in_a_row = 0
+        return self._rejections()
+
+    async def find_cause(self) -> None:
+        """Decides between the account and the data subjects, after the last call."""
+        if not self._refused or (self._evidence.has_answered and not self.are_too_many):
+            return
+        work, count, error = self._work, len(self._refused), self._refused[0].error
+        if count >= MAX_IDENTICAL_REFUSALS:
+            self._error = self._stopped(error, count)
+        elif not await self._evidence.probe_succeeds():
+            self._error = VendorUnavailable(
+                f"{work.account}: the vendor refused {count} calls ({describe(error)}) and does not answer a "
+                f"harmless one. All stay planned. Check connection {work.settings.connection}."
+            )
+
+    def moves(self) -> list[Move]:
+        """Rejects what was refused. Puts it back to planned if the account may be the cause."""
+        if self._error is None:
+            return self._rejections()
+        count, limit = len(self._refused), 1 if self._work.settings.users_per_call == 1 else None
+        return [
+            Move(
+                one.call.subjects[0].submission,
+                State.PLANNED,
+                STOPPED.format(error=describe(one.error), count=count),
+                batch_limit=limit,
+                untried=True,
+            )
+            for one in self._refused
+        ]
+
+    def error(self) -> Exception | None:
+        """The error that the stage must raise, if the account was stopped."""
+        return self._error
+
+    def _rejections(self) -> list[Move]:
+        now = self._work.clock()
+        moves = [move for one in self._refused for move in one.consequence.moves(one.call, one.error, now)]
+        self._refused.clear()
+        return moves
+
+    def _stopped(self, error: Exception, count: int) -> Exception:
+        return ConfigurationError(
+            f"the vendor refused {count} calls in a row with the same answer ({describe(error)}). Nobody was "
+            "rejected, and all stay planned. Check that the connection is for the right account"
+        )
+
+    def _is_suspect(self, call: Call) -> bool:
+        return self._work.settings.users_per_call == 1 and call.claims[0].batch_limit is not None
