@@ -16,6 +16,7 @@
     │   ├── ReplyLost             time-out, reset, 5xx of a proxy, unreadable reply
     │   └── AlreadyRunning        the vendor has a job for this data subject; its id is unknown
     ├── JobUnknown                the vendor has no such job
+    ├── UnexpectedAnswer          an error reply that is not the vendor's own, such as a proxy's 404
     ├── ProtocolError             a reply that the vendor's documentation does not have
     ├── UnsafeDownload            a result that must not be fetched or opened
     ├── RequestsRefused           401 or 403 for some calls, although the credentials work
@@ -106,6 +107,10 @@ class AlreadyRunning(OutcomeUnknown):
 
 class JobUnknown(DsarError):
     """The vendor has no job with this id: it never had one, or not yet, or no longer."""
+
+
+class UnexpectedAnswer(DsarError):
+    """An error reply in another shape than the vendor's: a proxy, a gateway or another server answered."""
 
 
 class ProtocolError(DsarError):

@@ -43,11 +43,10 @@ REJECTED = Outcome("rejected", "rejected")
 
 POLLED_AGAIN = Outcome("polled again", "submitted")
 STILL_RUNNING = Outcome("still running", "submitted")
-FORGOTTEN = Outcome("forgotten", "failed")
+UNKNOWN_JOB = Outcome("unknown job", "submitted")
 FIX_BEFORE_POLL = Outcome("fix the connection", "submitted", ConfigurationError)
 
 COLLECTED_AGAIN = Outcome("collected again", "ready", VendorUnavailable)
-EXPIRED = Outcome("expired", "failed")
 FIX_BEFORE_COLLECT = Outcome("fix the connection", "ready", ConfigurationError)
 
 ASKED_AGAIN = Outcome("asked again", "uncertain")
@@ -57,8 +56,8 @@ AS_USUAL = Outcome("as usual", "")  # not a fault for this call
 
 OUTCOMES = {
     "create": (LATER, TOMORROW, FIX_CONNECTION, UNCERTAIN, REJECTED),
-    "status": (POLLED_AGAIN, STILL_RUNNING, FORGOTTEN, FIX_BEFORE_POLL),
-    "result": (COLLECTED_AGAIN, EXPIRED, FIX_BEFORE_COLLECT),
+    "status": (POLLED_AGAIN, STILL_RUNNING, UNKNOWN_JOB, FIX_BEFORE_POLL),
+    "result": (COLLECTED_AGAIN, FIX_BEFORE_COLLECT),
     "list": (ASKED_AGAIN, FIX_BEFORE_LIST),
     "data": (COLLECTED_AGAIN,),
 }
@@ -168,8 +167,14 @@ FAULTS = (
     _row("403, ID5: daily limit of the account", _id5_limit("partner"), **ONLY_ID5),
     _row(
         "404", _status(404),
-        create=FIX_CONNECTION, status=FORGOTTEN, result=EXPIRED, listed=FIX_BEFORE_LIST,
+        create=FIX_CONNECTION, status={"": UNKNOWN_JOB, "batch": FIX_BEFORE_POLL},
+        result={"": COLLECTED_AGAIN, "batch": FIX_BEFORE_COLLECT}, listed=FIX_BEFORE_LIST,
     ),
+    _row(
+        "404 of a proxy", _status(404, body="<html>404</html>", content_type="text/html"),
+        create=FIX_CONNECTION, status=FIX_BEFORE_POLL, listed=FIX_BEFORE_LIST,
+    ),
+    _row("400 of a proxy", _status(400, body="<html>400</html>", content_type="text/html")),
     _row("409", _status(409)),
     _row("429", _status(429), create=LATER),
     _row("429 with Retry-After in seconds", _status(429, headers=IN_10_MINUTES), create=LATER),

@@ -73,10 +73,10 @@ def request(
     )
 
 
-def plan(db: Database, *requests: PlannedRequest, retry_failed: bool = False) -> Planned:
+def plan(db: Database, *requests: PlannedRequest, retry_failed: bool = False, now: datetime = NOW) -> Planned:
     staging.create(db)
     staging.add(db, [SourceRow(n, None, r.request_id, r) for n, r in enumerate(requests, 1)])
-    *_, last = [planning.plan(db, n, now=NOW, retry_failed=retry_failed) for n in staging.compare(db)]
+    *_, last = [planning.plan(db, n, now=now, retry_failed=retry_failed) for n in staging.compare(db)]
     return last
 
 

@@ -15,7 +15,6 @@ from fsspec.implementations.local import LocalFileSystem
 
 from include.dsar.delivery.storage import Storage
 from include.dsar.errors import CredentialsRefused, VendorUnavailable
-from include.dsar.execution.job_failures import RESULT_EXPIRED
 from include.dsar.http import client as client_module
 from include.dsar.ledger.database import Database
 from include.dsar.model import Action
@@ -124,16 +123,6 @@ async def test_a_result_that_cannot_be_fetched_stays_ready(
     assert sorted(states(db).values()) == ["completed", "completed", "ready"]
     assert len(files(storage)) == 2
     assert (await stages.collect("batch")).collected == 1
-
-
-async def test_a_result_that_the_vendor_no_longer_has_fails(
-    db: Database, sandbox: Sandbox, stages: Stages
-) -> None:
-    """A result of Batch expires after 20 days."""
-    await ready(db, stages, "batch", "u1")
-    sandbox.advance(21 * 86_400)
-    assert (await stages.collect("batch")).failed == 1
-    assert rows(db)[0]["reason"] == RESULT_EXPIRED
 
 
 async def test_a_result_that_never_arrives_fails_after_give_up_after_days(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from include.dsar.intake.decisions import Decision, decide
-from include.dsar.ledger import planning, reporting
+from include.dsar.ledger import reporting
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.transitions import Move, move
 from include.dsar.ledger.uncertain import MAX_UNCERTAIN_ATTEMPTS
@@ -119,7 +119,7 @@ async def test_a_running_job_from_before_the_request_is_not_adopted(
     async with open_work("batch") as work:
         await work.client.send(work.vendor.create(work.settings, Action.ERASURE, [other]))
     stages.advance(minutes=10)
-    planning.plan(db, [request("r-1", submission("slow-1", "batch"))], now=stages.clock(), retry_failed=False)
+    plan(db, request("r-1", submission("slow-1", "batch")), now=stages.clock())
     for _ in range(4):
         await stages.submit("batch")
         assert states(db)["r-1"] in ("uncertain", "planned")
@@ -127,7 +127,7 @@ async def test_a_running_job_from_before_the_request_is_not_adopted(
     sandbox.advance(86_400)
     stages.advance(hours=2)
     await stages.submit("batch")
-    first, second = sandbox.book()
+    first, second = sandbox.jobs()
     assert rows(db)[0]["job_id"] == second.job_id != first.job_id
 
 
@@ -137,8 +137,7 @@ async def test_a_job_from_the_list_is_shared_only_by_the_vendors_time(
     """The job began after the first request and before the second, so it ends only the first."""
 
     def take_in(name: str) -> None:
-        asked = request(name, submission("slow-1", "batch"))
-        planning.plan(db, [asked], now=stages.clock(), retry_failed=False)
+        plan(db, request(name, submission("slow-1", "batch")), now=stages.clock())
 
     take_in("first")
     stages.advance(minutes=3)
@@ -151,7 +150,7 @@ async def test_a_job_from_the_list_is_shared_only_by_the_vendors_time(
     for _ in range(2):
         assert (await stages.submit("batch")).shared == 0
     assert states(db) == {"first": "submitted", "second": "planned"}
-    (job,) = sandbox.book()
+    (job,) = sandbox.jobs()
     assert (rows(db)[0]["job_id"], rows(db)[0]["reason"]) == (job.job_id, reconcile.FOUND)
     age = stages.clock() - rows(db)[0]["submitted_at"]
     assert timedelta(minutes=11) < age < timedelta(minutes=13)

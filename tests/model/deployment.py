@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from include.accounts import ACCOUNTS
 from include.dsar.accounts import Account, AccountSettings
 from include.dsar.delivery.storage import Storage
-from include.dsar.errors import CredentialsRefused, RequestsRefused, VendorUnavailable
+from include.dsar.errors import ConfigurationError, RequestsRefused, VendorUnavailable
 from include.dsar.execution.account_work import AccountWork
 from include.dsar.intake.decisions import Decision, decide
 from include.dsar.intake.rows import Rules
@@ -45,7 +45,7 @@ EXTRA: dict[str, dict[str, Any]] = {
     "attentive": {"give_up_after_days": 3},
 }
 
-OUTAGES = (VendorUnavailable, CredentialsRefused, RequestsRefused)
+OUTAGES = (VendorUnavailable, ConfigurationError, RequestsRefused)
 
 Stage = Callable[[AccountWork], Awaitable[Any]]
 

@@ -26,7 +26,7 @@ LEADS_TO = {
     "submitted": {"submitted", "ready"},
     "uncertain": {"uncertain"},
     "failed": {"failed"},
-    "rejected": set(),
+    "rejected": {"rejected"},
 }
 UNEXPECTED = re.compile(r"\([A-Z]\w+\)")  # the type of an error that no vendor here may cause
 # After these events the vendor may take a submission again. Each event has a reason.
@@ -252,7 +252,7 @@ class Invariants:
                 assert retried and status in ("failed", "partial"), f"{request_id} was {status}"
         for submission, state in before_states.items():
             if state in ENDED and states[submission] != state:
-                assert retried and (state, states[submission]) == ("failed", "planned")
+                assert retried and state in ("failed", "rejected") and states[submission] == "planned"
         self._before = (statuses, states)
 
     def _quota_is_kept(self, rows: list[dict[str, Any]]) -> None:

@@ -43,6 +43,12 @@ FAULTS = (
 )
 TAKEN = {"reset_after", "timeout", "empty", "other_shape", "500_after", "slow"}
 STATUSES = {"429": 429, "429_long": 429, "503": 503, "500_before": 500, "500_after": 500, "401": 401}
+UNKNOWN_JOB: dict[str, Any] = {
+    "besitos": {"success": False},
+    "batch": {"code": 21},
+    "id5": {"error": {"code": "user_objects_invalid"}},
+    "attentive": {"message": "not found"},
+}
 
 
 class Lost(Exception):
@@ -199,7 +205,7 @@ class World:
             return _json(200, {})
         job = self.jobs.get(path[-1])
         if job is None or job.account != account or job.forgotten:
-            return _json(404, {})
+            return _json(404, UNKNOWN_JOB[vendor])
         return getattr(self, f"_{vendor}_status")(job)
 
     def _take(self, account: str, action: str, keys: list[str], echo: bool) -> Job:

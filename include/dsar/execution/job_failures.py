@@ -19,24 +19,28 @@ class JobFailure:
 
     reason: str  # {error} is the text of the error
     min_age: timedelta = timedelta.min  # an error about a younger job means nothing yet
+    min_unknown: timedelta = timedelta.min  # the vendor must have said the same so long ago, in another run
+    is_documented: bool = False  # else it counts only if the account works: see trust.py
     splits_batch: bool = False  # for batches only: their submissions are sent again in smaller ones
 
 
 JobFailures = Mapping[type[Exception], JobFailure]
 
+MIN_UNKNOWN = timedelta(days=1)
 JOB_FORGOTTEN = "the vendor does not know the job (any more)"
 UNREADABLE = "no reply about the whole batch could be read for a day"
 RESULT_EXPIRED = "the vendor does not know the job any more: its result has expired"
 
 POLL_FAILURES: JobFailures = {
     # A new job may not be visible at once.
-    JobUnknown: JobFailure(JOB_FORGOTTEN, min_age=timedelta(hours=1)),
+    JobUnknown: JobFailure(JOB_FORGOTTEN, min_age=timedelta(hours=1), min_unknown=MIN_UNKNOWN),
     # The record of one data subject may make the reply about its batch unreadable.
     ProtocolError: JobFailure(UNREADABLE, min_age=timedelta(days=1), splits_batch=True),
 }
 COLLECT_FAILURES: JobFailures = {
-    JobUnknown: JobFailure(RESULT_EXPIRED),
-    UnsafeDownload: JobFailure("{error}"),
+    JobUnknown: JobFailure(RESULT_EXPIRED, min_unknown=MIN_UNKNOWN),
+    # The vendor's own reply about this job names what cannot be fetched.
+    UnsafeDownload: JobFailure("{error}", is_documented=True),
 }
 POLL_GAVE_UP = "no end after {days:g} days"
 COLLECT_GAVE_UP = "its result could not be fetched in {days:g} days"

@@ -9,17 +9,18 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import ClassVar, TypeVar
 
-from include.dsar.errors import ConfigurationError, VendorBusy
+from include.dsar.errors import ConfigurationError, JobUnknown, VendorBusy
 from include.dsar.execution.account_work import AccountWork
 from include.dsar.execution.consecutive_errors import MAX_REFUSALS_IN_A_ROW, ConsecutiveErrors
 from include.dsar.execution.job_failures import JobFailure, JobFailures
 from include.dsar.execution.lookups import Lookups
 from include.dsar.execution.progress import Progress
 from include.dsar.execution.recorder import Recorder
+from include.dsar.execution.trust import AccountEvidence, Endings, unknown_for
 from include.dsar.http.messages import HttpReply
 from include.dsar.ledger import vendor_jobs
 from include.dsar.ledger.transitions import Move, move
-from include.dsar.ledger.vendor_jobs import Member
+from include.dsar.ledger.vendor_jobs import Member, OpenJob, ReadyJob
 from include.dsar.model import State
 
 MIN_BYTES_FOR_THREAD = 128 * 1024  # a smaller reply is parsed faster than a thread starts
@@ -40,6 +41,8 @@ class JobStage:
         self._recorder = Recorder(self._record)
         self._members = Lookups(self._look_up)
         self._refusals = ConsecutiveErrors(MAX_REFUSALS_IN_A_ROW)
+        self._evidence = AccountEvidence(work)
+        self._endings = Endings(work, self._evidence)
         self._moved: Counter[State] = Counter()
 
     async def _run_workers(self, worker: Callable[[], Coroutine[None, None, None]], jobs: int) -> None:
@@ -49,6 +52,7 @@ class JobStage:
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(self._work.settings.max_concurrency, jobs)):
                     group.create_task(worker())
+            await self._recorder.add(await self._endings.decide())
         except ExceptionGroup as errors:  # the workers meet the same refusal
             raise errors.exceptions[0] from None
         finally:
@@ -65,18 +69,38 @@ class JobStage:
         if self._refusals.limit_reached:
             raise error
 
+    def _answered(self, job: OpenJob | ReadyJob) -> None:
+        """The vendor gave a readable answer about this job."""
+        self._refusals.reset()
+        self._endings.is_known(job.job_id, job.unknown_since)
+
     def _failure(
-        self, error: Exception | None, since: datetime, *, is_batch: bool = False
+        self, error: Exception | None, job: OpenJob | ReadyJob, since: datetime, *, is_batch: bool = False
     ) -> JobFailure | None:
         """Why the submissions of this job fail; None if the job must be tried again."""
         if isinstance(error, VendorBusy):
             self._work.client.honour(error)
-        age, days = self._work.clock() - since, self._work.settings.give_up_after_days
+        now, days = self._work.clock(), self._work.settings.give_up_after_days
+        age, unknown = now - since, unknown_for(job.unknown_since, now)
         for kind in type(error).__mro__:
             failure = self.failures.get(kind)
             if failure and age > failure.min_age and (is_batch or not failure.splits_batch):
+                if isinstance(error, JobUnknown):
+                    self._endings.is_unknown(job.job_id)
+                    if unknown < failure.min_unknown or age > timedelta(days=days):
+                        break
                 return replace(failure, reason=failure.reason.format(error=error))
         return JobFailure(self.gave_up.format(days=days)) if age > timedelta(days=days) else None
+
+    def _ended(self, job: OpenJob | ReadyJob, failure: JobFailure, moves: list[Move]) -> list[Move]:
+        """The moves of failed submissions to record now; none if the end of the stage decides."""
+        if failure.is_documented or failure.splits_batch:
+            return moves
+        if failure.min_unknown > timedelta.min:
+            self._endings.forget(job.job_id, moves)
+        else:
+            self._endings.give_up(job.job_id, moves)
+        return []
 
     async def _parse(self, reply: HttpReply, function: Callable[[], R]) -> R:
         """Calls `function`, which parses this reply. A large reply is parsed in a thread."""

@@ -9,15 +9,21 @@ A terminal state, a discarded result and an erased identifier are irreversible. 
 Anything else leaves the submission open and visible, and the vendor is asked again.
 
 The readers of `vendors/` hold (a) and (b): they raise an error unless a reply is documented and about the
-job that was asked for. `AccountEvidence` is (c).
+job that was asked for. `AccountEvidence` is (c). `Endings` waits for it to the end of a stage.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from itertools import chain
 
 from include.dsar.errors import DsarError
 from include.dsar.execution.account_work import AccountWork
+from include.dsar.ledger import vendor_jobs
+from include.dsar.ledger.transitions import Move
+from include.dsar.vendors.vendor import Vendor
 
 
 class AccountEvidence:
@@ -37,6 +43,11 @@ class AccountEvidence:
         """Whether the vendor has answered, or else answers the probe."""
         return self.has_answered or await self.probe_succeeds()
 
+    async def knows_jobs(self) -> bool:
+        """Whether a "not found" can be true. If the probe asks for a job, "not found" proves nothing."""
+        has_own_probe = type(self._work.vendor).probe is not Vendor.probe
+        return self.has_answered or (has_own_probe and await self.probe_succeeds())
+
     async def probe_succeeds(self) -> bool:
         """Asks on a route that changes nothing, at most once."""
         work = self._work
@@ -49,3 +60,63 @@ class AccountEvidence:
                 except DsarError:
                     self._probe = False
         return self._probe
+
+
+class Endings:
+    """Jobs of one stage run that would end without the vendor's word, and jobs that the vendor does not know.
+
+    They are decided about when the stage has made its calls. In between, a job may still answer.
+    """
+
+    def __init__(self, work: AccountWork, evidence: AccountEvidence) -> None:
+        self._work, self._evidence = work, evidence
+        self._given_up: dict[str, list[Move]] = {}
+        self._forgotten: dict[str, list[Move]] = {}
+        self._known: set[str] = set()  # again, after they were unknown
+        self._unknown: set[str] = set()
+        self.left_open = 0  # submissions that did not end, because the account does not work
+
+    def is_known(self, job_id: str, unknown_since: datetime | None) -> None:
+        """The vendor gave a readable answer about this job."""
+        self._evidence.answered()
+        self._given_up.pop(job_id, None)
+        self._forgotten.pop(job_id, None)
+        self._unknown.discard(job_id)
+        if unknown_since:
+            self._known.add(job_id)
+
+    def is_unknown(self, job_id: str) -> None:
+        """The vendor says that it does not know this job. That counts only if the account works."""
+        self._unknown.add(job_id)
+        self._known.discard(job_id)
+
+    def give_up(self, job_id: str, moves: Sequence[Move]) -> None:
+        """These submissions end if the account works."""
+        self._given_up.setdefault(job_id, []).extend(moves)
+
+    def forget(self, job_id: str, moves: Sequence[Move]) -> None:
+        """These submissions end if the account works, and the vendor knows other jobs."""
+        self._forgotten.setdefault(job_id, []).extend(moves)
+
+    @property
+    def unknown_count(self) -> int:
+        return len(self._unknown)
+
+    async def decide(self) -> list[Move]:
+        """The moves to record. Marks in the ledger which jobs are unknown."""
+        work = self._work
+        await work.ledger(vendor_jobs.mark_known, work.account, sorted(self._known))
+        moves: list[Move] = []
+        if self._unknown and await self._evidence.knows_jobs():
+            moves += chain.from_iterable(self._forgotten.values())
+            unknown = sorted(self._unknown - self._forgotten.keys())
+            await work.ledger(vendor_jobs.mark_unknown, work.account, unknown, now=work.clock())
+        if self._given_up and await self._evidence.works():
+            moves += chain.from_iterable(self._given_up.values())
+        self.left_open = sum(map(len, [*self._forgotten.values(), *self._given_up.values()])) - len(moves)
+        return moves
+
+
+def unknown_for(unknown_since: datetime | None, now: datetime) -> timedelta:
+    """How long the vendor has said that it does not know a job."""
+    return now - unknown_since if unknown_since else timedelta()

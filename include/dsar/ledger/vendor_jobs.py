@@ -22,16 +22,17 @@ class OpenJob:
     submitted_at: datetime
     submissions: tuple[int, ...]
     subject_count: int  # in the whole job; several requests of one data subject may share it
+    unknown_since: datetime | None = None  # see trust.py
 
     @classmethod
     def of(cls, row: JobRow) -> OpenJob:
-        job_id, action, submitted_at, submissions, subject_count = row
-        return cls(job_id, Action(action), submitted_at, submissions, subject_count)
+        job_id, action, submitted_at, submissions, subject_count, unknown_since = row
+        return cls(job_id, Action(action), submitted_at, submissions, subject_count, unknown_since)
 
 
 # An open job between two polls. Python's garbage collector ignores tuples of plain values. It would stop the
 # triggerer again and again to scan 100,000 objects.
-JobRow = tuple[str, str, datetime, tuple[int, ...], int]
+JobRow = tuple[str, str, datetime, tuple[int, ...], int, datetime | None]
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,9 @@ def open_jobs(
     """The shard's jobs of the account that have not ended, oldest first."""
     with db.cursor(row_factory=tuple_row) as cursor:
         cursor.execute(_OPEN_JOBS, {"account": account, "request_pks": request_pks, **shard._asdict()})
-        return [(job_id, action, at, tuple(ids), n) for job_id, action, at, ids, n in cursor]
+        return [
+            (job_id, action, at, tuple(ids), n, unknown) for job_id, action, at, ids, n, unknown in cursor
+        ]
 
 
 def poll_position(db: Database, account: str, shard: Shard) -> float:
@@ -79,6 +82,7 @@ class ReadyJob:
 
     job_id: str
     since: datetime
+    unknown_since: datetime | None = None
 
 
 def ready_jobs(
@@ -88,14 +92,26 @@ def ready_jobs(
     rows = db.execute(
         _READY_JOBS, {"account": account, "request_pks": request_pks, **shard._asdict()}
     ).fetchall()
-    return [ReadyJob(row["job_id"], row["since"]) for row in rows]
+    return [ReadyJob(row["job_id"], row["since"], row["unknown_since"]) for row in rows]
+
+
+def mark_unknown(db: Database, account: str, job_ids: Sequence[str], *, now: datetime) -> None:
+    """The vendor says that it does not know these jobs. An earlier time stays."""
+    if job_ids:
+        db.execute(_MARK_UNKNOWN, {"account": account, "job_ids": job_ids, "now": now})
+
+
+def mark_known(db: Database, account: str, job_ids: Sequence[str]) -> None:
+    """The vendor knows these jobs after all."""
+    if job_ids:
+        db.execute(_MARK_UNKNOWN, {"account": account, "job_ids": job_ids, "now": None})
 
 
 # A hash of its id assigns each job to one shard, so that no claims are needed.
 _OPEN_JOBS = """
 SELECT s.job_id, min(r.action), min(s.submitted_at) AS submitted_at,
        array_agg(s.id) FILTER (WHERE %(request_pks)s::bigint[] IS NULL OR s.request = ANY(%(request_pks)s)),
-       count(DISTINCT s.identity_hash)
+       count(DISTINCT s.identity_hash), min(s.unknown_since)
   FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
  WHERE s.account = %(account)s AND s.state = 'submitted'
    AND (hashtext(s.job_id) & 2147483647) %% %(of)s = %(number)s - 1
@@ -123,10 +139,22 @@ SELECT s.job_id, s.id, s.request, r.request_id, s.identifiers
 """
 
 _READY_JOBS = """
-SELECT job_id, min(changed_at) AS since FROM dsar.submission
+SELECT job_id, min(changed_at) AS since, min(unknown_since) AS unknown_since FROM dsar.submission
  WHERE account = %(account)s AND state = 'ready'
    AND (hashtext(job_id) & 2147483647) %% %(of)s = %(number)s - 1
    AND (%(request_pks)s::bigint[] IS NULL OR request = ANY(%(request_pks)s))
  GROUP BY job_id
  ORDER BY min(submitted_at)
+"""
+
+# Locked in the order of their ids, as a move locks them.
+_MARK_UNKNOWN = """
+WITH marked AS (
+    SELECT id FROM dsar.submission
+     WHERE account = %(account)s AND state IN ('submitted', 'ready') AND job_id = ANY(%(job_ids)s)
+     ORDER BY id FOR UPDATE
+)
+UPDATE dsar.submission s
+   SET unknown_since = CASE WHEN %(now)s::timestamptz IS NOT NULL THEN coalesce(s.unknown_since, %(now)s) END
+  FROM marked WHERE s.id = marked.id
 """

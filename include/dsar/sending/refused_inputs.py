@@ -63,7 +63,7 @@ class RefusedInputs:
 
     def accepted(self) -> list[Move]:
         """The vendor accepted a call, so the refusals before it are about their data subjects."""
-        self._in_a_row = self._batches_in_a_row = 0
+        self._batches_in_a_row = 0
         return self._rejections()
 
     async def find_cause(self) -> None:
@@ -103,6 +103,7 @@ class RefusedInputs:
         now = self._work.clock()
         moves = [move for one in self._refused for move in one.consequence.moves(one.call, one.error, now)]
         self._refused.clear()
+        self._in_a_row = 0
         return moves
 
     def _stopped(self, error: Exception, count: int) -> Exception:

@@ -71,6 +71,7 @@ class _Collect(JobStage):
         log.info("%s: %s results to collect", work.account, f"{len(jobs):,}")
         self._jobs = iter(jobs)
         await self._run_workers(self._collect_jobs, len(jobs))
+        self._left += self._endings.left_open
         result = Collected(
             self._moved[State.COMPLETED], self._moved[State.NO_DATA], self._moved[State.FAILED], self._left
         )
@@ -80,7 +81,8 @@ class _Collect(JobStage):
         if self._left:
             raise VendorUnavailable(
                 f"{work.account}: {self._left} results could not be fetched, the last: {self._last_problem}. "
-                "They stay ready. A retry or the next run fetches them."
+                "They stay ready. A retry or the next run fetches them. "
+                f"If this lasts, check connection {work.settings.connection}."
             )
         return result
 
@@ -94,7 +96,7 @@ class _Collect(JobStage):
             results = await self._results(job.job_id, members)
         except Exception as error:
             return self._without_result(job, members, error)
-        self._refusals.reset()
+        self._answered(job)
 
         async def stored(member: Member) -> list[Move]:
             try:
@@ -108,13 +110,15 @@ class _Collect(JobStage):
         """The moves of submissions without a result. None if they stay ready."""
         if isinstance(error, ConfigurationError):
             self._refused(error)
-        failure = self._failure(error, job.since)
+        failure = self._failure(error, job, job.since)
         if failure is None:
             self._left += len(members)
             self._last_problem = describe(error)
             log.warning("%s: could not fetch a result: %s", self._work.account, self._last_problem)
             return []
-        return [Move(m.submission, State.FAILED, failure.reason, of_job=job.job_id) for m in members]
+        moves = [Move(m.submission, State.FAILED, failure.reason, of_job=job.job_id) for m in members]
+        self._last_problem = describe(error)
+        return self._ended(job, failure, moves)
 
     async def _results(self, job_id: str, members: Sequence[Member]) -> Mapping[str, Result]:
         work = self._work

@@ -14,7 +14,14 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
 from include.dsar.accounts import WHOLE, AccountSettings, Shard
-from include.dsar.errors import ConfigurationError, JobUnknown, ProtocolError, WindowOver, describe
+from include.dsar.errors import (
+    ConfigurationError,
+    JobUnknown,
+    ProtocolError,
+    UnexpectedAnswer,
+    WindowOver,
+    describe,
+)
 from include.dsar.execution.account_work import AccountWork
 from include.dsar.execution.batch_size import smaller_batch
 from include.dsar.execution.job_failures import POLL_FAILURES, POLL_GAVE_UP
@@ -64,9 +71,11 @@ def next_poll(
 
 
 async def poll_open_jobs(work: AccountWork, *, since: datetime, until: datetime) -> PollResult:
-    """Polls until no open job is due before `until`. Raises CredentialsRefused.
+    """Polls until no open job is due before `until`.
 
     No call starts after `until`. The next window begins with the jobs that this one did not reach.
+
+    Raises CredentialsRefused, or ConfigurationError if the vendor knows none of the jobs.
     """
     with work.naming_the_connection():
         return await _Poll(work, since, until).run()
@@ -89,6 +98,8 @@ class _Poll(JobStage):
         self._due: list[Due] = []  # a heap
         self._later: list[Due] = []
         self._not_reached: list[Due] = []
+        self._ending: list[Due] = []  # the end of the run decides
+        self._foreign: UnexpectedAnswer | None = None
         self._polls = self._failed_polls = 0
 
     async def run(self) -> PollResult:
@@ -105,9 +116,17 @@ class _Poll(JobStage):
         heapq.heapify(self._due)
         log.info("%s: polling %s open jobs", work.account, f"{len(jobs):,}")
         await self._run_workers(self._poll_jobs, len(jobs))
+        if self._endings.left_open:
+            self._later += self._ending
         if self._refusals.first:
             raise self._refusals.first
         await self._remember_position()
+        if not self._evidence.has_answered and (self._endings.unknown_count or self._foreign):
+            raise ConfigurationError(
+                f"no poll found a job: the vendor does not know {self._endings.unknown_count} jobs"
+                + (f", and gave {self._foreign}" if self._foreign else "")
+                + ". They stay open. Check Host, and that the connection is for the account that sent them"
+            )
         return self._result()
 
     async def _remember_position(self) -> None:
@@ -135,10 +154,13 @@ class _Poll(JobStage):
                 continue
             except ConfigurationError as error:
                 self._refused(error)
-                self._later.append(due)
+                moves = self._failed(job, None)
+                (self._later if moves is None else self._ending).append(due)
                 continue
             if moves is not None:
                 await self._done(moves)
+                if not moves:
+                    self._ending.append(due)
             else:
                 now = self._work.clock().timestamp()
                 again = self._schedule.next(job.job_id, job.submitted_at.timestamp(), now)
@@ -159,22 +181,29 @@ class _Poll(JobStage):
             raise
         except Exception as error:
             return self._after_error(job, error)
-        self._refusals.reset()
+        self._answered(job)
         return await self._outcomes(job, status) if status.ended else self._failed(job, None)
 
     def _after_error(self, job: OpenJob, error: Exception) -> list[Move] | None:
+        if isinstance(error, UnexpectedAnswer):
+            self._foreign = error
         if not isinstance(error, JobUnknown):
             self._failed_polls += 1
             log.warning("%s: could not read the status of a job: %s", self._work.account, describe(error))
         return self._failed(job, error)
 
     def _failed(self, job: OpenJob, error: Exception | None) -> list[Move] | None:
-        """The moves if the job has failed; None if it must be polled again."""
-        failure = self._failure(error, job.submitted_at, is_batch=job.subject_count > 1)
+        """The moves if the job has failed; None if it must be polled again.
+
+        No moves: the end of the run decides.
+        """
+        failure = self._failure(error, job, job.submitted_at, is_batch=job.subject_count > 1)
         if failure is None:
             return None
         moves = _all(job, Outcome(State.FAILED, failure.reason))
-        return _in_smaller_batches(job, moves, failure.reason) if failure.splits_batch else moves
+        if failure.splits_batch:
+            moves = _in_smaller_batches(job, moves, failure.reason)
+        return self._ended(job, failure, moves)
 
     async def _outcomes(self, job: OpenJob, status: JobStatus) -> list[Move] | None:
         if not status.outcomes and status.outcome:

@@ -69,6 +69,7 @@ class Batch(Vendor):
     poll_max = timedelta(hours=1)  # ours
     give_up_after = timedelta(days=20)  # the page: requests disappear 20 days after their creation
     on_uncertain = OnUncertain.ASK
+    error_fields = ("code",)
     create_errors = errors(
         CREATE_ERRORS,
         {
@@ -85,7 +86,8 @@ class Batch(Vendor):
             MAINTENANCE: VendorBusy,
         },
     )
-    status_errors = errors(STATUS_ERRORS, {MAINTENANCE: VendorBusy})
+    # The page does not say what it answers for an unknown request. Code 20 means that there is no such route.
+    status_errors = errors(STATUS_ERRORS, {(404, "20"): WRONG_KEY, MAINTENANCE: VendorBusy})
     route_errors = errors(ROUTE_ERRORS, {(404, None): WRONG_KEY, MAINTENANCE: VendorBusy})
 
     def create(self, settings: AccountSettings, action: Action, subjects: Sequence[Subject]) -> HttpRequest:

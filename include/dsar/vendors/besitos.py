@@ -50,6 +50,7 @@ class Besitos(Vendor):
     poll_max = timedelta(hours=1)  # ours
     give_up_after = timedelta(days=7)  # ours: the samples take seconds
     on_uncertain = OnUncertain.REPEAT  # ours: a second export or deletion does no harm
+    error_fields = ("success",)  # ours: the pages show no error reply
 
     def create(self, settings: AccountSettings, action: Action, subjects: Sequence[Subject]) -> HttpRequest:
         user_ids = dict.fromkeys(subject.identifiers[IdentityKind.USER_ID] for subject in subjects)

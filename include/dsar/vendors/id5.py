@@ -80,6 +80,7 @@ class Id5(Vendor):
     poll_max = timedelta(hours=6)  # ours
     give_up_after = timedelta(days=30)  # ours: the page names no limit
     on_uncertain = OnUncertain.NEXT_DAY  # ours: one call a day per identifier, and no list of jobs
+    error_fields = ("code",)
     create_errors = errors(
         CREATE_ERRORS,
         {

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from include.dsar.errors import JobUnknown, ProtocolError, ReplyLost
+from include.dsar.errors import JobUnknown, ProtocolError, Refused, ReplyLost, UnexpectedAnswer
 from include.dsar.http.messages import HttpReply, HttpRequest
 from include.dsar.model import Action, IdentityKind, Outcome, Subject
 from include.dsar.vendors.fields import ConnectionField
@@ -121,6 +122,8 @@ class Vendor(ABC):
 
     can_cancel: ClassVar[bool] = False  # has `cancel` and `read_cancelled`
     on_uncertain: ClassVar[OnUncertain]
+    # An error reply of the vendor is a JSON object, and has one of these fields if any is listed.
+    error_fields: ClassVar[tuple[str, ...]] = ()
     create_errors: ClassVar[ErrorTable] = CREATE_ERRORS
     status_errors: ClassVar[ErrorTable] = STATUS_ERRORS
     route_errors: ClassVar[ErrorTable] = ROUTE_ERRORS  # of the list route and the probe
@@ -146,8 +149,8 @@ class Vendor(ABC):
     def read_status(self, action: Action, reply: HttpReply) -> JobStatus:
         """The status of the job.
 
-        Raises ConfigurationError and CredentialsRefused, VendorBusy, JobUnknown, ReplyLost or
-        ProtocolError. An unknown status or shape raises: it is never taken for success.
+        Raises ConfigurationError and CredentialsRefused, VendorBusy, JobUnknown, UnexpectedAnswer,
+        ReplyLost or ProtocolError. An unknown status or shape raises: it is never taken for success.
         """
 
     def probe(self, settings: AccountSettings) -> HttpRequest:
@@ -159,10 +162,8 @@ class Vendor(ABC):
 
         Raises the errors of `read_status` if the vendor refuses our credentials or the route.
         """
-        try:
+        with suppress(JobUnknown):
             self.read_status(min(self.actions), reply)
-        except JobUnknown:
-            reply.object()  # any web server answers 404, but not in JSON
         return ""
 
     def identifier_of(self, identifiers: Mapping[IdentityKind, str]) -> str:
@@ -203,12 +204,23 @@ class Vendor(ABC):
 
     def created(self, reply: HttpReply) -> dict[str, Any]:
         """The body of a reply to a POST that the vendor took. Raises what `create_errors` lists."""
-        check(reply, self.create_errors, self.error_code(reply))
+        try:
+            check(reply, self.create_errors, self.error_code(reply))
+        except Refused as error:
+            # A call that is too large (413) is often refused by a proxy.
+            if reply.status != 413 and reply.body.strip() and not _is_json(reply):
+                raise ReplyLost(f"{error}, not in JSON") from None
+            raise
         return created_object(reply)
 
     def answered(self, reply: HttpReply, errors: ErrorTable | None = None) -> HttpReply:
         """The reply to a GET, if it has a body. Raises what `status_errors`, or `errors`, lists."""
-        check(reply, self.status_errors if errors is None else errors, self.error_code(reply))
+        try:
+            check(reply, self.status_errors if errors is None else errors, self.error_code(reply))
+        except JobUnknown as error:
+            if not self._is_own_error(reply):
+                raise UnexpectedAnswer(f"{error}, not in the vendor's own shape") from None
+            raise
         if not reply.body.strip():
             raise ReplyLost(f"HTTP {reply.status} with an empty body")
         return reply
@@ -217,6 +229,11 @@ class Vendor(ABC):
         """The code of an error reply, if the error tables list it."""
         code = error_object(reply).get("code")
         return str(code) if type(code) in (int, str) and str(code) in self._codes else None
+
+    def _is_own_error(self, reply: HttpReply) -> bool:
+        """Whether an error reply can be the vendor's, and not a proxy's."""
+        found = error_object(reply)
+        return any(field in found for field in self.error_fields or found)
 
     @cached_property
     def connection_fields(self) -> tuple[ConnectionField, ...]:
@@ -227,3 +244,11 @@ class Vendor(ABC):
     def _codes(self) -> frozenset[str | None]:
         tables = (self.create_errors, self.status_errors, self.route_errors)
         return frozenset(code for table in tables for _, code in table if code)
+
+
+def _is_json(reply: HttpReply) -> bool:
+    try:
+        reply.json()
+    except ProtocolError:
+        return False
+    return True

@@ -3,8 +3,9 @@
 Source: https://doc.batch.com/api/gdpr/create, https://doc.batch.com/api/gdpr/get-status,
 https://doc.batch.com/api/gdpr/get-all-requests.
 The documentation names the errors but shows no body and no field for the token. The fields ``code``,
-``message`` and ``token`` are our own. A ``callback_url`` is validated but never called. It is not documented
-whether a 409 depends on the request type, so a setting controls it.
+``message`` and ``token`` are our own, and so is the reply about an unknown request. A ``callback_url`` is
+validated but never called. It is not documented whether a 409 depends on the request type, so a setting
+controls it.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ ERRORS = {
 MISSING_PARAMETER = (30, "MISSING_PARAMETER")
 MALFORMED_PARAMETER = (31, "MALFORMED_PARAMETER")
 MALFORMED_JSON_BODY = (32, "MALFORMED_JSON_BODY")
+UNKNOWN_REQUEST = (21, "REQUEST_NOT_FOUND")
 _MASK = 0x5CA1AB1E_0DDBA110_CAFEF00D_F005BA11
 
 
@@ -56,7 +58,7 @@ def status(call: Call) -> web.Response:
     _authorise(call)
     job = call.find_job(call.job_id)
     if job is None or _is_expired(call, job):
-        raise Refused(error(404))
+        raise Refused(_error(404, UNKNOWN_REQUEST))
     return json_response(_record(call, job))
 
 

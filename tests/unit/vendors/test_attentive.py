@@ -11,6 +11,7 @@ from include.dsar.errors import (
     ProtocolError,
     Refused,
     ReplyLost,
+    UnexpectedAnswer,
     VendorBusy,
 )
 from include.dsar.http.messages import HttpReply
@@ -42,7 +43,8 @@ CONTRACT = Contract(
     status_errors=[
         (400, b"", ProtocolError),
         (401, b"", CredentialsRefused),
-        (404, b"", JobUnknown),
+        (404, b"", UnexpectedAnswer),
+        (404, b'{"message": "The specified resource was not found"}', JobUnknown),
         (429, b"", VendorBusy),
         (500, b"", ReplyLost),
     ],

@@ -16,6 +16,7 @@ from include.dsar.errors import (
     ProtocolError,
     Refused,
     ReplyLost,
+    UnexpectedAnswer,
     VendorBusy,
 )
 from include.dsar.http.messages import HttpReply
@@ -111,11 +112,13 @@ CONTRACT = Contract(
         (ERASURE, job(**REMOVE, error="john.doe is locked"), State.FAILED),
         (ERASURE, job(**REMOVE, error={"code": 3}), State.FAILED),
     ],
-    # A 404 of the status route is about the job: Batch forgets it after 20 days.
+    # Code 20 is about the route. Another 404 of Batch's is about the job, which it forgets after 20 days.
     status_errors=[
         (400, error(31), ProtocolError),
         (401, error(10), CredentialsRefused),
-        (404, error(20), JobUnknown),
+        (404, error(20), ConfigurationError),
+        (404, error(21), JobUnknown),
+        (404, b'{"message": "no Route matched"}', UnexpectedAnswer),
         (500, error(1), ReplyLost),
         (503, error(2), VendorBusy),
         (503, b"", ReplyLost),

@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from include.dsar.errors import CredentialsRefused, JobUnknown, ProtocolError, Refused, ReplyLost, VendorBusy
+from include.dsar.errors import (
+    CredentialsRefused,
+    JobUnknown,
+    ProtocolError,
+    Refused,
+    ReplyLost,
+    UnexpectedAnswer,
+    VendorBusy,
+)
 from include.dsar.http.messages import HttpReply
 from include.dsar.model import Action, IdentityKind, Outcome, State
 from include.dsar.vendors import vendor
@@ -118,7 +126,9 @@ CONTRACT = Contract(
         (301, b"", ProtocolError),
         (400, b"", ProtocolError),
         (403, b"", CredentialsRefused),
-        (404, b"", JobUnknown),
+        (404, b"", UnexpectedAnswer),
+        (404, b'{"message": "no Route matched"}', UnexpectedAnswer),
+        (404, b'{"success": false}', JobUnknown),
         (429, b"", VendorBusy),
     ],
     unknown_shapes=[

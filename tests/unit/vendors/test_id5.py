@@ -17,6 +17,7 @@ from include.dsar.errors import (
     ProtocolError,
     Refused,
     ReplyLost,
+    UnexpectedAnswer,
     VendorBusy,
 )
 from include.dsar.model import Action, IdentityKind, Regulation, State
@@ -98,6 +99,7 @@ CONTRACT = Contract(
         (403, error("api_token_not_authorized"), CredentialsRefused),
         (403, limit("partner", "3,000 requests"), VendorBusy),
         (404, error("user_objects_invalid"), JobUnknown),
+        (404, b'{"error": "not found"}', UnexpectedAnswer),
         (500, error("internal_id5_error"), ReplyLost),
     ],
     unknown_shapes=[

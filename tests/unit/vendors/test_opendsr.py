@@ -108,7 +108,7 @@ CONTRACT = Contract(
         (400, error("Wait 60 mins and try again", "e511"), ReplyLost),
         (401, b"", CredentialsRefused),
         (404, error("not found", wrapped=False), JobUnknown),
-        (410, b"", JobUnknown),
+        (410, error("gone", wrapped=False), JobUnknown),
     ],
     unknown_shapes=[
         *((action, job(status)) for action in Action for status in ("failed", "", None)),

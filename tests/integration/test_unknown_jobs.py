@@ -1,0 +1,167 @@
+"""Jobs that a vendor says it does not know, and accounts that do not work."""
+
+from __future__ import annotations
+
+import json
+from itertools import count
+from typing import Any
+
+import pytest
+
+from include.dsar.errors import ConfigurationError, VendorUnavailable
+from include.dsar.execution.job_failures import JOB_FORGOTTEN, RESULT_EXPIRED
+from include.dsar.ledger.database import Database
+from include.dsar.model import Action
+from include.dsar.vendors.id5 import hashed_email
+from include.sandbox import Sandbox
+from include.sandbox.decision import MARKERS
+from tests.integration.requests_given import put_into, rows, states
+from tests.integration.stage_runs import VENDORS, Stages, plan_each
+
+pytestmark = pytest.mark.asyncio
+
+VALUES = [f"u{n}@example.com" for n in range(20)]
+# A job that does not end, also for ID5, which gets a hash.
+SLOW = next(mail for n in count() if hashed_email(mail := f"slow{n}@example.com").endswith(MARKERS["slow"]))
+HTML = {"status": 404, "body": "<html>404 Not Found</html>", "content_type": "text/html"}
+GATEWAY = {"status": 404, "body": json.dumps({"fault": "no such route"})}
+OWN_404 = {
+    "besitos": {"success": False, "message": "Request not found."},
+    "batch": {"code": 21, "message": "REQUEST_NOT_FOUND"},
+    "id5": {"error": {"code": "user_objects_invalid", "message": "provided job UUID not found"}},
+    "attentive": {"message": "The specified resource was not found"},
+}
+RETURNING = ("besitos", "batch")
+
+
+async def submitted(db: Database, stages: Stages, account: str, action: Action = Action.ERASURE) -> None:
+    """Twenty jobs of the same age as the longest that a vendor documents is not reached."""
+    plan_each(db, account, *VALUES, action=action)
+    await stages.submit(account, users_per_call=1)
+
+
+async def poll(stages: Stages, account: str, **extra: Any) -> None:
+    await stages.poll(
+        account, **{"seconds": 0.05, "poll_min_seconds": 0.02, "poll_max_seconds": 0.02, **extra}
+    )
+
+
+def forget(db: Database, *submissions: int) -> None:
+    """The vendor does not know the jobs of these submissions."""
+    for one in submissions or [row["id"] for row in rows(db)]:
+        put_into(db, [one], {"job_id": f"gone-{one}"})
+
+
+@pytest.mark.parametrize("reply", [HTML, GATEWAY, "own"], ids=["html", "gateway", "own"])
+@pytest.mark.parametrize("account", VENDORS)
+async def test_a_404_of_every_poll_leaves_all_jobs_open(
+    db: Database, sandbox: Sandbox, stages: Stages, account: str, reply: Any
+) -> None:
+    """On many days. The stage is red and names the connection. Afterwards every job ends as usual."""
+    given = {"status": 404, "body": json.dumps(OWN_404[account])} if reply == "own" else reply
+    if account == "attentive" and reply == GATEWAY:
+        pytest.skip("Attentive documents no shape of an error")
+    await submitted(db, stages, account)
+    for route in ("status", "list", "me"):
+        sandbox.inject("status", vendor=account, route=route, times=None, **given)
+    for _ in range(3):
+        stages.advance(hours=25)
+        with pytest.raises(ConfigurationError, match=f"connection {account}_default"):
+            await poll(stages, account)
+        assert set(states(db).values()) == {"submitted"}
+    sandbox.clear_faults()
+    await stages.poll(account)
+    assert set(states(db).values()) == {"completed"}
+
+
+@pytest.mark.parametrize("account", VENDORS)
+async def test_a_job_fails_if_the_vendor_denies_it_again_a_day_later(
+    db: Database, stages: Stages, account: str
+) -> None:
+    """Other jobs answer, so the account works. A job that is known in between starts anew."""
+    plan_each(db, account, *VALUES[:2], SLOW)
+    await stages.submit(account, users_per_call=1)
+    first, second, other = (row["id"] for row in rows(db))
+    job = rows(db)[1]["job_id"]
+    forget(db, first, second)
+
+    async def state_after(**time: float) -> list[str]:
+        stages.clock.advance(**time)
+        await poll(stages, account)
+        return [row["state"] for row in rows(db)][:2]
+
+    assert await state_after(minutes=59) == ["submitted"] * 2  # may not be visible yet
+    assert [row["unknown_since"] for row in rows(db)] == [None] * 3
+    assert await state_after(hours=2) == ["submitted"] * 2
+    put_into(db, [second], {"job_id": "slow-again"})
+    assert await state_after(hours=23) == ["submitted"] * 2
+    put_into(db, [second], {"job_id": rows(db)[2]["job_id"]})  # the vendor knows this one
+    assert await state_after(minutes=1) == ["submitted"] * 2
+    assert rows(db)[1]["unknown_since"] is None
+    put_into(db, [second], {"job_id": "gone"})
+    assert await state_after(hours=2) == ["failed", "submitted"]
+    assert rows(db)[0]["reason"] == JOB_FORGOTTEN
+    assert job and other
+
+
+async def test_a_wrong_api_key_of_batch_fails_nothing(db: Database, sandbox: Sandbox, stages: Stages) -> None:
+    """Batch documents code 20 for a route that it does not have. Ready results stay ready."""
+    await submitted(db, stages, "batch", Action.ACCESS)
+    await stages.poll("batch")
+    assert set(states(db).values()) == {"ready"}
+    no_route = {"status": 404, "body": json.dumps({"code": 20, "message": "ROUTE_NOT_FOUND"})}
+    sandbox.inject("status", vendor="batch", times=None, **no_route)
+    for _ in range(3):
+        with pytest.raises(ConfigurationError, match=r"api_key.*connection batch_default"):
+            await stages.collect("batch")
+        stages.clock.advance(hours=25)
+    assert set(states(db).values()) == {"ready"}
+
+
+@pytest.mark.parametrize("account", RETURNING)
+@pytest.mark.parametrize("reply", [HTML, "own"], ids=["html", "own"])
+async def test_a_404_leaves_ready_results_ready(
+    db: Database, sandbox: Sandbox, stages: Stages, account: str, reply: Any
+) -> None:
+    """The account does not work. The error names the connection. Afterwards the results are collected."""
+    given = {"status": 404, "body": json.dumps(OWN_404[account])} if reply == "own" else reply
+    await submitted(db, stages, account, Action.ACCESS)
+    await stages.poll(account)
+    for route in ("status", "list"):
+        sandbox.inject("status", vendor=account, route=route, times=None, **given)
+    for _ in range(3):
+        with pytest.raises(VendorUnavailable, match=f"connection {account}_default"):
+            await stages.collect(account)
+        stages.clock.advance(hours=25)
+    assert set(states(db).values()) == {"ready"}
+    sandbox.clear_faults()
+    await stages.collect(account)
+    assert set(states(db).values()) == {"completed"}
+
+
+async def test_a_result_fails_if_the_vendor_denies_it_again_a_day_later(db: Database, stages: Stages) -> None:
+    """The probe shows that the account works."""
+    await submitted(db, stages, "batch", Action.ACCESS)
+    await stages.poll("batch")
+    forget(db)
+    for _ in range(2):
+        with pytest.raises(VendorUnavailable):
+            await stages.collect("batch")
+        assert set(states(db).values()) == {"ready"}
+        stages.clock.advance(hours=13)
+    assert (await stages.collect("batch")).failed == len(VALUES)
+    assert {row["reason"] for row in rows(db)} == {RESULT_EXPIRED}
+
+
+@pytest.mark.parametrize("account", VENDORS)
+async def test_give_up_after_days_ends_nothing_while_the_account_does_not_work(
+    db: Database, stages: Stages, account: str
+) -> None:
+    """A job is given up when the vendor answers again and the job has still not ended."""
+    plan_each(db, account, SLOW)
+    await stages.submit(account)
+    stages.clock.advance(days=40)
+    await poll(stages, account, base_url="http://127.0.0.1:1")
+    assert set(states(db).values()) == {"submitted"}
+    await poll(stages, account)
+    assert set(states(db).values()) == {"failed"}
