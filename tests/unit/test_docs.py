@@ -1,4 +1,4 @@
-"""Links and file names in the docs lead to something that exists."""
+"""Links and file names in the docs lead to files and headings that exist."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROOTS = [
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors of the headings of a page, as GitHub makes them."""
+    """Return the anchors of the headings of a page, as GitHub creates them."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -40,7 +40,7 @@ def test_links_and_file_names_exist(page: Path) -> None:
 
 
 def test_the_index_lists_every_decision() -> None:
-    """The index lists each decision once."""
+    """The index lists each decision exactly once."""
     folder = PROJECT / "docs/decisions"
     listed = re.findall(r"\((\d{4}-[\w-]+\.md)\)", (folder / "README.md").read_text())
     assert listed == sorted(path.name for path in folder.glob("[0-9]*.md"))

@@ -1,4 +1,4 @@
-"""The rules of the layout: imports point down, and Airflow does not scan plugins/dsar_airflow."""
+"""The layout rules hold: imports point down, and Airflow does not scan plugins/dsar_airflow."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FORBIDDEN = {
 
 
 def imported(file: Path) -> set[str]:
-    """Every module that a file imports, including imports inside functions."""
+    """Return every module that a file imports, including imports inside functions."""
     found = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
@@ -46,14 +46,14 @@ def wrong_imports(floor: str, file: Path) -> list[str]:
 
 @pytest.mark.parametrize("floor", FORBIDDEN)
 def test_imports_point_down(floor: str) -> None:
-    """dags import plugins, plugins import include. include needs no Airflow."""
+    """dags may import plugins, and plugins may import include. include does not need Airflow."""
     files = list((PROJECT / floor).rglob("*.py"))
     assert files
     assert {str(file): wrong for file in files if (wrong := wrong_imports(floor, file))} == {}
 
 
 def test_the_product_imports_neither_the_sandbox_nor_the_stack() -> None:
-    """A deployment does not contain them. The sandbox simulates the outside world, so it shares no code."""
+    """A deployment contains neither. The sandbox simulates the outside world, so it shares no code."""
     for file in (PROJECT / "include/dsar").rglob("*.py"):
         assert not {name for name in imported(file) if name.startswith(("include.stack", "include.sandbox"))}
     for file in (PROJECT / "include/sandbox").rglob("*.py"):
@@ -64,7 +64,7 @@ def test_the_product_imports_neither_the_sandbox_nor_the_stack() -> None:
     "line", ["import airflow", "from airflow.sdk import DAG", "import dsar_airflow.params", "import dags.x"]
 )
 def test_the_linter_rejects_upward_imports(tmp_path: Path, line: str) -> None:
-    """Ruff finds a forbidden import below include/ and gives the reason."""
+    """Ruff reports a forbidden import below include/ and gives the reason."""
     shutil.copy(PROJECT / "pyproject.toml", tmp_path)
     planted = tmp_path / "include/dsar/planted.py"
     planted.parent.mkdir(parents=True)
@@ -113,12 +113,14 @@ def load_plugins(folder: Path, home: Path) -> dict[str, object]:
 
 
 def test_airflow_does_not_import_the_packages_files_as_plugins(tmp_path: Path) -> None:
-    """plugins/.airflowignore excludes the package. Otherwise a file could replace a standard module."""
+    """plugins/.airflowignore excludes the package. Otherwise one of its files could replace a standard
+    module.
+    """
     assert load_plugins(PROJECT / "plugins", tmp_path) == {"bare": [], "http": True, "errors": {}}
 
 
 def test_without_the_ignore_file_a_plugin_replaces_a_standard_module(tmp_path: Path) -> None:
-    """This shows that Airflow's loader really does that, and that the ignore file prevents it."""
+    """Without the ignore file, Airflow's loader lets a plugin replace a standard module."""
     (tmp_path / "plugins/package").mkdir(parents=True)
     (tmp_path / "plugins/package/http.py").write_text("")
     effects = load_plugins(tmp_path / "plugins", tmp_path / "home")
@@ -129,14 +131,14 @@ def test_without_the_ignore_file_a_plugin_replaces_a_standard_module(tmp_path: P
 
 
 def test_every_file_outside_the_package_is_a_plugin() -> None:
-    """Airflow's scan imports every file outside the ignored package."""
+    """Airflow imports every file in plugins/ outside the ignored package."""
     for file in (PROJECT / "plugins").rglob("*.py"):
         assert file.is_relative_to(PROJECT / "plugins/dsar_airflow") or "AirflowPlugin" in file.read_text()
 
 
 @pytest.mark.parametrize("folder", ["include", "plugins", "dags"])
 def test_no_file_is_too_long_or_has_a_vague_name(folder: str) -> None:
-    """A longer file probably has two subjects."""
+    """A file over the limit probably has two subjects."""
     files = list((PROJECT / folder).rglob("*.py"))
     long = {str(file): n for file in files if (n := file.read_text().count("\n")) > MAX_LINES}
     assert long == {}
@@ -144,7 +146,7 @@ def test_no_file_is_too_long_or_has_a_vague_name(folder: str) -> None:
 
 
 def tracked() -> list[Path]:
-    """The files in the repository, including new ones that git does not ignore."""
+    """Return the files in the repository, including new files that git does not ignore."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
         cwd=PROJECT,
@@ -161,7 +163,7 @@ CONTAINER_FILES = {"Dockerfile", "docker-compose.yaml"}  # their paths are insid
 
 
 def test_no_file_contains_a_path_of_one_machine() -> None:
-    """A clone must work on every machine."""
+    """A clone must work on every machine, so no file contains an absolute path of one machine."""
     found = {}
     for file in tracked():
         if file.suffix in {".png", ".ico"} or file.name in CONTAINER_FILES or file == Path(__file__):

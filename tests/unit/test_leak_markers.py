@@ -1,4 +1,6 @@
-"""The search of tests/e2e/test_no_leak.py finds every encoding. Otherwise that test proves nothing."""
+"""The search of tests/e2e/test_no_leak.py finds markers in every encoding. Otherwise that test proves
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,7 @@ SUBJECT = MarkedSubject("ada")
     ],
 )
 def test_every_encoding_of_a_marker_is_found(written: str) -> None:
-    """Plain, escaped, hex, base64, hashed for ID5, in upper and lower case."""
+    """The encodings are plain, escaped, hex, base64 and hashed for ID5, in upper and lower case."""
     (found,) = Search([SUBJECT]).finds({"a log": f"before {written} after".encode()})
     assert found.startswith("a log: ")
 

@@ -22,7 +22,7 @@ def home(tmp_path: Path) -> Home:
 
 
 def sandboxed(variables: dict[str, str]) -> set[str]:
-    """The variables of account connections that lead to the sandbox."""
+    """Return the variables of account connections that lead to the sandbox."""
     return {name for name in SANDBOX_CONNECTIONS if "sandbox-secret" in variables.get(name, "")}
 
 
@@ -40,7 +40,7 @@ def test_the_sandbox_simulates_every_account(home: Home) -> None:
 
 @pytest.mark.parametrize("name", OF_REAL_REQUESTS)
 def test_no_account_uses_the_sandbox_if_requests_may_be_real(home: Home, name: str) -> None:
-    """With the user's ledger, source or secrets backend, only the user's connections are set."""
+    """If the user sets a ledger, a source or a secrets backend, the stack sets no account connection."""
     given = {name: "postgresql://mine/dsar", BATCH: "batch://mine"}
     variables = environment(home, given)
     assert {each: variables[each] for each in SANDBOX_CONNECTIONS if each in variables} == {
@@ -53,7 +53,7 @@ def test_no_account_uses_the_sandbox_if_requests_may_be_real(home: Home, name: s
 
 
 def test_a_users_connection_replaces_only_that_account(home: Home) -> None:
-    """The sandbox simulates the others."""
+    """The sandbox simulates the other accounts."""
     variables = environment(home, {BATCH: "batch://mine"})
     assert variables[BATCH] == "batch://mine"
     assert sandboxed(variables) == set(SANDBOX_CONNECTIONS) - {BATCH}
@@ -84,7 +84,7 @@ def test_another_terminal_gets_the_same_environment(home: Home) -> None:
 
 
 def test_the_jwt_secret_is_long_enough(home: Home) -> None:
-    """PyJWT warns if it is shorter than a hash of HS512, Airflow's algorithm."""
+    """PyJWT warns if the secret is shorter than a hash of HS512, which Airflow uses."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         jwt.encode({}, environment(home, {})["AIRFLOW__API_AUTH__JWT_SECRET"], algorithm="HS512")

@@ -15,7 +15,7 @@ NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
 def test_bars_begin_at_the_axis_and_show_their_values() -> None:
-    """Height is proportional to the value, and bars do not overlap."""
+    """The height of a bar is proportional to its value, and bars do not overlap."""
     chart = charts.bar_chart(["a", "b"], [("in", [0, 10]), ("out", [5, 2])])
     heights = {bar.title: bar.height for bar in chart.bars}
     assert heights["a: 0 in"] == 0
@@ -31,12 +31,12 @@ def test_bars_begin_at_the_axis_and_show_their_values() -> None:
     ("value", "top"), [(0, 2), (1, 2), (3, 4), (5, 10), (11, 20), (41, 100), (1001, 2000)]
 )
 def test_an_axis_ends_at_an_even_round_number(value: int, top: int) -> None:
-    """At or above the largest value."""
+    """The end of the axis is at least the largest value."""
     assert charts.nice_ceiling(value) == top
 
 
 def test_an_axis_has_at_most_eight_labels() -> None:
-    """Ninety days still have ninety bars."""
+    """A period of 90 days has 90 bars, but at most eight labels."""
     chart = charts.bar_chart([f"day {n}" for n in range(90)], [("in", [1] * 90)])
     assert len(chart.x_ticks) <= 8
     assert len(chart.bars) == 90
@@ -56,7 +56,7 @@ def test_an_axis_has_at_most_eight_labels() -> None:
     ],
 )
 def test_a_duration_has_its_two_largest_units(length: timedelta | None, text: str) -> None:
-    """A zero is left out."""
+    """A unit that is zero is left out."""
     assert words.span(length) == text
 
 
@@ -66,7 +66,7 @@ def test_a_duration_has_its_two_largest_units(length: timedelta | None, text: st
      (72, "3 days", "urgent"), (73, "3 days", "soon"), (240, "10 days", "soon"), (241, "10 days", "calm")],
 )  # fmt: skip
 def test_the_time_left_has_the_steps_of_the_overview(hours: float, text: str, style: str) -> None:
-    """Up to three days, up to ten, and more."""
+    """The steps are: up to three days, up to ten days, and more."""
     assert words.left(NOW + timedelta(hours=hours), NOW) == text
     assert words.urgency(NOW + timedelta(hours=hours), NOW) == style
 

@@ -1,4 +1,4 @@
-"""Time and account identify a task instance."""
+"""The board finds the task instance of an event by its time and account."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def test_a_task_of_the_account_is_preferred_to_one_for_all_accounts() -> None:
 
 
 def test_no_task_is_found_if_none_was_running() -> None:
-    """A missing link is better than a wrong one."""
+    """The board shows no link if it cannot find the task, because a wrong link would mislead."""
     assert find([a_try("intake", 0, 1)], at(2), None) is None
     assert find([], at(2), "besitos") is None
     assert find([a_try("besitos.submit", 0, 9)], at(2), None) is None
 
 
 def test_a_running_try_covers_the_time_since_it_began() -> None:
-    """Including its first moment."""
+    """The first moment of the try counts too."""
     tries = [a_try("besitos.submit", 0, None)]
     for minutes in (0, 99):
         assert find(tries, at(minutes), "besitos") == TaskInstance("r", "besitos.submit", -1)
@@ -41,14 +41,14 @@ def test_a_running_try_covers_the_time_since_it_began() -> None:
 
 
 def test_mapped_instances_at_the_same_time_have_no_map_index() -> None:
-    """Time cannot tell them apart."""
+    """The time cannot tell which of these mapped instances made the event."""
     tries = [a_try("besitos.submit", 0, 9, index=0), a_try("besitos.submit", 5, 9, index=1)]
     assert find(tries, at(1), "besitos") == TaskInstance("r", "besitos.submit", 0)
     assert find(tries, at(6), "besitos") == TaskInstance("r", "besitos.submit", None)
 
 
 def test_overlapping_windows_are_merged() -> None:
-    """So that nothing counts twice. Gaps between tries remain."""
+    """Merged windows count no event twice. Gaps between tries remain."""
     tries = [
         a_try("b.submit", 5, None),
         a_try("intake", 0, 2),

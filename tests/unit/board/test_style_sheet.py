@@ -20,7 +20,7 @@ Oklch = tuple[float, float, float]
 
 
 def declarations(selector: str) -> dict[str, str]:
-    """The declarations of exactly this selector. Later ones override."""
+    """Return the declarations of exactly this selector. A later declaration overrides an earlier one."""
     found: dict[str, str] = {}
     for selectors, body in re.findall(
         r"([^{}]+)\{([^{}]*)\}", re.sub(r"/\*.*?\*/", "", CSS, flags=re.DOTALL)
@@ -39,14 +39,14 @@ THEMES = pytest.mark.parametrize("tokens", [LIGHT, DARK], ids=["light", "dark"])
 
 
 def resolved(value: str, tokens: Tokens) -> str:
-    """The value with each var() replaced."""
+    """Return the value with each var() replaced."""
     while match := re.search(r"var\((--[\w-]+)(?:, (var\(--[\w-]+\)))?\)", value):
         value = value.replace(match[0], tokens.get(match[1]) or match[2])
     return value
 
 
 def colour(value: str, tokens: Tokens) -> Oklch:
-    """`white`, `oklch(L C h)`, or `oklch(from <colour> min(l, <most>) c h)`."""
+    """Parse `white`, `oklch(L C h)`, or `oklch(from <colour> min(l, <most>) c h)`."""
     text = resolved(value, tokens)
     if text == "white":
         return 1.0, 0.0, 0.0
@@ -59,7 +59,10 @@ def colour(value: str, tokens: Tokens) -> Oklch:
 
 
 def luminance(of: Oklch) -> float:
-    """By https://bottosson.github.io/posts/oklab, clipped to what a screen can show."""
+    """Return the luminance of an OKLCH colour, limited to colours that a screen can show.
+
+    The formula is from https://bottosson.github.io/posts/oklab.
+    """
     lightness, chroma, hue = of
     a, b = chroma * math.cos(math.radians(hue)), chroma * math.sin(math.radians(hue))
     cone = (
@@ -83,7 +86,7 @@ def contrast(one: Oklch, other: Oklch) -> float:
 
 
 def test_the_contrast_is_computed_as_in_wcag() -> None:
-    """Black on white is 21:1. White on Airflow's green was measured in a browser."""
+    """Black on white has a contrast of 21:1. A browser measured the contrast of white on Airflow's green."""
     assert contrast((0, 0, 0), (1, 0, 0)) == pytest.approx(21, abs=0.01)
     assert contrast((0.47, 0.2, 149), (1, 0, 0)) == pytest.approx(5.88, abs=0.05)
 
@@ -94,7 +97,7 @@ def test_the_contrast_is_computed_as_in_wcag() -> None:
     [*sorted({*State, Status.IN_PROGRESS, Status.PARTIAL}), "overdue", "urgent", "soon", "calm", "unknown"],
 )
 def test_badges_and_counts_have_enough_contrast(tokens: Tokens, mark: str) -> None:
-    """Also for a state without its own colour."""
+    """A state without its own colour has enough contrast too."""
     own = declarations(f".badge.is-{mark}")
     if own.get("background") == "transparent":
         assert own["color"] == "var(--fg-muted)"
@@ -110,7 +113,7 @@ def test_badges_and_counts_have_enough_contrast(tokens: Tokens, mark: str) -> No
 )
 @pytest.mark.parametrize("ground", ["--bg", "--bg-muted", "--bg-subtle", "--bg-warning"])
 def test_text_has_enough_contrast_on_every_background(tokens: Tokens, selector: str, ground: str) -> None:
-    """Page, striped row, hovered card and notice."""
+    """The backgrounds are the page, a striped row, a hovered card and a notice."""
     text = colour(declarations(selector)["color"], tokens)
     assert contrast(text, colour(tokens[ground], tokens)) >= MIN_CONTRAST
 
@@ -122,7 +125,7 @@ def test_buttons_have_enough_contrast(tokens: Tokens) -> None:
 
 
 def test_tokens_are_exactly_those_that_the_style_sheet_uses() -> None:
-    """The script copies only such tokens from Airflow."""
+    """The script copies only these tokens from Airflow."""
     script = (Path(rendering.__file__).parent / "static/board.js").read_text()
     taken = set(re.findall(r'"([\w-]+)"', script.split("TOKENS = [")[1].split("]")[0]))
     used = {name.removeprefix("--") for name in re.findall(r"var\((--[\w-]+)", CSS)}

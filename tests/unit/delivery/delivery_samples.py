@@ -1,4 +1,4 @@
-"""Closed requests and their collected files."""
+"""Sample closed requests and their collected files."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ BESITOS: dict[str, Any] = {
 
 
 class Delivery:
-    """A request that is built account by account."""
+    """A sample request. A test adds accounts one by one."""
 
     def __init__(self, action: Action = Action.ACCESS) -> None:
         self.action = action

@@ -1,4 +1,4 @@
-"""Files of many coroutines, written together."""
+"""Files of many coroutines are written together."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def storage(tmp_path: Path) -> Storage:
 
 
 async def test_each_caller_gets_its_own_file(storage: Storage) -> None:
-    """Also callers that come while others are written."""
+    """This includes callers that come while other files are being written."""
     batched = BatchedStorage(storage)
 
     async def call(n: int) -> None:
@@ -33,7 +33,7 @@ async def test_each_caller_gets_its_own_file(storage: Storage) -> None:
 
 
 async def test_a_file_that_cannot_be_written_does_not_stop_others(storage: Storage, tmp_path: Path) -> None:
-    """Only its caller gets the exception. A stream is written from its start."""
+    """Only the caller of the failed file gets the exception. A stream is written from its start."""
     (tmp_path / "store/work").mkdir(parents=True)
     (tmp_path / "store/work/2").write_bytes(b"a file where a folder should be")
     batched = BatchedStorage(storage)

@@ -1,4 +1,4 @@
-"""Zip files that were made to do harm: nothing is written, little is read, and nothing raises."""
+"""Malicious zip files cause no write, no long read and no exception."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def made(*members: tuple[zipfile.ZipInfo | str, bytes]) -> bytes:
     ],
 )  # fmt: skip
 def test_a_name_of_a_member_is_not_a_path(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The name only becomes a title. No file is created."""
+    """The name of a member is only used as a title. No file is created."""
     monkeypatch.chdir(tmp_path)
     (table,) = parts(made((name.format("harm"), b'[{"a": 1}]')))
     assert "/" not in getattr(table, "name", "") and "\\" not in getattr(table, "name", "")
@@ -60,7 +60,7 @@ def test_a_name_of_a_member_is_not_a_path(name: str, tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFSOCK])
 def test_links_and_devices_are_not_opened(kind: int) -> None:
-    """They are at most bytes in the archive."""
+    """A link or a device in an archive is read as bytes of the archive, or not at all."""
     info = zipfile.ZipInfo("passwd.json")
     info.external_attr = (kind | 0o777) << 16
     content = made((info, b"/etc/passwd"), ("ok.json", b"[1]"))
@@ -73,7 +73,7 @@ def test_two_members_of_one_name_are_both_read() -> None:
 
 
 def test_members_that_overlap_are_not_read_twice() -> None:
-    """Such a bomb has a thousand entries for the same bytes."""
+    """A zip bomb can have a thousand entries for the same bytes."""
     honest = made(("a.json", b"[1]"), ("b.json", b"[2]"))
     start = honest.index(DIRECTORY)
     second = honest.index(DIRECTORY, start + 1)
@@ -94,7 +94,7 @@ def test_a_nested_bomb_is_not_opened(depth: int) -> None:
 
 @pytest.mark.parametrize("really", [False, True], ids=["declared", "real"])
 def test_a_million_entries_take_little_memory(really: bool) -> None:
-    """Whether the directory only claims a million entries or has them."""
+    """This holds if the directory has a million entries, and if it only claims to have them."""
     if really:
         entry = (
             DIRECTORY
@@ -123,7 +123,9 @@ HONEST = made(("profile.json", b'[{"a": 1, "b": "x"}]'), ("l/events.csv", b"a,b\
 )
 @example(changes=[(HONEST.index(b"profile.json", HONEST.index(DIRECTORY)), 0)], cut=len(HONEST))  # no name
 def test_a_damaged_archive_raises_nothing(changes: list[tuple[int, int]], cut: int) -> None:
-    """Any bytes may change, and the file may end anywhere. A note names what cannot be read."""
+    """Any bytes of the archive may change, and the file may end anywhere. A notice names each unreadable
+    member.
+    """
     damaged = bytearray(HONEST)
     for at, byte in changes:
         damaged[at] = byte
@@ -137,7 +139,7 @@ def test_a_damaged_archive_raises_nothing(changes: list[tuple[int, int]], cut: i
     where=st.sampled_from([END, DIRECTORY, b"PK\x03\x04"]),
 )
 def test_a_broken_directory_raises_nothing(field: int, value: int, where: bytes) -> None:
-    """Sizes, offsets and counts are wrong, in each of the headers."""
+    """Each header of the archive has wrong sizes, offsets and counts."""
     damaged = bytearray(HONEST)
     at = HONEST.index(where) + 4 + field
     damaged[at : at + 4] = struct.pack("<I", value)
@@ -146,7 +148,7 @@ def test_a_broken_directory_raises_nothing(field: int, value: int, where: bytes)
 
 
 def measured(content: bytes) -> tuple[int, list[Any]]:
-    """The peak memory of reading in bytes, and the parts."""
+    """Read the file. Return the peak memory in bytes, and the parts."""
     tracemalloc.start()
     try:
         found = parts(content)

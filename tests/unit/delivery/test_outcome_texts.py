@@ -27,7 +27,7 @@ def account(outcome: State | Status, vendor: str = "attentive", reason: str | No
     ],
 )
 def test_each_outcome_has_its_own_words(outcome: State | Status, short: str, long: str) -> None:
-    """The reason for operators is not part of them."""
+    """The text for the data subject does not contain the reason for operators."""
     assert label(account(outcome)) == short
     text = sentence(account(outcome, reason=TECHNICAL), "X")
     assert text.startswith(long)
@@ -35,7 +35,9 @@ def test_each_outcome_has_its_own_words(outcome: State | Status, short: str, lon
 
 
 def test_an_account_that_was_not_asked_says_why() -> None:
-    """The vendor does not offer access, the request has no identifier for it, or another reason."""
+    """The vendor offers no access, the request has no identifier for the vendor, or there is another
+    reason.
+    """
     row = {
         "request_id": "r-1", "request_type": "access", "regulation": "GDPR",
         "received_at": "2026-11-01T10:00:00+00:00", "email": "a@example.com", "user_id": "u",

@@ -20,7 +20,7 @@ from tests.unit.delivery.delivery_samples import BESITOS, CLOSED, Delivery, as_j
 
 
 def test_the_manifest_has_hash_and_size_of_every_file() -> None:
-    """Except its own."""
+    """The manifest lists every file of the package except itself."""
     files = Delivery().account("besitos", ("export.json", as_json(BESITOS))).unpacked()
     manifest = json.loads(files["manifest.json"])
     assert (manifest["request_id"], manifest["closed_at"]) == ("DSAR-42", "2026-03-04T09:05:07Z")
@@ -40,7 +40,7 @@ def test_data_is_unchanged_and_tables_are_added() -> None:
 
 
 def test_the_same_request_gives_the_same_bytes() -> None:
-    """Whether or not the target can seek."""
+    """The bytes are the same whether or not the target can seek."""
 
     class Pipe(io.RawIOBase):
         content = b""
@@ -57,7 +57,7 @@ def test_the_same_request_gives_the_same_bytes() -> None:
 
 @pytest.mark.parametrize("change", [lambda c: c[:-1], lambda c: c + b" ", lambda c: b"x" + c[1:]])
 def test_a_changed_file_is_refused(change: Callable[[bytes], bytes]) -> None:
-    """The error names account and request."""
+    """The error names the account and the request."""
     delivery = Delivery().account("besitos", ("export.json", as_json(BESITOS)))
     delivery.contents = {path: change(content) for path, content in delivery.contents.items()}
     with pytest.raises(UnsafeDownload, match=r"account besitos, request DSAR-42") as raised:
@@ -94,7 +94,7 @@ def test_an_erasure_has_no_package() -> None:
     ],
 )
 def test_an_unreadable_file_does_not_affect_other_accounts(name: str, content: bytes) -> None:
-    """It is in data/, and the page says that it is not shown."""
+    """The unreadable file is in data/, and the page says that the file is not shown."""
     files = Delivery().account("batch", (name, content)).account("besitos", ("e.json", b'{"a":1}')).unpacked()
     assert files[f"data/batch/{name}"] == content
     assert "so this page does not show it." in files["index.html"].decode()
@@ -126,7 +126,7 @@ def test_names_in_a_zip_do_not_become_paths(name: str) -> None:
 
 
 def test_every_value_can_be_read_back_from_the_csv() -> None:
-    """Also quotes, line breaks and a megabyte."""
+    """This includes quotes, line breaks and a value of one megabyte."""
     values = ['say "hi", you', "two\r\nlines", "x" * 1_000_000, "", "ünï", "a;b"]
     files = (
         Delivery().account("besitos", ("e.json", as_json([{"v": v, "w": "1"} for v in values]))).unpacked()
@@ -141,7 +141,7 @@ def test_every_value_can_be_read_back_from_the_csv() -> None:
 
 
 def test_a_large_answer_is_unchanged() -> None:
-    """It does not stay in memory."""
+    """The answer is not kept in memory."""
     content = as_json([os.urandom(500_000).hex() for _ in range(10)])
     delivery = Delivery().account("besitos", ("export.json", content))
     with zipfile.ZipFile(io.BytesIO(delivery.package())) as archive:

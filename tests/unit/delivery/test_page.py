@@ -73,7 +73,7 @@ def hostile_delivery() -> Delivery:
 
 
 def test_every_tag_and_attribute_is_ours() -> None:
-    """Everything that a vendor sent is escaped. The tags are balanced."""
+    """The page escapes everything that a vendor sent. The tags are balanced."""
     page = Page(hostile_delivery().page())
     assert {tag for tag, _ in page.tags} <= OURS
     assert not page.open
@@ -84,7 +84,7 @@ def test_every_tag_and_attribute_is_ours() -> None:
 
 
 def test_the_page_has_no_misleading_characters() -> None:
-    """No control characters, changes of writing direction or lone surrogates."""
+    """The page has no control characters, no changes of writing direction and no lone surrogates."""
     text = hostile_delivery().page()
     assert not re.search(
         "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", text
@@ -93,7 +93,7 @@ def test_the_page_has_no_misleading_characters() -> None:
 
 
 def test_links_lead_to_files_of_the_package() -> None:
-    """Or to a place on the page."""
+    """Each link leads to a file of the package, or to a place on the page."""
     files = hostile_delivery().unpacked()
     page = Page(files["index.html"].decode())
     anchors = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
@@ -104,7 +104,7 @@ def test_links_lead_to_files_of_the_package() -> None:
 
 
 def test_the_page_loads_nothing() -> None:
-    """Its security policy allows only the style sheet, by its hash."""
+    """The security policy of the page allows only its style sheet, by the hash of the sheet."""
     text = hostile_delivery().page()
     policy = next(
         a["content"] for t, a in Page(text).tags if a.get("http-equiv") == "Content-Security-Policy"
@@ -118,7 +118,7 @@ def test_the_page_loads_nothing() -> None:
 
 
 def test_the_page_shows_who_answered_what_and_when() -> None:
-    """It names the law, the dates, the reference, each vendor with its service, and the tables."""
+    """The page names the law, the dates, the reference, each vendor with its service, and the tables."""
     page = Page(
         Delivery()
         .account("besitos", ("export.json", as_json(BESITOS)))
@@ -145,7 +145,7 @@ def test_the_page_has_a_language_one_heading_and_scopes() -> None:
 
 
 def test_a_large_table_is_cut() -> None:
-    """The page says what it shows, and that the CSV file has everything."""
+    """The page says how many rows it shows, and that the CSV file has all rows."""
     rows = [{f"c{n}": "x" * 3_000 for n in range(30)} for _ in range(300)]
     text = Delivery().account("besitos", ("export.json", as_json(rows))).page()
     assert len(text) < 2 * excerpt.MAX_PAGE_CHARACTERS

@@ -8,7 +8,7 @@ from tests.unit.delivery.delivery_samples import BESITOS, CLOSED, Delivery, as_j
 
 
 def test_a_receipt_has_the_fields_of_the_public_interface() -> None:
-    """Times are UTC. Identities are kinds, never values."""
+    """Times are in UTC. A receipt names the kinds of identities, never their values."""
     delivery = Delivery().account("besitos", ("export.json", as_json(BESITOS)))
     delivery.account("id5", outcome=State.NOT_APPLICABLE, reason="takes no access requests")
     document = json.loads(receipt(delivery.request, CLOSED))
@@ -28,7 +28,7 @@ def test_a_receipt_has_the_fields_of_the_public_interface() -> None:
 
 
 def test_the_files_of_a_receipt_are_in_the_package() -> None:
-    """With the same hashes, also if names repeat."""
+    """The hashes are the same too, even if file names repeat."""
     delivery = Delivery().account(
         "besitos", ("export.json", b"{}"), ("Export.json", b"[]"), ("../../CON", b"x"), ("a b?.json", b"1")
     )

@@ -1,4 +1,4 @@
-"""Sealing a stream with age."""
+"""A stream is sealed with age."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def test_an_ssh_key_can_seal() -> None:
     "text", ["", "age1", "nonsense", "ssh-ed25519 AAAA", str(KEY), str(KEY.to_public())[:-1] + "b"]
 )
 def test_a_text_that_is_not_a_public_key_is_refused(text: str) -> None:
-    """The error does not contain the text, which may be a private key."""
+    """The error does not contain the text, because it may be a private key."""
     with pytest.raises(ValueError, match="neither an age recipient nor an SSH public key") as raised:
         Seal(text)
     assert len(text) < 10 or text not in str(raised.value)
 
 
 def test_an_error_of_the_target_is_raised() -> None:
-    """It is not replaced by an error of the pipe."""
+    """An error of the pipe does not replace the target's error."""
 
     class Full:
         def write(self, data: bytes) -> int:

@@ -37,7 +37,7 @@ def read(storage: Storage, path: str) -> bytes:
 
 
 def test_what_is_written_can_be_read(storage: Storage) -> None:
-    """Bytes or a stream. A second write replaces the first."""
+    """Bytes and streams can be written. A second write replaces the first."""
     written = storage.write("requests/1/receipt.json", b"one")
     assert (written.sha256, written.bytes) == (hashlib.sha256(b"one").hexdigest(), 3)
     assert read(storage, "requests/1/receipt.json") == b"one"
@@ -59,7 +59,7 @@ def test_a_file_appears_when_the_block_ends(storage: Storage) -> None:
 
 
 def test_an_exception_leaves_the_old_file(storage: Storage, tmp_path: Path) -> None:
-    """No part file remains."""
+    """No part file remains after an exception."""
     storage.write("a/b", b"old")
     with pytest.raises(KeyboardInterrupt), storage.writer("a/b") as out:
         out.write(b"new")
@@ -69,7 +69,7 @@ def test_an_exception_leaves_the_old_file(storage: Storage, tmp_path: Path) -> N
 
 
 def test_several_files_are_written_together(storage: Storage, tmp_path: Path) -> None:
-    """Bytes or streams. No part file remains."""
+    """Bytes and streams can be written together. No part file remains."""
     storage.write("a/0", b"old")
     written = storage.write_all([("a/0", b"zero"), ("b/1", io.BytesIO(b"one")), ("b/c/2", b"two")])
     assert [out.sha256 for out in written] == [
@@ -80,7 +80,7 @@ def test_several_files_are_written_together(storage: Storage, tmp_path: Path) ->
 
 
 def test_an_error_of_one_file_leaves_no_incomplete_file(local: Storage, tmp_path: Path) -> None:
-    """No part file remains."""
+    """No part file remains after an error."""
 
     class Broken(io.BytesIO):
         def read(self, *_: object) -> bytes:
@@ -96,7 +96,7 @@ def test_an_error_of_one_file_leaves_no_incomplete_file(local: Storage, tmp_path
 def test_files_that_are_written_together_are_flushed(
     local: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """First the file, then its folder when the file has its name. New folders are flushed too."""
+    """The file is flushed first. After the rename, its folder is flushed. New folders are flushed too."""
     steps: list[tuple[str, str]] = []
     fsync, replace = os.fsync, Path.replace
 
@@ -127,7 +127,7 @@ def test_a_large_file_is_uploaded_completely(storage: Storage, monkeypatch: pyte
 
 
 def test_remove_deletes_a_file_or_a_folder(storage: Storage) -> None:
-    """A missing one is not an error. A folder with a longer name stays."""
+    """Removing a missing path is not an error. A folder with a longer name that begins the same stays."""
     for path in ("r/1/a", "r/1/b/c", "r/10/a", "r/2"):
         storage.write(path, b"")
     storage.remove("r/2")
@@ -143,7 +143,7 @@ def test_remove_deletes_a_file_or_a_folder(storage: Storage) -> None:
      "a\\b"],
 )  # fmt: skip
 def test_a_path_that_is_not_plain_is_refused(storage: Storage, path: str) -> None:
-    """By every method."""
+    """Every method of the storage refuses the path."""
     for call in (storage.open, storage.exists, storage.remove, storage.remove_tree, storage.uri):
         with pytest.raises(ValueError, match="relative"):
             call(path)
@@ -181,7 +181,7 @@ with Storage(fsspec.filesystem("file"), sys.argv[1]).writer("requests/1/package.
 
 @pytest.mark.parametrize("old", [None, b"old"])
 def test_a_killed_writer_leaves_the_old_file(local: Storage, tmp_path: Path, old: bytes | None) -> None:
-    """The next write removes its part file."""
+    """The next write removes the part file of the killed writer."""
     path = "requests/1/package.zip"
     if old is not None:
         local.write(path, old)
@@ -212,7 +212,7 @@ def test_remove_deletes_part_files_of_a_crash(local: Storage, tmp_path: Path) ->
 
 
 def test_two_writers_of_one_path_do_not_mix(local: Storage, tmp_path: Path) -> None:
-    """The file of the last to finish stays."""
+    """The file of the writer that finishes last stays."""
     with local.writer("a/b") as first:
         first.write(b"1" * 100_000)
         with local.writer("a/b") as second:
@@ -224,7 +224,7 @@ def test_two_writers_of_one_path_do_not_mix(local: Storage, tmp_path: Path) -> N
 
 
 def test_a_reader_sees_only_complete_files(local: Storage) -> None:
-    """While many threads write the same path."""
+    """Readers see complete files even while many threads write the same path."""
     contents = [bytes([65 + n]) * (50_000 + n) for n in range(4)]
     local.write("a/b", contents[0])
     threads = [

@@ -26,7 +26,9 @@ def notes(name: str, content: bytes) -> str:
 
 
 def test_a_besitos_record_is_one_table_and_one_for_each_list() -> None:
-    """A list may be given as text."""
+    """The fields of a record are one table. Each of its lists is another table, also if the list is given
+    as text.
+    """
     found = tables("export.json", as_json(BESITOS))
     assert found["export"].rows == [
         ["status", "true"], ["sub_id", ""], ["balance", "0.00"], ["country_id", "1"],
@@ -59,7 +61,7 @@ def test_a_list_inside_a_row_is_a_table_with_the_row_number() -> None:
 
 
 def test_repeated_and_colliding_keys_are_kept() -> None:
-    """Also keys that collide only when they are flattened."""
+    """Keys that collide only after they are flattened are kept too."""
     found = tables("a.json", b'{"a":1,"a":2,"b.c":3,"b":{"c":4}}')
     assert [row[1] for row in found["a"].rows] == ["1", "2", "3", "4"]
 
@@ -72,7 +74,7 @@ def test_rows_without_common_columns_become_lines() -> None:
 
 
 def test_long_names_of_nested_objects_are_cut() -> None:
-    """A long key is not repeated in full for each value below it."""
+    """The full key is not repeated for each value below it."""
     found = tables("a.json", as_json({"k" * 100_000: {f"f{n}": n for n in range(1_000)}}))
     assert sum(len(row[0]) for row in found["a"].rows) < 200_000
 
@@ -90,18 +92,18 @@ def test_tables_beyond_the_limit_are_named_in_a_note(monkeypatch: pytest.MonkeyP
 
 
 def test_csv_is_read_as_text() -> None:
-    """The delimiter is detected. Short rows are filled."""
+    """The delimiter is detected. Short rows are filled with empty cells."""
     found = tables("x.csv", b"\xef\xbb\xbfid;n\r\n007;1.10\r\n\r\n3\r\n")
     assert found["x"] == Table("x", ["id", "n"], [["007", "1.10"], ["3", ""]])
 
 
 def test_csv_rows_of_very_different_lengths_are_refused() -> None:
-    """One long row would widen ten thousand others."""
+    """One long row would add columns to ten thousand other rows."""
     assert "different lengths" in notes("x.csv", b"a\n" * 10_000 + b"," * 16_000)
 
 
 def test_json_and_csv_in_a_zip_become_tables() -> None:
-    """A note names other files."""
+    """JSON and CSV members become tables. A notice names the members of other types."""
     content = zipped(
         {"a/profile.json": b'{"x":1,"l":[2]}', "events.csv": b"d\n1\n", "p.png": b"\x89PNG", "e/": b""}
     )
@@ -118,7 +120,7 @@ def test_a_zip_bomb_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_bytes_of_refused_members_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So a thousand bombs cost no more than one."""
+    """Therefore a thousand bombs cost no more than one bomb."""
     monkeypatch.setattr(table, "MAX_FILE_BYTES", 100_000)
     monkeypatch.setattr(archive, "MAX_ARCHIVE_BYTES", 400_000)
     found = list(tables_of("b.zip", zipped({f"{n}.json": b" " * 200_000 for n in range(50)})))
@@ -133,7 +135,7 @@ def test_a_member_that_grows_too_much_is_refused(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_declared_size_is_not_believed() -> None:
-    """The member is refused, the others are read."""
+    """The member with the wrong size is refused. The other members are read."""
     content = bytearray(zipped({"a.json": as_json(["x" * 5_000]), "b.json": b"[1]"}))
     at = content.index(b"PK\x01\x02") + 24
     content[at : at + 4] = (10).to_bytes(4, "little")
@@ -142,7 +144,7 @@ def test_a_declared_size_is_not_believed() -> None:
 
 
 def test_a_zip_inside_a_zip_is_not_opened() -> None:
-    """Whatever its name."""
+    """An inner zip is not opened, whatever its name."""
     inner = zipped({"x.json": b"[1]"})
     assert (
         notes("e.zip", zipped({"in.zip": inner, "in.json": inner})).count("is a zip file inside the zip file")
@@ -175,7 +177,7 @@ def test_a_link_in_a_zip_is_not_followed() -> None:
 
 
 def test_members_with_a_password_or_unknown_compression_are_skipped() -> None:
-    """LZMA is refused because its decoder can take any amount of memory."""
+    """LZMA is refused because its decoder can use any amount of memory."""
     content = bytearray(zipped({"a.json": b"[1]", "b.json": b"[2]", "c.json": b"[3]"}))
     first = content.index(b"PK\x01\x02")
     content[first + 8] |= 1
@@ -200,7 +202,7 @@ def test_a_damaged_member_does_not_affect_the_others() -> None:
      "\u200b=1", "-2+3+cmd|' /C calc'!A0", "+49 30 1234567", "\ufeff=1", "-"],
 )  # fmt: skip
 def test_a_formula_gets_an_apostrophe(cell: str) -> None:
-    """Nothing else changes."""
+    """No other value changes."""
     assert harmless(cell)[0] == "'"
     assert harmless(cell).replace("'", "") == cell.replace("'", "")
 

@@ -1,4 +1,4 @@
-"""When a job is polled."""
+"""The schedule says when each job is polled."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def polls(schedule: PollSchedule, job: str, submitted_at: float, until: float) -
 def test_the_time_to_the_next_poll_grows_with_the_age_between_its_bounds(
     job: str, least: float, most: float
 ) -> None:
-    """The end of a job is noticed at most a quarter late, plus jitter."""
+    """The end of a job is noticed after at most a quarter of its age, plus jitter."""
     seen = list(polls(PollSchedule(least, most, NOW), job, NOW, NOW + 3 * DAY))
     assert seen[0] - NOW == pytest.approx(least, rel=JITTER_PER_INTERVAL)
     for earlier, later in pairwise(seen):
@@ -46,7 +46,7 @@ def test_the_time_to_the_next_poll_grows_with_the_age_between_its_bounds(
 
 
 def test_the_number_of_polls_grows_with_the_logarithm_of_the_age() -> None:
-    """A job of twice the age takes a few more polls, not twice as many."""
+    """A job of twice the age gets a few more polls, not twice as many."""
     schedule = PollSchedule(MINUTE, 365 * DAY, NOW)
     hour, day, month = (len(list(polls(schedule, "job", NOW, NOW + age))) for age in (HOUR, DAY, 30 * DAY))
     assert hour < 25
@@ -56,7 +56,7 @@ def test_the_number_of_polls_grows_with_the_logarithm_of_the_age() -> None:
 
 @given(st.lists(NAMES, min_size=2, unique_by=PollSchedule.place), st.data())
 def test_the_first_polls_begin_at_the_position(jobs: list[str], data: st.DataObject) -> None:
-    """The order stays the same circle, so every job has its turn."""
+    """The jobs keep their circular order, so every job has its turn."""
     jobs.sort(key=PollSchedule.place)
     n = data.draw(st.integers(0, len(jobs) - 1))
     schedule = PollSchedule(MINUTE, HOUR, NOW, PollSchedule.place(jobs[n]))
@@ -67,7 +67,7 @@ def test_the_first_polls_begin_at_the_position(jobs: list[str], data: st.DataObj
 
 @given(NAMES, st.floats(0, 40 * DAY))
 def test_a_restarted_triggerer_computes_the_same_times(job: str, later: float) -> None:
-    """It continues with the first poll that is due now or soon."""
+    """Polling continues with the first poll that is due now or soon."""
     schedule = PollSchedule(5 * MINUTE, HOUR, NOW)
     now = NOW + later
     planned = list(polls(schedule, job, NOW, now + 3 * HOUR))
@@ -76,7 +76,7 @@ def test_a_restarted_triggerer_computes_the_same_times(job: str, later: float) -
 
 
 def test_jobs_from_earlier_runs_are_polled_soon_but_not_all_at_once() -> None:
-    """Within half a minute, spread evenly."""
+    """The first polls of these jobs are spread evenly over half a minute."""
     schedule = PollSchedule(6 * HOUR, 24 * HOUR, NOW)
     firsts = sorted(schedule.first(f"job-{n}", NOW - 3 * DAY, NOW) for n in range(3000))
     assert firsts[0] >= NOW
@@ -94,6 +94,6 @@ def test_a_restart_causes_no_burst_of_polls() -> None:
 
 
 def test_a_young_job_of_an_earlier_run_is_not_polled_early() -> None:
-    """A job that takes weeks is not polled in its first hours, also by a later run."""
+    """A job of a vendor that takes weeks is not polled in its first hours, even by a later run."""
     schedule = PollSchedule(6 * HOUR, 24 * HOUR, NOW)
     assert schedule.first("job", NOW - HOUR, NOW) >= NOW + 4 * HOUR

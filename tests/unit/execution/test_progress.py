@@ -20,7 +20,7 @@ class Clock:
 def test_progress_is_logged_every_ten_seconds(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The line names what is done, the total, the rate and the time left."""
+    """The progress line has the count of finished items, the total, the rate and the time left."""
     caplog.set_level(logging.INFO)
     clock = Clock()
     monkeypatch.setattr(progress, "time", clock)

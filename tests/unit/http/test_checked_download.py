@@ -1,4 +1,4 @@
-"""What a download is, and which downloads are not a result."""
+"""A download's content decides its file suffix and whether it is a result."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def downloaded(content: bytes, chunk: int) -> str:
     [(ZIP, ".zip"), (b'\xef\xbb\xbf {"a": 1}', ".json"), (b"[1]", ".json"), (b"a,b\n1,2\n", ".txt")],
 )
 def test_the_suffix_follows_from_the_content(content: bytes, suffix: str, chunk: int) -> None:
-    """It does not depend on how the download was cut into chunks."""
+    """The suffix does not depend on how the download was cut into chunks."""
     assert downloaded(content, chunk) == suffix
 
 
@@ -35,6 +35,6 @@ def test_the_suffix_follows_from_the_content(content: bytes, suffix: str, chunk:
     "content", [b"", b" \n", b"<!DOCTYPE html><p>", b"\n<HTML>", ZIP[:-22], b"PK\x03\x04"]
 )
 def test_what_is_not_a_result(content: bytes) -> None:
-    """An empty download, a web page or half a zip is not given to the data subject."""
+    """The data subject never gets an empty download, a web page or half a zip."""
     with pytest.raises(ProtocolError):
         downloaded(content, 1_000)

@@ -45,7 +45,7 @@ async def served(handle: Any) -> AsyncIterator[str]:
 
 
 async def test_a_download_has_no_credentials_and_arrives_unchanged() -> None:
-    """It is not compressed either: we store the bytes of the vendor."""
+    """The download is not compressed either, because storage keeps the vendor's bytes."""
     seen: list[web.Request] = []
 
     async def handle(request: web.Request) -> web.Response:
@@ -62,7 +62,7 @@ async def test_a_download_has_no_credentials_and_arrives_unchanged() -> None:
 
 
 async def test_a_reply_that_the_request_does_not_accept_is_not_returned() -> None:
-    """It is not from the vendor, so nobody reads it."""
+    """A reply of another type does not come from the vendor's API, so it is not parsed."""
 
     async def handle(request: web.Request) -> web.Response:
         return web.Response(body=b"forged", headers={"X-Signature": "wrong"})
@@ -78,7 +78,7 @@ async def test_a_reply_that_the_request_does_not_accept_is_not_returned() -> Non
 
 
 async def test_a_redirect_is_not_followed() -> None:
-    """Neither by a call nor by a download."""
+    """Neither a call nor a download follows a redirect."""
     paths: list[str] = []
 
     async def handle(request: web.Request) -> web.Response:
@@ -95,7 +95,7 @@ async def test_a_redirect_is_not_followed() -> None:
 async def test_a_reply_and_a_download_without_end_are_cut_off_at_the_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """They raise an error."""
+    """A reply or a download over the limit raises an error."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
@@ -118,7 +118,7 @@ async def test_a_reply_and_a_download_without_end_are_cut_off_at_the_limit(
 
 
 async def test_errors_contain_neither_url_nor_secret() -> None:
-    """ID5's token is in its URL, and aiohttp's texts contain the URL."""
+    """ID5's token is in the URL, and aiohttp's error texts contain the URL."""
 
     async def handle(request: web.Request) -> web.Response:
         assert request.transport is not None
@@ -146,7 +146,7 @@ async def test_errors_contain_neither_url_nor_secret() -> None:
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_no_call_is_made_before_retry_after_is_over(method: str, status: int, form: str) -> None:
-    """After a 429 or 503 to any call. If it is long, calls raise NotTaken at once."""
+    """This holds after a 429 or 503 to any call. If Retry-After is long, calls raise NotTaken at once."""
     seen: list[float] = []
     wait = 1 if method == "GET" else 3600
 

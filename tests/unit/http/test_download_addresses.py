@@ -29,7 +29,7 @@ ACCOUNT = settings(
     ],
 )  # fmt: skip
 async def test_https_at_a_public_address_is_allowed(url: str) -> None:
-    """With any port and query, and as IPv4 within IPv6 (NAT64)."""
+    """Any port and any query are allowed, and so is IPv4 within IPv6 (NAT64)."""
     await check_download_url(url, PUBLIC)
 
 
@@ -66,14 +66,16 @@ AMBIGUOUS_URLS = [  # without a host, or parsers disagree about it
     ],
 )
 async def test_any_other_address_is_refused(url: str) -> None:
-    """An internal host in any notation, another scheme, or a host that parsers disagree about."""
+    """An internal host in any notation, another scheme, and a host that parsers read differently are
+    refused.
+    """
     with pytest.raises(UnsafeDownload) as raised:
         await check_download_url(url, PUBLIC)
     assert "93.184" not in str(raised.value)
 
 
 async def test_http_and_internal_addresses_are_allowed_for_an_account_with_such_an_address() -> None:
-    """So the sandbox's results can be downloaded from the sandbox."""
+    """Therefore results can be downloaded from the sandbox."""
     await check_download_url("http://127.0.0.1:8000/a.zip", "http://127.0.0.1")
     await check_download_url("https://127.0.0.1/a.zip", "http://127.0.0.1")
     with pytest.raises(UnsafeDownload, match="not https"):
@@ -81,7 +83,7 @@ async def test_http_and_internal_addresses_are_allowed_for_an_account_with_such_
 
 
 class Names:
-    """The answers of a name server under an attacker's control."""
+    """A name server that an attacker controls, with the answers that it gives."""
 
     def __init__(self, *answers: list[str]) -> None:
         self._answers = list(answers)
@@ -110,7 +112,7 @@ def _answer(address: str, port: Any) -> tuple[Any, ...]:
 async def test_no_connection_to_a_name_that_resolves_to_an_internal_address(
     answers: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not even if only one of its addresses is internal."""
+    """A host is refused even if only one of its addresses is internal."""
     monkeypatch.setattr(socket, "getaddrinfo", Names(answers))
     connected = _count_connections(monkeypatch)
     async with client(ACCOUNT) as one:
@@ -120,7 +122,7 @@ async def test_no_connection_to_a_name_that_resolves_to_an_internal_address(
 
 
 async def test_dns_rebinding_gains_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client connects to the addresses that it checked, and does not ask the name server again."""
+    """The client connects to the address that it checked. It does not ask the name server again."""
     monkeypatch.setattr(socket, "getaddrinfo", Names(["93.184.215.14"], ["127.0.0.1"]))
     connected = _count_connections(monkeypatch)
     async with client(ACCOUNT) as one:
@@ -135,7 +137,9 @@ async def test_dns_rebinding_gains_nothing(monkeypatch: pytest.MonkeyPatch) -> N
 async def test_hex_addresses_and_localhost_are_resolved_before_the_check(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """0x7f000001 is a name to us and an address to the system's resolver. Its answer is checked."""
+    """0x7f000001 is a name for this code and an address for the system's resolver. The resolved address is
+    checked.
+    """
     assert not await is_public("localhost")
     connected = _count_connections(monkeypatch)
     async with client(ACCOUNT) as one:
@@ -147,7 +151,7 @@ async def test_hex_addresses_and_localhost_are_resolved_before_the_check(
 
 
 def _count_connections(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The addresses that the client connects to. None of them answers."""
+    """Count the addresses that the client connects to. No connection succeeds."""
     import aiohappyeyeballs
     from aiohttp import connector
 

@@ -1,4 +1,4 @@
-"""The pace of calls. The margins are wide, because the machine may be busy."""
+"""The pace of calls. The tests allow wide margins, because the machine may be busy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from include.dsar.http.pacing import Pacer
 
 
 async def starts(pacer: Pacer, count: int) -> list[float]:
-    """The start times of so many calls that wait at the same time."""
+    """Return the start times of this many calls that wait at the same time."""
     started: list[float] = []
 
     async def call() -> None:
@@ -26,7 +26,7 @@ async def starts(pacer: Pacer, count: int) -> list[float]:
 
 
 async def test_calls_start_at_least_one_interval_apart() -> None:
-    """Also the first ones, and those after a pause."""
+    """This includes the first calls, and calls after a pause."""
     pacer = Pacer(50, 16)
     first = time.monotonic()
     await starts(pacer, 6)
@@ -38,7 +38,7 @@ async def test_calls_start_at_least_one_interval_apart() -> None:
 
 
 async def test_a_slot_missed_by_a_moment_is_made_up_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call that is a little late keeps the schedule. No burst follows a longer pause."""
+    """A call that is slightly late does not move the schedule. A longer pause causes no burst."""
     clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
     monkeypatch.setattr(pacing, "time", clock)
     pacer = Pacer(50, 1)
@@ -54,7 +54,7 @@ async def test_a_slot_missed_by_a_moment_is_made_up_for(monkeypatch: pytest.Monk
 
 
 async def test_a_call_that_cannot_start_in_time_raises_at_once() -> None:
-    """It takes no slot from the calls after it."""
+    """A call that raises takes no slot from later calls."""
     pacer = Pacer(2, 1)
     await starts(pacer, 1)
     begun = time.monotonic()
@@ -67,7 +67,7 @@ async def test_a_call_that_cannot_start_in_time_raises_at_once() -> None:
 
 
 async def test_no_more_than_max_concurrency_calls_run_at_once() -> None:
-    """A call counts until it ends, also with an error."""
+    """A call counts until it ends, even if it ends with an error."""
     pacer, running, highest = Pacer(1000, 3), 0, 0
 
     async def call() -> None:

@@ -80,7 +80,7 @@ def test_identifiers_are_normalised(kind: IdentityKind, value: str, normal: str)
     ],
 )
 def test_malformed_identifiers_are_refused(kind: IdentityKind, value: str, reason: str) -> None:
-    """A malformed identifier has a reason, which does not hold the identifier."""
+    """The reason for a malformed identifier does not contain the identifier."""
     with pytest.raises(InvalidRow) as caught:
         normalise(kind, value)
     assert str(caught.value) == reason
@@ -97,7 +97,7 @@ def test_malformed_identifiers_are_refused(kind: IdentityKind, value: str, reaso
     ],
 )
 def test_a_region_completes_local_phone_numbers(value: str, region: str, normal: str) -> None:
-    """The region completes numbers without a country code. It changes no other number."""
+    """The region changes only numbers without a country code."""
     assert normalise(IdentityKind.PHONE, value, phone_region=region) == normal
 
 
@@ -108,14 +108,14 @@ def test_a_number_without_area_code_is_malformed() -> None:
 
 
 def test_an_unknown_region_is_a_configuration_error() -> None:
-    """An unknown region is a ConfigurationError, not an invalid row."""
+    """An unknown region raises ConfigurationError, not InvalidRow."""
     with pytest.raises(ConfigurationError, match="PHONE_REGION"):
         normalise(IdentityKind.PHONE, "202-555-0143", phone_region="XX")
 
 
 @given(kind=st.sampled_from(IdentityKind), value=st.text())
 def test_any_text_is_normalised_or_refused(kind: IdentityKind, value: str) -> None:
-    """Any text is normalised, or refused with a reason that does not quote it."""
+    """Any text is normalised, or refused with a reason that does not quote the text."""
     try:
         normal = normalise(kind, value)
     except InvalidRow:
@@ -164,7 +164,7 @@ def test_any_text_is_normalised_or_refused(kind: IdentityKind, value: str) -> No
     ids=repr,
 )
 def test_a_cell_gives_its_values_in_order(cell: object, found: list[str]) -> None:
-    """A cell gives its values in their order, without blanks and repeats."""
+    """A cell gives its values in their order, without blanks and duplicates."""
     assert values(cell) == found
 
 
@@ -198,19 +198,19 @@ def test_a_cell_gives_its_values_in_order(cell: object, found: list[str]) -> Non
     ids=lambda cell: repr(type(cell)),
 )
 def test_cells_of_other_types_are_refused(cell: object, reason: str) -> None:
-    """A cell with another type is refused. So is a number that is too large to be exact."""
+    """A cell of another type is refused. A number that is too large to be exact is refused too."""
     with pytest.raises(InvalidRow, match=reason):
         values(cell)
 
 
 def test_whole_numbers_survive_a_column_with_gaps() -> None:
-    """If a column has gaps, pandas makes floats of its whole numbers. They become whole again."""
+    """If a column has gaps, pandas turns its whole numbers into floats. Intake turns them back."""
     frame = pd.DataFrame({"user_id": [123, None]})
     assert [values(cell) for cell in frame["user_id"]] == [["123"], []]
 
 
 def test_the_module_does_not_need_pandas() -> None:
-    """The module is imported without pandas."""
+    """The module can be imported without pandas."""
     code = "import sys, include.dsar.intake.identities; assert 'pandas' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -231,7 +231,7 @@ LABEL = st.text("abz09-_.XN", min_size=1, max_size=70) | st.sampled_from(
 def test_the_fast_path_for_plain_addresses_gives_the_library_result(
     local: str, labels: list[str], top: str
 ) -> None:
-    """The fast path accepts and normalises addresses as the library does."""
+    """The fast path accepts the same addresses as the library, and normalises them to the same text."""
     address = f"{local}@{'.'.join([*labels, top])}"
     try:
         told = validate_email(address, check_deliverability=False, test_environment=True).normalized.lower()
@@ -250,7 +250,7 @@ def test_the_fast_path_for_plain_addresses_gives_the_library_result(
     rest=st.from_regex(r"[ .-]?[0-9]{3}[ .-]?[0-9]{3,5}", fullmatch=True),
 )
 def test_the_fast_path_for_plain_phones_gives_the_library_result(first: str, area: str, rest: str) -> None:
-    """The fast path accepts and normalises numbers as the library does."""
+    """The fast path accepts the same numbers as the library, and normalises them to the same text."""
     number = f"{first}{area}{rest}"
     told = None
     with suppress(phonenumbers.NumberParseException):

@@ -27,7 +27,7 @@ from include.dsar.model import Action, Regulation
     ],
 )
 def test_gdpr_allows_one_calendar_month(received: str, due: str) -> None:
-    """One calendar month: the same date of the next month, or the last day of that month."""
+    """A GDPR request is due on the same date of the next month, or on the last day of that month."""
     assert due_at(Regulation.GDPR, datetime.fromisoformat(received)) == datetime.fromisoformat(due)
 
 
@@ -39,12 +39,12 @@ def test_gdpr_allows_one_calendar_month(received: str, due: str) -> None:
     ],
 )
 def test_ccpa_allows_45_days(received: str, due: str) -> None:
-    """45 calendar days."""
+    """A CCPA request is due after 45 calendar days."""
     assert due_at(Regulation.CCPA, datetime.fromisoformat(received)) == datetime.fromisoformat(due)
 
 
 def test_a_change_of_clocks_does_not_change_the_hour() -> None:
-    """The hour of the day stays the same if the clocks change in between."""
+    """The due time has the same hour of the day even if the clocks change in between."""
     berlin = ZoneInfo("Europe/Berlin")
     due = due_at(Regulation.GDPR, datetime(2026, 3, 15, 9, tzinfo=berlin))
     assert due == datetime(2026, 4, 15, 7, tzinfo=UTC)
@@ -62,13 +62,13 @@ def test_a_due_date_out_of_range_is_invalid(law: Regulation) -> None:
     [("GDPR", Regulation.GDPR), (" gdpr ", Regulation.GDPR), ("Ccpa", Regulation.CCPA)],
 )
 def test_a_regulation_is_read_in_any_case(text: str, law: Regulation) -> None:
-    """Upper and lower case do not matter."""
+    """A regulation is accepted in upper and lower case."""
     assert regulation(text) is law
 
 
 @pytest.mark.parametrize("text", ["", "LGPD", None, float("nan"), 1])
 def test_an_unknown_regulation_is_invalid(text: object) -> None:
-    """The row is invalid. The reason lists the known regulations."""
+    """An unknown regulation makes the row invalid. The reason lists the known regulations."""
     with pytest.raises(InvalidRow, match="expected GDPR or CCPA"):
         regulation(text)
 
@@ -85,12 +85,12 @@ def test_an_unknown_regulation_is_invalid(text: object) -> None:
     ],
 )
 def test_an_action_is_read_from_its_synonyms(text: str, asked: Action) -> None:
-    """Synonyms are accepted, in upper or lower case."""
+    """Synonyms of an action are accepted, in upper and lower case."""
     assert action(text) is asked
 
 
 @pytest.mark.parametrize("text", ["", "rectification", None, float("nan"), 1])
 def test_an_unknown_request_type_is_invalid(text: object) -> None:
-    """The row is invalid. Intake never guesses between access and erasure."""
+    """An unknown request type makes the row invalid. Intake never guesses between access and erasure."""
     with pytest.raises(InvalidRow, match="unknown request_type"):
         action(text)

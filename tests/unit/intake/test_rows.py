@@ -1,4 +1,4 @@
-"""Each row of the source is either read or refused with a reason."""
+"""Intake reads each row of the source, or refuses it with a reason."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ COLUMNS = [*GOOD, *IdentityKind, "accounts", "due_at"]
 @settings(max_examples=1500, deadline=None)
 @given(st.dictionaries(st.sampled_from(COLUMNS), CELLS, max_size=4))
 def test_any_row_raises_only_invalid_row(cells: dict[str, Any]) -> None:
-    """One to four cells of a valid row hold any value."""
+    """One to four cells of a valid row are replaced with any value."""
     try:
         request = RULES.read({**GOOD, **cells}, NOW)
     except InvalidRow as error:
@@ -73,7 +73,7 @@ def test_any_row_raises_only_invalid_row(cells: dict[str, Any]) -> None:
 
 
 def test_a_number_that_is_too_long_for_text_is_refused() -> None:
-    """Python cannot write it as text."""
+    """Python raises an error if it converts such a number to text."""
     for column in COLUMNS:
         with pytest.raises(InvalidRow):
             RULES.read({**GOOD, column: 10**5000}, NOW)
@@ -82,7 +82,7 @@ def test_a_number_that_is_too_long_for_text_is_refused() -> None:
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(COLUMNS), st.text(st.characters(), min_size=12, max_size=60))
 def test_no_reason_holds_the_value(column: str, value: str) -> None:
-    """Reasons are written to the source and to logs."""
+    """No reason contains the value, because reasons are written to the source and to logs."""
     try:
         RULES.read({**GOOD, column: value}, NOW)
     except InvalidRow as error:
@@ -100,7 +100,7 @@ def test_no_reason_holds_the_value(column: str, value: str) -> None:
     ],
 )
 def test_ids_are_text_whole_numbers_or_uuids(cell: object, text: str) -> None:
-    """The text is the same as in the source."""
+    """The text of an id is the same as in the source."""
     assert request_id(cell) == text
 
 
@@ -124,7 +124,7 @@ def test_ids_are_text_whole_numbers_or_uuids(cell: object, text: str) -> None:
     ],
 )
 def test_other_values_are_not_ids(cell: object) -> None:
-    """This includes blanks around an id: without them, the source would not find its row."""
+    """An id with blanks around it is refused: without the blanks, write-back could not find its row."""
     with pytest.raises(InvalidRow, match=r"^(unsafe request_id|request_id is empty)"):
         request_id(cell)
 
@@ -143,7 +143,7 @@ def test_other_values_are_not_ids(cell: object) -> None:
     ],
 )
 def test_times_are_iso_8601_and_utc_without_a_zone(cell: object, moment: datetime) -> None:
-    """A date means its first moment."""
+    """A date without a time means midnight UTC."""
     assert RULES.read({**GOOD, "received_at": cell}, NOW).received_at == moment
 
 
@@ -159,13 +159,13 @@ def test_ambiguous_times_are_refused(cell: object) -> None:
 
 
 def test_a_wrong_setting_does_not_make_a_row_invalid() -> None:
-    """An unknown PHONE_REGION stops the run. Otherwise all rows with phones would be invalid."""
+    """An unknown PHONE_REGION stops the run. Otherwise all rows with phone numbers would be invalid."""
     with pytest.raises(ConfigurationError, match="PHONE_REGION"):
         Rules(ACCOUNTS, "XX", b"key").read({**GOOD, "phone": "0170 1234567"}, NOW)
 
 
 def test_hashes_are_keyed_and_equal_for_equal_identifiers() -> None:
-    """Another key gives other hashes. Another spelling gives the same hashes."""
+    """Another key gives other hashes. Another spelling of an identifier gives the same hash."""
 
     def hashes(rules: Rules, **cells: Any) -> list[str]:
         return [s.identity_hash for s in rules.read({**GOOD, **cells}, NOW).submissions]
@@ -175,7 +175,7 @@ def test_hashes_are_keyed_and_equal_for_equal_identifiers() -> None:
 
 
 def test_an_account_without_identities_gets_no_new_submissions() -> None:
-    """With identities=() the account ends its open work. The receipt says why it was not asked."""
+    """An account with identities=() only finishes its open work. The receipt says why it was not asked."""
     accounts = (Account("batch", vendor="batch"), Account("batch_ios", vendor="batch", identities=()))
     planned, left_out = Rules(accounts, None, b"key").read(GOOD, NOW).submissions
     assert (planned.account, planned.state) == ("batch", State.PLANNED)

@@ -1,4 +1,4 @@
-"""What follows from each error of a submit call."""
+"""The error of a submit call decides what happens to its submissions."""
 
 from __future__ import annotations
 
@@ -47,14 +47,18 @@ def moves(error: Exception, size: int = 1, uncertain_reason: str | None = None) 
 def test_the_error_and_an_earlier_attempt_decide(
     error: Exception, uncertain_reason: str | None, state: State, not_before: datetime | None
 ) -> None:
-    """A submission is sent again only if the vendor took nothing, and rejected only if it refused it."""
+    """A submission is sent again only if the vendor took nothing. It is rejected only if the vendor refused
+    it.
+    """
     (found,) = moves(error, uncertain_reason=uncertain_reason)
     assert (found.to, found.not_before) == (state, not_before)
     assert found.reason and "u0" not in found.reason
 
 
 def test_only_a_documented_answer_ends_a_row_of_strikes() -> None:
-    """An answer that we cannot use counts more than a busy vendor."""
+    """Only an answer that the vendor documents ends a row of strikes. An unusable reply counts five
+    strikes.
+    """
     answers = (errors.Refused, errors.IdentifierQuota, errors.AccountQuota, errors.AlreadyRunning)
     assert all(consequence_of(kind("")).ends_strikes for kind in answers)
     for kind, strikes in ((errors.VendorBusy, 1), (errors.NotTaken, 5), (errors.ReplyLost, 5)):
@@ -63,7 +67,7 @@ def test_only_a_documented_answer_ends_a_row_of_strikes() -> None:
 
 
 def test_a_refused_batch_is_planned_in_smaller_calls() -> None:
-    """A tenth of its size, at least one."""
+    """The next limit is a tenth of the batch size, at least one."""
     for size, limit in ((1000, 100), (9, 1)):
         assert {(m.to, m.batch_limit) for m in moves(errors.Refused("HTTP 400"), size)} == {
             (State.PLANNED, limit)

@@ -1,7 +1,7 @@
-"""What the test module of a vendor declares, for the tests that every vendor must pass.
+"""A vendor's test module declares a contract for the tests that every vendor must pass.
 
-`test_<vendor>.py` has one `CONTRACT` with literal replies. `test_contract.py` and `test_hostile_replies.py`
-read them all.
+Each `test_<vendor>.py` has one `CONTRACT` with literal replies. `test_contract.py` and
+`test_hostile_replies.py` read all contracts.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def subject(identifiers: Mapping[IdentityKind, str], regulation: Regulation = Re
 
 @dataclass(frozen=True)
 class Documented:
-    """A reply as the documentation shows it, and what reads it."""
+    """A reply as the documentation shows it, and the method that reads it."""
 
     name: str
     body: bytes
@@ -40,7 +40,7 @@ class Documented:
 
 @dataclass(frozen=True)
 class Contract:
-    """A vendor, a connection to it, and literal replies with what they mean."""
+    """A vendor, a connection to it, and literal replies with their meanings."""
 
     vendor: Vendor
     subject: str  # the data subject that the replies are about, as `identifier_of` names it
@@ -62,7 +62,7 @@ class Contract:
 
     @property
     def documented(self) -> Sequence[Documented]:
-        """A literal reply for each meaning that a reply can have, errors left out."""
+        """Return a literal reply for each meaning that a reply can have, except errors."""
         known, name = self.vendor, self.vendor.name
         first = next(iter(self.created))
         statuses = {
@@ -79,5 +79,5 @@ class Contract:
 
 
 def contracts() -> Mapping[str, Contract]:
-    """That of each vendor in the registry."""
+    """Return the contract of each vendor in the registry."""
     return {name: import_module(f"tests.unit.vendors.test_{name}").CONTRACT for name in VENDORS}

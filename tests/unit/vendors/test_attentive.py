@@ -1,4 +1,4 @@
-"""Attentive's replies, as its documentation shows them."""
+"""Replies of Attentive, as its documentation shows them."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ CONTRACT = Contract(
     ],
 )
 def test_create(identifiers: dict[IdentityKind, str], sent: dict[str, str]) -> None:
-    """A call names the e-mail, the phone or both, and leaves out what is absent."""
+    """A call names the e-mail, the phone or both, and leaves out absent identifiers."""
     request = ATTENTIVE.create(CONTRACT.account(), Action.ERASURE, [subject(identifiers, Regulation.CCPA)])
     assert (request.method, request.path) == ("POST", "/v1/privacy/delete-request")
     assert request.headers["Authorization"] == "Bearer s3cr3t-token"
@@ -88,7 +88,7 @@ def test_create(identifiers: dict[IdentityKind, str], sent: dict[str, str]) -> N
     ],
 )
 def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
-    """Retry-After counts as seconds and as a date, by the vendor's own clock, for a day at most."""
+    """Retry-After is read as seconds or as a date by the vendor's clock. It is limited to a day."""
     with pytest.raises(VendorBusy) as caught:
         ATTENTIVE.read_created(HttpReply(429, b"", headers))
     assert caught.value.retry_after == seconds

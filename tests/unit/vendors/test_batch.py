@@ -1,4 +1,4 @@
-"""Batch's replies, as its documentation shows them."""
+"""Replies of Batch, as its documentation shows them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ LISTING = b"""[
 
 
 def job(**fields: Any) -> bytes:
-    """The status reply of a request, with these fields."""
+    """Return the status reply of a request, with these fields."""
     shown = {
         "request_date": "2021-01-03T16:52:16.051",
         "status": "done",
@@ -170,7 +170,7 @@ def test_create(action: Action, request_type: str, kind: IdentityKind, id_type: 
 )
 @pytest.mark.parametrize("action", list(Action))
 def test_another_subjects_job(action: Action, user: object) -> None:
-    """Another id or type gives no outcome and no result, and the error names nobody."""
+    """A reply with another id or type gives no outcome and no result. The error names no data subject."""
     url = {"data_url": "https://data.batch.com/a.zip"} if action is Action.ACCESS else {}
     reply = HttpReply(
         200, job(id=user, request_type="review" if action is Action.ACCESS else "remove", **url)
@@ -198,14 +198,14 @@ def test_spelling_of_the_subject(kind: IdentityKind, sent: str, user: dict[str, 
 
 
 def test_results() -> None:
-    """The result is a file to download."""
+    """A completed access request has a file to download as its result."""
     results = BATCH.read_results(HttpReply(200, job(**URL)), [JOHN])
     assert (results[JOHN].url, results[JOHN].content) == ("https://data.batch.com/a.zip", None)
     assert "data.batch.com" not in repr(results)
 
 
 def test_no_results() -> None:
-    """An unknown user has no result, and an unfinished review has none to read."""
+    """An unknown user has no result. An unfinished review has no result to read."""
     assert BATCH.read_results(HttpReply(200, job(error="user not found")), [JOHN]) == {}
     with pytest.raises(ProtocolError):
         BATCH.read_results(HttpReply(200, job(status="pending")), [JOHN])
@@ -242,7 +242,7 @@ def test_listing() -> None:
     ],
 )
 def test_unreadable_entries(change: dict[str, Any]) -> None:
-    """An entry that cannot be read does not hide the others."""
+    """An unreadable entry does not hide the other entries."""
     entries = json.loads(LISTING)
     entries[0] |= change
     entries.append(None)
@@ -261,6 +261,6 @@ def test_unreadable_entries(change: dict[str, Any]) -> None:
     ],
 )
 def test_listing_errors(status: int, body: bytes, expected: type[Exception]) -> None:
-    """A reply that is not a list is never taken for an empty one."""
+    """A reply that is not a list is never read as an empty list."""
     with pytest.raises(expected):
         BATCH.read_listing(HttpReply(status, body))

@@ -1,4 +1,4 @@
-"""Besitos' replies, as its documentation shows them."""
+"""Replies of Besitos, as its documentation shows them."""
 
 from __future__ import annotations
 
@@ -75,14 +75,14 @@ null
 
 
 def export(*records: bytes, asked: bytes = b'["a", "b", "7", "u1"]') -> HttpReply:
-    """The sample of an export with these records, of a job for the ids `asked`."""
+    """Return the sample export with these records, for a job with the ids `asked`."""
     head, tail = EXPORT_STATUS.split(RECORD + b",\nnull")
     head = head.replace(b'["sampleuser1", "sampleuser2"]', asked)
     return HttpReply(200, head + b",\n".join(records) + tail)
 
 
 def deleted(**changes: Any) -> bytes:
-    """The sample of a delete, with these fields changed wherever they are."""
+    """Return the sample delete reply, with these fields changed at every level."""
 
     def changed(value: Any) -> Any:
         if isinstance(value, dict):
@@ -166,7 +166,7 @@ def test_create(action: Action, route: str) -> None:
 
 
 def test_deleted() -> None:
-    """A completed deletion has an outcome for each user. An id in neither list is not confirmed."""
+    """A completed deletion has an outcome for each user. An id that is in neither list is not confirmed."""
     status = BESITOS.read_status(Action.ERASURE, HttpReply(200, DELETE_STATUS))
     assert status.ended and not status.retry_alone
     assert status.outcome_of("sampleuser1") == Outcome(State.COMPLETED)
@@ -185,7 +185,9 @@ def test_deleted() -> None:
     ],
 )
 def test_found_but_not_deleted(changes: dict[str, Any]) -> None:
-    """If the reply denies the deletion of found users, it is not confirmed and worth a smaller batch."""
+    """If the reply denies the deletion of found users, their outcome is a failure. Smaller batches are
+    worth a try.
+    """
     status = BESITOS.read_status(Action.ERASURE, HttpReply(200, deleted(**changes)))
     assert status.retry_alone
     assert status.outcome_of("sampleuser1").state is State.FAILED
@@ -193,7 +195,7 @@ def test_found_but_not_deleted(changes: dict[str, Any]) -> None:
 
 
 def test_nobody_found() -> None:
-    """If no user was found, there is no deletion to confirm."""
+    """If no user was found, no deletion needs a confirmation."""
     nobody = deleted(found_partner_user_ids=[], not_found_partner_user_ids=["a", 7], deletion_completed=False)
     status = BESITOS.read_status(Action.ERASURE, HttpReply(200, nobody))
     assert {status.outcome_of("a").state, status.outcome_of("7").state} == {State.NO_DATA}
@@ -202,12 +204,12 @@ def test_nobody_found() -> None:
 
 @pytest.mark.parametrize("changes", [{"error_message": "E12: sampleuser1 is locked"}, {"success": False}])
 def test_failed(changes: dict[str, Any]) -> None:
-    """A job that failed as a whole is worth another try in smaller batches."""
+    """A job that failed as a whole is sent again in smaller batches."""
     assert BESITOS.read_status(Action.ERASURE, HttpReply(200, deleted(**changes))).retry_alone
 
 
 def test_results() -> None:
-    """A user gets the bytes of the record. A user without a record is absent."""
+    """A user gets the bytes of the record. A user without a record has no data."""
     results = BESITOS.read_results(HttpReply(200, EXPORT_STATUS), ["sampleuser1", "sampleuser2"])
     assert set(results) == {"sampleuser1"}
     assert (results["sampleuser1"].content, results["sampleuser1"].url) == (RECORD, None)
@@ -224,13 +226,15 @@ def test_results_by_id() -> None:
 
 
 def test_results_of_others() -> None:
-    """A user of the job without a record has no data, and gets no record of another user."""
+    """A user of the job without a record has no data. This user gets no record of another user."""
     assert BESITOS.read_results(export(b'{"partner_user_id": "b"}', b"null"), ["u1"]) == {}
 
 
 @pytest.mark.parametrize("asked", [b'["u1", "b"]', b"null", b"[]"])
 def test_a_record_of_an_id_that_was_not_sent(asked: bytes) -> None:
-    """It could belong to any user without a record (`U1` for `u1`), so no user gets it."""
+    """A record with an unclear id (`U1` for `u1`) could belong to any user without a record, so no user
+    gets it.
+    """
     reply = export(b'{"partner_user_id": "U1"}', b'{"partner_user_id": "b"}', asked=asked)
     results = BESITOS.read_results(reply, ["u1", "b"])
     assert results["u1"].unreadable and results["u1"].content is None
@@ -238,14 +242,14 @@ def test_a_record_of_an_id_that_was_not_sent(asked: bytes) -> None:
 
 
 def test_results_of_another_job() -> None:
-    """A reply about other users does not say that there is no data about this one."""
+    """A reply about other users does not say that this user has no data."""
     results = BESITOS.read_results(export(b"null", asked=b'["other"]'), ["u1"])
     assert results["u1"].unreadable
     assert BESITOS.read_results(export(b"null", asked=b"null"), ["u1"]) == {}
 
 
 def test_two_records() -> None:
-    """A user with two records gets both, as they came."""
+    """A user with two records gets both records unchanged."""
     results = BESITOS.read_results(
         export(b'{"partner_user_id":"a"}', b'{"partner_user_id":"a", "n":1.0}'), ["a"]
     )
@@ -254,14 +258,16 @@ def test_two_records() -> None:
 
 @pytest.mark.parametrize("record", [b"{}", b'"a"', b"[]", b'{"partner_user_id": null}', b"true"])
 def test_records_without_an_owner(record: bytes) -> None:
-    """A record without an id could be any user's: a user without a record is unreadable, not without data."""
+    """A record without an id could belong to any user. The result of a user without a record is then
+    unreadable.
+    """
     results = BESITOS.read_results(export(record, b'{"partner_user_id": "b"}'), ["a", "b"])
     assert results["a"].unreadable and results["a"].content is None
     assert results["b"].content == b'{"partner_user_id": "b"}' and not results["b"].unreadable
 
 
 def test_record_that_is_not_utf8() -> None:
-    """A record with a byte that is not UTF-8 is kept as it came, and does not hide other records."""
+    """A record with a byte that is not UTF-8 is kept unchanged, and does not hide other records."""
     odd = b'{"partner_user_id": "a", "name": "Zo\xeb"}'
     results = BESITOS.read_results(export(odd, b'{"partner_user_id": "b"}'), ["a", "b"])
     assert (results["a"].content, results["b"].content) == (odd, b'{"partner_user_id": "b"}')
@@ -271,6 +277,6 @@ def test_record_that_is_not_utf8() -> None:
     "body", [deleted(status="pending"), deleted(success=False), deleted(), deleted(data=None)]
 )
 def test_no_results(body: bytes) -> None:
-    """Results come from a completed export only."""
+    """Only a completed export has results."""
     with pytest.raises(ProtocolError):
         BESITOS.read_results(HttpReply(200, body), ["sampleuser1"])

@@ -1,4 +1,4 @@
-"""What every vendor in the registry must do, with its documented replies and with any others."""
+"""Every vendor in the registry passes these tests, with its documented replies and with any other reply."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ every_vendor = pytest.mark.parametrize("vendor", VENDORS.values(), ids=VENDORS)
 
 
 def literals(field: str) -> Any:
-    """A case for each literal reply in this field of the vendors' contracts."""
+    """Return a test parameter for each literal reply in this field of the vendors' contracts."""
     return pytest.mark.parametrize(
         ("contract", "literal"),
         [
@@ -112,7 +112,7 @@ def test_status_errors(contract: Contract, literal: tuple[int, bytes, type[DsarE
 
 @literals("unknown_shapes")
 def test_unknown_shapes(contract: Contract, literal: tuple[Action, bytes]) -> None:
-    """A status of an unknown shape is never taken for an outcome."""
+    """A status of an unknown shape is never read as an outcome."""
     action, body = literal
     with pytest.raises(ProtocolError):
         contract.vendor.read_status(action, HttpReply(200, body))
@@ -120,7 +120,7 @@ def test_unknown_shapes(contract: Contract, literal: tuple[Action, bytes]) -> No
 
 @every_vendor
 def test_facts(vendor: Vendor) -> None:
-    """A vendor's facts fit together."""
+    """The facts in a vendor's declaration are consistent."""
     assert VENDORS[vendor.name] is vendor
     assert vendor.title and vendor.actions and vendor.identities
     assert vendor.base_url == "" or vendor.base_url.startswith("https://")
@@ -132,7 +132,7 @@ def test_facts(vendor: Vendor) -> None:
 @every_vendor
 @pytest.mark.parametrize("action", list(Action))
 def test_create(vendor: Vendor, action: Action) -> None:
-    """A call contains what was given and nothing empty. Its repr has no identifier and no secret."""
+    """A call contains the given identifiers and no empty field. Its repr has no identifier and no secret."""
     for one in subjects_of(vendor):
         if action not in vendor.actions:  # an access request must never become a deletion
             with pytest.raises(NotImplementedError):
@@ -148,7 +148,7 @@ def test_create(vendor: Vendor, action: Action) -> None:
 
 @every_vendor
 def test_status(vendor: Vendor) -> None:
-    """A job id is percent-encoded in the path. The repr has no secret."""
+    """A job id is percent-encoded in the path. The repr of the call has no secret."""
     request = vendor.status(CONTRACTS[vendor.name].account(), "../x?y#z ä")
     assert request.method == "GET" and request.body is None
     assert "..%2Fx%3Fy%23z%20%C3%A4" in request.path
@@ -157,7 +157,7 @@ def test_status(vendor: Vendor) -> None:
 
 @every_vendor
 def test_capabilities(vendor: Vendor) -> None:
-    """A vendor has the methods that its declaration promises, and no others."""
+    """A vendor has the methods that its declaration promises, and no other methods."""
     methods = {
         "listing": vendor.on_uncertain is OnUncertain.ASK,
         "read_listing": vendor.on_uncertain is OnUncertain.ASK,
@@ -179,7 +179,7 @@ def test_capabilities(vendor: Vendor) -> None:
 @example(reply=HttpReply(403, b'{"error": {"code": ["api_rate_limit_error"]}}'))
 @example(reply=HttpReply(429, b"", {"retry-after": "Mon, 99 Foo 99999 99:99:99 +9999"}))
 def test_garbage_after_a_post(vendor: Vendor, reply: HttpReply) -> None:
-    """Any reply to a POST gives a job id, or an error that says if the call may have been taken."""
+    """Any reply to a POST gives a job id, or an error that says whether the vendor may have the job."""
     try:
         job_id = vendor.read_created(reply)
     except (ConfigurationError, NotTaken, Refused, OutcomeUnknown) as error:
@@ -191,7 +191,7 @@ def test_garbage_after_a_post(vendor: Vendor, reply: HttpReply) -> None:
 
 @every_vendor
 def test_probe(vendor: Vendor) -> None:
-    """The probe is a GET. A web server's 404 is not the vendor's answer, and a 401 is about credentials."""
+    """The probe is a GET. A web server's 404 is not a vendor's answer. A 401 means refused credentials."""
     assert vendor.probe(CONTRACTS[vendor.name].account()).method == "GET"
     with pytest.raises((UnexpectedAnswer, ConfigurationError)):
         vendor.read_probe(CONTRACTS[vendor.name].account(), HttpReply(404, b"<html>Not Found</html>"))
@@ -235,7 +235,7 @@ def test_garbage_after_a_get(vendor: Vendor, action: Action, reply: HttpReply) -
     ids=["empty", "html", "nested", "flat"],
 )
 def test_every_status(vendor: Vendor, body: bytes) -> None:
-    """Each HTTP status that is not a success has one error class. The message quotes nothing."""
+    """Each unsuccessful HTTP status has one error class. The message does not quote the reply."""
     for status in range(300, 600):
         reply = HttpReply(status, body, {"retry-after": MARK, "location": f"https://{MARK}"})
         with pytest.raises(DsarError) as posted:
@@ -275,12 +275,12 @@ def _expected_after_a_post(vendor: Vendor, status: int, body: bytes) -> type[Dsa
 
 @pytest.mark.parametrize("value", ["a", "f19cf1c4-cea2", "0", "a b", "x" * 200])
 def test_usable_ids(value: str) -> None:
-    """An id that can be part of a path is kept as it is."""
+    """An id that is valid in a path is kept unchanged."""
     assert opaque_id(value) == value
 
 
 def test_numeric_id() -> None:
-    """A number is an id too."""
+    """A number is a valid job id too."""
     assert opaque_id(7) == "7"
 
 
@@ -308,7 +308,7 @@ def test_numeric_id() -> None:
     ids=repr,
 )
 def test_unusable_ids(value: object) -> None:
-    """An id that cannot be used is refused."""
+    """An id that is not valid in a path is refused."""
     with pytest.raises(ProtocolError):
         opaque_id(value)
 
@@ -317,6 +317,6 @@ def test_unusable_ids(value: object) -> None:
 @pytest.mark.parametrize("action", list(Action))
 @pytest.mark.parametrize("body", [b"{}", b"[]", b"null", b"true", b'"completed"', b'{"success": true}'])
 def test_success_is_never_guessed(vendor: Vendor, action: Action, body: bytes) -> None:
-    """A reply without a status is an error, never an outcome."""
+    """A reply without a status raises an error. It is never an outcome."""
     with pytest.raises(ProtocolError):
         vendor.read_status(action, HttpReply(200, body))

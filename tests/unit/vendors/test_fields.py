@@ -1,4 +1,4 @@
-"""Fields of a connection: how each kind is read, and what its help says."""
+"""Each kind of connection field is read from Extra, and its help text says what is allowed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CHOICE = field(FieldKind.CHOICE, choices=("one", "two"))
     ],
 )
 def test_a_value_is_read_in_its_own_type(declared: ConnectionField, given: object, value: object) -> None:
-    """Numbers and objects may come as text, and choices in any case."""
+    """Numbers and objects may be given as text. Choices are accepted in upper and lower case."""
     assert declared.parse(given) == value
 
 
@@ -67,7 +67,7 @@ def test_a_value_is_read_in_its_own_type(declared: ConnectionField, given: objec
 def test_a_wrong_value_is_named_and_not_shown(
     declared: ConnectionField, given: object, expected: str
 ) -> None:
-    """The message has the name of the field and what it must be."""
+    """The message has the name of the field and the expected form."""
     with pytest.raises(ValueError, match=rf"^name in Extra: must be {expected}") as caught:
         declared.parse(given)
     assert "leak" not in str(caught.value)
@@ -75,7 +75,7 @@ def test_a_wrong_value_is_named_and_not_shown(
 
 @pytest.mark.parametrize("blank", [None, "", "  "])
 def test_a_blank_value_means_the_default(blank: str | None) -> None:
-    """A required field has none."""
+    """A required field has no default value."""
     assert field(FieldKind.INTEGER, default=7).parse(blank) == 7
     with pytest.raises(ValueError, match=r"^name is missing in Extra$"):
         field(FieldKind.ID, required=True).parse(blank)
@@ -91,5 +91,5 @@ def test_a_blank_value_means_the_default(blank: str | None) -> None:
     ],
 )
 def test_the_help_says_what_empty_means(declared: dict[str, Any], description: str) -> None:
-    """The form and the documentation show this text."""
+    """The form and the documentation show this help text."""
     assert field(FieldKind.NUMBER, **declared).description == description

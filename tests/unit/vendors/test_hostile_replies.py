@@ -1,4 +1,4 @@
-"""Documented replies with a change in them give one of our errors, or nothing that they do not say."""
+"""A changed documented reply gives one of our errors, or nothing that the reply does not say."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HOSTILE = [
 
 @every_reply
 def test_the_reply_itself_is_read(documented: Documented) -> None:
-    """The tests below start from a reply that is understood."""
+    """Each documented reply is understood before the other tests change it."""
     try:
         documented.read(HttpReply(documented.status, documented.body))
     except DsarError:
@@ -51,7 +51,7 @@ def test_any_value_in_the_place_of_another(documented: Documented, data: st.Data
 @every_reply
 @given(data=st.data())
 def test_any_member_left_out_or_twice(documented: Documented, data: st.DataObject) -> None:
-    """Any field may be absent, or be there twice with two values."""
+    """Any field may be absent, or appear twice with two values."""
     document = json.loads(documented.body)
     place = data.draw(st.sampled_from([p for p in _places(document) if p and isinstance(p[-1], str)] or [()]))
     if not place:
@@ -73,7 +73,7 @@ def test_any_member_left_out_or_twice(documented: Documented, data: st.DataObjec
 def test_any_bytes_changed(
     documented: Documented, changes: list[tuple[int, int]], cut: int, before: bytes
 ) -> None:
-    """Bytes may be flipped, cut off, or have something before them."""
+    """Bytes may be flipped, cut off, or preceded by other bytes."""
     body = bytearray(documented.body)
     for at, byte in changes:
         body[at % len(body)] = byte
@@ -81,7 +81,7 @@ def test_any_bytes_changed(
 
 
 def _check(documented: Documented, body: bytes) -> None:
-    """Raises only our errors, without text of the reply. Nobody succeeds whom the reply does not name."""
+    """Check that only our errors are raised, without text of the reply, and that only named users succeed."""
     try:
         found = documented.read(HttpReply(documented.status, body, {"retry-after": "soon"}))
     except DsarError as error:
@@ -97,14 +97,14 @@ def _check(documented: Documented, body: bytes) -> None:
 
 
 def _records(content: bytes) -> Sequence[bytes]:
-    """The records of a user: one as it came, or a list of several."""
+    """Return the records of a user: one record as it came, or a list of several."""
     return (
         [one for _, one in items(b'{"data": ' + content + b"}", "data")] if content[:1] == b"[" else [content]
     )
 
 
 def _places(document: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The path of every value in a document."""
+    """Return the path of every value in a document."""
     inner: list[tuple[Any, Any]] = []
     if isinstance(document, dict):
         inner = list(document.items())
@@ -120,7 +120,7 @@ def _at(document: Any, place: tuple[Any, ...]) -> Any:
 
 
 def _replaced(document: Any, place: tuple[Any, ...], value: str) -> bytes:
-    """The document as text, with `value` at that place. The value need not be JSON."""
+    """Return the document as text, with `value` at that place. The value need not be JSON."""
     if not place:
         return value.encode(errors="surrogatepass")
     _at(document, place[:-1])[place[-1]] = "@place@"

@@ -1,4 +1,4 @@
-"""ID5's replies, as its page shows them."""
+"""Replies of ID5, as its documentation page shows them."""
 
 from __future__ import annotations
 
@@ -149,5 +149,5 @@ def test_reply_to() -> None:
     ],
 )
 def test_hashed_email(email: str, hashed: str) -> None:
-    """An address is normalised as ID5 asks before it is hashed: dots and tags do not count at Gmail."""
+    """ID5 hashes a normalised e-mail address: dots and tags do not count at Gmail."""
     assert hashed_email(email) == sha256(hashed.encode()).hexdigest()

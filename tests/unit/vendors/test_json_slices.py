@@ -18,7 +18,7 @@ documents = st.recursive(
 
 
 def test_bytes_as_they_stand() -> None:
-    """Each item has the bytes of the reply: its spaces, numbers, escapes and repeated names."""
+    """Each item has the exact bytes of the reply, with its spaces, numbers, escapes and repeated names."""
     body = (
         b'{"n": [1], "data" : {"x": {}, "data": [ {"a" : 0.10, "a": "\\u00e9\xc3\xa9"} ,null,\n[1, 2] ] } }'
     )
@@ -35,7 +35,7 @@ def test_bytes_as_they_stand() -> None:
     indent=st.none() | st.integers(0, 2),
 )
 def test_same_as_json(rows: list[Any], others: dict[str, Any], indent: int | None) -> None:
-    """The items are the ones that json finds, and their bytes parse to them."""
+    """The items are the same as those that `json` finds, and their bytes parse to the same values."""
     body = json.dumps(others | {"data": {"data": rows}}, indent=indent).encode()
     found = items(body, "data", "data")
     assert [value for value, _ in found] == json.loads(body)["data"]["data"]
@@ -43,7 +43,7 @@ def test_same_as_json(rows: list[Any], others: dict[str, Any], indent: int | Non
 
 
 def test_last_of_repeated_members() -> None:
-    """If a member is there twice, the last one counts, as for json."""
+    """If a member appears twice, the last value counts, as in `json`."""
     assert items(b'{"data": [1], "data": [2]}', "data") == [(2, b"2")]
 
 
@@ -89,7 +89,7 @@ def test_garbage(body: bytes) -> None:
 
 @given(body=st.binary() | st.text().map(str.encode))
 def test_any_bytes(body: bytes) -> None:
-    """No bytes raise anything else."""
+    """No bytes raise another error."""
     with pytest.raises(ProtocolError):
         items(body, "no such member")
 

@@ -45,7 +45,7 @@ DISCOVERY = b"""{"api_version": "1.0", "supported_identities": [
 
 
 def job(status: str | None, **fields: Any) -> bytes:
-    """The status reply of the specification, with these fields."""
+    """Return the status reply of the specification, with these fields."""
     shown = {
         "controller_id": "example_controller_id",
         "expected_completion_time": "2018-11-01T15:00:01Z",
@@ -58,7 +58,7 @@ def job(status: str | None, **fields: Any) -> bytes:
 
 
 def error(message: str, code: str | None = None, *, wrapped: bool = True) -> bytes:
-    """An error reply: that of the specification is wrapped, that of mParticle is not."""
+    """Return an error reply. The specification wraps it in an object; mParticle does not."""
     found = {"code": 400, "message": f"ann@example.com: {message}", "errors": []}
     found |= {"af_gdpr_code": code} if code else {}
     return json.dumps({"error": found} if wrapped else found).encode()
@@ -125,7 +125,7 @@ CONTRACT = Contract(
 
 
 def test_create() -> None:
-    """The call of the specification, with the identities of the data subject."""
+    """The call is that of the specification, with the identities of the data subject."""
     both = {**ANN, IdentityKind.USER_ID: "u-1"}
     request = OPENDSR.create(CONTRACT.account(), ERASURE, [subject(both)])
     assert (request.method, request.path) == ("POST", "/requests")
@@ -158,14 +158,14 @@ def test_create() -> None:
 def test_the_body_follows_the_connection(
     extra: dict[str, Any], action: Action, expected: dict[str, str | None]
 ) -> None:
-    """Processors differ in these fields."""
+    """Processors differ in the fields that they expect."""
     body = OPENDSR.create(CONTRACT.account(**extra), action, [subject(ANN)]).body
     assert {name: body.get(name) for name in expected} == expected
 
 
 @pytest.mark.parametrize("form", ["sha256", "sha1", "md5"])
 def test_identities_can_be_hashed(form: str) -> None:
-    """The digest is over the normalised value, in lower-case hexadecimal."""
+    """The digest covers the normalised value, and is in lower-case hexadecimal."""
     request = OPENDSR.create(CONTRACT.account(identity_format=form), ERASURE, [subject(ANN)])
     (sent,) = request.body["subject_identities"]
     assert (sent["identity_type"], sent["identity_format"]) == ("email", form)
@@ -186,7 +186,7 @@ def test_identities_can_be_hashed(form: str) -> None:
     ],
 )
 def test_authentication(extra: dict[str, str], headers: dict[str, str | None]) -> None:
-    """A token with or without a scheme, in the header that the connection names."""
+    """The token is sent with or without a scheme, in the header that the connection names."""
     request = OPENDSR.status(CONTRACT.account(**extra, path="/opengdpr_requests"), ID)
     assert request.path == f"/opengdpr_requests/{ID}"
     assert {name: request.headers.get(name) for name in headers} == headers
@@ -209,13 +209,13 @@ def test_authentication(extra: dict[str, str], headers: dict[str, str | None]) -
     ],
 )
 def test_a_connection_that_contradicts_itself(extra: dict[str, Any], problem: str) -> None:
-    """It is refused before anything is sent."""
+    """A connection with contradictory settings is refused before any call is made."""
     with pytest.raises(ConfigurationError, match=f"connection opendsr_default: .*{problem}"):
         CONTRACT.account(**extra)
 
 
 def test_job_id() -> None:
-    """A UUID of version 4 that is equal for each try, and new for each job and each account."""
+    """The id is a UUID of version 4. It is equal for each try, and different for each job and account."""
     account, one = CONTRACT.account(), subject(ANN)
     job_id = OPENDSR.job_id_of(account, one)
     assert UUID(job_id).version == 4 and job_id == job_id.lower()
@@ -227,7 +227,7 @@ def test_job_id() -> None:
 
 
 def test_a_reply_about_another_job_is_refused() -> None:
-    """Its signature would be valid, since it covers neither the method nor the path."""
+    """The signature of such a reply would be valid, because it covers neither the method nor the path."""
     verify = OPENDSR.status(CONTRACT.account(), ID).verify
     assert verify
     verify(HttpReply(200, job("pending", subject_request_id=ID.upper())))
@@ -238,7 +238,7 @@ def test_a_reply_about_another_job_is_refused() -> None:
 
 
 def test_cancel() -> None:
-    """A DELETE. Only a later status says that the job is cancelled."""
+    """Cancelling is a DELETE. Only a later status says that the job is cancelled."""
     request = OPENDSR.cancel(CONTRACT.account(), ID)
     assert (request.method, request.path) == ("DELETE", f"/requests/{ID}")
     OPENDSR.read_cancelled(HttpReply(202, CREATED))
@@ -257,13 +257,13 @@ def test_cancel() -> None:
     ],
 )
 def test_cancel_errors(status: int, body: bytes, expected: type[DsarError]) -> None:
-    """Refused means that it is too late: the job goes on."""
+    """A refused cancellation means that it is too late. The job continues."""
     with pytest.raises(expected):
         OPENDSR.read_cancelled(HttpReply(status, body))
 
 
 def test_results() -> None:
-    """The result is a file to download, for each request that shares the job."""
+    """The result is a file to download. Each request that shares the job gets this file."""
     results = OPENDSR.read_results(HttpReply(200, job("completed")), ["a", "b"])
     assert [results[name].url for name in ("a", "b")] == [URL, URL]
     with pytest.raises(ProtocolError):  # the specification's own sample has an address while it is pending
@@ -288,7 +288,7 @@ def test_results() -> None:
     ],
 )
 def test_discovery(body: bytes, parts: list[str]) -> None:
-    """The Test button shows what the processor supports. Another shape is no error."""
+    """The Test button shows what the processor supports. An unknown shape of the reply is not an error."""
     request = OPENDSR.probe(CONTRACT.account())
     assert (request.method, request.path) == ("GET", "/discovery")
     sentence = OPENDSR.read_probe(CONTRACT.account(), HttpReply(200, body))

@@ -23,7 +23,7 @@ def besitos(
 
 
 def test_vendor_facts() -> None:
-    """A connection with the required fields only has the vendor's own values."""
+    """If a connection has only the required fields, the vendor's defaults apply."""
     own = besitos({})
     assert own.account == "besitos" and own.vendor == "besitos" and own.connection == "besitos_default"
     assert own.base_url == "https://wall.besitos.ai"
@@ -39,7 +39,7 @@ def test_vendor_facts() -> None:
     [("batch", "ask", None, 20), ("id5", "next_day", 3000, 30), ("attentive", "repeat", None, 37)],
 )
 def test_other_vendors(name: str, on_uncertain: str, quota: int | None, days: float) -> None:
-    """The default values are the facts of each vendor."""
+    """The default values are the facts in each vendor's declaration."""
     extra: dict[str, object] = {"api_key": "key", "partner_id": 173}
     own = settings(Account(name, name), base_url=None, secret="s3cr3t", extra=extra)
     assert (own.on_uncertain, own.daily_quota, own.give_up_after_days) == (on_uncertain, quota, days)
@@ -65,7 +65,7 @@ def test_other_vendors(name: str, on_uncertain: str, quota: int | None, days: fl
     ],
 )
 def test_extra(field: str, given_value: object, value: object) -> None:
-    """A field of Extra replaces the vendor's own value. A blank does not."""
+    """A field of Extra replaces the vendor's default. A blank field does not."""
     assert getattr(besitos({field: given_value}), field, None) == value
 
 
@@ -78,7 +78,7 @@ def test_extra(field: str, given_value: object, value: object) -> None:
     ],
 )
 def test_base_url(host: str | None, base_url: str) -> None:
-    """A connection's host replaces the vendor's, without its last slash."""
+    """The host of a connection replaces the vendor's default host. A slash at the end is dropped."""
     assert besitos({}, host=host).base_url == base_url
 
 
@@ -94,7 +94,7 @@ def test_base_url(host: str | None, base_url: str) -> None:
     ],
 )
 def test_wrong_extra(field: str, value: object) -> None:
-    """The error has the names of the connection and of the field, and not the value."""
+    """The error names the connection and the field. It does not contain the value."""
     with pytest.raises(ConfigurationError) as caught:
         besitos({field: value})
     assert "connection besitos_default: " in str(caught.value) and field in str(caught.value)
@@ -103,7 +103,7 @@ def test_wrong_extra(field: str, value: object) -> None:
 
 @pytest.mark.parametrize("secret", [None, "", "  "])
 def test_missing_secret(secret: str | None) -> None:
-    """If the secret is missing, the error says where to put it."""
+    """If the secret is missing, the error says where to enter it."""
     with pytest.raises(
         ConfigurationError, match="put the token into Password of the connection besitos_default"
     ):
@@ -112,7 +112,7 @@ def test_missing_secret(secret: str | None) -> None:
 
 @pytest.mark.parametrize("secret", ["leak\nme", "leak\x00me", "leakmé"])
 def test_unusable_secret(secret: str) -> None:
-    """A secret that a header cannot carry is refused and not shown."""
+    """A secret that is not valid in an HTTP header is refused and not shown."""
     with pytest.raises(ConfigurationError, match="Password") as caught:
         besitos({}, secret=secret)
     assert "leak" not in str(caught.value)
@@ -133,13 +133,13 @@ def test_unusable_host(host: str) -> None:
 )
 @pytest.mark.parametrize("extra", [{}, {"partner_id": "", "api_key": ""}])
 def test_missing_need(name: str, field: str, extra: dict[str, object]) -> None:
-    """The error names the field that is missing."""
+    """The error names the missing field."""
     with pytest.raises(ConfigurationError, match=f"connection {name}_default: {field} is missing"):
         settings(Account(name, name), base_url=None, secret="s3cr3t", extra=extra)
 
 
 def test_one_user_per_call() -> None:
-    """A connection cannot raise users_per_call of a vendor that takes one user."""
+    """A connection cannot raise users_per_call above 1 if the vendor takes one user per call."""
     with pytest.raises(ConfigurationError, match="users_per_call"):
         settings(
             Account("attentive", "attentive"), base_url=None, secret="s3cr3t", extra={"users_per_call": 2}
@@ -147,20 +147,20 @@ def test_one_user_per_call() -> None:
 
 
 def test_nothing_shown() -> None:
-    """Settings show no secret, no key and no partner."""
+    """The repr of settings contains no secret, no key and no partner id."""
     extra: dict[str, object] = {"partner_id": "leakme", "api_key": "leakme"}
     shown = settings(BESITOS, base_url="https://leakme", secret="leakme", extra=extra)
     assert "leakme" not in f"{shown} {shown!r}"
 
 
 def test_unknown_vendor() -> None:
-    """The error about an unknown vendor lists the known ones."""
+    """The error about an unknown vendor lists the known vendors."""
     with pytest.raises(ConfigurationError, match=", ".join(VENDORS)):
         vendor("besito")
 
 
 def test_identities() -> None:
-    """An account can have only identities that its vendor takes."""
+    """An account can have only identities that its vendor accepts."""
     partner_ids = Account("id5", "id5", identities=(IdentityKind.USER_ID,))
     assert settings(partner_ids, base_url=None, secret="s3cr3t", extra=PARTNER).vendor == "id5"
     phones = Account("besitos", "besitos", identities=(IdentityKind.PHONE,))
@@ -174,7 +174,7 @@ def test_identities() -> None:
     value=st.text() | st.integers() | st.floats() | st.booleans() | st.lists(st.text()),
 )
 def test_any_extra(name: str, field: str, value: object) -> None:
-    """Any Extra gives settings or a ConfigurationError."""
+    """Any Extra gives valid settings or raises ConfigurationError."""
     try:
         CONTRACTS[name].account(**{field: value})
     except ConfigurationError as error:

@@ -1,4 +1,4 @@
-"""Which replies count as signed: the chain, the domain, the time, and the signature over the body."""
+"""A reply counts as signed if the chain, the domain, the time and the signature over the body are valid."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
 @dataclass(frozen=True)
 class Issued:
-    """A certificate and its key."""
+    """A certificate and its private key."""
 
     key: Key
     certificate: x509.Certificate
@@ -94,7 +94,7 @@ SIGNER = Signer(DOMAIN, LEAF.pem + MIDDLE.pem, ROOT.pem)
 
 
 def reply(body: bytes = BODY, by: Issued = LEAF, **headers: str) -> HttpReply:
-    """A reply that is signed by `by`, over BODY whatever its own body is."""
+    """Return a reply with a signature by `by` over BODY, even if the reply has another body."""
     given = {"x-opendsr-signature": by.sign(BODY), **{k.replace("_", "-"): v for k, v in headers.items()}}
     return HttpReply(200, body, {name: value for name, value in given.items() if value})
 
@@ -108,7 +108,7 @@ def reply(body: bytes = BODY, by: Issued = LEAF, **headers: str) -> HttpReply:
     ],
 )
 def test_a_signed_reply(headers: dict[str, str]) -> None:
-    """The signature may come under any name of the header."""
+    """The old and the new name of the signature header are accepted."""
     SIGNER.verify(reply(**headers), PREFIXES, NOW)
 
 
@@ -121,7 +121,7 @@ def test_a_signed_reply(headers: dict[str, str]) -> None:
     ],
 )
 def test_a_trusted_certificate(leaf: Issued) -> None:
-    """RSA and elliptic curves, wildcards and further names are accepted."""
+    """RSA and elliptic curves, wildcards and additional names are accepted."""
     replace(SIGNER, chain=leaf.pem + MIDDLE.pem).verify(reply(by=leaf), PREFIXES, NOW)
 
 
@@ -137,7 +137,7 @@ def test_a_trusted_certificate(leaf: Issued) -> None:
     ],
 )
 def test_a_reply_that_is_not_signed(headers: dict[str, str], body: bytes, by: Issued, problem: str) -> None:
-    """A missing, doubled, foreign or wrong signature is never believed."""
+    """A missing, repeated, foreign or wrong signature is never accepted."""
     with pytest.raises(ProtocolError, match=problem):
         SIGNER.verify(reply(body, by, **headers), PREFIXES, NOW)
 
@@ -165,7 +165,7 @@ EXPIRED = issue("old", MIDDLE, last=NOW - DAY / 2)
     ],
 )
 def test_a_certificate_that_is_not_trusted(chain: str, problem: str) -> None:
-    """The error says if the time, the domain or the chain is the problem."""
+    """The error says whether the time, the domain or the chain is the problem."""
     signer = replace(SIGNER, chain=chain)
     with pytest.raises(ValueError, match=problem):
         signer.certificate(NOW)
@@ -174,7 +174,7 @@ def test_a_certificate_that_is_not_trusted(chain: str, problem: str) -> None:
 
 
 def test_another_kind_of_key_signs_nothing() -> None:
-    """The protocol has RSA and elliptic curves only."""
+    """A signature with another type of key is refused. The protocol has only RSA and elliptic curves."""
     key = ed25519.Ed25519PrivateKey.generate()
     odd = issue("ed", MIDDLE, key=key)
     with pytest.raises((ProtocolError, ValueError)):
@@ -182,6 +182,6 @@ def test_another_kind_of_key_signs_nothing() -> None:
 
 
 def test_public_authorities_are_trusted_without_a_setting() -> None:
-    """The list of certifi is read, though some of its roots are old."""
+    """The certifi list can be loaded, although some of its roots use an old format."""
     with pytest.raises(ValueError, match="by a trusted authority"):
         replace(SIGNER, authority=None).certificate(NOW)
