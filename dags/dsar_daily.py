@@ -35,6 +35,20 @@ from include.dsar.vendors import vendor
 SOURCE = Asset("dsar_source", group="privacy")  # the table of pending requests
 STORAGE = Asset("dsar_storage", group="privacy")  # receipts, packages, the register
 
+# How long a task may work before it fails, without the time that it is deferred. The next run continues where
+# it stopped. Their sum and the longest window are less than RUN_LIMIT, so a run in which tasks hang still
+# writes its report.
+HOUR = timedelta(hours=1)
+TIME_LIMITS = {
+    "intake": 4 * HOUR,
+    "submit": 8 * HOUR,
+    "await_completion": HOUR,
+    "collect": 8 * HOUR,
+    "package": 8 * HOUR,
+    "report": 4 * HOUR,
+}
+RUN_LIMIT = timedelta(days=3)  # after it the run fails, and the next one starts
+
 ACCOUNT_NAMES = [account.name for account in ACCOUNTS]
 
 PARAMS = {
@@ -130,6 +144,7 @@ def account_task(operator: type[BaseOperator], account: Account, stage: str) -> 
         task_id=stage,
         account=account.name,
         trigger_rule=TriggerRule.ALL_DONE,
+        execution_timeout=TIME_LIMITS[stage],
         doc_md=DOCS[stage].format(account=account.name, vendor=account.vendor, connection=account.connection),
     )
 
@@ -149,6 +164,7 @@ with DAG(
     start_date=datetime(2026, 1, 1),
     catchup=False,
     max_active_runs=1,
+    dagrun_timeout=RUN_LIMIT,
     # No backfill: every run takes the requests that are pending now, whatever its date.
     allowed_run_types=["scheduled", "manual", "operator_triggered"],
     doc_md=Path(__file__).with_suffix(".md").read_text(),
@@ -162,25 +178,34 @@ with DAG(
         "max_retry_delay": timedelta(minutes=10),
         "retry_policy": ExceptionRetryPolicy(
             [
-                RetryRule(f"include.dsar.errors.{name}", RetryAction.FAIL, reason=reason)
+                RetryRule(name, RetryAction.FAIL, reason=reason)
                 for name, reason in {
-                    "ConfigurationError": "a retry cannot fix a setting",
-                    "OperatorActionRequired": "an operator must act",
+                    "include.dsar.errors.ConfigurationError": "a retry cannot fix a setting",
+                    "include.dsar.errors.OperatorActionRequired": "an operator must act",
+                    "airflow.sdk.exceptions.AirflowTaskTimeout": "the next run continues",
                 }.items()
             ]
         ),
     },
 ) as dag:
-    intake = IntakeOperator(task_id="intake", inlets=[SOURCE], doc_md=DOCS["intake"])
+    intake = IntakeOperator(
+        task_id="intake", inlets=[SOURCE], execution_timeout=TIME_LIMITS["intake"], doc_md=DOCS["intake"]
+    )
     package = task(
         PackageOperator,
         PACKAGE_SHARDS,
         task_id="package",
         trigger_rule=TriggerRule.ALL_DONE,
         outlets=[STORAGE],
+        execution_timeout=TIME_LIMITS["package"],
         doc_md=DOCS["package"],
     )
-    report = ReportOperator(task_id="report", trigger_rule=TriggerRule.ALL_DONE, doc_md=DOCS["report"])
+    report = ReportOperator(
+        task_id="report",
+        trigger_rule=TriggerRule.ALL_DONE,
+        execution_timeout=TIME_LIMITS["report"],
+        doc_md=DOCS["report"],
+    )
     for account in ACCOUNTS:
         stages: dict[str, type[BaseOperator]] = {
             "submit": SubmitOperator,

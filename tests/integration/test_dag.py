@@ -6,14 +6,17 @@ import json
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.exceptions import ParamValidationError
 from airflow.sdk import RetryAction, TriggerRule
+from airflow.sdk.exceptions import AirflowTaskTimeout
 
 from dsar_airflow.params import RunParams
+from dsar_airflow.sensors import GRACE
 from include.accounts import ACCOUNTS
 from include.dsar import errors
 from include.dsar.vendors import VENDORS
@@ -70,6 +73,18 @@ def test_it_runs_daily_without_catch_up(daily: DAG) -> None:
     assert daily.timetable.expression == "0 0 * * *"
     assert (daily.max_active_runs, daily.catchup) == (1, False)
     assert daily.allowed_run_types == {"scheduled", "manual", "operator_triggered"}
+
+
+def test_every_task_has_a_time_limit(daily: DAG) -> None:
+    """If every task hangs and polling takes its longest window, the report still runs. A task is not retried
+    after its limit. A hung run ends, so that the next one can start."""
+    limits = {task.task_id.rpartition(".")[2]: task.execution_timeout for task in daily.tasks}
+    assert all(limits.values())
+    longest = timedelta(minutes=daily.params.get_param("await_minutes").schema["maximum"]) + GRACE
+    assert daily.dagrun_timeout is not None
+    assert sum(limits.values(), longest) < daily.dagrun_timeout
+    for task in daily.tasks:
+        assert task.retry_policy.evaluate(AirflowTaskTimeout(), 1, 3).action == RetryAction.FAIL
 
 
 def test_only_errors_that_may_pass_are_retried(daily: DAG) -> None:

@@ -28,6 +28,31 @@ def test_a_broken_connection_is_worth_a_retry(db: Database) -> None:
         db.execute("SELECT pg_terminate_backend(pg_backend_pid())")
 
 
+def test_every_wait_for_the_ledger_has_a_bound(db: Database) -> None:
+    for name, bound in (("statement_timeout", "30min"), ("lock_timeout", "5min")):
+        assert db.execute(f"SHOW {name}").fetchone() == {name: bound}
+
+
+def test_a_locked_table_and_a_slow_statement_are_named(dsn: str, db: Database) -> None:
+    """Both errors can be retried."""
+    db.execute("SET lock_timeout = '50ms'; SET statement_timeout = '2s'")
+    with psycopg.connect(dsn) as other:
+        other.execute("LOCK TABLE dsar.request")
+        locked = pytest.raises(LedgerUnavailable, match="has locked a table or row of the ledger")
+        with locked, database.without_rows():
+            db.execute("SELECT count(*) FROM dsar.request")
+    db.execute("SET statement_timeout = '50ms'")
+    with pytest.raises(LedgerUnavailable, match="took more than 30 minutes"), database.without_rows():
+        db.execute("SELECT pg_sleep(5)")
+
+
+def test_every_wait_of_a_migration_has_a_bound(dsn: str) -> None:
+    """A migration may take longer than another statement, but it waits no longer for a lock."""
+    with database._migrating(dsn) as migrating:
+        for name, bound in (("statement_timeout", "6h"), ("lock_timeout", "5min")):
+            assert migrating.execute(f"SHOW {name}").fetchone() == (bound,)
+
+
 def test_a_wrong_password_is_not_shown(dsn: str) -> None:
     """The sentence names the connection to check."""
     wrong = psycopg.conninfo.make_conninfo(dsn, password="hunter2", user="somebody")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, TextClause, text
+from sqlalchemy import Connection, Engine, TextClause, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from include.dsar.errors import ConfigurationError, DsarError, SourceUnavailable
@@ -23,8 +23,26 @@ UPDATE = SQL / "update_request.sql"
 CHUNK_ROWS = 10_000
 REQUIRED = ("request_id", "request_type", "regulation", "received_at")
 COMMENT = re.compile(r"^\s*--.*$", re.MULTILINE)
-# Otherwise a cast of a time to text depends on settings of the server, the database and the role.
-ISO_TIMES = {"postgresql": "SET LOCAL DateStyle = 'ISO'"}
+# No wait for the source is endless, in the databases that can limit it. The limit of a statement is that of
+# one chunk of rows.
+LOCK_MINUTES, STATEMENT_MINUTES = 5, 30
+_MYSQL = tuple(
+    f"SET SESSION {name} = {LOCK_MINUTES * 60}" for name in ("lock_wait_timeout", "innodb_lock_wait_timeout")
+)
+SETTINGS = {
+    "postgresql": (
+        # Otherwise a cast of a time to text depends on settings of the server, the database and the role.
+        "SET LOCAL DateStyle = 'ISO'",
+        f"SET LOCAL lock_timeout = '{LOCK_MINUTES}min'",
+        f"SET LOCAL statement_timeout = '{STATEMENT_MINUTES}min'",
+    ),
+    "mysql": _MYSQL,
+    "mariadb": _MYSQL,
+}
+WAITED = {
+    "55P03": f"another session has locked the table or a row for more than {LOCK_MINUTES} minutes",
+    "57014": f"it took more than {STATEMENT_MINUTES} minutes, or was cancelled",
+}
 MAX_REFUSED_AT_START = 20  # if the first rows are all refused, the statement is wrong, not the rows
 
 Row = dict[str, Any]
@@ -43,8 +61,7 @@ class Source:
         does not answer.
         """
         with _naming(PENDING), self._engine.connect() as connection:
-            if setting := ISO_TIMES.get(connection.dialect.name):
-                connection.execute(text(setting))
+            _set(connection)
             streaming = connection.execution_options(stream_results=True)
             with streaming.execute(_statement(PENDING), {"retry_failed": int(retry_failed)}) as rows:
                 columns = [str(name).lower() for name in rows.keys()]  # noqa: SIM118 - a result is no dict
@@ -81,9 +98,15 @@ class Source:
     def _update(self, rows: Sequence[Mapping[str, Any]]) -> None:
         if rows:
             with _naming(UPDATE), self._engine.begin() as connection:
+                _set(connection)
                 done = connection.execute(_statement(UPDATE), list(rows))
                 if done.supports_sane_multi_rowcount() and done.rowcount < len(rows):
                     log.warning("%s found only %d of %d requests", UPDATE.name, done.rowcount, len(rows))
+
+
+def _set(connection: Connection) -> None:
+    for setting in SETTINGS.get(connection.dialect.name, ()):
+        connection.execute(text(setting))
 
 
 def _statement(file: Path) -> TextClause:
@@ -103,6 +126,6 @@ def _naming(file: Path) -> Iterator[None]:
         state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None) or type(cause).__name__
         kind = SourceUnavailable if isinstance(error, OperationalError) else ConfigurationError
         raise kind(
-            f"include/sql/{file.name} failed ({state}): "
+            f"include/sql/{file.name} failed ({': '.join(filter(None, (state, WAITED.get(state))))}): "
             "check it and connection dsar_source (or dsar_db if there is no dsar_source)"
         ) from None

@@ -20,6 +20,10 @@ Database = psycopg.Connection[DictRow]
 KEEPALIVE = """
 SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 6
 """
+# No wait is endless: a session says what it waited for, and its task fails.
+STATEMENT_MINUTES = 30
+LOCK_MINUTES = 5
+MIGRATION_HOURS = 6  # a migration may build indexes, and one process waits until another one has migrated
 MIGRATION_LOCK = 0x64736172  # "dsar": one process migrates, the others wait
 
 
@@ -27,7 +31,13 @@ def conninfo(parameters: Mapping[str, Any]) -> str:
     """A libpq connection string. libpq's defaults replace absent values. Keep-alives detect a dead peer."""
     given = {name: value for name, value in parameters.items() if value not in (None, "")}
     return make_conninfo(
-        **{"application_name": "dsar", "connect_timeout": 10, "keepalives_idle": 30, **given}
+        **{
+            "application_name": "dsar",
+            "connect_timeout": 10,
+            "keepalives_idle": 30,
+            "tcp_user_timeout": 120_000,  # milliseconds, for what the peer does not acknowledge
+            **given,
+        }
     )
 
 
@@ -41,6 +51,7 @@ def connect(info: str) -> Database:
     try:
         db = psycopg.connect(info, autocommit=True, row_factory=dict_row)
         db.execute(KEEPALIVE)
+        _bound(db, statement=f"{STATEMENT_MINUTES}min", lock=f"{LOCK_MINUTES}min")
         return db
     except psycopg.OperationalError:
         raise LedgerUnavailable(
@@ -49,14 +60,32 @@ def connect(info: str) -> Database:
         ) from None
 
 
+def _bound(db: psycopg.Connection[Any], *, statement: str, lock: str) -> None:
+    db.execute(
+        "SELECT set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false)",
+        [statement, lock],
+    )
+
+
 @contextmanager
 def without_rows() -> Iterator[None]:
     """Removes the text of PostgreSQL's errors, because it quotes rows ("Failing row contains …").
 
-    Raises LedgerUnavailable if the server ended the connection, LedgerFault if it refused a statement.
+    Raises LedgerUnavailable if the server ended the connection or a wait took too long, LedgerFault if it
+    refused a statement.
     """
     try:
         yield
+    except psycopg.errors.LockNotAvailable:
+        raise LedgerUnavailable(
+            f"another session has locked a table or row of the ledger for more than {LOCK_MINUTES} minutes "
+            "(SQLSTATE 55P03). pg_locks in the database of connection dsar_db shows which"
+        ) from None
+    except psycopg.errors.QueryCanceled:
+        raise LedgerUnavailable(
+            f"a statement of the ledger took more than {STATEMENT_MINUTES} minutes, or was cancelled "
+            "(SQLSTATE 57014). Check the load of the database of connection dsar_db"
+        ) from None
     except psycopg.Error as error:
         code = f"SQLSTATE {error.sqlstate}" if error.sqlstate else type(error).__name__
         if isinstance(error, psycopg.OperationalError):
@@ -74,18 +103,25 @@ def migrate(info: str) -> None:
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+
     with connect(info) as db:
+        _bound(db, statement=f"{MIGRATION_HOURS}h", lock=f"{MIGRATION_HOURS}h")
         db.execute("SELECT pg_advisory_lock(%s)", [MIGRATION_LOCK])
         db.execute("CREATE SCHEMA IF NOT EXISTS dsar")
-        engine = create_engine(
-            "postgresql+psycopg://", creator=lambda: psycopg.connect(info), poolclass=NullPool
-        )
+        engine = create_engine("postgresql+psycopg://", creator=lambda: _migrating(info), poolclass=NullPool)
         try:
             with engine.begin() as connection:
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
         except DBAPIError as error:
             raise error.orig or error from None  # the driver's error, as everywhere else
+
+
+def _migrating(info: str) -> psycopg.Connection[Any]:
+    db = psycopg.connect(info, autocommit=True)
+    _bound(db, statement=f"{MIGRATION_HOURS}h", lock=f"{LOCK_MINUTES}min")
+    db.autocommit = False
+    return db
 
 
 def hash_key(db: Database) -> bytes:

@@ -19,6 +19,7 @@ LIBPQ = (
     "sslmode", "sslrootcert", "sslcert", "sslkey", "sslpassword", "sslcrl", "sslnegotiation",
     "channel_binding", "gssencmode", "target_session_attrs", "options", "application_name",
     "connect_timeout", "keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count",
+    "tcp_user_timeout",
     "hostaddr", "passfile", "service",
 )  # fmt: skip
 

@@ -47,6 +47,25 @@ def test_a_status_that_the_source_refuses_stops_no_other(
     assert len(case.requests) == 3
 
 
+def test_a_locked_source_table_is_named(case: IntakeCase, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The task fails after five minutes, when it reads and when it writes. It does not wait for ever."""
+    assert "SET LOCAL lock_timeout = '5min'" in source_module.SETTINGS["postgresql"]
+    soon = ("SET LOCAL lock_timeout = '50ms'",)
+    monkeypatch.setitem(source_module.SETTINGS, "postgresql", soon)
+    case.put(Row("a-1", user_id="u1"))
+    locked = "55P03: another session has locked the table or a row for more than 5 minutes"
+    with psycopg.connect(case.dsn) as other:
+        other.execute("LOCK TABLE public.dsar_requests")
+        with pytest.raises(SourceUnavailable, match=locked):
+            case.run()
+        other.rollback()
+        other.execute("LOCK TABLE public.dsar_requests IN EXCLUSIVE MODE")  # it can be read
+        with pytest.raises(SourceUnavailable, match=locked):
+            case.run()
+    case.run()
+    assert case.in_source["a-1"]["status"] == "in_progress"
+
+
 def test_a_broken_update_is_not_tried_for_each_row(
     case: IntakeCase, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
