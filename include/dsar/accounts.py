@@ -14,7 +14,7 @@ MAX_SHARDS = 64
 
 
 class Shard(NamedTuple):
-    """One of the task instances that share the work of an account, and its rate."""
+    """One of the task instances that share the work of an account. `of` is how many there are."""
 
     number: int  # from 1
     of: int
@@ -27,7 +27,9 @@ WHOLE = Shard(1, 1)
 
 
 def all_shards(count: int, setting: str) -> list[Shard]:
-    """The shards of a stage. Raises ValueError, which names the setting, if the count is not 1 to 64."""
+    """Returns the shards of a stage. Raises ValueError if `count` is not 1 to 64. The error names the
+    setting.
+    """
     if not 1 <= count <= MAX_SHARDS:
         raise ValueError(f"{setting} must be from 1 to {MAX_SHARDS}")
     return [Shard(number, count) for number in range(1, count + 1)]
@@ -39,7 +41,7 @@ class Account:
 
     `name` appears in the DAG, in receipts and in the ledger. Do not rename an account that has open
     requests. `identities` are the kinds of identifiers that this account holds. The default is the
-    vendor's own list. An account with `()` finishes its open jobs and gets no new ones.
+    vendor's own list. An account with `()` finishes its open jobs and gets no new jobs.
     `shards` is the number of task instances for each stage of the account. They share the account's
     rate: more shards do not send more calls per second.
     Raises ValueError if a name or a number is not valid.
@@ -61,7 +63,9 @@ class Account:
 
 @dataclass(frozen=True)
 class AccountSettings:
-    """What a call to an account needs. `vendors.settings()` makes it from the account's connection."""
+    """The settings of an account that a call needs. `vendors.settings()` makes them from the account's
+    connection.
+    """
 
     account: str
     vendor: str
@@ -79,11 +83,11 @@ class AccountSettings:
     fields: Mapping[str, Any] = field(default_factory=dict, repr=False)  # the vendor's own, by name
 
     def share(self, shard: Shard) -> AccountSettings:
-        """The rate and the concurrency of one shard. All shards together keep the account's.
+        """Returns the settings of one shard: its part of the account's rate and concurrency.
 
-        Each shard may make at least one call at a time. If the vendor asks for fewer calls (429,
-        Retry-After), only the shard that got this reply slows down. The others learn it from their
-        own next calls.
+        Each shard may make at least one call at a time. If the vendor asks for fewer calls (429, Retry-
+        After), only the shard that got this reply slows down. The other shards slow down when they get such
+        a reply themselves.
         """
         each, left = divmod(self.max_concurrency, shard.of)
         return replace(

@@ -42,7 +42,7 @@ class DsarError(Exception):
 
 
 class InvalidRow(DsarError):
-    """A row of the source that cannot be accepted; the text is its `status_reason`."""
+    """A row of the source that cannot be accepted. The text is stored as the row's `status_reason`."""
 
 
 class ConfigurationError(DsarError):
@@ -50,22 +50,23 @@ class ConfigurationError(DsarError):
 
 
 class CredentialsRefused(ConfigurationError):
-    """The vendor refused our secret, or our access to this route."""
+    """The vendor refused our secret, or our access to this API route."""
 
 
 class ConnectionMissing(DsarError):
-    """Airflow has no such connection, or its secrets backend does not answer."""
+    """Airflow has no connection with this id, or its secrets backend does not answer."""
 
 
 class SettingDiffers(DsarError):
-    """A variable that earlier work depends on is lost or changed. Nothing was done with the other value.
+    """A variable that earlier work depends on is missing or has changed. Nothing was done with the new
+    value.
 
-    Airflow reports the same if its secrets backend does not answer.
+    Airflow also reports a variable as missing if its secrets backend does not answer.
     """
 
 
 class NotTaken(DsarError):
-    """The vendor certainly took nothing of this call, so it is safe to send it again."""
+    """The vendor certainly did not accept any part of this call, so it is safe to send the call again."""
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -73,40 +74,41 @@ class NotTaken(DsarError):
 
 
 class VendorBusy(NotTaken):
-    """The vendor asks for fewer calls, or to try later."""
+    """The vendor asks us to send fewer calls, or to try again later."""
 
 
 class WindowOver(NotTaken):
-    """The time window of the stage ends before the call could start."""
+    """The time window of the stage ends before the call can start."""
 
 
 class IdentifierQuota(NotTaken):
-    """The vendor takes no more calls for this identifier today (ID5: one per UTC day)."""
+    """The vendor accepts no more calls for this identifier today (ID5: one per UTC day)."""
 
 
 class AccountQuota(NotTaken):
-    """The vendor takes no more calls from this account today (ID5: 3,000 per UTC day)."""
+    """The vendor accepts no more calls from this account today (ID5: 3,000 per UTC day)."""
 
 
 class Refused(DsarError):
-    """The vendor refused our input. If the call had one submission, it is rejected."""
+    """The vendor refused our input. If the call had only one submission, that submission is rejected."""
 
 
 class OutcomeUnknown(DsarError):
-    """The vendor may or may not have taken the call."""
+    """The vendor may or may not have accepted the call."""
 
 
 class ReplyLost(OutcomeUnknown):
-    """No reply, or no usable reply: time-out, reset, empty body, a proxy's 5xx."""
+    """There was no usable reply: time-out, connection reset, empty body, or a 5xx of a proxy."""
 
 
 class AlreadyRunning(OutcomeUnknown):
-    """The vendor already has a job for this data subject, perhaps for another action, and gives no job id
-    (Batch: 409)."""
+    """The vendor already has a job for this data subject, perhaps for another action. Its reply contains no
+    job id (Batch: 409).
+    """
 
 
 class JobUnknown(DsarError):
-    """The vendor has no job with this id: it never had one, or not yet, or no longer."""
+    """The vendor has no job with this id. The job never existed, is not visible yet, or was deleted."""
 
 
 class UnexpectedAnswer(DsarError):
@@ -114,20 +116,21 @@ class UnexpectedAnswer(DsarError):
 
 
 class ProtocolError(DsarError):
-    """A reply that we do not know. It never counts as success."""
+    """A reply that the vendor's documentation does not describe. It never counts as success."""
 
 
 class UnsafeDownload(DsarError):
-    """A result that must not be fetched or opened, because of its address, size or content."""
+    """A result that must not be downloaded or opened because of its address, size or content."""
 
 
 class RequestsRefused(DsarError):
-    """The vendor accepts our credentials, but answered some calls with 401 or 403, so their content is the
-    cause. Nothing is lost. A retry sends it in smaller calls."""
+    """The vendor accepts our credentials, but answered some calls with 401 or 403. So the content of those
+    calls is the cause. No submission is lost. A retry sends them in smaller calls.
+    """
 
 
 class VendorUnavailable(DsarError):
-    """An account gave no usable answer for too long. Nothing is lost. The next run continues."""
+    """An account gave no usable answer for too long. No work is lost: the next run continues."""
 
 
 class OperatorActionRequired(DsarError):
@@ -135,7 +138,7 @@ class OperatorActionRequired(DsarError):
 
 
 class NotDelivered(DsarError):
-    """Some requests could not be closed. A retry tries them again."""
+    """Some requests could not be closed. A retry tries to close them again."""
 
 
 class LedgerUnavailable(DsarError):
@@ -143,25 +146,29 @@ class LedgerUnavailable(DsarError):
 
 
 class LedgerMissing(LedgerUnavailable):
-    """PostgreSQL answers but has no ledger: no run has made it yet."""
+    """PostgreSQL answers but has no ledger: no run has created the ledger yet."""
 
 
 class LedgerSlow(LedgerUnavailable):
-    """A page of the board would take too long."""
+    """A statement for a page of the board took too long and was cancelled."""
 
 
 class LedgerFault(DsarError):
-    """The ledger's PostgreSQL refused a statement. The message leaves out its text, which quotes rows."""
+    """The ledger's PostgreSQL refused a statement. The message omits PostgreSQL's text because it quotes
+    rows.
+    """
 
 
 class SourceUnavailable(DsarError):
-    """The source's database does not answer, or ended the connection."""
+    """The source's database does not answer, or it closed the connection."""
 
 
 class TransitionLost(DsarError):
-    """A guarded update matched fewer rows than expected: another session changed them."""
+    """A guarded update matched fewer rows than expected, because another session changed some rows."""
 
 
 def describe(error: Exception) -> str:
-    """The text of one of our own errors. Only the type of any other: its text may quote personal data."""
+    """Returns the text of an error for logs. For an error that is not ours, returns only its type, because
+    its text may quote personal data.
+    """
     return str(error) if isinstance(error, DsarError) else type(error).__name__

@@ -1,4 +1,4 @@
-"""The vocabulary of this project as types. `docs/glossary.md` explains the words."""
+"""The basic types of this project. `docs/glossary.md` explains the words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class Action(StrEnum):
-    """What the data subject asks for (OpenDSR's words)."""
+    """What the data subject asks for. The values are the words of OpenDSR."""
 
     ACCESS = "access"
     ERASURE = "erasure"
@@ -21,7 +21,7 @@ class Regulation(StrEnum):
 
 
 class IdentityKind(StrEnum):
-    """Kinds of identifiers; also the names of the source's columns."""
+    """The kinds of identifiers. The values are also the names of the source's columns."""
 
     EMAIL = "email"
     PHONE = "phone"
@@ -47,7 +47,7 @@ class State(StrEnum):
 
     @property
     def is_open(self) -> bool:
-        """Whether the account still has work to do. SQL has the same as `dsar.is_open(state)`."""
+        """Returns whether the account still has work to do. In SQL, `dsar.is_open(state)` is the same rule."""
         return self in _OPEN_STATES
 
     @property
@@ -71,7 +71,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Subject:
-    """One submission as a vendor module sees it: identifiers of a data subject, and what to do with them."""
+    """One submission as a vendor module sees it: the identifiers of a data subject and the action."""
 
     submission: int  # the ledger's id
     identifiers: Mapping[IdentityKind, str] = field(repr=False)
@@ -83,7 +83,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the vendor reports about one subject. `READY`: there is a result to collect."""
+    """What the vendor reports about one data subject. `READY` means that a result can be collected."""
 
     state: State
     reason: str | None = None
@@ -91,7 +91,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class CollectedFile:
-    """A vendor's result for one submission, in storage."""
+    """The file in storage with a vendor's result for one submission."""
 
     path: str  # below the storage's root
     name: str  # its name in the package
@@ -101,7 +101,7 @@ class CollectedFile:
 
 @dataclass(frozen=True)
 class SubmissionRecord:
-    """What became of one submission, without identifiers."""
+    """How one submission ended, without identifiers."""
 
     identity: str  # the kinds of identifiers that were sent, joined by "+"
     outcome: State
@@ -115,7 +115,7 @@ class SubmissionRecord:
 
 @dataclass(frozen=True)
 class AccountRecord:
-    """What became of a request at one account."""
+    """How a request ended at one account."""
 
     account: str
     vendor: str

@@ -1,4 +1,4 @@
-"""The ledger: schema `dsar` in PostgreSQL. Stages pass work to each other only through it.
+"""The ledger: schema `dsar` in PostgreSQL. One stage passes work to the next only through the ledger.
 
 `migrations/versions/0001_ledger.sql` describes the tables, `transitions.py` the states.
 """

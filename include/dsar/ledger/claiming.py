@@ -23,7 +23,7 @@ REASON_SHARED = "shares a job with another open request of the same data subject
 
 @dataclass(frozen=True)
 class Claim:
-    """A submission that this worker may send now."""
+    """A submission that this worker has claimed and may send now."""
 
     action: Action
     batch_limit: int | None
@@ -32,7 +32,9 @@ class Claim:
 
 
 def register(db: Database) -> int:
-    """Returns a number for this worker. The worker counts as alive while the session of `db` lasts."""
+    """Registers a worker and returns its number. The worker counts as alive while the session of `db`
+    lasts.
+    """
     row = db.execute(_REGISTER, {"lock": WORKER_LOCK}).fetchone()
     assert row is not None
     return int(row["worker"])
@@ -40,10 +42,11 @@ def register(db: Database) -> int:
 
 @contextmanager
 def one_at_a_time(db: Database, account: str) -> Iterator[None]:
-    """A transaction in which no other worker claims for this account.
+    """Opens a transaction in which no other worker can claim submissions of this account.
 
-    Two claims at the same time would not see each other. Both could use the rest of the daily quota. Or each
-    could take a request of the same data subject, although one should share the other's job.
+    Without this lock, two concurrent claims would not see each other. Both could use the same remaining
+    quota. Or they could both send a request of the same data subject, although the requests should share a
+    job.
     """
     with db.transaction():
         db.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [CLAIM_LOCK, account])
@@ -60,9 +63,10 @@ def claim(
     request_pks: Sequence[int] | None,
     one_job_per_subject: bool,
 ) -> list[Claim]:
-    """Marks up to `limit` planned submissions as submitting, due soonest first, and returns them.
+    """Marks up to `limit` planned submissions as submitting and returns them. The soonest due date comes
+    first.
 
-    A submission that waits for another one stays planned: see `dsar.waits_for` in migration 0004.
+    A submission that waits for another submission stays planned: see `dsar.waits_for`.
     """
     parameters = {
         "account": account,
@@ -82,10 +86,12 @@ def claim(
 
 
 def share_jobs(db: Database, account: str, *, now: datetime, request_pks: Sequence[int] | None) -> int:
-    """Lets planned submissions share the running job of another request that asks the same. Returns how many.
+    """Lets planned submissions share the running job of another request with the same content. Returns how
+    many.
 
-    Only a job that was requested after they were taken in is shared. An older job may have read the data
-    earlier: data that arrived since would not be erased, although we reported the erasure as done.
+    A submission shares only a job that was requested after the submission was planned. An older job may
+    have read the data too early. Data that arrived later would not be erased, but we would report the
+    erasure as done.
     """
     with db.transaction():
         rows = db.execute(
@@ -110,8 +116,9 @@ def share_jobs(db: Database, account: str, *, now: datetime, request_pks: Sequen
 def next_planned_at(
     db: Database, account: str, *, now: datetime, request_pks: Sequence[int] | None, one_job_per_subject: bool
 ) -> datetime | None:
-    """When the next planned submission can be sent or share a job; None if there is none, or if all wait
-    for another request of the same data subject."""
+    """Returns when the next planned submission can be sent or share a job. None if there is no planned
+    submission, or if all of them wait for another request of the same data subject.
+    """
     parameters = {
         "account": account,
         "now": now,
@@ -125,7 +132,9 @@ def next_planned_at(
 
 
 def attempted_since(db: Database, account: str, since: datetime) -> int:
-    """How many submissions of this account were claimed since then. A daily quota counts these."""
+    """Returns how many submissions of this account were claimed since this time. They count against a daily
+    quota.
+    """
     row = db.execute(
         "SELECT count(*) AS n FROM dsar.submission"
         " WHERE account = %s AND attempted_at >= %s AND attempts > 0",
@@ -136,7 +145,7 @@ def attempted_since(db: Database, account: str, since: datetime) -> int:
 
 
 def planned_counts(db: Database, account: str, *, request_pks: Sequence[int] | None) -> dict[Action, int]:
-    """How many submissions wait to be sent, by action."""
+    """Returns how many submissions wait to be sent, by action."""
     rows = db.execute(_PLANNED_COUNTS, {"account": account, "request_pks": request_pks}).fetchall()
     return {Action(row["action"]): row["n"] for row in rows}
 

@@ -40,7 +40,7 @@ class Closed:
 
 @dataclass(frozen=True)
 class PendingWriteBack:
-    """A status that the source does not have yet."""
+    """A status that has not been written back to the source yet."""
 
     request: int
     request_id: str
@@ -52,16 +52,17 @@ class PendingWriteBack:
 
 
 def closable(db: Database, *, request_pks: Sequence[int] | None, shard: Shard = WHOLE) -> list[int]:
-    """The ledger ids of the shard's open requests whose submissions have all ended, due soonest first.
+    """Returns the ledger ids of the shard's open requests whose submissions have all ended, soonest due
+    date first.
 
-    An outcome that waits for an operator keeps its request open.
+    A request stays open if one of its outcomes waits for an operator.
     """
     rows = db.execute(_CLOSABLE, {"request_pks": request_pks, **shard._asdict()}).fetchall()
     return [row["id"] for row in rows]
 
 
 def records(db: Database, ids: Sequence[int], *, chunk: int = 200) -> Iterator[list[RequestRecord]]:
-    """The records of these requests, in chunks."""
+    """Yields the records of these requests, in chunks."""
     for start in range(0, len(ids), chunk):
         rows = db.execute(_RECORDS, {"ids": list(ids[start : start + chunk])}).fetchall()
         yield [_record(list(of_one)) for _, of_one in groupby(rows, key=lambda row: row["id"])]
@@ -70,7 +71,7 @@ def records(db: Database, ids: Sequence[int], *, chunk: int = 200) -> Iterator[l
 def close(db: Database, closed: Sequence[Closed], *, now: datetime) -> None:
     """Closes requests and erases their identifiers, in one transaction.
 
-    Raises TransitionLost, and closes none, if one of them is no longer open.
+    Raises TransitionLost and closes no request if one of them is no longer open.
     """
     parameters = {
         "now": now,
@@ -86,7 +87,7 @@ def close(db: Database, closed: Sequence[Closed], *, now: datetime) -> None:
 
 
 def replan_sealed(db: Database, request: int, file_paths: Sequence[str], *, now: datetime) -> None:
-    """Plans submissions again, because their results at these paths are sealed.
+    """Plans submissions again if their results, at these paths, exist only in a sealed package.
 
     Raises TransitionLost if the request was closed in the meantime.
     """
@@ -102,7 +103,7 @@ def replan_sealed(db: Database, request: int, file_paths: Sequence[str], *, now:
 def one_write_back_at_a_time(db: Database) -> Iterator[None]:
     """Waits until no other session writes back.
 
-    Otherwise a slow session could overwrite a newer status in the source with the one that it read.
+    Without this lock, a slow session could overwrite a newer status in the source with an older one.
     """
     db.execute("SELECT pg_advisory_lock(%s)", [WRITE_BACK_LOCK])
     try:
@@ -112,13 +113,15 @@ def one_write_back_at_a_time(db: Database) -> Iterator[None]:
 
 
 def pending_write_backs(db: Database, *, limit: int, after: int = 0) -> list[PendingWriteBack]:
-    """Up to `limit` statuses that the source does not have yet, with ledger ids above `after`."""
+    """Returns up to `limit` statuses that the source does not have yet, for ledger ids above `after`."""
     rows = db.execute(_PENDING_WRITE_BACKS, {"limit": limit, "after": after}).fetchall()
     return [PendingWriteBack(**{**row, "status": Status(row["status"])}) for row in rows]
 
 
 def mark_written_back(db: Database, written: Sequence[PendingWriteBack]) -> None:
-    """Notes that the source has these. A request that has changed in the meantime stays pending."""
+    """Records that the source has these statuses. A request stays pending if it has changed in the
+    meantime.
+    """
     parameters = {
         "ids": [n.request for n in written],
         "status": [n.status for n in written],
@@ -174,7 +177,7 @@ def _submission(row: dict[str, Any]) -> SubmissionRecord:
 
 
 def account_outcome(outcomes: set[State]) -> State | Status:
-    """The outcome of an account for a request: all its submissions taken together."""
+    """Returns the outcome of an account for a request, from the outcomes of all its submissions."""
     good, bad = outcomes - {State.REJECTED, State.FAILED}, outcomes & {State.REJECTED, State.FAILED}
     if bad:
         if good & {State.COMPLETED, State.NO_DATA}:
@@ -186,7 +189,9 @@ def account_outcome(outcomes: set[State]) -> State | Status:
 
 
 def summarise(outcomes: dict[str, State | Status]) -> tuple[Status, str | None]:
-    """The status of a request from the outcomes of its accounts, and why it is not completed."""
+    """Returns the status of a request from the outcomes of its accounts, and the reason if it is not
+    completed.
+    """
     wrong = {a: o for a, o in outcomes.items() if o in (State.FAILED, State.REJECTED, Status.PARTIAL)}
     if not wrong:
         return Status.COMPLETED, None

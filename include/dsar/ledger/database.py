@@ -28,7 +28,9 @@ MIGRATION_LOCK = 0x64736172  # "dsar": one process migrates, the others wait
 
 
 def conninfo(parameters: Mapping[str, Any]) -> str:
-    """A libpq connection string. libpq's defaults replace absent values. Keep-alives detect a dead peer."""
+    """Returns a libpq connection string. Absent values get libpq's defaults. Keep-alives detect a dead
+    peer.
+    """
     given = {name: value for name, value in parameters.items() if value not in (None, "")}
     return make_conninfo(
         **{
@@ -42,11 +44,11 @@ def conninfo(parameters: Mapping[str, Any]) -> str:
 
 
 def connect(info: str) -> Database:
-    """An autocommitting connection whose rows are dicts.
+    """Returns an autocommitting connection that returns each row as a dict.
 
-    The connection needs a session of its own (no transaction pooling), because a worker's claims last as long
-    as its session. Raises LedgerUnavailable if the server does not answer or refuses us: libpq's error does
-    not say which.
+    The connection must have its own session (no transaction pooling), because a worker's claims last as
+    long as its session. Raises LedgerUnavailable if the server does not answer or refuses the connection.
+    libpq's error does not tell these two apart.
     """
     try:
         db = psycopg.connect(info, autocommit=True, row_factory=dict_row)
@@ -69,7 +71,8 @@ def _bound(db: psycopg.Connection[Any], *, statement: str, lock: str) -> None:
 
 @contextmanager
 def without_rows() -> Iterator[None]:
-    """Removes the text of PostgreSQL's errors, because it quotes rows ("Failing row contains …").
+    """Raises our own errors instead of PostgreSQL's, because the text of those quotes rows ("Failing row
+    contains …").
 
     Raises LedgerUnavailable if the server ended the connection or a wait took too long, LedgerFault if it
     refused a statement.
@@ -125,7 +128,7 @@ def _migrating(info: str) -> psycopg.Connection[Any]:
 
 
 def hash_key(db: Database) -> bytes:
-    """The ledger's own key, for deployments that set none."""
+    """Returns the key that the ledger generated. Deployments that set no key use it."""
     row = db.execute("SELECT key FROM dsar.hash_key").fetchone()
     assert row is not None
     return str(row["key"]).encode()

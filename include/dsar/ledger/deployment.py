@@ -1,7 +1,7 @@
-"""Remembers settings of this deployment, so that a lost or changed setting is noticed.
+"""Remembers settings of this deployment, so that a missing or changed setting is noticed.
 
-Airflow reports a missing variable and a secrets backend that does not answer in the same way. If the ledger
-did not remember, packages would then be written without encryption, and hashes made with another key.
+Airflow reports a missing variable and an unavailable secrets backend in the same way. Without this memory,
+packages could then be written without encryption, and hashes could be made with another key.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CONSTANT = b"the hash key of this ledger"
 
 
 def require_hash_key(db: Database, key: bytes) -> None:
-    """Remembers the first key that this ledger gets. Raises SettingDiffers if it gets another key."""
+    """Remembers the first key that this ledger gets. Raises SettingDiffers if the ledger has another key."""
     check = hmac.digest(key, CONSTANT, "sha256").hex()
     db.execute(_REMEMBER_FIRST, {"name": HASH_KEY, "value": check})
     if _remembered(db, HASH_KEY) != check:
@@ -31,9 +31,10 @@ def require_hash_key(db: Database, key: bytes) -> None:
 
 
 def remember_sealing(db: Database, *, sealing: bool | None) -> None:
-    """Remembers whether packages are sealed. None: Airflow gives no setting, and the memory stays.
+    """Remembers whether packages are sealed. If `sealed` is None, Airflow has no setting, and nothing
+    changes.
 
-    Raises SettingDiffers if Airflow gives no setting, but packages were sealed before.
+    Raises SettingDiffers if Airflow has no setting, but packages were sealed before.
     """
     if sealing is not None:
         db.execute(_REMEMBER, {"name": SEALING, "value": ON if sealing else OFF})

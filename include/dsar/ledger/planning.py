@@ -1,4 +1,4 @@
-"""Requests enter the ledger: in bulk, each once, with all its submissions."""
+"""Adds requests to the ledger in bulk. Each request is added once, with all its submissions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REASON_CONTRADICTION = "the source has this request_id more than once, with diff
 
 @dataclass(frozen=True)
 class Planned:
-    """What became of staged rows, as counts."""
+    """Counts of staged rows, by what planning did with them."""
 
     new: int
     known: int
@@ -34,10 +34,10 @@ class Planned:
 
 
 def plan(db: Database, numbers: range, *, now: datetime, retry_failed: bool) -> Planned:
-    """Adds the requests of these staged rows that are new, in one transaction. Doing it twice adds nothing.
+    """Adds the new requests of these staged rows in one transaction. A repeated call adds nothing.
 
-    The source still has a known request as pending, so its status will be written again. With
-    `retry_failed`, known requests that ended with a failure are opened again.
+    If a request is already known, the source still lists it as pending, so its status is written again.
+    With `retry_failed`, known requests that ended with a failure are opened again.
     """
     chunk = {"first": numbers.start, "last": numbers.stop - 1, "now": now}
     with db.transaction():
@@ -66,7 +66,7 @@ def retry_open(db: Database, *, now: datetime, request_ids: Sequence[str] | None
 
 
 def planned(db: Database, *, request_ids: Sequence[str] | None = None) -> dict[str, dict[str, int]]:
-    """How many submissions wait to be sent, by account and action."""
+    """Returns how many submissions wait to be sent, by account and action."""
     counts: dict[str, dict[str, int]] = {}
     for row in db.execute(_PLANNED, {"request_ids": request_ids}).fetchall():
         counts.setdefault(row["account"], {})[row["action"]] = row["n"]
@@ -74,7 +74,7 @@ def planned(db: Database, *, request_ids: Sequence[str] | None = None) -> dict[s
 
 
 def request_pks_of(db: Database, request_ids: Sequence[str]) -> list[int]:
-    """The ledger's ids of the requests that it knows."""
+    """Returns the ledger ids of these requests. Unknown requests are left out."""
     rows = db.execute("SELECT id FROM dsar.request WHERE request_id = ANY(%s)", [list(request_ids)])
     return sorted(row["id"] for row in rows)
 

@@ -1,4 +1,4 @@
-"""The numbers for the daily report and the metrics."""
+"""Reads the numbers for the daily report and the metrics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from include.dsar.ledger.uncertain import MAX_UNCERTAIN_ATTEMPTS
 
 @dataclass(frozen=True)
 class AccountDay:
-    """One account's submissions: ended since the day began, and open now."""
+    """Counts of one account's submissions: those that ended since the day began, and those that are open
+    now.
+    """
 
     account: str
     ended: dict[str, int]
@@ -23,7 +25,7 @@ class AccountDay:
 
 @dataclass(frozen=True)
 class Attention:
-    """The ids of requests that need an operator. `held`: a submission waits for a decision."""
+    """The ids of requests that need an operator. `held`: a submission waits for an operator's decision."""
 
     overdue: list[str]
     failed: dict[str, list[str]]  # account: requests
@@ -33,7 +35,7 @@ class Attention:
 
 @dataclass(frozen=True)
 class OpenJobs:
-    """One account's jobs at the vendor."""
+    """Figures about one account's open jobs at the vendor."""
 
     count: int
     oldest_submitted_at: datetime
@@ -41,7 +43,7 @@ class OpenJobs:
 
 @dataclass(frozen=True)
 class Backlog:
-    """What is open now; `jobs` by account."""
+    """What is open now. `jobs` has one entry per account."""
 
     open_requests: int
     overdue_requests: int
@@ -50,7 +52,7 @@ class Backlog:
 
 
 def backlog(db: Database, *, now: datetime) -> Backlog:
-    """Open requests, and the jobs that vendors work on."""
+    """Counts open requests and the jobs that vendors work on."""
     rows = db.execute(_OPEN_JOBS).fetchall()
     requests = db.execute(_OPEN_REQUESTS, {"now": now}).fetchone()
     assert requests is not None
@@ -60,7 +62,7 @@ def backlog(db: Database, *, now: datetime) -> Backlog:
 
 
 def account_days(db: Database, since: datetime) -> list[AccountDay]:
-    """Every account that has open work, or has ended some since then."""
+    """Returns the counts of every account that has open work, or whose work ended since this time."""
     days: dict[str, AccountDay] = {}
     for row in db.execute(_ACCOUNTS, {"since": since}).fetchall():
         day = days.setdefault(row["account"], AccountDay(row["account"], {}, {}, row["due_soonest"]))
@@ -69,7 +71,7 @@ def account_days(db: Database, since: datetime) -> list[AccountDay]:
 
 
 def request_counts(db: Database, since: datetime) -> dict[str, int]:
-    """Requests open now, and closed since then, by status."""
+    """Counts the requests that are open now, and those closed since this time by status."""
     rows = db.execute(
         "SELECT status, count(*) AS n FROM dsar.request"
         " WHERE status = 'in_progress' OR closed_at >= %s GROUP BY status",
@@ -79,8 +81,10 @@ def request_counts(db: Database, since: datetime) -> dict[str, int]:
 
 
 def attention(db: Database, *, now: datetime, since: datetime | None, held: list[str]) -> Attention:
-    """What an operator has to look at: overdue; failed or rejected since then (None: ever); uncertain at an
-    account in `held`, or after MAX_UNCERTAIN_ATTEMPTS."""
+    """Returns the requests that need an operator: overdue requests, requests that failed or were rejected
+    since this time (None: ever), and uncertain requests. A request counts as uncertain at an account in
+    `held`, or after MAX_UNCERTAIN_ATTEMPTS.
+    """
     overdue = db.execute(_OVERDUE, {"now": now}).fetchall()
     wrong: dict[str, dict[str, list[str]]] = {"failed": {}, "rejected": {}, "uncertain": {}}
     for row in db.execute(
@@ -93,8 +97,9 @@ def attention(db: Database, *, now: datetime, since: datetime | None, held: list
 
 
 def reported_before(db: Database, run_after: datetime) -> datetime | None:
-    """The time of the last report of an earlier run; None: there is none. This run's own report does not
-    count, so that a cleared task reports the same again."""
+    """Returns the time of the last report of an earlier run, or None. This run's own report does not count,
+    so that a cleared task reports the same events again.
+    """
     row = db.execute(_REPORTED, {"run_after": run_after}).fetchone()
     assert row is not None
     return row["at"]  # type: ignore[no-any-return]
@@ -106,7 +111,9 @@ def reported(db: Database, run_after: datetime, *, at: datetime) -> None:
 
 
 def register(db: Database, since: datetime) -> Iterator[dict[str, Any]]:
-    """One row for each request and account, of all requests that are open or were closed since then."""
+    """Yields one row for each request and account. Covers requests that are open or were closed since this
+    time.
+    """
     with db.transaction(), db.cursor("register") as cursor:
         cursor.execute(_REGISTER, {"since": since})
         yield from cursor

@@ -1,4 +1,6 @@
-"""All rows of one intake, in temporary tables: SQL compares them before the first request is planned."""
+"""Stages all rows of one intake in temporary tables. SQL compares the rows before the first request is
+planned.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,7 @@ class SourceRow:
 
 
 class RowOutcome(StrEnum):
-    """What became of a row."""
+    """What planning did with a row."""
 
     NEW = "new"
     KNOWN = "known"  # in the ledger already
@@ -68,7 +70,7 @@ class PlannedRow:
 
 
 def create(db: Database) -> None:
-    """Makes empty staging tables. They end with the session, or with `drop`."""
+    """Creates empty staging tables. They exist until the session ends or `drop` is called."""
     drop(db)
     db.execute(_CREATE)
 
@@ -78,7 +80,7 @@ def drop(db: Database) -> None:
 
 
 def add(db: Database, rows: Sequence[SourceRow]) -> None:
-    """Stages these rows; nothing is planned yet."""
+    """Stages these rows. It plans nothing."""
     with db.cursor() as cursor:
         with cursor.copy(
             "COPY staged (number, source_id, request_id, reason, action, regulation, received_at, due_at,"
@@ -110,7 +112,7 @@ def add(db: Database, rows: Sequence[SourceRow]) -> None:
 
 
 def compare(db: Database) -> Iterator[range]:
-    """Finds rows that share a request_id, then yields the numbers of all rows, a range per transaction."""
+    """Finds rows that share a request_id. Then yields ranges of row numbers, one range per transaction."""
     db.execute(_INDEX)
     db.execute(_FIND_DUPLICATES)
     db.execute("ANALYZE staged, staged_submission, staged_duplicate")
@@ -121,15 +123,16 @@ def compare(db: Database) -> Iterator[range]:
 
 
 def rows_with(db: Database, outcome: RowOutcome, *, limit: int, after: int = 0) -> list[PlannedRow]:
-    """Up to `limit` planned rows with this outcome, those with a number above `after`."""
+    """Returns up to `limit` planned rows with this outcome and a row number above `after`."""
     parameters = {"outcome": outcome, "limit": limit, "after": after}
     return [PlannedRow(**row) for row in db.execute(_ROWS_WITH, parameters).fetchall()]
 
 
 def identifiers_json(identifiers: Mapping[IdentityKind, str]) -> str:
-    """The identifiers as JSON with sorted kinds: always the same text, because hashes are made of it.
+    """Returns the identifiers as JSON with sorted kinds. The text is always the same, because it is hashed.
 
-    `json.dumps` makes a new encoder for each object, which took a third of intake; for a string it does not.
+    `json.dumps` for an object makes a new encoder each time, which took a third of intake. For a string it
+    does not.
     """
     return (
         "{" + ", ".join([f'"{kind}": {json.dumps(identifiers[kind])}' for kind in sorted(identifiers)]) + "}"

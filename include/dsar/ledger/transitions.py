@@ -1,8 +1,8 @@
-"""The states of a submission, and the one statement that moves it from one state to another.
+"""The states of a submission, and the one statement that moves a submission from one state to another.
 
-TRANSITIONS below has every allowed move; `docs/architecture.md` draws it. The guard of each move is the state
-that it leaves. A move that is not ORDINARY, or has a reason, also adds a row to `dsar.event` in the same
-statement.
+TRANSITIONS below lists every allowed move. `docs/architecture.md` shows them as a diagram. A submission
+moves only if it is still in the state that the move leaves. A move that is not ORDINARY, or has a reason,
+also adds a row to `dsar.event` in the same statement.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ ORDINARY = {  # without a reason, an event would say no more than the times in t
 
 @dataclass(frozen=True)
 class Move:
-    """One submission moves to another state."""
+    """A move of one submission to another state."""
 
     submission: int
     to: State
@@ -76,10 +76,10 @@ def move(
     now: datetime,
     worker: int | None = None,
 ) -> set[int]:
-    """Moves submissions out of `leave` in one statement. Returns the ids of those that moved.
+    """Moves submissions out of the state `leave` in one statement. Returns the ids of those that moved.
 
-    A submission does not move if it is now in another state or job, or if `worker` is given and does not
-    hold it. The caller decides what that means: see `require_moved`.
+    A submission does not move if it is now in another state or job. If `worker` is given, the submission
+    moves only if this worker has claimed it. The caller handles the difference: see `require_moved`.
     """
     if wrong := {m.to for m in moves if (leave, m.to) not in TRANSITIONS}:
         raise ValueError(f"no transition from {leave} to {', '.join(sorted(wrong))}")
@@ -121,7 +121,7 @@ def require_moved(moved: set[int], wanted: Iterable[int], *, leave: State) -> No
 
 
 def render_states() -> str:
-    """The transitions as a Mermaid diagram for the documentation."""
+    """Returns the transitions as a Mermaid diagram for the documentation."""
     lines = [f"    {leave} --> {to}: {why}" for (leave, to), why in TRANSITIONS.items()]
     first = [State.PLANNED, State.NOT_APPLICABLE]
     begin = [f"    [*] --> {state}" for state in first]

@@ -1,4 +1,4 @@
-"""Submissions that the vendor may or may not have taken."""
+"""Submissions for which we do not know whether the vendor accepted the call."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REASON_WORKER_DIED = "the worker died between claim and record"
 
 @dataclass(frozen=True)
 class UncertainSubmission:
-    """A submission that the vendor may or may not have taken."""
+    """A submission for which we do not know whether the vendor accepted the call."""
 
     action: Action
     since: datetime
@@ -30,7 +30,7 @@ class UncertainSubmission:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether only an operator can reconcile it."""
+        """Returns whether only an operator can reconcile the submission."""
         return self.uncertain_count >= MAX_UNCERTAIN_ATTEMPTS
 
 
@@ -44,7 +44,7 @@ class Uncertain:
 
 
 def mark_abandoned(db: Database, account: str, *, worker: int, now: datetime) -> int:
-    """Marks what dead workers were submitting as uncertain. Returns how many."""
+    """Marks submissions as uncertain if their worker died while sending them. Returns how many."""
     marked = 0
     for row in db.execute(_HELD, {"account": account, "me": worker}).fetchall():
         if _is_dead(db, row["worker"]):
@@ -56,7 +56,7 @@ def mark_abandoned(db: Database, account: str, *, worker: int, now: datetime) ->
 def uncertain_submissions(
     db: Database, account: str, *, request_pks: Sequence[int] | None
 ) -> list[UncertainSubmission]:
-    """All uncertain submissions of the account."""
+    """Returns all uncertain submissions of the account."""
     rows = db.execute(_ALL, {"account": account, "request_pks": request_pks}).fetchall()
     return [
         UncertainSubmission(
@@ -73,14 +73,14 @@ def uncertain_submissions(
 
 
 def undecided(db: Database, request_id: str, account: str, identity: str | None) -> list[Uncertain]:
-    """The uncertain submissions of one request at one account, for one kind of identity or for all."""
+    """Returns the uncertain submissions of one request at one account. `identity` limits them to one kind."""
     parameters = {"request_id": request_id, "account": account, "identity": identity}
     rows = db.execute(_UNCERTAIN, parameters).fetchall()
     return [Uncertain(row["id"], row["vendor"], row["identity"]) for row in rows]
 
 
 def _is_dead(db: Database, worker: int) -> bool:
-    """PostgreSQL releases a worker's lock when its session ends."""
+    """Returns whether the worker is dead. PostgreSQL releases a worker's lock when its session ends."""
     row = db.execute("SELECT pg_try_advisory_lock(%s, %s) AS free", [WORKER_LOCK, worker]).fetchone()
     assert row is not None
     if row["free"]:

@@ -1,4 +1,4 @@
-"""The jobs that vendors work on, and jobs with a result to collect."""
+"""Reads the jobs that vendors work on, and the jobs with a result to collect."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from include.dsar.model import Action, IdentityKind
 
 @dataclass(frozen=True, slots=True)
 class OpenJob:
-    """A job at the vendor; it may hold many submissions."""
+    """A job at the vendor. It may contain many submissions."""
 
     job_id: str
     action: Action
@@ -48,7 +48,7 @@ class Member:
 def open_jobs(
     db: Database, account: str, *, request_pks: Sequence[int] | None, shard: Shard = WHOLE
 ) -> list[JobRow]:
-    """The shard's jobs of the account that have not ended, oldest first."""
+    """Returns the shard's open jobs at this account, oldest first."""
     with db.cursor(row_factory=tuple_row) as cursor:
         cursor.execute(_OPEN_JOBS, {"account": account, "request_pks": request_pks, **shard._asdict()})
         return [
@@ -57,18 +57,18 @@ def open_jobs(
 
 
 def poll_position(db: Database, account: str, shard: Shard) -> float:
-    """Where the last poll of the shard stopped that did not reach all jobs; 0 if there was none."""
+    """Returns where the shard's last incomplete poll stopped. 0 if every poll reached all jobs."""
     row = db.execute(_POSITION, {"account": account, **shard._asdict()}).fetchone()
     return row["position"] if row else 0.0
 
 
 def put_poll_position(db: Database, account: str, shard: Shard, position: float) -> None:
-    """Remembers where a poll stopped that did not reach all jobs."""
+    """Stores where a poll stopped that did not reach all jobs."""
     db.execute(_PUT_POSITION, {"account": account, **shard._asdict(), "position": position})
 
 
 def members(db: Database, account: str, job_ids: Sequence[str], *, state: str) -> dict[str, list[Member]]:
-    """The submissions of each of these jobs that are in this state."""
+    """Returns the submissions of each of these jobs that are in this state."""
     found: dict[str, list[Member]] = {job_id: [] for job_id in job_ids}
     for row in db.execute(_MEMBERS, {"account": account, "job_ids": list(job_ids), "state": state}):
         identifiers = {IdentityKind(kind): value for kind, value in row["identifiers"].items()}
@@ -88,7 +88,7 @@ class ReadyJob:
 def ready_jobs(
     db: Database, account: str, *, request_pks: Sequence[int] | None, shard: Shard = WHOLE
 ) -> list[ReadyJob]:
-    """The shard's jobs with a result to collect, the oldest first because results expire."""
+    """Returns the shard's jobs with a result to collect. The oldest come first because results expire."""
     rows = db.execute(
         _READY_JOBS, {"account": account, "request_pks": request_pks, **shard._asdict()}
     ).fetchall()

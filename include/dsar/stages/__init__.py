@@ -1,1 +1,1 @@
-"""The stages: each reads from the ledger what is ready for it, and writes what it did."""
+"""The stages. Each stage reads its work from the ledger and records its results there."""

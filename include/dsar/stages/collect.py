@@ -1,4 +1,6 @@
-"""Collect: fetches the results that are ready and writes each data subject's own into storage."""
+"""Collect: downloads the results that are ready. It writes the data of each data subject to a separate
+file.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,7 @@ class Collected:
 
 
 async def collect(work: AccountWork, storage: Storage) -> Collected:
-    """Fetches all results that are ready. One result that cannot be fetched does not stop the others.
+    """Fetches all results that are ready. A failed download does not stop the others.
 
     Raises CredentialsRefused or ConfigurationError if the vendor rejects our credentials or the route, and
     VendorUnavailable if a result could not be fetched.
@@ -107,7 +109,7 @@ class _Collect(JobStage):
         return list(chain.from_iterable(await asyncio.gather(*map(stored, members))))
 
     def _without_result(self, job: ReadyJob, members: Sequence[Member], error: Exception) -> list[Move]:
-        """The moves of submissions without a result. None if they stay ready."""
+        """Returns the moves of submissions without a result. None if they stay ready."""
         if isinstance(error, ConfigurationError):
             self._refused(error)
         failure = self._failure(error, job, job.since)
@@ -127,7 +129,9 @@ class _Collect(JobStage):
         return await self._parse(reply, lambda: work.vendor.read_results(reply, identifiers))
 
     async def _store(self, member: Member, job: ReadyJob, results: Mapping[str, Result]) -> Move:
-        """Writes one data subject's result. The file is complete before the ledger names it."""
+        """Writes the result of one data subject to storage. The ledger gets the path after the file is
+        complete.
+        """
         result = results.get(self._identifier(member))
         if result is None:
             return Move(member.submission, State.NO_DATA, of_job=job.job_id)

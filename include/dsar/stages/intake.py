@@ -39,10 +39,11 @@ class TakenIn:
 
 @dataclass
 class Intake:
-    """The stage. With `dry_run` it checks and counts everything, and changes neither ledger nor source.
+    """The intake stage. With `dry_run` it checks and counts every row, and changes neither ledger nor
+    source.
 
     All rows are staged before the first request is planned, so that contradictory rows are found wherever
-    they are. If intake stops in the middle, each planned request is complete, and a retry plans the rest.
+    they are. If intake stops in the middle, each planned request is complete, and a retry plans the others.
     """
 
     db: Database
@@ -54,10 +55,10 @@ class Intake:
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
 
     def run(self) -> TakenIn:
-        """Takes in all pending rows. An invalid row is marked in the source and stops no other.
+        """Plans all pending rows. An invalid row is marked in the source and does not stop the others.
 
-        Raises SettingDiffers before anything is planned if the hash key is not the ledger's. Raises
-        ConfigurationError after everything else is done if the source refuses some statuses.
+        Raises SettingDiffers before anything is planned if the ledger has another hash key. Raises
+        ConfigurationError at the end if the source refused some statuses.
         """
         self._result = result = TakenIn()
         self._began = self.clock()
@@ -111,7 +112,7 @@ class Intake:
         log.info("%s %s rows so far; %s a second", what, _n(rows), _n(round(rows / seconds)))
 
     def _log_problems(self) -> None:
-        """Names the first rows of each kind that need the attention of an operator."""
+        """Logs the first rows of each kind of problem that needs an operator."""
         for row in staging.rows_with(self.db, RowOutcome.REPEATED, limit=MAX_LOGGED):
             log.warning("request %s is in the source more than once", row.request_id)
         for row in staging.rows_with(self.db, RowOutcome.CHANGED, limit=MAX_LOGGED):
@@ -128,7 +129,7 @@ class Intake:
 
 
 def _request_id(row: Row) -> str | None:
-    """A row's id if it is a safe one."""
+    """Returns a row's request_id. None if the id is not safe."""
     try:
         return request_id(row["request_id"])
     except InvalidRow:

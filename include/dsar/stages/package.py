@@ -37,10 +37,10 @@ class Delivered:
 
 @dataclass
 class Package:
-    """The stage. A shard closes its own requests, and writes back those of every shard.
+    """The package stage. A shard closes only its own requests, but writes back the statuses of all shards.
 
-    The order of its steps makes it safe to stop anywhere: write the files, remove the collected
-    results, close the request in the ledger, update the source.
+    Its steps have a fixed order, so that it can stop after any of them: write the files, remove the
+    collected results, close the request in the ledger, update the source.
     """
 
     db: Database
@@ -52,7 +52,7 @@ class Package:
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
 
     def run(self) -> Delivered:
-        """Raises NotDelivered if a request could not be closed; all others are."""
+        """Closes all ended requests. Raises NotDelivered at the end if a request could not be closed."""
         result = Delivered()
         ended = closing.closable(self.db, request_pks=self.request_pks, shard=self.shard)
         log.info("package: %s requests to close", f"{len(ended):,}")
@@ -78,7 +78,7 @@ class Package:
     def _closed(
         self, record: RequestRecord, written: Written, now: datetime, result: Delivered
     ) -> Closed | None:
-        """What the ledger records. None if the request stays open."""
+        """Returns what the ledger records about a written request. None if the request stays open."""
         if written.uri:
             return Closed(record.id, record.status, record.status_reason, written.uri)
         trouble = written.trouble

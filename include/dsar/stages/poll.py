@@ -1,7 +1,7 @@
-"""Poll: polls the open jobs of an account until no poll is due before the end of the window.
+"""Polls the open jobs of an account until no poll is due before the end of the window.
 
-Runs in the triggerer. Its state is in the ledger, it writes guarded updates only, and it never POSTs. So it
-may stop at any moment and start again, or run twice for a while.
+Runs in the triggerer. All state is in the ledger, all updates are guarded, and no call is a POST. So a poll
+can stop at any moment and start again, or run twice for a while.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ BATCH_FAILED = "the vendor failed the whole batch"
 
 @dataclass(frozen=True)
 class PollResult:
-    """Counts of submissions, except `open_jobs`, `polls` and `failed_polls`. Times in ISO 8601."""
+    """Counts of submissions, except `open_jobs`, `polls` and `failed_polls`. Times are in ISO 8601."""
 
     ended: int
     ready: int
@@ -62,7 +62,7 @@ def next_poll(
     request_pks: Sequence[int] | None = None,
     shard: Shard = WHOLE,
 ) -> datetime | None:
-    """When polling that starts at `since` would make its first poll; None if no job is open."""
+    """Returns when a poll that starts at `since` would make its first call. None if no job is open."""
     jobs = vendor_jobs.open_jobs(db, settings.account, request_pks=request_pks, shard=shard)
     position = vendor_jobs.poll_position(db, settings.account, shard)
     schedule, now = _schedule(settings, since, position), since.timestamp()
@@ -167,7 +167,7 @@ class _Poll(JobStage):
                 heapq.heappush(self._due, (again, True, row))
 
     async def _poll(self, job: OpenJob) -> list[Move] | None:
-        """Polls one job. Returns the moves of its submissions; None if it must be polled again."""
+        """Polls one job. Returns the moves of its submissions. None if the job must be polled again."""
         work = self._work
         self._polls += 1
         within = self._until - work.clock().timestamp()
@@ -250,7 +250,9 @@ def _move(submission: int, job: OpenJob, outcome: Outcome) -> Move:
 
 
 def _retried(job: OpenJob, status: JobStatus, moves: list[Move]) -> list[Move]:
-    """One bad id can fail a whole batch, so the failed submissions are sent once more, in smaller batches."""
+    """Returns the moves that send failed submissions again in smaller batches, because one bad id can fail
+    a batch.
+    """
     return _in_smaller_batches(job, moves, BATCH_FAILED) if status.retry_alone else moves
 
 

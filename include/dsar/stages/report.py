@@ -1,4 +1,4 @@
-"""Report: the register of the day, a summary, and what an operator must do."""
+"""Report: writes the register of the day and a summary, and lists what an operator must do."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ IDS_PER_SENTENCE = 10
 
 @dataclass
 class Report:
-    """The stage. The register covers the UTC day, the summary covers this run.
+    """The report stage. The register covers the UTC day. The summary covers this run.
 
-    What an operator must do covers everything since the last report of an earlier run.
+    The list for the operator covers everything since the last report of an earlier run.
     """
 
     db: Database
@@ -43,7 +43,9 @@ class Report:
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
 
     def run(self) -> list[str]:
-        """Writes the register, logs the summary, and returns a sentence for each thing to do."""
+        """Writes the register, logs the summary, and returns one sentence for each action that an operator
+        must take.
+        """
         log.info("report: writing the register of %s", f"{self.run_after.astimezone(UTC):%Y-%m-%d}")
         uri = self._write_register()
         requests = reporting.request_counts(self.db, self.run_after)
@@ -56,7 +58,7 @@ class Report:
         return [*todo(attention), *stranded(days, self.accounts)]
 
     def mark_reported(self) -> None:
-        """Call this after the sentences are logged. The next report covers what happens from then on."""
+        """Records that the sentences were logged. The next report covers later events only."""
         reporting.reported(self.db, self.run_after, at=self._reported_at)
 
     def _write_register(self) -> str:
@@ -73,7 +75,9 @@ class Report:
 
 
 def summary(accounts: Sequence[AccountDay], requests: Mapping[str, int]) -> str:
-    """A table for the log: for each account, the submissions that ended in this run and the open ones."""
+    """Returns a table for the log. For each account, it counts the submissions that ended in this run and
+    that are open.
+    """
     counts = pd.DataFrame(
         [day.ended | day.open for day in accounts],
         index=[day.account for day in accounts],
@@ -104,7 +108,7 @@ HELD = (
 
 
 def todo(attention: Attention) -> list[str]:
-    """A sentence for each thing that an operator must do."""
+    """Returns one sentence for each action that an operator must take."""
     overdue = [OVERDUE.format(requests=_some(attention.overdue))] if attention.overdue else []
     of_accounts = ((FAILED, attention.failed), (REJECTED, attention.rejected), (HELD, attention.held))
     return overdue + [
@@ -115,7 +119,7 @@ def todo(attention: Attention) -> list[str]:
 
 
 def stranded(days: Sequence[AccountDay], accounts: Collection[str]) -> list[str]:
-    """A sentence for each account that was removed or renamed while it had open submissions."""
+    """Returns one sentence for each account that was removed or renamed while it had open submissions."""
     return [
         f"{day.account} has open submissions ({_counts(day.open)}), but include/accounts.py does not list "
         "this account. No task works on them, so their requests stay open. Add the account again until they "

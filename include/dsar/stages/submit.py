@@ -47,11 +47,11 @@ class Submitted:
 
 
 async def submit(work: AccountWork) -> Submitted:
-    """Submits all that may be sent now.
+    """Submits all planned submissions that may be sent now.
 
-    Ends normally if the account's daily quota is used up: the rest stays planned.
-    Raises CredentialsRefused or ConfigurationError if an operator must fix the account's connection; nothing
-    counts as an attempt then. Raises RequestsRefused if the vendor refused only some of the calls, and
+    Returns normally if the account's daily quota is used up. The other submissions stay planned. Raises
+    CredentialsRefused or ConfigurationError if an operator must fix the account's connection. Then no call
+    counts as an attempt. Raises RequestsRefused if the vendor refused only some of the calls, and
     VendorUnavailable if it gave no usable answer to many calls in a row.
     """
     with work.naming_the_connection():
@@ -199,7 +199,9 @@ class _Submit:
             log.warning(text, work.account, len(lost), len(found))
 
     async def _time_to_wait(self) -> timedelta | None:
-        """Until a submission can be sent or reconciled; None if there is nothing to wait for."""
+        """Returns how long to wait until a submission can be sent or reconciled. None if there is nothing
+        to wait for.
+        """
         work, now = self._work, self._work.clock()
         reconcile_at = await reconcile(work)
         planned_at = await work.ledger(

@@ -1,7 +1,7 @@
-"""The vendors that this project knows, and the settings of an account at one of them.
+"""The vendors that this project supports, and the settings of an account.
 
-Light to import: every Airflow process that lists its providers loads it, and so does every parse of
-the DAG.
+This module must import little: every Airflow process that lists its providers loads it, and so does every
+parse of the DAG.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ VENDORS: Mapping[str, Vendor] = MappingProxyType(
 
 
 def vendor(name: str) -> Vendor:
-    """The vendor of that name. Raises ConfigurationError."""
+    """Returns the vendor with this name. Raises ConfigurationError if there is none."""
     try:
         return VENDORS[name]
     except KeyError:
@@ -35,11 +35,11 @@ def vendor(name: str) -> Vendor:
 def settings(
     account: Account, *, base_url: str | None, secret: str | None, extra: Mapping[str, object]
 ) -> AccountSettings:
-    """The settings that a connection gives an account.
+    """Returns the settings of an account from the fields of its connection.
 
-    `base_url` and `secret` are the connection's host and Password. A field that is absent or blank
-    has the vendor's own value. Raises ConfigurationError with the names of the connection and the
-    field, and without any value.
+    `base_url` and `secret` are the connection's host and Password. If a field is absent or blank, the
+    vendor's default applies. Raises ConfigurationError if a field is not valid. The error names the
+    connection and the field, but contains no value.
     """
     known = vendor(account.vendor)
     _check_identities(account, known)

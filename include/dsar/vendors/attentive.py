@@ -49,7 +49,7 @@ class Attentive(Vendor):
         return HttpRequest("POST", ROUTE, _headers(settings), body)
 
     def read_created(self, reply: HttpReply) -> str:
-        """The reply is the whole record, or only its `id` (a newer page)."""
+        """Reads the id of the new job. The reply is the whole record or, on a newer page, only its `id`."""
         return created_id(self.created(reply).get("id"))
 
     def probe(self, settings: AccountSettings) -> HttpRequest:

@@ -120,7 +120,7 @@ class Batch(Vendor):
         raise ProtocolError("the status is neither pending nor done")
 
     def identifier_of(self, identifiers: Mapping[IdentityKind, str]) -> str:
-        """The type and the value: `custom_id john.doe`."""
+        """Returns the type and the value of the identifier, such as `custom_id john.doe`."""
         ((kind, value),) = identifiers.items()
         return _name(ID_TYPES[kind], value)
 
@@ -154,7 +154,7 @@ class Batch(Vendor):
 
 
 def _outcome(action: Action, body: dict[str, Any]) -> Outcome:
-    """The outcome of a job that is done; `error` is absent if there is none."""
+    """Returns the outcome of a job that is done. `error` is absent if the job had no error."""
     error = body.get("error")
     if isinstance(error, str) and error.strip().lower() == USER_NOT_FOUND:
         return Outcome(State.NO_DATA)
@@ -168,7 +168,9 @@ def _outcome(action: Action, body: dict[str, Any]) -> Outcome:
 
 
 def _subject(body: dict[str, Any]) -> str | None:
-    """The subject of the job, as `identifier_of` writes it; None if the reply does not name it."""
+    """Returns the data subject of the job, as `identifier_of` writes it. None if the reply does not name
+    one.
+    """
     user = body.get("id")
     if user is None:
         return None
@@ -183,7 +185,7 @@ def _name(id_type: str, value: str) -> str:
 
 
 def _listed(entry: Any) -> ListedJob | None:
-    """An entry of the list. None if it cannot be ours or cannot be read."""
+    """Reads one entry of the list. Returns None if the entry cannot be ours or cannot be read."""
     try:
         action = {name: action for action, name in REQUEST_TYPES.items()}[entry["request_type"]]
         kind = {name: kind for kind, name in ID_TYPES.items()}[entry["id"]["type"]]

@@ -62,9 +62,10 @@ class Besitos(Vendor):
         )
 
     def read_created(self, reply: HttpReply) -> str:
-        """Raises ReplyLost for 200 without a body, which an older page of the delete call documents.
+        """Reads the id of the new job. Raises ReplyLost for a 200 without a body, which an older page
+        documents.
 
-        Ignores `processed_user_ids`: the page's sample shows other ids than were sent.
+        Ignores `processed_user_ids`, because the page's sample shows other ids than were sent.
         """
         body = self.created(reply)
         if body.get("success") is False and body.get("request_id") is None:
@@ -79,11 +80,13 @@ class Besitos(Vendor):
         return _status(action, self.answered(reply).object())
 
     def read_results(self, reply: HttpReply, identifiers: Sequence[str]) -> Mapping[str, Result]:
-        """The record of each user, byte for byte. A user without a record is absent.
+        """Returns the record of each user, byte for byte. A user without a record is absent from the
+        result.
 
-        Records are matched by `partner_user_id`, never by position. A record without an id, or with an
-        id that is not in the job (`USER-1` for `user-1`), could belong to any user. Then a user without
-        a record is unreadable, not without data. A user who is not in the reply's job is unreadable too.
+        Records are matched by `partner_user_id`, never by position. A record without an id, or with an id
+        that is not in the job (`USER-1` for `user-1`), could belong to any user. If there is such a record,
+        each user without a record of their own counts as unreadable, not as without data. A user whom the
+        reply's job does not name also counts as unreadable.
         """
         body = self.answered(reply).object()
         if _status(Action.ACCESS, body).outcome != Outcome(State.READY):
@@ -144,7 +147,7 @@ def _deleted(request: dict[str, Any], data: dict[str, Any]) -> JobStatus:
 
 
 def _joined(records: list[bytes]) -> bytes:
-    """One record as it came. Several records of one user become a JSON array."""
+    """Returns a single record unchanged. Joins several records of one user to a JSON array."""
     return records[0] if len(records) == 1 else b"[" + b",\n".join(records) + b"]"
 
 
@@ -153,7 +156,7 @@ def _failed(reason: str) -> JobStatus:
 
 
 def _ids(summary: dict[str, Any], field: str) -> set[str] | None:
-    """The ids in one list of a deletion's summary; None if the list is missing."""
+    """Returns the ids in one list of a deletion's summary. None if the list is missing."""
     listed = summary.get(field)
     if listed is None:
         return None

@@ -1,4 +1,6 @@
-"""Fields of a connection. A vendor declares each once; the form in Airflow and the checks follow from it."""
+"""Fields of a connection. A vendor declares each field once. Airflow's form and the checks use the
+declaration.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ MAX_TEXT = 100_000  # characters
 
 
 class FieldKind(StrEnum):
-    """The value says what a field of this kind must be."""
+    """The type of a field's value. The value of each member describes it in an error text."""
 
     ID = "a short text without control characters"  # can be part of a path
     TEXT = "a text"  # several lines are allowed
@@ -44,22 +46,22 @@ class ConnectionField:
 
     @property
     def description(self) -> str:
-        """The help text, with what an empty field means."""
+        """Returns the help text. It includes what an empty field means."""
         if self.required:
             return f"Required. {self.help}"
         return f"{self.help} Empty: {self.shown_default}." if self.shown_default else self.help
 
     @property
     def shown_default(self) -> str:
-        """What an empty field means; "" if that is clear."""
+        """Returns the text for an empty field. It is "" if the meaning of an empty field is clear."""
         if self.default is None:
             return self.empty
         return f"{self.default:.10g}" if isinstance(self.default, float | int) else str(self.default)
 
     def parse(self, value: object) -> Any:
-        """The value of Extra in its own type. None and "" mean the default.
+        """Converts a value from Extra to the field's type. None and "" give the default.
 
-        Raises ValueError. Its message does not contain the value.
+        Raises ValueError if the value is not valid. The message does not contain the value.
         """
         if isinstance(value, str):
             value = value.strip()

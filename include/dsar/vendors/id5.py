@@ -137,7 +137,9 @@ class Id5(Vendor):
 
 
 def hashed_email(email: str) -> str:
-    """SHA-256 of an address, normalised as ID5 documents it. So no plain address is sent."""
+    """Returns the SHA-256 of an e-mail address, normalised as ID5 documents. So ID5 never gets the plain
+    address.
+    """
     local, _, domain = email.strip().lower().partition("@")
     if domain in GMAIL:
         local, domain = local.partition("+")[0].replace(".", ""), "gmail.com"
@@ -158,6 +160,6 @@ def _identifier(kind: IdentityKind, value: str) -> dict[str, str]:
 
 
 def _route(settings: AccountSettings, rest: str) -> str:
-    """A path with the token in it: ID5 accepts the token nowhere else."""
+    """Returns a path that contains the token. ID5 accepts the token only in the URL."""
     partner, token = settings.fields["partner_id"], settings.secret
     return f"/partners/v1/{quote(partner, safe='')}/privacy/requests/{rest}?token={quote(token, safe='')}"

@@ -1,6 +1,7 @@
-"""The items of a JSON array, byte for byte as they are in a reply. They are never written anew.
+"""Reads the items of a JSON array as the bytes that the reply contains.
 
-What a vendor sent about a data subject is evidence: 0.10 must stay 0.10, and a repeated field must stay.
+The items are evidence of what a vendor sent, so they are never parsed and written again. For example, 0.10
+must stay 0.10, and a repeated field must be kept.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ DECODER = json.JSONDecoder()
 
 
 def items(body: bytes, *path: str) -> list[tuple[Any, bytes]]:
-    """Each item of the array at `path` in a JSON object: its value and its bytes.
+    """Yields each item of the array at `path` in a JSON object: its value and its bytes.
 
-    Takes time linear in the size of the body, for each step of the path. If a member is repeated, the
-    last one counts, as in `json`. Raises ProtocolError if the body is not such JSON.
+    For each step of the path, the time is linear in the size of the body. If a member is repeated, the last
+    one counts, as in `json`. Raises ProtocolError if the body has no such array.
     """
     try:
         text = body.decode("utf-8-sig", "surrogateescape")  # bytes that are not UTF-8 are kept too
@@ -34,7 +35,7 @@ def items(body: bytes, *path: str) -> list[tuple[Any, bytes]]:
 
 
 def _members(text: str, start: int) -> Iterator[tuple[str, int]]:
-    """The members of the object at `start`: each name, and the start of its value."""
+    """Yields the members of the object at `start`: each name, and the position where its value starts."""
     at = _opened(text, start, "{")
     while text[at] != "}":
         name, end = DECODER.raw_decode(text, at)
@@ -47,7 +48,7 @@ def _members(text: str, start: int) -> Iterator[tuple[str, int]]:
 
 
 def _values(text: str, start: int) -> Iterator[tuple[Any, int, int]]:
-    """The items of the array at `start`: each value, its start and its end."""
+    """Yields the items of the array at `start`: each value, and its start and end positions."""
     at = _opened(text, start, "[")
     while text[at] != "]":
         value, end = DECODER.raw_decode(text, at)
@@ -62,7 +63,7 @@ def _opened(text: str, at: int, mark: str) -> int:
 
 
 def _next(text: str, at: int, close: str) -> int:
-    """The start of the next item, or the position of `close`."""
+    """Returns the start of the next item. If there is no further item, returns the position of `close`."""
     at = _space(text, at)
     if text[at] == close:
         return at

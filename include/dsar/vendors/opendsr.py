@@ -1,10 +1,10 @@
-"""OpenDSR, also known as OpenGDPR: one protocol that several processors speak.
+"""OpenDSR, also known as OpenGDPR: a protocol that several processors support.
 
 https://github.com/opengdpr/OpenDSR (specification 1.0, with `regulation` of 2.0)
 
 Processors differ in path, authentication, identity types and extra fields, so these are fields of the
-connection. We choose the id of each job. So a lost reply is reconciled by asking for that id, and a
-repeated call does no harm.
+connection. We choose the id of each job. If a reply is lost, we can ask for that id, and a repeated call
+does no harm.
 """
 
 from __future__ import annotations
@@ -136,7 +136,9 @@ class OpenDsr(Vendor):
         return created_id(self.created(reply).get("subject_request_id"))
 
     def job_id_of(self, settings: AccountSettings, subject: Subject) -> str:
-        """A UUID of version 4, as the protocol demands. Equal for each try, new for each new job."""
+        """Returns a UUID of version 4, as the protocol demands. All tries of a job have the same id. Each
+        new job gets a new id.
+        """
         seed = f"{settings.account}\n{subject.submission}\n{subject.request_id}\n{subject.earlier_jobs}"
         return str(UUID(bytes=hashlib.sha256(seed.encode()).digest()[:16], version=4))
 
@@ -171,7 +173,9 @@ class OpenDsr(Vendor):
         return HttpRequest("GET", "/discovery", headers(settings))  # not signed
 
     def read_probe(self, settings: AccountSettings, reply: HttpReply) -> str:
-        """What the processor supports. What it leaves out or writes in another shape is no error."""
+        """Describes what the processor supports. It is no error if the reply omits this or has another
+        shape.
+        """
         found = self.answered(reply, self.route_errors).object()
         listed = found.get("supported_identities")
         pairs = {
@@ -241,6 +245,6 @@ def _formatted(value: str, form: str) -> str:
 
 
 def _words(values: Any) -> str:
-    """What the processor wrote, as far as it is single words."""
+    """Returns the entries that consist of plain words, sorted and joined by commas."""
     words = [str(one) for one in values if all(map(WORD.fullmatch, str(one).split())) and one]
     return ", ".join(sorted(words)[:20]) or "not listed"

@@ -1,4 +1,4 @@
-"""The connection to an OpenDSR processor: its fields, and what follows from them."""
+"""The connection to an OpenDSR processor: its fields, and the values that are computed from them."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ FIELDS = (
 
 
 def check_fields(settings: AccountSettings, identities: Sequence[IdentityKind]) -> None:
-    """Raises ValueError if a field cannot be used, or contradicts another."""
+    """Raises ValueError if a field is not valid, or if two fields contradict each other."""
     fields, types = settings.fields, identity_types(settings)
     if not PATH.fullmatch(fields["path"]):
         raise ValueError("path in Extra: must begin with / and contain no ? or #")
@@ -97,7 +97,7 @@ def check_fields(settings: AccountSettings, identities: Sequence[IdentityKind]) 
 
 
 def headers(settings: AccountSettings) -> dict[str, str]:
-    """The headers of every call."""
+    """Returns the headers of every call."""
     secret = settings.secret
     value = {
         "bearer": f"Bearer {secret}",
@@ -113,12 +113,12 @@ def headers(settings: AccountSettings) -> dict[str, str]:
 
 
 def identity_types(settings: AccountSettings) -> Mapping[str, Any]:
-    """The processor's type for each of our kinds of identities."""
+    """Returns the processor's identity type for each of our kinds of identifiers."""
     return {**IDENTITY_TYPES, **(settings.fields["identity_types"] or {})}
 
 
 def signer(settings: AccountSettings) -> Signer | None:
-    """Who must sign the replies; None if signatures are off."""
+    """Returns the processor that must sign the replies. None if signatures are off."""
     from include.dsar.vendors.signatures import Signer  # slow to import, and for OpenDSR only
 
     fields = settings.fields

@@ -1,4 +1,4 @@
-"""The fields that every connection has: how fast the vendor is called, and for how long."""
+"""The fields that every connection has. They limit how fast and how long the vendor is called."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NUMBER, INTEGER = FieldKind.NUMBER, FieldKind.INTEGER
 
 
 def pacing_fields(vendor: Vendor) -> tuple[ConnectionField, ...]:
-    """The fields, with the vendor's own values as defaults."""
+    """Returns these fields with the vendor's defaults."""
     shortest, longest = vendor.poll_min.total_seconds(), vendor.poll_max.total_seconds()
     days, policy = vendor.give_up_after / timedelta(days=1), vendor.on_uncertain.value
     rate, quota = "Halved after a 429 or 503, then recovering.", "The rest stays planned."

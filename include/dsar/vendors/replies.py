@@ -1,11 +1,11 @@
-"""What the HTTP status and the error code of a reply mean.
+"""Maps the HTTP status and the error code of a reply to an error.
 
-The same status has another meaning after a POST than after a GET. After a POST the question is
-whether the vendor may have taken the call, so each unknown reply is ReplyLost. After a GET nothing
-is at stake, so an unknown reply is a ProtocolError.
+The same status can mean one error after a POST and another after a GET. After a POST, the vendor may have
+accepted the call, so each unknown reply is ReplyLost. A GET changes nothing at the vendor, so an unknown
+reply is a ProtocolError.
 
-An error message contains the HTTP status, and the vendor's code if its documentation lists that code.
-It contains no other text of the reply, because that text may quote an identifier.
+An error message contains the HTTP status, and the vendor's code if its documentation lists that code. It
+contains no other text of the reply, because that text may quote an identifier.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MAX_ID_LENGTH = 200
 
 @dataclass(frozen=True)
 class Meaning:
-    """The error that a reply is, and what the operator should check."""
+    """The error class for a reply, and what the operator should check."""
 
     error: type[DsarError]
     check: str = ""
@@ -49,7 +49,7 @@ NO_ROUTE = Meaning(ConfigurationError, "no such route, check Host of the connect
 
 
 def errors(base: ErrorTable, own: Mapping[Key, type[DsarError] | Meaning]) -> ErrorTable:
-    """The table `base`, with the entries of `own` added or replaced."""
+    """Returns the table `base`, with the entries of `own` added or replaced."""
     meanings = {key: one if isinstance(one, Meaning) else Meaning(one) for key, one in own.items()}
     return MappingProxyType({**base, **meanings})
 
@@ -87,7 +87,7 @@ ROUTE_ERRORS = errors(STATUS_ERRORS, {(404, None): NO_ROUTE, (405, None): NO_ROU
 
 
 def check(reply: HttpReply, errors: ErrorTable, code: str | None = None) -> None:
-    """Raises the error that `errors` lists for the reply. A reply with status 2xx is no error."""
+    """Raises the error that `errors` lists for the reply. Does nothing if the status is 2xx."""
     if 200 <= reply.status < 300:
         return
     meaning = errors.get((reply.status, code)) or errors.get((reply.status, None)) or errors[OTHERWISE]
@@ -100,7 +100,9 @@ def check(reply: HttpReply, errors: ErrorTable, code: str | None = None) -> None
 
 
 def created_object(reply: HttpReply) -> dict[str, Any]:
-    """The body of a reply to a POST. Raises ReplyLost: the call may have been taken."""
+    """Returns the body of a reply to a POST as an object. Raises ReplyLost if it is not one, because the
+    vendor may have accepted the call.
+    """
     try:
         return reply.object()
     except ProtocolError:
@@ -108,7 +110,9 @@ def created_object(reply: HttpReply) -> dict[str, Any]:
 
 
 def created_id(value: object) -> str:
-    """A job's id from the reply to a POST. Raises ReplyLost: the call may have been taken without one."""
+    """Returns a job's id from the reply to a POST. Raises ReplyLost if there is none, because the vendor
+    may have accepted the call.
+    """
     try:
         return opaque_id(value)
     except ProtocolError:
@@ -116,7 +120,7 @@ def created_id(value: object) -> str:
 
 
 def opaque_id(value: object) -> str:
-    """An id that can be part of a path once it is percent-encoded. Raises ProtocolError."""
+    """Returns an id that can be part of a path after percent-encoding. Raises ProtocolError if it cannot."""
     if type(value) is int and 0 <= value < 10**MAX_ID_LENGTH:
         return str(value)
     if (
@@ -131,7 +135,9 @@ def opaque_id(value: object) -> str:
 
 
 def error_object(reply: HttpReply) -> dict[str, Any]:
-    """The object that describes an error: under `error`, or the body itself. Empty if there is none."""
+    """Returns the object that describes an error: the field `error`, or the body itself. Empty if there is
+    none.
+    """
     try:
         body = reply.object()
     except ProtocolError:

@@ -1,7 +1,7 @@
-"""Signed replies: whether the body of a reply was signed by the processor that we asked. No I/O.
+"""Checks that the processor signed the body of a reply. No I/O.
 
-The certificate must chain to a public certificate authority, or to one that the connection names. It
-must be issued for the domain and be valid now. Revocation is not checked.
+The certificate must chain to a public certificate authority, or to one that the connection names. It must
+be issued for the domain and be valid now. Revocation is not checked.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class Signer:
     authority: str | None = None  # PEM text of authorities to trust besides the public ones
 
     def verify(self, reply: HttpReply, header_prefixes: Sequence[str], now: datetime) -> None:
-        """Raises ProtocolError if the reply is not signed by this processor. The text says why.
+        """Raises ProtocolError if this processor did not sign the reply. The text says why.
 
-        Each prefix is that of a pair of headers, `...signature` and `...processor-domain`.
+        Each prefix is the start of two header names: `<prefix>signature` and `<prefix>processor-domain`.
         """
         headers = reply.headers
         signatures = {headers[f"{p}signature"] for p in header_prefixes if f"{p}signature" in headers}
@@ -56,9 +56,9 @@ class Signer:
             raise ProtocolError("the signature of the reply is wrong")
 
     def certificate(self, now: datetime) -> x509.Certificate:
-        """The processor's own certificate.
+        """Returns the processor's own certificate.
 
-        Raises ValueError if it is not trusted for the domain at this time. The text says why.
+        Raises ValueError if the certificate is not trusted for the domain at this time. The text says why.
         """
         chain = _certificates(self.chain)
         if not chain:
@@ -86,9 +86,9 @@ class Signer:
 
 
 def _is_signed(certificate: x509.Certificate, signature: str, body: bytes) -> bool:
-    """Whether the certificate's key made this base64 signature over exactly these bytes.
+    """Returns whether `signature` (base64) is valid for exactly these bytes with the certificate's key.
 
-    RSA with PKCS #1 v1.5 or ECDSA, both with SHA-256. Another kind of key signs nothing.
+    Supports RSA with PKCS #1 v1.5 and ECDSA, both with SHA-256. Returns False for any other kind of key.
     """
     key = certificate.public_key()
     try:
@@ -106,7 +106,7 @@ def _is_signed(certificate: x509.Certificate, signature: str, body: bytes) -> bo
 
 @functools.lru_cache(maxsize=64)
 def _certificates(pem: str) -> Sequence[x509.Certificate]:
-    """Raises ValueError if one of them cannot be read."""
+    """Reads the certificates in a PEM text. Raises ValueError if one of them cannot be read."""
     try:
         return tuple(map(_certificate, PEM.findall(pem)))
     except ValueError:

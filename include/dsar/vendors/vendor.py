@@ -38,7 +38,7 @@ NIL_JOB_ID = "00000000-0000-0000-0000-000000000000"  # RFC 9562's nil UUID
 
 
 class OnUncertain(StrEnum):
-    """How a submission is reconciled if its reply was lost."""
+    """How to reconcile an uncertain submission."""
 
     ASK = "ask"  # the vendor lists what it has
     ASK_JOB = "ask_job"  # we choose the job's id, so the vendor can be asked for it
@@ -49,9 +49,10 @@ class OnUncertain(StrEnum):
 
 @dataclass(frozen=True)
 class JobStatus:
-    """What a status reply says. `outcomes` maps an identifier to what differs from `outcome`.
+    """The content of a status reply. `outcome` applies to all identifiers that `outcomes` does not list.
 
-    A reply that names its only subject is about no other. It has no `outcome`, and one in `outcomes`.
+    If a reply names its only data subject, it says nothing about others. Then `outcome` is None, and
+    `outcomes` has one entry.
     """
 
     ended: bool
@@ -60,10 +61,10 @@ class JobStatus:
     retry_alone: bool = False  # the batch failed and the reply names no culprit: try smaller batches
 
     def outcome_of(self, identifier: str) -> Outcome:
-        """The outcome for one subject, by the identifier that was sent.
+        """Returns the outcome for one data subject, by the identifier that was sent.
 
-        Raises ProtocolError if the job is about another data subject. An operator may have entered
-        the wrong job id.
+        Raises ProtocolError if the job is about another data subject. For example, an operator may have
+        entered the wrong job id.
         """
         outcome = self.outcomes.get(identifier, self.outcome)
         if outcome is None:
@@ -76,7 +77,9 @@ RUNNING = JobStatus(ended=False)
 
 @dataclass(frozen=True)
 class Result:
-    """A data subject's data at a vendor: the bytes, or where to download them, or why there are none."""
+    """A data subject's data at a vendor: the bytes, the URL to download, or the reason why there is no
+    data.
+    """
 
     file_name: str
     content: bytes | None = field(default=None, repr=False)
@@ -96,7 +99,7 @@ class ListedJob:
 
 
 class Vendor(ABC):
-    """A kind of API. The class attributes are facts that every stage acts on."""
+    """A kind of API. The class attributes are facts that the stages use."""
 
     name: ClassVar[str]
     title: ClassVar[str]
@@ -130,35 +133,37 @@ class Vendor(ABC):
 
     @abstractmethod
     def create(self, settings: AccountSettings, action: Action, subjects: Sequence[Subject]) -> HttpRequest:
-        """The POST that submits these subjects; never more than `users_per_call` of them."""
+        """Returns the POST that submits these data subjects. There are never more than `users_per_call`."""
 
     @abstractmethod
     def read_created(self, reply: HttpReply) -> str:
-        """The job's id.
+        """Returns the id of the new job.
 
-        Raises ConfigurationError and CredentialsRefused, NotTaken and its kinds, Refused, or
-        OutcomeUnknown and its kinds. A reply of an unknown shape is ReplyLost, never ProtocolError:
-        the vendor may have taken the call.
+        Raises ConfigurationError, CredentialsRefused, Refused, or a subclass of NotTaken or OutcomeUnknown.
+        A reply of an unknown shape is ReplyLost, never ProtocolError, because the vendor may have accepted
+        the call.
         """
 
     @abstractmethod
     def status(self, settings: AccountSettings, job_id: str) -> HttpRequest:
-        """The GET that asks for the status of a job."""
+        """Returns the GET that asks for the status of a job."""
 
     @abstractmethod
     def read_status(self, action: Action, reply: HttpReply) -> JobStatus:
-        """The status of the job.
+        """Returns the status of the job.
 
         Raises ConfigurationError and CredentialsRefused, VendorBusy, JobUnknown, UnexpectedAnswer,
         ReplyLost or ProtocolError. An unknown status or shape raises: it is never taken for success.
         """
 
     def probe(self, settings: AccountSettings) -> HttpRequest:
-        """A GET that changes nothing and needs our credentials. By default: the status of no job."""
+        """Returns a GET that changes nothing and needs our credentials. By default, it asks for a job id
+        that does not exist.
+        """
         return self.status(settings, NIL_JOB_ID)
 
     def read_probe(self, settings: AccountSettings, reply: HttpReply) -> str:
-        """What the reply says about the account, in a sentence; may be empty.
+        """Returns a sentence about the account, from the reply to the probe. It may be empty.
 
         Raises the errors of `read_status` if the vendor refuses our credentials or the route.
         """
@@ -167,25 +172,27 @@ class Vendor(ABC):
         return ""
 
     def identifier_of(self, identifiers: Mapping[IdentityKind, str]) -> str:
-        """The identifier by which a reply names the subject of a submission."""
+        """Returns the identifier that replies use for the data subject of a submission."""
         return next(iter(identifiers.values()))
 
     def read_results(self, reply: HttpReply, identifiers: Sequence[str]) -> Mapping[str, Result]:
-        """The result of each identifier that has one, from a status reply of an ended access job."""
+        """Returns the results from a status reply of an ended access job, by identifier."""
         raise NotImplementedError(f"{self.name} returns no data")
 
     def job_id_of(self, settings: AccountSettings, subject: Subject) -> str:
-        """The id that we choose for the job of a submission; only if `on_uncertain` is ASK_JOB."""
+        """Returns the id that we choose for the job of a submission. Called only if `on_uncertain` is
+        ASK_JOB.
+        """
         raise NotImplementedError(f"{self.name} chooses its own job ids")
 
     def cancel(self, settings: AccountSettings, job_id: str) -> HttpRequest:
-        """The call that cancels a job; only if `can_cancel`."""
+        """Returns the call that cancels a job. Called only if `can_cancel` is true."""
         raise NotImplementedError(f"{self.name} cannot cancel")
 
     def read_cancelled(self, reply: HttpReply) -> None:
-        """Returns if the vendor took the cancellation. Only a later status says that the job is cancelled.
+        """Returns normally if the vendor accepted the cancellation. Only a later status confirms it.
 
-        Raises Refused if it is too late, and the errors of `read_status`.
+        Raises Refused if it is too late to cancel, and the errors of `read_status`.
         """
         raise NotImplementedError(f"{self.name} cannot cancel")
 
@@ -195,11 +202,11 @@ class Vendor(ABC):
         """Raises ValueError if fields of the connection contradict each other."""
 
     def listing(self, settings: AccountSettings) -> HttpRequest:
-        """The GET that lists what the vendor has; only if `on_uncertain` is ASK."""
+        """Returns the GET that lists the vendor's jobs. Called only if `on_uncertain` is ASK."""
         raise NotImplementedError(f"{self.name} has no list route")
 
     def read_listing(self, reply: HttpReply) -> Sequence[ListedJob]:
-        """The entries of the list route that we can read; the same errors as `read_status`."""
+        """Returns the entries of the vendor's list that can be read. Raises the errors of `read_status`."""
         raise NotImplementedError(f"{self.name} has no list route")
 
     def created(self, reply: HttpReply) -> dict[str, Any]:
@@ -226,7 +233,7 @@ class Vendor(ABC):
         return reply
 
     def error_code(self, reply: HttpReply) -> str | None:
-        """The code of an error reply, if the error tables list it."""
+        """Returns the code of an error reply if the error tables list this code."""
         code = error_object(reply).get("code")
         return str(code) if type(code) in (int, str) and str(code) in self._codes else None
 
@@ -237,7 +244,7 @@ class Vendor(ABC):
 
     @cached_property
     def connection_fields(self) -> tuple[ConnectionField, ...]:
-        """All fields of the connection's Extra: the vendor's own, then how fast it is called."""
+        """Returns all fields of the connection's Extra: the vendor's own fields, then the pacing fields."""
         return (*self.fields, *pacing_fields(self))
 
     @cached_property

@@ -16,7 +16,7 @@ MAX_UNCERTAIN = 50
 
 @dataclass(frozen=True)
 class Failures:
-    """Submissions of one account that failed or were rejected for one reason."""
+    """How many submissions of one account failed or were rejected for the same reason."""
 
     state: str
     reason: str | None  # None: all other reasons
@@ -25,7 +25,9 @@ class Failures:
 
 @dataclass
 class AccountFigures:
-    """Submissions of one account. `ended` to `failures` are those of the period."""
+    """Figures about the submissions of one account. The fields `ended` to `failures` cover the chosen
+    period.
+    """
 
     account: str
     planned: int = 0
@@ -52,7 +54,7 @@ class OpenJob:
 
 @dataclass(frozen=True)
 class UncertainRequest:
-    """A request with an uncertain submission at an account."""
+    """A request that has an uncertain submission at an account."""
 
     request_id: str
     account: str
@@ -63,7 +65,7 @@ class UncertainRequest:
 def figures(
     db: Database, accounts: Sequence[str], *, since: datetime, midnight: datetime, others: bool = True
 ) -> list[AccountFigures]:
-    """The figures of these accounts. With `others`, also of any other account that has open work."""
+    """Returns the figures of these accounts. With `others`, includes any other account that has open work."""
     found = {name: AccountFigures(name) for name in accounts}
     for row in db.execute(_OPEN).fetchall():
         if others or row["account"] in found:
@@ -78,7 +80,7 @@ def figures(
 
 
 def open_jobs(db: Database, account: str) -> list[OpenJob]:
-    """The account's MAX_JOBS oldest open jobs, oldest first."""
+    """Returns at most MAX_JOBS open jobs of the account, oldest first."""
     rows = db.execute(_OPEN_JOBS, {"account": account, "limit": MAX_JOBS}).fetchall()
     return [OpenJob(**row) for row in rows]
 
@@ -86,9 +88,9 @@ def open_jobs(db: Database, account: str) -> list[OpenJob]:
 def uncertain_requests(
     db: Database, accounts: Sequence[str], *, or_stuck: bool = False
 ) -> list[UncertainRequest]:
-    """The MAX_UNCERTAIN uncertain requests at these accounts that are due soonest.
+    """Returns the uncertain requests at these accounts, soonest due date first, at most MAX_UNCERTAIN.
 
-    With `or_stuck`, also those at any account that no run reconciles after MAX_UNCERTAIN_ATTEMPTS.
+    With `or_stuck`, includes requests at any account that no run reconciles after MAX_UNCERTAIN_ATTEMPTS.
     """
     parameters = {
         "accounts": list(accounts),
@@ -100,7 +102,7 @@ def uncertain_requests(
 
 
 def is_known(db: Database, account: str) -> bool:
-    """Whether the ledger holds a submission to this account."""
+    """Returns whether the ledger has a submission to this account."""
     row = db.execute("SELECT FROM dsar.submission WHERE account = %s LIMIT 1", [account]).fetchone()
     return row is not None
 

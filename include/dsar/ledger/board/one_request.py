@@ -31,13 +31,13 @@ class Submission:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether it is uncertain and no run tries to reconcile it any more."""
+        """Returns whether the submission is uncertain and no run tries to reconcile it any more."""
         return self.state == State.UNCERTAIN and self.uncertain_count >= MAX_UNCERTAIN_ATTEMPTS
 
 
 @dataclass(frozen=True)
 class LoggedEvent:
-    """A row of the event log. `submission` is None if it is about the request itself."""
+    """A row of the event log. `submission` is None if the event is about the request itself."""
 
     at: datetime
     submission: int | None
@@ -60,7 +60,9 @@ class OneRequest:
 
     @property
     def receipt_uri(self) -> str | None:
-        """The receipt is in the same directory as the package. An erasure has a receipt only."""
+        """Returns the address of the receipt. It is in the same folder as the package. An erasure has only
+        a receipt.
+        """
         return None if self.export_uri is None else self.export_uri.rsplit("/", 1)[0] + "/receipt.json"
 
     @property
@@ -69,7 +71,9 @@ class OneRequest:
 
 
 def one_request(db: Database, request_id: str) -> OneRequest | None:
-    """What the ledger knows about a request, without identifiers. None if it does not know the request."""
+    """Returns a request with its submissions and events, without identifiers. None if the ledger has no
+    such request.
+    """
     found = db.execute(_REQUEST, [request_id]).fetchone()
     if found is None:
         return None

@@ -15,7 +15,7 @@ Window = tuple[datetime, datetime]  # from, to
 
 @dataclass(frozen=True)
 class AccountInRun:
-    """Submissions of one account."""
+    """Counts of one account's submissions in a run."""
 
     account: str
     sent: int  # last attempt in this run
@@ -37,9 +37,9 @@ class Changes:
 
 
 def changes(db: Database, windows: Sequence[Window], *, accounts: Sequence[str], after: int = 0) -> Changes:
-    """Requests that were taken in, sent, ended or closed in these windows.
+    """Returns the requests that were planned, sent, ended or closed in these time windows.
 
-    `accounts` are those whose sent submissions count. The page begins after the ledger id `after`.
+    Only submissions to `accounts` count as sent. The page begins after the request with ledger id `after`.
     """
     parameters: dict[str, Any] = {
         "accounts": list(accounts),

@@ -13,7 +13,7 @@ STEPS = (1, 3, 7, 14, 21, 30)  # days from receipt to closing; each is the lower
 
 @dataclass(frozen=True)
 class OpenRequests:
-    """Requests in progress, by the time until their due date."""
+    """Counts of requests in progress, by the time left until their due date."""
 
     overdue: int
     under_3_days: int
@@ -27,7 +27,7 @@ class OpenRequests:
 
 @dataclass(frozen=True)
 class Day:
-    """Requests on one UTC day."""
+    """Counts of requests on one UTC day."""
 
     day: date
     received: int
@@ -56,7 +56,7 @@ def days(db: Database, *, first: date, last: date) -> list[Day]:
 
 
 def closing_times(db: Database, since: datetime) -> ClosingTimes:
-    """Measures the requests closed since then."""
+    """Measures the closing times of requests that were closed since this time."""
     row = _one(db, _CLOSING, {"since": since, "steps": [timedelta(days=step) for step in STEPS]})
     counts = {each["step"]: each["n"] for each in row.pop("steps")}
     return ClosingTimes(**row, by_step=tuple(counts.get(step, 0) for step in range(len(STEPS) + 1)))

@@ -22,7 +22,7 @@ URGENCY = (State.UNCERTAIN, State.SUBMITTING, State.PLANNED, State.SUBMITTED, St
 
 @dataclass(frozen=True)
 class Cell:
-    """One request at one account."""
+    """The state of one request at one account."""
 
     state: str  # an open state, or the outcome if all submissions have ended
     ended: int
@@ -44,7 +44,7 @@ class ListedRequest:
 
 @dataclass(frozen=True)
 class Criteria:
-    """Which requests to list. None: any."""
+    """The conditions for requests in the list. None means no condition."""
 
     status: Status | None = None
     action: Action | None = None
@@ -58,7 +58,7 @@ class Criteria:
 
 @dataclass(frozen=True)
 class Page:
-    """One page, and whether there is one before and after it."""
+    """One page of the list, and whether a page exists before and after it."""
 
     requests: list[ListedRequest]
     has_before: bool
@@ -69,9 +69,9 @@ class Page:
 def page(
     db: Database, wanted: Criteria, *, latest_first: bool, after: int | None = None, before: int | None = None
 ) -> Page:
-    """A page of matching requests by due date, after or before the request with this ledger id.
+    """Returns a page of matching requests by due date. It starts after, or ends before, a given ledger id.
 
-    If that request does not exist, it is the first page.
+    If no request has this ledger id, returns the first page.
     """
     back = before is not None
     row = db.execute(
@@ -94,7 +94,7 @@ def page(
 
 
 def listed(db: Database, request_pks: Sequence[int]) -> list[ListedRequest]:
-    """These requests in this order, with their cells."""
+    """Returns these requests in this order, with their cells."""
     states: dict[int, dict[str, dict[State, int]]] = {pk: {} for pk in request_pks}
     for row in db.execute(_CELLS, {"request_pks": list(request_pks)}).fetchall():
         states[row["request"]].setdefault(row["account"], {})[State(row["state"])] = row["n"]
@@ -112,7 +112,7 @@ def _cell(counts: Mapping[State, int]) -> Cell:
 
 
 def _like(prefix: str | None) -> str | None:
-    """A LIKE pattern for texts that begin with `prefix`."""
+    """Returns a LIKE pattern for texts that begin with `prefix`."""
     if prefix is None:
         return None
     return prefix.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"

@@ -1,4 +1,4 @@
-"""A transaction in which a page reads the ledger."""
+"""The transaction in which a page reads the ledger."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STATEMENT_SECONDS = 5
 
 @contextmanager
 def snapshot(db: Database) -> Iterator[None]:
-    """All statements of the block see the same data and can change nothing.
+    """Gives the block a read-only transaction in which all statements see the same data.
 
     Raises LedgerMissing if no run has created the ledger yet, and LedgerSlow if a statement takes longer
     than STATEMENT_SECONDS.
