@@ -60,7 +60,7 @@ def plan(db: Database, numbers: range, *, now: datetime, retry_failed: bool) -> 
 
 
 def retry_open(db: Database, *, now: datetime, request_ids: Sequence[str] | None) -> int:
-    """Plans failed and rejected submissions of requests that are still open once more. Returns how many."""
+    """Plans the failed and rejected submissions of open requests again. Returns how many."""
     rows = db.execute(_FAILED_OPEN, {"request_ids": request_ids}).fetchall()
     return _replan(db, rows, now)
 

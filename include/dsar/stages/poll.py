@@ -73,9 +73,10 @@ def next_poll(
 async def poll_open_jobs(work: AccountWork, *, since: datetime, until: datetime) -> PollResult:
     """Polls until no open job is due before `until`.
 
-    No call starts after `until`. The next window begins with the jobs that this one did not reach.
+    No call starts after `until`. The next window begins with the jobs that this window did not reach.
 
-    Raises CredentialsRefused, or ConfigurationError if the vendor knows none of the jobs.
+    Raises CredentialsRefused if the vendor refuses our credentials, and ConfigurationError if the vendor
+    knows none of the jobs.
     """
     with work.naming_the_connection():
         return await _Poll(work, since, until).run()
@@ -193,9 +194,9 @@ class _Poll(JobStage):
         return self._failed(job, error)
 
     def _failed(self, job: OpenJob, error: Exception | None) -> list[Move] | None:
-        """The moves if the job has failed; None if it must be polled again.
+        """Returns the moves for a failed job. None if the job must be polled again.
 
-        No moves: the end of the run decides.
+        An empty list means that the end of the run decides.
         """
         failure = self._failure(error, job, job.submitted_at, is_batch=job.subject_count > 1)
         if failure is None:

@@ -139,7 +139,7 @@ class _Submit:
         return bool(self._stopped_by or self._quota_used or too_many)
 
     async def _send(self, call: Call) -> list[Move]:
-        """Makes one call. Returns the moves to record now. Refusals may be decided about later."""
+        """Makes one call. Returns the moves to record now. The end of the stage may decide about refusals."""
         work = self._work
         if self._refused.postpones(call):
             return []

@@ -152,8 +152,8 @@ class Vendor(ABC):
     def read_status(self, action: Action, reply: HttpReply) -> JobStatus:
         """Returns the status of the job.
 
-        Raises ConfigurationError and CredentialsRefused, VendorBusy, JobUnknown, UnexpectedAnswer,
-        ReplyLost or ProtocolError. An unknown status or shape raises: it is never taken for success.
+        Raises ConfigurationError, CredentialsRefused, VendorBusy, JobUnknown, UnexpectedAnswer, ReplyLost or
+        ProtocolError. An unknown status or shape raises an error. It never counts as success.
         """
 
     def probe(self, settings: AccountSettings) -> HttpRequest:
@@ -210,7 +210,7 @@ class Vendor(ABC):
         raise NotImplementedError(f"{self.name} has no list route")
 
     def created(self, reply: HttpReply) -> dict[str, Any]:
-        """The body of a reply to a POST that the vendor took. Raises what `create_errors` lists."""
+        """Returns the body of a successful reply to a POST. Raises the errors that `create_errors` lists."""
         try:
             check(reply, self.create_errors, self.error_code(reply))
         except Refused as error:
@@ -221,7 +221,10 @@ class Vendor(ABC):
         return created_object(reply)
 
     def answered(self, reply: HttpReply, errors: ErrorTable | None = None) -> HttpReply:
-        """The reply to a GET, if it has a body. Raises what `status_errors`, or `errors`, lists."""
+        """Returns the reply to a GET. Raises ReplyLost if it has no body, and the errors that `errors` lists.
+
+        The default table is `status_errors`.
+        """
         try:
             check(reply, self.status_errors if errors is None else errors, self.error_code(reply))
         except JobUnknown as error:
@@ -238,7 +241,7 @@ class Vendor(ABC):
         return str(code) if type(code) in (int, str) and str(code) in self._codes else None
 
     def _is_own_error(self, reply: HttpReply) -> bool:
-        """Whether an error reply can be the vendor's, and not a proxy's."""
+        """Returns whether the vendor can have sent this error reply. A proxy's reply has another shape."""
         found = error_object(reply)
         return any(field in found for field in self.error_fields or found)
 
