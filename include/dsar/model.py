@@ -47,7 +47,7 @@ class State(StrEnum):
 
     @property
     def is_open(self) -> bool:
-        """Returns whether the account still has work to do. In SQL, `dsar.is_open(state)` is the same rule."""
+        """Returns whether the account still has work to do. SQL function: `dsar.is_open(state)`."""
         return self in _OPEN_STATES
 
     @property

@@ -1,4 +1,6 @@
-"""The geometry of bar charts. The style sheet has the colours, the page also shows the figures as a table."""
+"""Computes the geometry of bar charts. The style sheet has the colours. The page also shows the figures as
+a table.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class Chart:
-    """Groups of bars. A group has one bar per series."""
+    """Groups of bars. Each group has one bar per series."""
 
     bars: tuple[Bar, ...]
     x_ticks: tuple[Tick, ...]
@@ -41,7 +43,9 @@ class Chart:
 def bar_chart(
     groups: Sequence[str], series: Sequence[tuple[str, Sequence[int]]], *, most_labels: int = 8
 ) -> Chart:
-    """`groups` are the labels of the x axis. Each series has a name and one value per group."""
+    """Returns a chart. `groups` are the labels of the x axis. Each series has a name and one value per
+    group.
+    """
     top = nice_ceiling(max((value for _, values in series for value in values), default=0))
     plot = HEIGHT - TOP - BOTTOM
     step = (WIDTH - LEFT) / max(len(groups), 1)
@@ -72,7 +76,9 @@ def bar_chart(
 
 
 def nice_ceiling(value: int) -> int:
-    """The smallest of 2, 4, 10, 20, 40, 100 … that is at least `value`. Its half is a whole number."""
+    """Returns the smallest of 2, 4, 10, 20, 40, 100 … that is at least `value`. Half of it is a whole
+    number.
+    """
     power = 1
     while True:
         for digit in (2, 4, 10):
@@ -82,7 +88,7 @@ def nice_ceiling(value: int) -> int:
 
 
 def short(value: float) -> str:
-    """A number as an axis shows it: 1,500 is 1.5k."""
+    """Returns a number in short form for an axis: 1,500 becomes 1.5k."""
     for limit, unit in ((1_000_000, "M"), (1_000, "k")):
         if value >= limit:
             return f"{value / limit:g}{unit}"

@@ -1,4 +1,4 @@
-"""The query strings of the pages, checked."""
+"""Parses and checks the query strings of the pages."""
 
 from __future__ import annotations
 
@@ -39,11 +39,13 @@ CHOICES: Mapping[str, Mapping[str, str]] = {
 
 
 class BadFilter(ValueError):
-    """A query string that the page does not accept. The text says why, without the value."""
+    """The page does not accept the query string. The text says why, and omits the value."""
 
 
 class _Query(BaseModel):
-    """A blank field, as forms send them, counts as absent. An unknown field is an error."""
+    """The base of all filters. A blank field counts as absent, because forms send blank fields. An unknown
+    field is an error.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -54,7 +56,9 @@ class _Query(BaseModel):
 
     @classmethod
     def parse(cls, given: Mapping[str, str]) -> Self:
-        """Raises BadFilter, which names the field and what it accepts, never the given value."""
+        """Parses a query string. Raises BadFilter, which names the field and what the field accepts, but
+        not the value.
+        """
         try:
             return cls.model_validate(given)
         except ValidationError as error:
@@ -75,7 +79,7 @@ Name = Annotated[str, Field(max_length=48, pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 class RequestFilter(_Query):
-    """Which requests the list shows, and where the page begins."""
+    """The conditions for the list of requests, and the place where the page begins."""
 
     status: Literal["open", "completed", "partial", "failed", "any"] = "open"
     action: Action | None = None
@@ -90,7 +94,9 @@ class RequestFilter(_Query):
 
     @property
     def latest_first(self) -> bool:
-        """By default, open requests begin with the soonest due date, other lists with the latest."""
+        """Whether the latest due date comes first. By default it comes last in a list of open requests, and
+        first in any other list.
+        """
         return self.order == "latest" if self.order else self.status != "open"
 
     def criteria(self, now: datetime) -> Criteria:
@@ -108,19 +114,21 @@ class RequestFilter(_Query):
         )
 
     def query(self, **other: object) -> str:
-        """The query string of this filter, with `other` replaced. None leaves a field out."""
+        """Returns the query string of this filter. `other` replaces some of its fields. None removes a
+        field.
+        """
         fields = self.model_dump(mode="json", exclude_defaults=True) | other
         return urlencode({name: value for name, value in fields.items() if value is not None})
 
 
 class PeriodFilter(_Query):
-    """How many days the figures cover. Today is the last."""
+    """The number of days that the figures cover. Today is the last day."""
 
     name: Name | None = None  # of the account
     days: Literal["7", "30", "90"] = "30"
 
     def begins(self, now: datetime) -> datetime:
-        """Midnight UTC of the first day."""
+        """Returns midnight UTC at the start of the first day."""
         return midnight(now) - timedelta(days=int(self.days) - 1)
 
 

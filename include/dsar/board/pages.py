@@ -1,4 +1,4 @@
-"""Each page of the board as HTML."""
+"""Renders each page of the board as HTML."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def request_page(
     request_id: str,
     tries_between: Callable[[datetime, datetime], Sequence[Try]],
 ) -> str | None:
-    """Everything about one request. None if the ledger does not know it."""
+    """Everything about one request. Returns None if the ledger has no such request."""
     one = one_request.one_request(db, request_id)
     if one is None:
         return None
@@ -101,7 +101,7 @@ def request_page(
 
 
 def account_page(db: Database, site: Site, account: str, period: PeriodFilter) -> str | None:
-    """One account. None if neither the deployment nor the ledger knows it."""
+    """One account. Returns None if the account is neither in the deployment nor in the ledger."""
     if account not in site.accounts and not accounts.is_known(db, account):
         return None
     since = period.begins(site.now)
@@ -120,7 +120,7 @@ def account_page(db: Database, site: Site, account: str, period: PeriodFilter) -
 
 
 def run_page(db: Database, site: Site, run: Run, *, after: int) -> str:
-    """What one run of the DAG did."""
+    """The effects of one run of the DAG."""
     changes = one_run.changes(db, run.windows(site.now), accounts=site.accounts, after=after)
     return render(
         "run", site=site, run=run, changes=changes, accounts=_columns(site, changes.requests), after=after
@@ -128,12 +128,12 @@ def run_page(db: Database, site: Site, run: Run, *, after: int) -> str:
 
 
 def problem_page(site: Site, title: str, text: str) -> str:
-    """What happened and what to do."""
+    """The page for an error: what happened and what to do."""
     return render("problem", site=site, title=title, text=text)
 
 
 def _columns(site: Site, requests: Sequence[request_list.ListedRequest]) -> list[str]:
-    """The configured accounts, then those that only these requests have."""
+    """Returns the configured accounts, then other accounts that these requests have."""
     found = {account for request in requests for account in request.cells}
     return [*site.accounts, *sorted(found - set(site.accounts))]
 

@@ -29,13 +29,13 @@ class StaticFile:
 
 
 def render(template: str, **values: Any) -> str:
-    """A page. Values are escaped. Raises jinja2.UndefinedError if a value is missing."""
+    """Renders a template with escaped values. Raises jinja2.UndefinedError if a value is missing."""
     return _environment().get_template(f"{template}.html.j2").render(**values)
 
 
 @cache
 def static_file(name: str) -> StaticFile | None:
-    """The static file with this name. None if there is none."""
+    """Returns the static file with this name. None if there is no such file."""
     if name not in MEDIA_TYPES:
         return None
     content = (HERE / "static" / name).read_bytes()

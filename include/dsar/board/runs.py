@@ -1,9 +1,8 @@
-"""Runs of the DAG and their task instances, as Airflow's database knows them.
+"""Runs of the DAG and their task instances, from Airflow's database.
 
-The ledger does not know runs: a stage does the same whoever started it. But only one run is active at a
-time (max_active_runs=1), and each task works for one stage of one account. So the time and the account
-of an event identify the task instance. If Airflow's history has been cleaned (`airflow db clean`), a
-link is missing; it is never wrong.
+The ledger does not record runs. But only one run is active at a time (max_active_runs=1), and each task
+works for one stage of one account. So the time and the account of an event identify the task instance. If
+Airflow's history has been cleaned (`airflow db clean`), a link is missing. It is never wrong.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ class Try:
         return self.began <= at and (self.ended is None or at <= self.ended)
 
     def works_for(self, account: str | None) -> bool:
-        """Whether it may work for this account, or on the request itself if that is None."""
+        """Returns whether the task may work for this account. If `account` is None: on the request itself."""
         group, _, stage = self.task_id.rpartition(".")
         return not stage or not group if account is None else group in (account, "")
 
@@ -53,7 +52,7 @@ class Run:
     would_send: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def windows(self, now: datetime) -> list[tuple[datetime, datetime]]:
-        """The times at which any task ran, in order, without overlaps."""
+        """Returns the time windows in which any task ran, in order and without overlaps."""
         merged: list[tuple[datetime, datetime]] = []
         for began, ended in sorted((each.began, each.ended or now) for each in self.tries):
             if merged and began <= merged[-1][1]:
@@ -64,7 +63,7 @@ class Run:
 
 
 def find(tries: Sequence[Try], at: datetime, account: str | None) -> TaskInstance | None:
-    """The task instance that worked for the account at that time. None if there is none."""
+    """Returns the task instance that worked for the account at this time. None if there is none."""
     fitting = [each for each in tries if each.covers(at) and each.works_for(account)]
     if not fitting:
         return None

@@ -1,4 +1,4 @@
-"""What the pages know about the Airflow that serves them: links, accounts, the version."""
+"""What the pages need from the Airflow that serves them: links, accounts and the version."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from include.dsar.vendors.vendor import OnUncertain
 
 
 class NextStep(StrEnum):
-    """Who must act before an uncertain submission is reconciled."""
+    """What must happen before an uncertain submission is reconciled."""
 
     RUN = "run"  # the next run
     HELD = "held"  # an operator, because the connection has `on_uncertain: hold`
@@ -40,7 +40,7 @@ class Site:
         return list(self.connections)
 
     def next_step(self, account: str, *, is_stuck: bool = False) -> NextStep:
-        """Who must act on an uncertain submission at this account."""
+        """Returns what must happen to reconcile an uncertain submission at this account."""
         if account not in self.connections:
             return NextStep.ACCOUNT
         if account not in self._settings:
@@ -51,7 +51,7 @@ class Site:
 
     @cached_property
     def quotas(self) -> Mapping[str, int | None]:
-        """Submissions per day that each account accepts."""
+        """Returns how many submissions per day each account accepts."""
         return {name: one.daily_quota for name, one in self._settings.items()}
 
     @cached_property

@@ -24,10 +24,10 @@ class Event:
 
 
 def timeline(one: OneRequest) -> list[Event]:
-    """All events, oldest first.
+    """Returns all events, oldest first.
 
-    The usual steps of a submission are columns of its row. The event log holds the unusual ones, and may
-    repeat a usual one with a reason; that one is listed once.
+    The usual steps of a submission are columns of its row. The event log has the unusual steps. It may also
+    repeat a usual step with a reason. Such a step is listed only once.
     """
     request = one.request
     by_id: dict[int | None, Submission] = {each.id: each for each in one.submissions}

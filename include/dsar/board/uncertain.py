@@ -1,4 +1,4 @@
-"""What an operator can decide about the uncertain submissions of a request."""
+"""The decisions that an operator can make about the uncertain submissions of a request."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class UncertainAccount:
 
 
 def uncertain_accounts(site: Site, submissions: Sequence[Submission]) -> list[UncertainAccount]:
-    """The accounts of a request that have uncertain submissions, by name."""
+    """Returns the accounts of a request that have uncertain submissions, sorted by name."""
     found: dict[str, list[Submission]] = {}
     for each in submissions:
         if each.state == State.UNCERTAIN:

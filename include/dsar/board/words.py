@@ -1,4 +1,4 @@
-"""Labels of states, and the format of times, durations and numbers."""
+"""Labels of states, and formats of times, durations and numbers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MEANINGS: dict[str, str] = {
 
 
 def label(state: str) -> str:
-    """A state, an outcome or a status in words."""
+    """Returns the label of a state, an outcome or a status."""
     return LABELS.get(state, state)
 
 
@@ -41,17 +41,17 @@ def number(n: int) -> str:
 
 
 def moment(at: datetime | None) -> str:
-    """A time, in UTC."""
+    """Formats a time in UTC."""
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if at else "–"
 
 
 def day(at: datetime | None) -> str:
-    """A date, in UTC."""
+    """Formats a date in UTC."""
     return f"{at.astimezone(UTC):%Y-%m-%d}" if at else "–"
 
 
 def span(length: timedelta | None) -> str:
-    """A duration in its two largest units."""
+    """Formats a duration in its two largest units."""
     if length is None:
         return "–"
     seconds = abs(int(length.total_seconds()))
@@ -67,7 +67,7 @@ def span(length: timedelta | None) -> str:
 
 
 def left(due_at: datetime, now: datetime) -> str:
-    """The time until the due date."""
+    """Formats the time until the due date."""
     between = due_at - now
     if between <= timedelta(0):
         return f"overdue by {span(between)}"
@@ -75,7 +75,7 @@ def left(due_at: datetime, now: datetime) -> str:
 
 
 def urgency(due_at: datetime, now: datetime) -> str:
-    """The style of a due date: the same steps as on the overview."""
+    """Returns the style of a due date. The overview uses the same levels of urgency."""
     between = due_at - now
     if between <= timedelta(0):
         return "overdue"

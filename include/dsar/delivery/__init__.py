@@ -1,1 +1,1 @@
-"""The package and the receipt of a request, and writing them to storage."""
+"""Makes the package and the receipt of a request, and writes them to storage."""

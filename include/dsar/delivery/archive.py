@@ -1,7 +1,7 @@
-"""Reads a vendor's zip file without trusting it. Nothing is unpacked to disk, and no name becomes a path.
+"""Reads a vendor's zip file without trusting it. No file is unpacked to disk, and no name becomes a path.
 
-Sizes are counted while reading, never taken from the archive. No content makes it raise: a note names what
-is not read.
+Sizes are counted while reading, because the sizes in the archive may be wrong. No content raises an error:
+a note names each file that is not read.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _BROKEN = (
 
 @dataclass(frozen=True)
 class Member:
-    """A file of an archive. The title is for display only. It is not a path."""
+    """A file in an archive. The title is for display only. It is not a path."""
 
     title: str
     content: bytes
@@ -51,7 +51,7 @@ def is_archive(stream: BinaryIO) -> bool:
 
 
 def archive_members(stream: BinaryIO) -> Iterator[Member | Note]:
-    """The files of a zip one by one, and a note for each file that is left out."""
+    """Yields the files of a zip one by one, and a note for each file that is left out."""
     try:
         with zipfile.ZipFile(cast(BinaryIO, _ShortReads(stream))) as archive:
             # Not is_dir(): up to Python 3.11 it fails on a name that is empty.
@@ -115,12 +115,12 @@ def _is_zip(magic: bytes | bytearray) -> bool:
 
 
 def _title(info: zipfile.ZipInfo) -> str:
-    """The member's name with its folders joined by dots."""
+    """Returns the member's name. Dots join its folders."""
     return re.sub(r"[/\\]+", ".", info.filename[-MAX_TITLE:]).strip(".") or "file"
 
 
 class _ShortReads(io.RawIOBase):
-    """The stream. It refuses single reads that are longer than the directory of an honest archive."""
+    """A stream that refuses a read longer than the directory of a normal archive."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream

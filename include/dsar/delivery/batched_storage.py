@@ -1,6 +1,6 @@
 """Writes the files of many coroutines to storage together.
 
-One call to a thread and one flush of a folder serve many files. A caller continues only when its file is
+One call to a thread and one flush of a folder serve many files. A coroutine continues only when its file is
 complete and flushed.
 """
 
@@ -26,7 +26,9 @@ class BatchedStorage:
         self._writer: asyncio.Task[None] | None = None
 
     async def write(self, path: str, content: bytes | BinaryIO) -> StorageWriter:
-        """Like `Storage.write`. Raises only errors of this file."""
+        """Writes one file, like `Storage.write`. An error of another file in the same batch is not raised
+        here.
+        """
         written: asyncio.Future[StorageWriter] = asyncio.get_running_loop().create_future()
         self._waiting.append((path, content, written))
         if self._writer is None or self._writer.done():

@@ -1,4 +1,4 @@
-"""CSV as a table of text."""
+"""Reads CSV as a table of text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from include.dsar.delivery.table import Table, Unreadable
 
 
 def csv_table(name: str, content: bytes) -> Table:
-    """The table of a CSV file in UTF-8. Its first row names the columns. Raises Unreadable."""
+    """Returns the table of a CSV file in UTF-8. The first row names the columns. Raises Unreadable if it is
+    not CSV.
+    """
     csv.field_size_limit(limits.MAX_FILE_BYTES)  # the default of 128 kB is less than a cell may hold
     try:
         text = content.decode("utf-8-sig")

@@ -1,4 +1,4 @@
-"""Writes the package and the receipt of one request to storage. It does not know the ledger."""
+"""Writes the package and the receipt of one request to storage. Does not use the ledger."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COLLECTED = "work"  # folder of results that wait for their package
 
 @dataclass(frozen=True)
 class Written:
-    """The result for one request. Exactly one field is set."""
+    """The result of writing one request. Exactly one field is set."""
 
     uri: str | None = None
     lost: Sequence[str] = ()  # paths of results that exist only in a sealed package
@@ -34,15 +34,15 @@ class Written:
 
 @dataclass(frozen=True)
 class Delivery:
-    """Writes packages and receipts. If a seal is given, packages are only written sealed."""
+    """Writes packages and receipts. If there is a seal, every package is sealed."""
 
     storage: Storage
     seal: Seal | None
 
     def write(self, record: RequestRecord, closed_at: datetime) -> Written:
-        """Writes the files, each complete or not at all. Then removes the collected results.
+        """Writes each file completely or not at all. Then removes the collected results.
 
-        Raises nothing: one request that fails does not stop the others.
+        Raises no error, so that one failed request does not stop the others.
         """
         try:
             return self._write(record, closed_at)
@@ -74,9 +74,9 @@ class Delivery:
         return self.seal.sealing(target) if self.seal else nullcontext(target)
 
     def _is_sealed(self, record: RequestRecord, receipt_path: str) -> bool:
-        """Whether an earlier try sealed all results, and stopped before the ledger recorded it.
+        """Returns whether an earlier try sealed all results but stopped before the ledger recorded it.
 
-        We cannot open the sealed package, but its receipt lists what it holds. The receipt is written
+        We cannot open the sealed package, but its receipt lists the files in it. The receipt is written
         after the package, and before the collected results are removed.
         """
         if not self.storage.exists(receipt_path):
@@ -86,15 +86,16 @@ class Delivery:
         return earlier == receipt(record, datetime.fromisoformat(json.loads(earlier)["closed_at"]))
 
     def _lost(self, record: RequestRecord) -> list[str]:
-        """Results that are missing from storage because an earlier package holds them sealed.
+        """Returns the paths of results that are missing from storage because an earlier package contains
+        them sealed.
 
-        They must be collected again, so that the new package can hold them.
+        They must be collected again, so that the new package can contain them.
         """
         files = [one.file for one in packaged_files(record)]
         return [file.path for file in files if not self.storage.exists(file.path)]
 
     def _open(self, file: CollectedFile, record: RequestRecord, package: str) -> BinaryIO:
-        """A collected file, or its copy in the plain package of an earlier try."""
+        """Opens a collected file. If it is gone, opens its copy in the plain package of an earlier try."""
         if self.storage.exists(file.path):
             return self.storage.open(file.path)
         (path,) = (one.path for one in packaged_files(record) if one.file == file)

@@ -1,4 +1,4 @@
-"""Names, dates and sizes as the page for the data subject shows them."""
+"""Formats names, dates and sizes for the page for the data subject."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ _ACRONYMS = {"id": "ID", "ids": "IDs", "url": "URL", "ip": "IP", "sms": "SMS", "
 
 
 def vendor_title(account: AccountRecord, accounts: tuple[AccountRecord, ...]) -> tuple[str, str]:
-    """A vendor's title and its service. If it has several accounts, the service includes the account."""
+    """Returns a vendor's title and its service. If the vendor has several accounts, the service includes
+    the account.
+    """
     known = VENDORS.get(account.vendor)
     title, service = (known.title, known.service) if known else (human(account.vendor), "")
     if sum(other.vendor == account.vendor for other in accounts) > 1:
@@ -34,12 +36,14 @@ def vendor_title(account: AccountRecord, accounts: tuple[AccountRecord, ...]) ->
 
 
 def identity_title(identity: str) -> str:
-    """`email+phone` as `e-mail address and phone number`."""
+    """Returns the title of an identity: `email+phone` becomes `e-mail address and phone number`."""
     return " and ".join(_IDENTITIES.get(kind) or human(kind) for kind in identity.split("+"))
 
 
 def human(name: str) -> str:
-    """`activity_summary.last_activityTimestamp` as `Activity summary › last activity timestamp`."""
+    """Returns the title of a field: `activity_summary.last_activityTimestamp` becomes `Activity summary ›
+    last activity timestamp`.
+    """
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])", "_", name[:200])
     parts = [" ".join(_words(part)) for part in spaced.split(".")]
     text = " › ".join(part for part in parts if part)
@@ -52,13 +56,13 @@ def _words(part: str) -> list[str]:
 
 
 def day(moment: datetime) -> str:
-    """`25 February 2026`, in UTC."""
+    """Formats a date in UTC, such as `25 February 2026`."""
     utc = moment.astimezone(UTC)
     return f"{utc.day} {_MONTHS[utc.month - 1]} {utc.year}"
 
 
 def size(count: int) -> str:
-    """`20 kB`."""
+    """Formats a size in bytes, such as `20 kB`."""
     if count < 1_000:
         return f"{count} bytes"
     return f"{count / 1_000:,.0f} kB" if count < 1_000_000 else f"{count / 1_000_000:,.1f} MB"

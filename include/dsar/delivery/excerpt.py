@@ -1,4 +1,4 @@
-"""The part of a table that the page shows. It is small enough for every browser."""
+"""Selects the part of a table that the page shows. The page stays small enough for every browser."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MISLEADING = re.compile(
 
 @dataclass(frozen=True)
 class Excerpt:
-    """A table as the page shows it. `left_out` says what only the CSV file has."""
+    """The part of a table that the page shows. `left_out` says what only the CSV file contains."""
 
     title: str
     csv_path: str
@@ -37,13 +37,13 @@ class Excerpt:
 
 @dataclass
 class PageRoom:
-    """How much more a page can show."""
+    """Counts how much more a page can show."""
 
     tables: int = MAX_TABLES_SHOWN
     characters: int = field(default=MAX_PAGE_CHARACTERS)
 
     def excerpt(self, table: Table, csv_path: str) -> Excerpt | None:
-        """As much of the table as there is room for. None if there is no room."""
+        """Returns as much of the table as fits on the page. None if there is no room."""
         if self.tables <= 0 or self.characters <= 0:
             return None
         self.tables -= 1
@@ -69,7 +69,7 @@ class PageRoom:
 
 
 def readable(text: str) -> str:
-    """The text without misleading characters, cut to the length of a cell."""
+    """Returns the text without misleading characters, cut to the maximum length of a cell."""
     if len(text) > MAX_CELL_SHOWN:
         text = text[:MAX_CELL_SHOWN] + " …"
     return text if text.isprintable() else _MISLEADING.sub("\ufffd", text)

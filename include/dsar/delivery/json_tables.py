@@ -1,4 +1,4 @@
-"""JSON as tables: one for the fields of a record, and one for each list in it."""
+"""Reads JSON as tables: one table for the fields of a record, and one for each list in it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ Lists = list[tuple[str, list[Any]]]  # by their dotted paths
 
 
 def json_tables(name: str, content: bytes, lists_below: str) -> list[Table]:
-    """The tables of a JSON document. Raises Unreadable.
+    """Returns the tables of a JSON document. Raises Unreadable if it is not JSON.
 
-    The fields of an object are the table `name`; nested fields have dotted names. Each list is a table,
-    named by its path below `lists_below`. A list of objects inside a row is a table of its own: its first
-    column is the number of the parent row. Text that is itself a JSON list or object is read as such,
-    because Besitos documents `enrolled_offers` and others as text.
+    The fields of an object become the table `name`. Nested fields have dotted names. Each list becomes its
+    own table. The table's name is the path of the list, with the prefix `lists_below`. A list of objects
+    inside a row also becomes a table. Its first column is the number of the parent row. If a text is itself
+    a JSON list or object, it is parsed too, because Besitos documents `enrolled_offers` and other fields as
+    text.
     """
     tables: list[Table] = []
     try:
@@ -46,7 +47,7 @@ def _parse(content: bytes | str) -> Any:
 
 
 def _every_pair(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object that keeps repeated keys."""
+    """Builds an object that keeps repeated keys."""
     value = dict(pairs)
     if len(value) < len(pairs):
         value = {}
@@ -58,7 +59,7 @@ def _every_pair(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _put(row: dict[str, Any], key: str, item: Any) -> None:
     """Sets a new key. A repeated key becomes `key (2)`, `key (4)`, `key (8)`, …
 
-    Counting by ones would take a million million steps for a key that occurs a million times.
+    If the number grew by one, a key that occurs a million times would take a million million steps.
     """
     name, count = key, 1
     while name in row:
@@ -68,7 +69,7 @@ def _put(row: dict[str, Any], key: str, item: Any) -> None:
 
 
 def _opened(value: Any) -> Any:
-    """The list or object in a text, or the value itself."""
+    """Returns the list or object that a text contains. Returns any other value unchanged."""
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         try:
             inner = _parse(value)
@@ -139,7 +140,7 @@ def _list_table(name: str, rows: list[dict[str, str]], *, numbered: bool) -> Tab
 def _flatten(value: Any, path: str, row: dict[str, str], lists: Lists, *, in_row: bool) -> None:
     """Puts scalars into `row` by their dotted path, and lists into `lists`.
 
-    In a row, a list of scalars is one cell.
+    If `in_row` is true, a list of scalars becomes one cell.
     """
     value = _opened(value)
     if isinstance(value, dict) and value:
@@ -159,7 +160,7 @@ def _flatten(value: Any, path: str, row: dict[str, str], lists: Lists, *, in_row
 
 
 def _text(value: Any) -> str:
-    """A scalar as JSON writes it. Empty for null and for empty lists and objects."""
+    """Returns a scalar as JSON text. Null, an empty list and an empty object give an empty text."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return value if isinstance(value, str) else ""

@@ -1,7 +1,7 @@
-"""Files on a local disk. A file under its own name is always complete.
+"""Writes files on a local disk. A file with its final name is always complete.
 
-It is first written to `.<name>.<n>.part` in the same folder, flushed, and renamed. Only its owner can read
-it.
+A file is first written to `.<name>.<n>.part` in the same folder, flushed, and renamed. Only its owner can
+read it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PART = re.compile(r"\..+\.[0-9]+\.part", re.DOTALL)
 
 @contextmanager
 def local_file(path: Path) -> Iterator[BinaryIO]:
-    """A part file. It gets its name when the block ends, and is removed on an exception."""
+    """Opens a part file. It gets its final name when the block ends. An exception removes it."""
     _make_folders({path.parent})
     with _part_file(path) as (part, file):
         yield file
@@ -33,9 +33,10 @@ def local_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_local(files: Sequence[tuple[Path, bytes | BinaryIO]]) -> list[StorageWriter]:
-    """Writes each file as `local_file` does, but does each step for all files before the next step.
+    """Writes files like `local_file`. Each step is done for all files before the next step starts.
 
-    The disk then writes them at the same time, and a file system with a journal commits their names at once.
+    So the disk can write all files at the same time, and a journaling file system commits all names at
+    once.
     """
     folders = {path.parent for path, _ in files}
     _make_folders(folders)
@@ -68,7 +69,7 @@ def _begin_to_write(file: BinaryIO) -> None:
 
 @contextmanager
 def _part_file(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
-    """A part file in the same folder. An exception removes it."""
+    """Opens a part file in the same folder. An exception removes it."""
     part, file = _open_part(path)
     with file:
         try:
@@ -79,7 +80,7 @@ def _part_file(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
 
 
 def _open_part(path: Path) -> tuple[Path, BinaryIO]:
-    """The first part file that no living writer has locked. The rest of a crash is used again."""
+    """Opens the first part file that no living writer has locked. A file left by a crash is used again."""
     number = 0
     while True:
         part = _part(path, number)
@@ -103,7 +104,9 @@ def remove_stale(folder: Path) -> None:
 
 
 def _locked(part: Path, flags: int = 0) -> BinaryIO | None:
-    """The part file under an exclusive lock, which ends with the process. None if another process has it."""
+    """Returns the part file with an exclusive lock, which ends with the process. None if another process
+    has locked it.
+    """
     while True:
         descriptor = os.open(part, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o600)
         file = cast(BinaryIO, os.fdopen(descriptor, "wb"))

@@ -1,4 +1,4 @@
-"""What the page tells the data subject about an account: short sentences without technical words.
+"""The texts about an account on the page for the data subject: short sentences without technical words.
 
 The reasons in the ledger are written for operators, so the page does not show them.
 """
@@ -45,12 +45,12 @@ _WITH_IDENTITY: dict[str, str] = {
 
 
 def label(account: AccountRecord) -> str:
-    """The answer of an account in a few words."""
+    """Returns the answer of an account in a few words."""
     return _LABELS[account.outcome]
 
 
 def sentence(account: AccountRecord, title: str) -> str:
-    """The answer of an account to an access request."""
+    """Returns a sentence with the answer of an account to an access request."""
     text = _SENTENCES[account.outcome]
     if account.outcome is State.NOT_APPLICABLE:
         vendor = VENDORS.get(account.vendor)
@@ -62,5 +62,5 @@ def sentence(account: AccountRecord, title: str) -> str:
 
 
 def sentence_for_identity(outcome: State, title: str) -> str:
-    """The answer for one of several identities."""
+    """Returns a sentence with the answer for one of several identities."""
     return _WITH_IDENTITY[outcome].format(title=title)

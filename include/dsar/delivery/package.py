@@ -1,4 +1,4 @@
-"""`package.zip`, the answer to an access request. The same request gives the same bytes."""
+"""Writes `package.zip`, the answer to an access request. The same request always gives the same bytes."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ OpenFile = Callable[[CollectedFile], BinaryIO]
 def write_package(target: Target, request: RequestRecord, closed_at: datetime, open_file: OpenFile) -> None:
     """Writes the package of a closed access request.
 
-    Raises UnsafeDownload if a collected file has changed, ValueError for an erasure, and what `open_file`
-    raises. The target then has an incomplete package, which the caller must discard.
+    Raises UnsafeDownload if a collected file has changed, ValueError if the request is an erasure, and the
+    errors of `open_file`. After an error, `target` has an incomplete package, which the caller must
+    discard.
     """
     if request.action is not Action.ACCESS:
         raise ValueError("a package is for an access request")
@@ -50,7 +51,7 @@ def write_package(target: Target, request: RequestRecord, closed_at: datetime, o
 
 
 class _Package:
-    """The zip, and the list of its files."""
+    """The zip file, and the list of the files in it."""
 
     def __init__(self, target: Target, request: RequestRecord, closed_at: datetime) -> None:
         utc = closed_at.astimezone(UTC)
@@ -121,7 +122,7 @@ class _Package:
 
 
 class _Stream(io.RawIOBase):
-    """The target without `seek` and `tell`. With them, zipfile would write other bytes."""
+    """The target without `seek` and `tell`. If a target has these methods, zipfile writes other bytes."""
 
     def __init__(self, target: Target) -> None:
         self._target: Target | None = target

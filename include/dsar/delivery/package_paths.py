@@ -22,9 +22,10 @@ class PackagedFile:
 
 
 def packaged_files(request: RequestRecord) -> tuple[PackagedFile, ...]:
-    """The files `data/<account>/<name>` of a request, in the order of its record. An erasure has none.
+    """Returns the files `data/<account>/<name>` of a request, in the order of its record. An erasure has
+    none.
 
-    All paths differ, also on a file system that ignores case.
+    All paths differ, even on a file system that ignores case.
     """
     if request.action is not Action.ACCESS:
         return ()
@@ -39,7 +40,9 @@ def packaged_files(request: RequestRecord) -> tuple[PackagedFile, ...]:
 
 
 def table_path(account: str, table: str, taken: set[str]) -> str:
-    """The path `tables/<account>_<table>.csv`. `taken` collects the paths of a package."""
+    """Returns the path `tables/<account>_<table>.csv`. `taken` is the set of paths that the package already
+    uses.
+    """
     name = re.sub(r"[^a-z0-9]+", "_", table.lower()).strip("_")[:MAX_NAME] or "table"
     return _free("tables", f"{account}_{name}.csv", taken)
 
@@ -58,7 +61,7 @@ def _free(folder: str, name: str, taken: set[str]) -> str:
 
 
 def _plain(name: str) -> str:
-    """The name without characters that are special to a file system, a shell or a web address."""
+    """Returns the name without characters that are special in a file system, a shell or a web address."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip("._-").rstrip(".")
     if len(plain) > MAX_NAME:
         stem, _, suffix = plain.rpartition(".")

@@ -1,4 +1,6 @@
-"""`index.html`: the package as a page for the data subject. It works offline and without scripts."""
+"""Makes `index.html`: the package as a page for the data subject. The page works offline and without
+scripts.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ _CELL, _ROW = "\x1f", "\x1e"  # separate cells and rows. `readable` removes them
 
 @dataclass
 class ShownFile:
-    """A collected file: the parts that the page shows, and how many it does not show."""
+    """A collected file: the parts that the page shows, and the number of parts that it does not show."""
 
     packaged: PackagedFile
     tables: list[Excerpt] = field(default_factory=list)
@@ -72,7 +74,7 @@ class _ShownAccount:
 
 
 def page(request: RequestRecord, closed_at: datetime, files: list[ShownFile]) -> bytes:
-    """The page as UTF-8. It loads nothing, runs nothing, and links only to files of the package."""
+    """Returns the page as UTF-8. It loads nothing, runs no script, and links only to files of the package."""
     style, style_hash = _style()
     text = _template().render(
         style=style,
@@ -133,7 +135,9 @@ def _columns(table: Excerpt) -> Markup:
 
 
 def _rows(table: Excerpt) -> Markup:
-    """The rows of a table, escaped together. Cell by cell, this would take most of the time of a page."""
+    """Returns the rows of a table as HTML. All cells are escaped together, because escaping each cell is
+    slow.
+    """
     lines = [_CELL.join([text or "–" for text in row] if "" in row else row) for row in table.rows]
     text = escape(_ROW.join(lines))
     if table.is_record:
@@ -147,7 +151,7 @@ def _rows(table: Excerpt) -> Markup:
 
 @cache
 def _style() -> tuple[Markup, str]:
-    """The style sheet and its hash. The page's security policy allows only this style sheet."""
+    """Returns the style sheet and its hash. The page's security policy allows only this style sheet."""
     css = (Path(__file__).parent / "page.css").read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
     return Markup(css), f"sha256-{digest}"  # noqa: S704 - a file of this package

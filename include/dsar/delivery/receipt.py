@@ -1,4 +1,4 @@
-"""`receipt.json`: what every account did with a request, and when. It has no values of identifiers."""
+"""Makes `receipt.json`: what every account did with a request, and when. It contains no identifiers."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from include.dsar.model import AccountRecord, RequestRecord, SubmissionRecord
 
 
 def receipt(request: RequestRecord, closed_at: datetime) -> bytes:
-    """The receipt of a closed request as UTF-8 JSON.
+    """Returns the receipt of a closed request as UTF-8 JSON.
 
-    Times are UTC. `files` are the data files of the package, by their paths in it. An erasure has none.
+    Times are UTC. `files` lists the data files by their paths in the package. An erasure has no files.
     """
     files = packaged_files(request)
     document = {
@@ -33,7 +33,7 @@ def receipt(request: RequestRecord, closed_at: datetime) -> bytes:
 
 
 def utc_text(moment: datetime) -> str:
-    """An aware time as `2026-02-25T15:23:31Z`, without fractions of a second."""
+    """Formats an aware time like `2026-02-25T15:23:31Z`, without fractions of a second."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -1,6 +1,6 @@
-"""Seals packages: encrypts them with age (https://age-encryption.org) while they are written.
+"""Encrypts packages with age (https://age-encryption.org) while they are written. This is called sealing.
 
-The plain package never touches a disk. It goes through a pipe to the thread that encrypts it.
+The plain package is never on a disk. It goes through a pipe to the thread that encrypts it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ SUFFIX = ".age"
 
 
 class Seal:
-    """A public key. Only the owner of its private key can read what is sealed with it.
+    """A public key for sealing. Only the owner of its private key can read a sealed package.
 
-    Takes an age recipient (`age1…`) or an SSH public key (`ssh-ed25519 …`, `ssh-rsa …`). Raises
-    ValueError for anything else. The message does not contain the text.
+    Accepts an age recipient (`age1…`) or an SSH public key (`ssh-ed25519 …`, `ssh-rsa …`). Raises
+    ValueError for any other text. The message does not contain the text.
     """
 
     def __init__(self, recipient: str) -> None:
@@ -35,9 +35,9 @@ class Seal:
 
     @contextmanager
     def sealing(self, target: Target) -> Iterator[BinaryIO]:
-        """A stream. What is written to it reaches `target` sealed.
+        """Opens a stream that encrypts its data and writes it to `target`.
 
-        An exception leaves the target with an incomplete package, which the caller must discard.
+        After an exception, `target` has an incomplete package, which the caller must discard.
         """
         read, write = os.pipe()
         sealed = _Sealed(target)
@@ -58,7 +58,7 @@ class Seal:
 
 
 class _Sealed:
-    """The target, and the exception that it raised. pyrage keeps only its text."""
+    """The target, and the exception that it raised. pyrage keeps only the text of an exception."""
 
     def __init__(self, target: Target) -> None:
         self._target = target

@@ -1,4 +1,6 @@
-"""A table as CSV that is safe to open in a spreadsheet: UTF-8 with a mark, RFC 4180, no formulas."""
+"""Writes a table as CSV that is safe to open in a spreadsheet: UTF-8 with a byte order mark, RFC 4180, no
+formulas.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ _UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
 
 
 def csv_pieces(table: Table) -> Iterator[bytes]:
-    """The table in UTF-8. Of a large table, one piece at a time is in memory."""
+    """Yields the table in UTF-8. Only one piece of a large table is in memory at a time."""
     yield b"\xef\xbb\xbf"  # without it, Excel takes UTF-8 for the local code page
     rows = [table.columns, *table.rows]
     for start in range(0, len(rows), ROWS_AT_A_TIME):
@@ -49,7 +51,7 @@ def _lines(rows: list[list[str]]) -> str:
 
 
 def harmless(cell: str) -> str:
-    """The cell with an apostrophe before everything that a spreadsheet would calculate."""
+    """Returns the cell with an apostrophe before each part that a spreadsheet would calculate."""
     if _PLAIN.fullmatch(cell):
         return cell
     if not cell.isprintable():

@@ -1,7 +1,8 @@
-"""Files in storage: on a local disk, or anywhere that `fsspec` reaches, such as an object store.
+"""Files in storage: on a local disk, or in any system that `fsspec` supports, such as an object store.
 
-A file under its own name is always complete. On other file systems than a local disk, it is written to a
-temporary file here and uploaded in one call. Object stores show a file only when it is complete.
+A file with its final name is always complete. On a local disk, a file is renamed when it is complete. In
+any other system, a file is written to a local temporary file and uploaded. Object stores show a file only
+when it is complete.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\\*?\[\]]")
 
 
 class Storage:
-    """Files below a root. Paths are relative, with `/`. Raises ValueError if a path is not plain."""
+    """Files below a root. Paths are relative and use `/`. Raises ValueError if a path is not valid."""
 
     def __init__(self, fs: fsspec.AbstractFileSystem, root: str) -> None:
         self._fs = fs
@@ -40,7 +41,9 @@ class Storage:
         self._local = isinstance(fs, LocalFileSystem)
 
     def write(self, path: str, content: bytes | BinaryIO) -> StorageWriter:
-        """Writes a complete file, or leaves what was there. The result has its `sha256` and `bytes`."""
+        """Writes a complete file, or leaves the earlier file unchanged. Returns the file's `sha256` and
+        `bytes`.
+        """
         with self.writer(path) as out:
             out.take(content)
         return out
@@ -48,7 +51,7 @@ class Storage:
     def write_all(self, files: Sequence[tuple[str, bytes | BinaryIO]]) -> list[StorageWriter]:
         """Writes several files like `write`, but waits for the disk or the network less often.
 
-        An exception may leave some of them written.
+        After an exception, some of the files may be written.
         """
         if self._local:
             return write_local([(Path(self._full(path)), content) for path, content in files])
@@ -57,20 +60,22 @@ class Storage:
 
     @contextmanager
     def writer(self, path: str) -> Iterator[StorageWriter]:
-        """A file to write into. It appears when the block ends. An exception leaves what was there."""
+        """Opens a file for writing. It appears in storage when the block ends. An exception leaves the
+        earlier file.
+        """
         full = self._full(path)
         with local_file(Path(full)) if self._local else self._remote_file(full) as file:
             yield StorageWriter(file)
 
     def open(self, path: str) -> BinaryIO:
-        """The file for reading. Raises FileNotFoundError."""
+        """Opens the file for reading. Raises FileNotFoundError if it does not exist."""
         return cast(BinaryIO, self._fs.open(self._full(path), "rb"))
 
     def exists(self, path: str) -> bool:
         return bool(self._fs.exists(self._full(path)))
 
     def remove(self, path: str) -> None:
-        """Removes a file, and the part files that a crash has left. No error if it is missing."""
+        """Removes a file, and the part files that a crash left. Does nothing if the file is missing."""
         full = self._full(path)
         if self._local:
             Path(full).unlink(missing_ok=True)
@@ -80,7 +85,7 @@ class Storage:
             self._fs.rm_file(full)
 
     def remove_tree(self, prefix: str) -> None:
-        """Removes a folder and everything in it. No error if it is missing."""
+        """Removes a folder and everything in it. Does nothing if the folder is missing."""
         full = self._full(prefix)
         with suppress(FileNotFoundError):
             if self._local:
@@ -89,7 +94,7 @@ class Storage:
                 self._fs.rm(full, recursive=True)
 
     def uri(self, path: str) -> str:
-        """The full address, such as `file:///…` or `s3://bucket/…`."""
+        """Returns the full address, such as `file:///…` or `s3://bucket/…`."""
         return str(self._fs.unstrip_protocol(self._full(path)))
 
     def _full(self, path: str) -> str:

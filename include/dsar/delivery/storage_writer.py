@@ -1,4 +1,4 @@
-"""A file on its way into storage, with its hash and size."""
+"""A file that is being written to storage, with its hash and size."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ CHUNK = 1024 * 1024
 
 
 class Target(Protocol):
-    """Something that bytes are only written to, so a plain stream is enough."""
+    """A target for bytes. It needs only `write`, so a plain stream can be used."""
 
     def write(self, data: bytes, /) -> object: ...
 
 
 class StorageWriter(io.BufferedIOBase):
-    """A file being written. `sha256` and `bytes` cover what it has got so far."""
+    """A file that is being written. `sha256` and `bytes` cover the data so far."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

@@ -13,7 +13,7 @@ MAX_HOLES = 4  # cells for each filled cell in a larger table
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text. A record has two columns, `field` and `value`; others are lists."""
+    """Rows of text. A record has two columns, `field` and `value`. Any other table is a list."""
 
     name: str
     columns: list[str]
@@ -23,15 +23,21 @@ class Table:
 
 @dataclass(frozen=True)
 class Note:
-    """A part of an answer that is not shown as a table, and why. The data subject reads this."""
+    """Names a part of an answer that is not shown as a table, and says why. The data subject reads this
+    text.
+    """
 
     text: str
 
 
 class Unreadable(Exception):
-    """A file that is not a table. The text continues a sentence that starts with the file's name."""
+    """The file cannot be read as a table. The error text continues a sentence that starts with the file's
+    name.
+    """
 
 
 def fits(columns: int, rows: int, filled: int) -> bool:
-    """Whether enough cells are filled. A small file must not become a table that fills the memory."""
+    """Returns whether enough cells are filled. Otherwise a small file could become a table that fills the
+    memory.
+    """
     return columns <= MAX_COLUMNS and columns * rows <= max(ROOMY_CELLS, MAX_HOLES * filled)

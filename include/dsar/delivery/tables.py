@@ -1,8 +1,8 @@
 """Reads a vendor's answer as tables: JSON, CSV, or a zip of such files.
 
 Every cell is the text that the vendor wrote: `0.00` stays `0.00`. A `Note` names each part that cannot be
-read; the other parts are not affected. Parts are yielded one by one, so that only one member of an archive
-is in memory at a time.
+read. The other parts are still read. Parts are yielded one by one, so that only one member of an archive is
+in memory at a time.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from include.dsar.delivery.table import Note, Table, Unreadable
 
 
 def tables_of(name: str, content: bytes | BinaryIO) -> Iterator[Table | Note]:
-    """The tables of a file, and notes about parts that are not shown as tables.
+    """Yields the tables of a file, and notes about parts that are not shown as tables.
 
-    No content makes it raise. A stream must be seekable, and is read from its position.
+    No content raises an error. A stream must be seekable. It is read from its current position.
     """
     parts = _parts_of(name, io.BytesIO(content) if isinstance(content, bytes) else content)
     yield from islice(parts, limits.MAX_TABLES)
