@@ -74,7 +74,7 @@ def take_in(url: str) -> TakenIn:
         return Intake(db, table, RULES).run()
 
 
-STAGES = ("submit", "await", "collect")
+STAGES = ("submit", "poll", "collect")
 
 Seconds = dict[str, dict[str, float]]  # by account and stage; `polls_since` is a time
 
@@ -99,7 +99,7 @@ async def _pass_on(deployment: Deployment, account: Account, stages: Sequence[st
             match stage:
                 case "submit":
                     await submit(work)
-                case "await":
+                case "poll":
                     seconds["polls_since"] = now.timestamp()
                     await poll_open_jobs(work, since=now, until=now + AWAIT)
                 case "collect":
@@ -119,7 +119,7 @@ def whole_run(deployment: Deployment) -> dict[str, float]:
     seconds = {}
     for name, part in (
         ("intake", lambda: take_in(deployment.ledger)),
-        ("submit, await, collect", lambda: pass_on(deployment)),
+        ("submit, poll, collect", lambda: pass_on(deployment)),
         ("package", lambda: deliver(deployment)),
     ):
         began = time.perf_counter()

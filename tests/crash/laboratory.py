@@ -40,7 +40,7 @@ class Restart(StrEnum):
     RETRY = "the task is tried again"  # and those after it
     RUN = "another run at once"
     NEXT_DAY = "the next day's run"
-    RETRY_FAILED = "a person's run with retry_failed"
+    RETRY_FAILED = "a manual run with retry_failed"
 
 
 class Place(StrEnum):

@@ -58,7 +58,7 @@ class Search:
         for _ in range(AT_ONCE):
             self._free.put(self._ending.enter_context(Laboratory(self._server, self._root)))
         for place in Place:
-            self._undisturbed[place] = self._watch(place)
+            self._undisturbed[place] = self._run_undisturbed(place)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -82,7 +82,7 @@ class Search:
                     print(f"{findings.cases} cases so far, {len(findings.broken)} broken", flush=True)
         return findings
 
-    def _watch(self, place: Place) -> Undisturbed:
+    def _run_undisturbed(self, place: Place) -> Undisturbed:
         laboratory = self._free.get()
         with laboratory.run(Case(place=place)) as world:
             ending = Ending(world)

@@ -1,6 +1,6 @@
 """Counts the durable and external steps of a process, and kills it with SIGKILL at one of them.
 
-The product has no hook for this: `watch_steps` wraps the functions that the product calls. A step is
+The product has no hook for this: `record_steps` wraps the functions that the product calls. A step is
 
 * a statement that writes to the ledger, a COPY, the commit of a transaction, a worker's lock;
 * an HTTP call, and a piece of a download or of any other file as it is written;
@@ -81,16 +81,16 @@ class Steps:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def watch_steps(steps: Steps, engine: Engine) -> None:
+def record_steps(steps: Steps, engine: Engine) -> None:
     """Counts every step of this process from now on."""
-    _watch_ledger(steps)
-    _watch_vendors(steps)
-    _watch_storage(steps)
+    _record_ledger_steps(steps)
+    _record_vendors_steps(steps)
+    _record_storage_steps(steps)
     _around(steps, Source, "_update", lambda *_: "source update")
     event.listen(engine, "commit", lambda _: _pass(steps, "source commit"))
 
 
-def _watch_ledger(steps: Steps) -> None:
+def _record_ledger_steps(steps: Steps) -> None:
     execute, copy, transaction = (
         psycopg.Connection.execute,
         psycopg.Cursor.copy,
@@ -138,7 +138,7 @@ def _caller() -> str:
     return frame.f_code.co_name
 
 
-def _watch_vendors(steps: Steps) -> None:
+def _record_vendors_steps(steps: Steps) -> None:
     for method, name in (("_send", _call), ("download", lambda *_: "download")):
         _around_async(steps, Client, method, name)
 
@@ -150,7 +150,7 @@ def _call(_: Client, request: Any) -> str:
     return f"{request.method} {kind}"
 
 
-def _watch_storage(steps: Steps) -> None:
+def _record_storage_steps(steps: Steps) -> None:
     _around(steps, StorageWriter, "write", _piece)
     _around(steps, os, "replace", lambda _, target: f"rename to {_kind(target)}")
     _around(steps, os, "mkdir", lambda path, *_, **__: f"make {_kind(path)}/")

@@ -47,9 +47,9 @@ from include.dsar.stages.report import Report
 from include.dsar.stages.submit import submit
 from include.dsar.vendors import vendor
 from tests.crash.scenario import RULES, account_settings
-from tests.crash.steps import Kill, Steps, watch_steps
+from tests.crash.steps import Kill, Steps, record_steps
 
-AWAIT = timedelta(minutes=2)
+POLL = timedelta(minutes=2)
 FAILED = 1  # exit status if a stage raised an error that is not the project's
 
 
@@ -105,7 +105,7 @@ class _Run:
         self._clock = Clock(job.sandbox_url)
         self._engine = create_engine(job.dsn.replace("postgresql://", "postgresql+psycopg://"))
         self._steps = Steps(Path(job.steps), job.kill)
-        watch_steps(self._steps, self._engine)
+        record_steps(self._steps, self._engine)
         self._source = Source(self._engine)
         self._storage = Storage(*_storage(job))
         self._seal = Seal(job.recipient) if job.recipient else None
@@ -119,7 +119,7 @@ class _Run:
         status = 0
         todo: list[tuple[str, Callable[[], Any]]] = [("intake", self._intake)]
         for account in ACCOUNTS:
-            for name, stage in (("submit", self._submit), ("await", self._watch), ("collect", self._collect)):
+            for name, stage in (("submit", self._submit), ("poll", self._poll), ("collect", self._collect)):
                 if name != "collect" or account.vendor in ("besitos", "batch"):
                     todo.append((f"{account.name} {name}", _bound(self._with_account, account, stage)))
         todo += [("package", self._package), ("report", self._report)]
@@ -152,9 +152,9 @@ class _Run:
     async def _submit(self, work: AccountWork) -> None:
         await submit(work)
 
-    async def _watch(self, work: AccountWork) -> None:
+    async def _poll(self, work: AccountWork) -> None:
         now = self._clock()
-        await poll_open_jobs(work, since=now, until=now + AWAIT)
+        await poll_open_jobs(work, since=now, until=now + POLL)
 
     async def _collect(self, work: AccountWork) -> None:
         await collect(work, self._storage)

@@ -101,8 +101,8 @@ def _body(body: str) -> Mapping[str, Any]:
     return {"kind": "body", "body": body}
 
 
-def _id5_limit(whose: str) -> Mapping[str, Any]:
-    message = f"Limit of 1 request daily allowed per {whose} has been reached"
+def _id5_limit(holder: str) -> Mapping[str, Any]:
+    message = f"Limit of 1 request daily allowed per {holder} has been reached"
     return _status(403, body=f'{{"error": {{"code": "api_rate_limit_error", "message": "{message}"}}}}')
 
 

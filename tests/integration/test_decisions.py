@@ -111,8 +111,8 @@ async def test_a_job_is_refused_for_two_identifiers_of_one_kind(
     with pytest.raises(ConfigurationError, match=f"one of them; {again}"):
         decide(db, [Decision.parse("r1 id5 taken 4711 email")], by="run-7", now=now)
     assert {row["state"] for row in rows(db)} == {"uncertain"}
-    for decision, settled in (("r1 id5 send_again email", 2), ("r1 id5 taken 4711 id5_id", 1)):
-        assert decide(db, [Decision.parse(decision)], by="run-7", now=now) == settled
+    for decision, reconciled in (("r1 id5 send_again email", 2), ("r1 id5 taken 4711 id5_id", 1)):
+        assert decide(db, [Decision.parse(decision)], by="run-7", now=now) == reconciled
     async with open_work("id5", on_uncertain="hold") as work:
         assert (await submit(work)).submitted == 2
     assert {row["state"] for row in rows(db)} == {"submitted"}

@@ -219,8 +219,8 @@ def test_a_run_with_shards_delivers_everything_once(
     dsn: str, deployment: Path, sandbox: Sandbox, run_daily: Callable[..., Ran]
 ) -> None:
     """Every request is closed."""
-    people = [Row(f"a-{n}", "access", user_id=f"u{n}", email=f"a{n}@example.com") for n in range(9)]
-    put(dsn, *people, *[Row(f"e-{n}", user_id=f"v{n}", email=f"e{n}@example.com") for n in range(9)])
+    access_rows = [Row(f"a-{n}", "access", user_id=f"u{n}", email=f"a{n}@example.com") for n in range(9)]
+    put(dsn, *access_rows, *[Row(f"e-{n}", user_id=f"v{n}", email=f"e{n}@example.com") for n in range(9)])
     ran = run_daily()
     assert set(ran.states.values()) == {"success"}
     assert {

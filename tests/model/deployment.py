@@ -112,9 +112,7 @@ class Deployment:
     def submit(self, *accounts: str, dies_at: int | None = None, only: str | None = None) -> None:
         self._run(accounts, submit, dies_at, only)
 
-    def watch(
-        self, *accounts: str, hours: float, dies_at: int | None = None, only: str | None = None
-    ) -> None:
+    def poll(self, *accounts: str, hours: float, dies_at: int | None = None, only: str | None = None) -> None:
         since = self.clock()
         until = since + timedelta(hours=hours)
         self._run(accounts, lambda work: poll_open_jobs(work, since=since, until=until), dies_at, only)
@@ -126,7 +124,7 @@ class Deployment:
         """What the DAG does, for all requests or for one."""
         self.intake(only=only)
         self.submit(*NAMES, only=only)
-        self.watch(*NAMES, hours=1, only=only)
+        self.poll(*NAMES, hours=1, only=only)
         self.collect(*RETURNING, only=only)
         self.package(only=only)
 

@@ -38,10 +38,10 @@ def test_two_requests_of_one_data_subject_with_a_failed_job_are_closed(life: Dep
 
 def test_a_run_for_one_request_sends_it_again_after_its_batch_failed(life: DeploymentMachine) -> None:
     """Another request of the batch may be the cause, so this one is sent again alone."""
-    life.there_are_requests(asked=[Ask("erasure", [person], {"user_id"}) for person in ("ok-0", "fails-2")])
+    life.there_are_requests(asked=[Ask("erasure", [subject], {"user_id"}) for subject in ("ok-0", "fails-2")])
     life.intake_runs()
     life.submit_runs("besitos")
-    life.deployment.watch("besitos", hours=1, only="r-1")
+    life.deployment.poll("besitos", hours=1, only="r-1")
     with life.deployment.sessions.open() as db:
         rows = db.execute("SELECT state, reason FROM dsar.submission WHERE account = 'besitos' ORDER BY id")
         assert [row["state"] for row in rows.fetchall()] == ["planned", "submitted"]

@@ -30,14 +30,14 @@ from sqlalchemy import create_engine
 from tests.model.deployment import NAMES, RETURNING, Deployment
 from tests.model.invariants import Invariants
 from tests.model.sessions import Sessions
-from tests.model.vendor_world import FAULTS, PERSONS, email, phone
+from tests.model.vendor_world import FAULTS, SUBJECTS, email, phone
 from tests.model.virtual_time import Clock
 
 EXAMPLES = 50
 STEPS = 25
 MOST_DAYS = 20  # until everything is closed after the vendors work again
 
-STAGES = ("intake", "submit", "watch", "collect", "package")
+STAGES = ("intake", "submit", "poll", "collect", "package")
 accounts = st.sampled_from(NAMES)
 returning = st.sampled_from(RETURNING)  # accounts whose vendor returns data
 deaths = st.integers(0, 25)
@@ -51,16 +51,16 @@ class Ask:
     """A row. An access request has a user id, because all vendors need it."""
 
     action: str
-    persons: list[str]
+    subjects: list[str]
     kinds: set[str]
 
 
 asks = st.builds(
-    lambda action, persons, kinds: Ask(
-        action, persons, kinds | ({"user_id"} if action == "access" else set())
+    lambda action, subjects, kinds: Ask(
+        action, subjects, kinds | ({"user_id"} if action == "access" else set())
     ),
     st.sampled_from(["erasure", "access"]),
-    st.lists(st.sampled_from(PERSONS), min_size=1, max_size=2, unique=True),
+    st.lists(st.sampled_from(SUBJECTS), min_size=1, max_size=2, unique=True),
     st.sets(st.sampled_from(["user_id", "email", "phone"]), min_size=1),
 )
 
@@ -84,7 +84,7 @@ class DeploymentMachine(RuleBasedStateMachine):
     @rule(ask=asks)
     def a_request_arrives(self, ask: Ask) -> None:
         """Of one data subject, or of two that share an identifier. Some were here before."""
-        row = {kind: [FORMS[kind](person) for person in ask.persons] for kind in sorted(ask.kinds)}
+        row = {kind: [FORMS[kind](subject) for subject in ask.subjects] for kind in sorted(ask.kinds)}
         self._put(request_type=ask.action, **row)
 
     @rule(row=st.sampled_from([{"request_type": "nonsense"}, {"request_type": "erasure", "email": ["@"]}]))
@@ -101,7 +101,7 @@ class DeploymentMachine(RuleBasedStateMachine):
         self.held.arrived.clear()
 
     @rule()
-    def a_person_asks_for_another_try(self) -> None:
+    def an_operator_retries_failed_requests(self) -> None:
         self.deployment.intake(retry_failed=True)
         self.held.arrived.clear()
         self.retried = True
@@ -111,8 +111,8 @@ class DeploymentMachine(RuleBasedStateMachine):
         self.deployment.submit(account)
 
     @rule(account=accounts, hours=st.sampled_from([0.1, 1, 12]))
-    def the_vendor_is_watched(self, account: str, hours: float) -> None:
-        self.deployment.watch(account, hours=hours)
+    def the_vendor_is_polled(self, account: str, hours: float) -> None:
+        self.deployment.poll(account, hours=hours)
 
     @rule(account=returning)
     def collect_runs(self, account: str) -> None:
@@ -139,7 +139,7 @@ class DeploymentMachine(RuleBasedStateMachine):
         """A manual run and a scheduled run at the same time."""
         self.held.contended |= {f"{self.clock():%Y-%m-%d}"}
         self.deployment.submit(account, account)
-        self.deployment.watch(account, account, hours=2)
+        self.deployment.poll(account, account, hours=2)
         if account in RETURNING:
             self.deployment.collect(account, account)
 
@@ -151,19 +151,19 @@ class DeploymentMachine(RuleBasedStateMachine):
                 self.deployment.intake(dies_at=at)
             case "submit":
                 self.deployment.submit(account, dies_at=at)
-            case "watch":
-                self.deployment.watch(account, hours=1, dies_at=at)
+            case "poll":
+                self.deployment.poll(account, hours=1, dies_at=at)
             case "collect" if account in RETURNING:
                 self.deployment.collect(account, dies_at=at)
             case "package":
                 self.deployment.package(dies_at=at)
 
     @rule(account=accounts, held=st.booleans())
-    def doubts_are_left_to_a_person(self, account: str, held: bool) -> None:
+    def uncertain_submissions_wait_for_an_operator(self, account: str, held: bool) -> None:
         self.deployment.hold(account, held=held)
 
     @rule(data=st.data())
-    def a_person_decides(self, data: st.DataObject) -> None:
+    def an_operator_decides(self, data: st.DataObject) -> None:
         """An operator asks the vendor and then decides about an uncertain submission."""
         uncertain = self.held.uncertain()
         if uncertain:

@@ -1,6 +1,6 @@
 """The four vendors in process: what they take, work on and answer, and all that may go wrong with it.
 
-A person's fate stands in their identifiers, so that every vendor decides the same at every time. What
+A subject's fate stands in their identifiers, so that every vendor decides the same at every time. What
 is read here is what the wire holds: nothing is shared with the modules under test.
 """
 
@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 from tests.model.virtual_time import Clock
 
 FATES = ("ok", "unknown", "fails", "fails_once", "refused", "ok")
-PERSONS = [f"{fate}-{number}" for number, fate in enumerate(FATES)]
+SUBJECTS = [f"{fate}-{number}" for number, fate in enumerate(FATES)]
 ID5_LIMIT = 5  # a day, which is more than the account's own setting
 
 FAULTS = (
@@ -90,19 +90,19 @@ def wire_key(account: str, identifiers: dict[str, str]) -> str:
     return "|".join(value for _, value in sorted(identifiers.items()))
 
 
-def email(person: str) -> str:
-    return f"{person}@example.com"
+def email(subject: str) -> str:
+    return f"{subject}@example.com"
 
 
-def phone(person: str) -> str:
-    return f"+1202555010{person[-1]}"
+def phone(subject: str) -> str:
+    return f"+1202555010{subject[-1]}"
 
 
 def fate(key: str) -> str:
-    for person in PERSONS:
-        forms = (person, email(person), phone(person), hashlib.sha256(email(person).encode()).hexdigest())
+    for subject in SUBJECTS:
+        forms = (subject, email(subject), phone(subject), hashlib.sha256(email(subject).encode()).hexdigest())
         if any(part in forms for part in key.split("|")):
-            return person.rpartition("-")[0]
+            return subject.rpartition("-")[0]
     raise AssertionError("a vendor was sent what no request holds")
 
 

@@ -24,6 +24,23 @@ FORBIDDEN = {
 }
 
 
+# The rooms of include/dsar from the top down.
+ROOMS = (
+    "board",
+    "stages",
+    "sending",
+    "execution",
+    "intake",
+    "delivery",
+    "ledger",
+    "vendors",
+    "http",
+    "accounts",
+    "model",
+    "errors",
+)
+
+
 def imported(file: Path) -> set[str]:
     """Return every module that a file imports, including imports inside functions."""
     found = set()
@@ -58,6 +75,24 @@ def test_the_product_imports_neither_the_sandbox_nor_the_stack() -> None:
         assert not {name for name in imported(file) if name.startswith(("include.stack", "include.sandbox"))}
     for file in (PROJECT / "include/sandbox").rglob("*.py"):
         assert not {name for name in imported(file) if name.startswith(("include.dsar", "include.stack"))}
+
+
+def room(module: str) -> str:
+    """The room of a module of include.dsar: its folder, or its file."""
+    return module.removeprefix("include.dsar.").partition(".")[0]
+
+
+def test_rooms_import_only_rooms_below_them() -> None:
+    """No module of include/dsar imports a room above its own (docs/architecture.md lists the rooms)."""
+    upward = [
+        f"{file.relative_to(PROJECT)} imports {name}"
+        for file in (PROJECT / "include/dsar").rglob("*.py")
+        for name in imported(file)
+        if name.startswith("include.dsar.")
+        and ROOMS.index(room(name))
+        < ROOMS.index(file.relative_to(PROJECT / "include/dsar").with_suffix("").parts[0])
+    ]
+    assert upward == []
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def run(stand: Stand) -> Outcome:
             after = _counters(ledger)
             written[stage] = {name: after[name] - before[name] for name in before}
             say(f"{stage}: {written[stage]['rows']:,} rows, {written[stage]['commits']:,} commits")
-    until_ended = written["submit"]["rows"] + written["await"]["rows"]
+    until_ended = written["submit"]["rows"] + written["poll"]["rows"]
     commits = sum(stage["commits"] for stage in written.values())
     return Outcome(
         [

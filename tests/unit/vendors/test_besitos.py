@@ -22,7 +22,7 @@ from include.dsar.vendors import vendor
 from tests.unit.vendors.contract import Contract, Documented, subject
 
 BESITOS = vendor("besitos")
-STRANGER = "somebody whom the reply does not name"
+STRANGER = "somebody who is not in the reply"
 
 EXPORT_CREATED = b"""{"success": true, "message": "Export request queued for processing",
 "request_id": "f19cf1c4-cea2-4ca9-ab25-de2e45ab98b4", "status": "pending", "format": "json", "data": null}"""
