@@ -26,10 +26,10 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class AccountWork:
-    """One account or one shard of it, with its ledger, vendor and client.
+    """One account, or one shard of it, with its ledger, vendor and client.
 
-    `request_pks` limits the run to these requests (ledger ids); None means all. `settings` are the shard's
-    share of the account's settings.
+    `request_pks` limits the run to the requests with these ledger ids. None means all requests. `settings`
+    are the shard's part of the account's settings.
     """
 
     db: Database
@@ -47,12 +47,12 @@ class AccountWork:
     async def ledger(
         self, function: Callable[Concatenate[Database, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
-        """Runs a ledger function in a thread, so that the event loop is not blocked."""
+        """Runs a ledger function in a thread, so that it does not block the event loop."""
         return await asyncio.to_thread(function, self.db, *args, **kwargs)
 
     @contextmanager
     def naming_the_connection(self) -> Iterator[None]:
-        """Adds to a ConfigurationError which connection to fix."""
+        """Adds the name of the connection to a ConfigurationError."""
         try:
             yield
         except CredentialsRefused as error:

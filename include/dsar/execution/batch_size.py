@@ -1,4 +1,4 @@
-"""Splitting a batch: one bad identifier can spoil the vendor's answer about all the others in its call."""
+"""Splits a batch, because one bad identifier can spoil the vendor's answer for the whole call."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ SPLIT_FACTOR = 10
 
 
 def smaller_batch(size: int, splits: int = 1) -> int:
-    """How many submissions a call may carry after its batch of `size` was split so many times. At least 1."""
+    """Returns how many submissions a call may carry after its batch of `size` was split. At least 1."""
     return max(size // int(SPLIT_FACTOR**splits), 1)

@@ -1,4 +1,4 @@
-"""Errors in a row: when a stage stops calling an account."""
+"""Counts consecutive errors, to decide when a stage stops calling an account."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ConsecutiveErrors:
         self._count += weight
 
     def reset(self) -> None:
-        """A call succeeded."""
+        """Restarts the count after a successful call."""
         self._count = 0
 
     @property

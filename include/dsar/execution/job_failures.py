@@ -1,7 +1,8 @@
-"""When the submissions of a job fail, although the vendor did not report that the job failed.
+"""Decides when the submissions of a job fail, although the vendor did not report that the job failed.
 
-A failed submission is final and stands in the receipt. So only the errors in these two tables cause it, and
-the account's `give_up_after_days`. After any other error the job is polled or collected again.
+A failed submission is final and is recorded in the receipt. So a submission fails only because of an error
+in these two tables, or after the account's `give_up_after_days`. After any other error, the job is polled
+or collected again.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from include.dsar.errors import JobUnknown, ProtocolError, UnsafeDownload
 
 @dataclass(frozen=True)
 class JobFailure:
-    """What an error about a job means."""
+    """The consequence of an error for the submissions of a job."""
 
     reason: str  # {error} is the text of the error
     min_age: timedelta = timedelta.min  # an error about a younger job means nothing yet

@@ -1,4 +1,6 @@
-"""What poll and collect share: they work on many jobs at a time, and record what happened to each."""
+"""The common part of poll and collect. Both work on many jobs at a time, and record what happened to each
+job.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,7 @@ class JobStage:
         self._moved: Counter[State] = Counter()
 
     async def _run_workers(self, worker: Callable[[], Coroutine[None, None, None]], jobs: int) -> None:
-        """Runs as many workers as calls are allowed at once. Returns when all their moves are recorded."""
+        """Runs one worker per allowed concurrent call. Returns when all moves of the workers are recorded."""
         self._progress = Progress(self._work.account, self.verb, jobs)
         try:
             async with asyncio.TaskGroup() as group:
@@ -59,12 +61,12 @@ class JobStage:
             await self._recorder.close()
 
     async def _done(self, moves: Sequence[Move]) -> None:
-        """The stage is done with one job."""
+        """Counts one finished job."""
         await self._recorder.add(moves)
         self._progress.advance(1)
 
     def _refused(self, error: ConfigurationError) -> None:
-        """Raises the error after too many refusals in a row."""
+        """Counts a refusal. Raises the error after too many refusals in a row."""
         self._refusals.add(error)
         if self._refusals.limit_reached:
             raise error
@@ -77,7 +79,7 @@ class JobStage:
     def _failure(
         self, error: Exception | None, job: OpenJob | ReadyJob, since: datetime, *, is_batch: bool = False
     ) -> JobFailure | None:
-        """Why the submissions of this job fail; None if the job must be tried again."""
+        """Returns why the submissions of this job fail. None if the job must be tried again."""
         if isinstance(error, VendorBusy):
             self._work.client.honour(error)
         now, days = self._work.clock(), self._work.settings.give_up_after_days
@@ -103,7 +105,7 @@ class JobStage:
         return []
 
     async def _parse(self, reply: HttpReply, function: Callable[[], R]) -> R:
-        """Calls `function`, which parses this reply. A large reply is parsed in a thread."""
+        """Calls `function` to parse this reply. A large reply is parsed in a thread."""
         return function() if len(reply.body) < MIN_BYTES_FOR_THREAD else await asyncio.to_thread(function)
 
     async def _look_up(self, job_ids: Sequence[str]) -> Mapping[str, list[Member]]:

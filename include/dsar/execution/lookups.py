@@ -1,4 +1,4 @@
-"""Ledger look-ups by many coroutines, in few statements."""
+"""Combines the ledger look-ups of many coroutines into few statements."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ V = TypeVar("V")
 
 
 class Lookups(Generic[V]):
-    """Collects the keys that are asked for while a statement runs. The next statement reads them together."""
+    """Collects the keys that coroutines ask for while a statement runs. The next statement reads them all."""
 
     def __init__(self, look_up: Callable[[Sequence[str]], Awaitable[Mapping[str, V]]]) -> None:
         self._look_up = look_up
@@ -20,7 +20,7 @@ class Lookups(Generic[V]):
         self._asking: asyncio.Task[None] | None = None
 
     async def get(self, key: str) -> V:
-        """The value of one key. Raises the error of the statement."""
+        """Returns the value of one key. Raises the error of the statement that read it."""
         answer: asyncio.Future[V] = asyncio.get_running_loop().create_future()
         self._waiting.append((key, answer))
         if self._asking is None or self._asking.done():

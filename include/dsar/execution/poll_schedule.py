@@ -1,8 +1,8 @@
-"""When a job is polled: the older it is, the less often.
+"""Computes when a job is polled. An older job is polled less often.
 
-The time to the next poll is `clamp(age x 0.25, poll_min, poll_max)`, with a jitter computed from the job id.
-So the number of polls grows with the logarithm of the age. We notice the end of a job at most a quarter late.
-A restarted triggerer computes the same times from `submitted_at`.
+The time to the next poll is `clamp(age x 0.25, poll_min, poll_max)`, with a jitter computed from the job
+id. So the number of polls grows with the logarithm of the age. The end of a job is noticed after at most a
+quarter of its age. A restarted triggerer computes the same times from `submitted_at`.
 
 Times are seconds since the epoch.
 """
@@ -21,7 +21,7 @@ FIRST_POLL_SPREAD = 30.0  # seconds; the first polls of jobs from earlier runs a
 class PollSchedule:
     """The polls of one account's jobs, from `polling_since` on. `poll_min` and `poll_max` are seconds.
 
-    `position` (0 to 1) is where an earlier window ended before all jobs were polled: see `place`.
+    `position` (0 to 1) is where an earlier window ended before all jobs were polled. See `place`.
     """
 
     poll_min: float
@@ -30,7 +30,7 @@ class PollSchedule:
     position: float = 0.0
 
     def first(self, job_id: str, submitted_at: float, now: float) -> float:
-        """The first poll after `now`.
+        """Returns the time of the first poll after `now`.
 
         A job from an earlier run is polled soon after `polling_since`, if it is old enough.
         """
@@ -43,18 +43,20 @@ class PollSchedule:
         return at
 
     def next(self, job_id: str, submitted_at: float, polled_at: float) -> float:
-        """The poll after one at `polled_at` that did not end the job."""
+        """Returns the time of the next poll, after a poll at `polled_at` that did not end the job."""
         interval = min(max((polled_at - submitted_at) * INTERVAL_PER_AGE, self.poll_min), self.poll_max)
         return polled_at + interval * _jitter(_share(job_id))
 
     @staticmethod
     def place(job_id: str) -> float:
-        """The job's place in the order of first polls. The order is a circle that begins at `position`."""
+        """Returns the job's place in the order of first polls. The order is a circle that begins at
+        `position`.
+        """
         return _share(job_id)
 
 
 def _share(job_id: str) -> float:
-    """A number from 0 to 1, always the same for this job."""
+    """Returns a number from 0 to 1 for a job. It is always the same for the same job."""
     return zlib.crc32(job_id.encode()) / 2**32
 
 

@@ -1,4 +1,4 @@
-"""The progress of a stage, in its task's log."""
+"""Logs the progress of a stage."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class Progress:
-    """Logs done, total, rate and expected time left every few seconds."""
+    """Logs the number done, the total, the rate and the expected time left every few seconds."""
 
     def __init__(self, who: str, what: str, total: int) -> None:
-        """`who` is an account or a stage, `what` a verb such as "sent"."""
+        """`who` is an account or a stage. `what` is a verb such as "sent"."""
         self._who, self._what, self._total = who, what, total
         self._began = self._said = time.monotonic()
         self.done = 0

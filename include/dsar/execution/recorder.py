@@ -12,7 +12,7 @@ from include.dsar.ledger.transitions import Move
 class Recorder:
     """Writes moves to the ledger in batches.
 
-    It writes in its own task, so that a cancelled coroutine does not interrupt a statement.
+    The writes run in a separate asyncio task, so that a cancelled coroutine does not interrupt a statement.
     """
 
     MAX_BATCH = 200
@@ -25,7 +25,7 @@ class Recorder:
         self._writer: asyncio.Task[None] | None = None
 
     async def add(self, moves: Sequence[Move]) -> None:
-        """Writes these moves within MAX_DELAY. Raises the error of an earlier write."""
+        """Queues moves. They are written within MAX_DELAY. Raises the error of an earlier write."""
         self._moves += moves
         if len(self._moves) >= self.MAX_BATCH:
             self._enough.set()
@@ -36,7 +36,7 @@ class Recorder:
             self._writer = asyncio.create_task(self._write_soon())
 
     async def close(self) -> None:
-        """Returns when all moves are in the ledger. Tries those once more that could not be written."""
+        """Returns when all moves are in the ledger. Tries failed writes once more."""
         self._enough.set()
         if self._writer:
             await asyncio.gather(self._writer, return_exceptions=True)
@@ -50,7 +50,9 @@ class Recorder:
             await self._write_known()
 
     async def _write_known(self) -> None:
-        """Writes the moves that are there now. Later ones wait again, so that each statement writes many."""
+        """Writes the moves in the queue. Later moves wait for the next statement, so that each statement
+        writes many.
+        """
         left = len(self._moves)
         while left > 0:
             batch = self._moves[: min(left, self.MAX_BATCH)]

@@ -1,4 +1,4 @@
-"""What a download is, by its first and last bytes."""
+"""Recognises the type of a download by its first and last bytes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ WEB_PAGES = (b"<!doctype html", b"<html")
 class CheckedDownload:
     """Passes a download on, and keeps its first and last bytes.
 
-    A broken file inside a zip is delivered to the data subject as it is. A web page or half a zip is not.
+    A broken file inside a zip is delivered to the data subject unchanged. A web page or an incomplete zip
+    is refused.
     """
 
     def __init__(self, target: Sink) -> None:
@@ -28,7 +29,7 @@ class CheckedDownload:
         self._tail = (self._tail + data)[-TAIL:]
 
     def suffix(self) -> str:
-        """The suffix for the file's name: `.zip`, `.json` or `.txt`.
+        """Returns the suffix for the file's name: `.zip`, `.json` or `.txt`.
 
         Raises ProtocolError if the download is empty, a web page, or only the beginning of a zip.
         """

@@ -40,13 +40,13 @@ CHUNK_BYTES = 256 * 1024
 
 
 class Sink(Protocol):
-    """The target of a download."""
+    """Accepts the data of a download."""
 
     def write(self, data: bytes, /) -> object: ...
 
 
 class Client:
-    """Calls one account at its pace. Use `client(settings)` to create it."""
+    """Calls one account at the account's rate. Use `client(settings)` to create it."""
 
     def __init__(self, settings: AccountSettings, session: aiohttp.ClientSession) -> None:
         self._settings = settings
@@ -58,11 +58,12 @@ class Client:
         self.calls = self.refused = 0
 
     async def send(self, request: HttpRequest, *, within: float = math.inf) -> HttpReply:
-        """Makes one call and returns the reply. The call starts within so many seconds.
+        """Makes one call and returns the reply.
 
-        Raises NotTaken if no call was made or no connection was established, ReplyLost if no complete reply
-        came back, ProtocolError if `request.verify` rejects it. Reduces the pace after a 429 or 503, and
-        makes no call before `Retry-After` is over. Raises WindowOver if the call cannot start in time.
+        Raises WindowOver if the call cannot start within `within` seconds. Raises NotTaken if no call was
+        made or no connection was established, ReplyLost if no complete reply came back, and ProtocolError
+        if `request.verify` rejects the reply. Reduces the rate after a 429 or 503, and makes no call before
+        `Retry-After` is over.
         """
         async with self._pacer.slot(within):
             self.calls += 1
@@ -75,13 +76,14 @@ class Client:
         return reply
 
     def honour(self, busy: VendorBusy) -> None:
-        """Makes no call before the pause that the vendor asked for in the body of a reply (ID5: a 403)."""
+        """Makes no call during the pause that the vendor asked for in the body of a reply (ID5: a 403)."""
         self._pacer.slow_down(busy.retry_after)
 
     async def download(self, url: str, target: Sink) -> None:
-        """Streams a result from the URL that the vendor named into `target`, without credentials.
+        """Downloads a result from the vendor's URL into `target`, without credentials.
 
-        Raises UnsafeDownload if the address or the size is not allowed, ReplyLost if the download fails.
+        Raises UnsafeDownload if the address or the size is not allowed, and ReplyLost if the download
+        fails.
         """
         await check_download_url(url, self._settings.base_url)
         session = await self._download_session()
@@ -106,7 +108,9 @@ class Client:
                 raise ReplyLost(f"the download failed: {type(error).__name__}") from None
 
     async def _download_session(self) -> aiohttp.ClientSession:
-        """One session for all downloads, separate from the vendor's API. It keeps no cookies."""
+        """Returns the session for all downloads. It is separate from the API's session and keeps no
+        cookies.
+        """
         async with self._opening:
             if self._downloads is None:
                 is_internal = not await is_public(URL(self._settings.base_url).raw_host or "")
@@ -140,7 +144,9 @@ class Client:
             raise ReplyLost(f"no reply from the vendor: {type(error).__name__}") from None
 
     async def _read(self, reply: aiohttp.ClientResponse) -> bytes:
-        """The body. Large bodies are read one after another, so that they do not fill the memory together."""
+        """Reads the body. Large bodies are read one after another, so that together they do not fill the
+        memory.
+        """
         announced = reply.content_length
         if (announced or 0) > MAX_REPLY_BYTES:
             raise _too_large(reply)
@@ -163,7 +169,7 @@ class Client:
 
 
 def _is_compressed(reply: aiohttp.ClientResponse) -> bool:
-    """If so, the body may be far larger than its announced length."""
+    """Returns whether the body is compressed. Then it may be far larger than its announced length."""
     return aiohttp.hdrs.CONTENT_ENCODING in reply.headers
 
 
@@ -174,7 +180,7 @@ def _too_large(reply: aiohttp.ClientResponse) -> ReplyLost:
 
 @asynccontextmanager
 async def client(settings: AccountSettings) -> AsyncIterator[Client]:
-    """A client of the account, with one pooled connection per concurrent call."""
+    """Opens a client of the account, with one pooled connection per concurrent call."""
     connector = aiohttp.TCPConnector(limit=settings.max_concurrency)
     session = aiohttp.ClientSession(connector=connector, timeout=TIMEOUT, cookie_jar=aiohttp.DummyCookieJar())
     opened = Client(settings, session)

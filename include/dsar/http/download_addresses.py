@@ -1,4 +1,4 @@
-"""The addresses that a result may be downloaded from."""
+"""Checks the addresses from which a result may be downloaded."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ NOT_PUBLIC = "the address of the result is not public"
 
 
 async def check_download_url(url: str, base_url: str) -> None:
-    """Raises UnsafeDownload if the address must not be fetched.
+    """Raises UnsafeDownload if the URL must not be fetched.
 
-    It must be https, or http if the account's base URL is http. Its host must be public unless the account's
-    own host is not public. So no reply can direct us into the internal network.
+    The URL must be https, or http if the account's base URL is http. Its host must be public unless the
+    account's own host is not public. So no reply can make us call a host in the internal network.
     """
     try:
         target, own = URL(url), URL(base_url)  # aiohttp uses the same parser, so both read the same host
@@ -39,7 +39,7 @@ async def check_download_url(url: str, base_url: str) -> None:
 
 
 async def is_public(host: str) -> bool:
-    """Whether a host name or address stands for public addresses only."""
+    """Returns whether a host name or address stands for public addresses only."""
     with suppress(ValueError):  # an address in standard notation needs no look-up
         return _is_public_address(str(ipaddress.ip_address(host)))
     try:
@@ -50,7 +50,9 @@ async def is_public(host: str) -> bool:
 
 
 def _is_public_address(text: str) -> bool:
-    """Also False for an address in another notation, such as 127.1 or 2130706433."""
+    """Returns whether the address is public. False for an address in another notation, such as 127.1 or
+    2130706433.
+    """
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
@@ -62,14 +64,14 @@ def _is_public_address(text: str) -> bool:
 
 
 def _inner_address(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address that a gateway or the system connects to instead of this IPv6 address."""
+    """Returns the IPv4 address that is contacted instead of this IPv6 address. None if there is none."""
     if any(address in network for network in IPV4_EMBEDDING_NETWORKS):
         return ipaddress.IPv4Address(address.packed[-4:])
     return address.ipv4_mapped or address.sixtofour or (address.teredo and address.teredo[1])
 
 
 def _is_address(host: str) -> bool:
-    """Whether aiohttp connects to the host directly, without asking the resolver."""
+    """Returns whether aiohttp connects to the host without asking the resolver."""
     return ":" in host or host.replace(".", "").isdigit()
 
 
@@ -78,7 +80,9 @@ class UnsafeAddress(OSError):
 
 
 class PublicResolver(aiohttp.ThreadedResolver):
-    """Resolves names to public addresses only. aiohttp connects to exactly the addresses that it checked."""
+    """Resolves names to public addresses only. aiohttp connects only to addresses that this resolver
+    checked.
+    """
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET

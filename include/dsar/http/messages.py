@@ -1,4 +1,4 @@
-"""An HTTP request and its reply, as vendor modules see them."""
+"""An HTTP request and its reply, in the form that vendor modules use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from include.dsar.errors import ProtocolError
 
 @dataclass(frozen=True)
 class HttpRequest:
-    """A request. Its path, headers and body may hold secrets and identifiers, so `repr` leaves them out."""
+    """A request. `repr` leaves out path, headers and body, because they may contain secrets and
+    identifiers.
+    """
 
     method: str
     path: str = field(repr=False)
@@ -32,7 +34,7 @@ class HttpReply:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # names in lower case
 
     def json(self) -> Any:
-        """The body as JSON, parsed once. Raises ProtocolError if it is not JSON."""
+        """Returns the body as JSON. Parses it only once. Raises ProtocolError if the body is not JSON."""
         return self._parsed
 
     @cached_property
@@ -44,7 +46,7 @@ class HttpReply:
             raise ProtocolError(f"HTTP {self.status} with a body that is not JSON") from None
 
     def object(self) -> dict[str, Any]:
-        """The body as a JSON object. Raises ProtocolError if it is not one."""
+        """Returns the body as a JSON object. Raises ProtocolError if the body is not one."""
         value = self.json()
         if not isinstance(value, dict):
             raise ProtocolError(f"HTTP {self.status} with JSON that is not an object")

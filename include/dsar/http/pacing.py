@@ -1,12 +1,12 @@
-"""The pace of the calls to an account.
+"""Controls the rate of the calls to an account.
 
-Calls start 1/rate apart. A call that misses its slot by less than CATCH_UP_SECONDS catches up. A slot that
-was missed by more is lost, so that no burst follows a pause. In any second, at most
-rate x (1 + CATCH_UP_SECONDS) + 1 calls start.
+Calls start 1/rate apart. A call that misses its slot by less than CATCH_UP_SECONDS catches up. If a slot is
+missed by more, it is lost, so that no burst follows a pause. In any second, at most rate x (1 +
+CATCH_UP_SECONDS) + 1 calls start.
 
-A 429 or 503 halves the rate, at most once per second. Each second without one restores a tenth of the full
-rate. `Retry-After` stops all calls of the account until it is over. If it is long, calls raise NotTaken
-instead of waiting, so that a run does not hold its claims for hours.
+A 429 or 503 halves the rate, at most once per second. Each second without a 429 or 503 restores a tenth of
+the full rate. `Retry-After` stops all calls of the account until it is over. If the pause is long, calls
+raise NotTaken instead of waiting, so that a run does not keep its claims for hours.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAX_WAIT_SECONDS = 60.0  # that a call waits for Retry-After
 
 
 class Pacer:
-    """Spaces the calls of one account. Each process has one instance per account."""
+    """Limits the rate of one account's calls. Each process has one instance per account."""
 
     def __init__(self, requests_per_second: float, max_concurrency: int) -> None:
         self._full_rate = requests_per_second
@@ -40,8 +40,8 @@ class Pacer:
     async def slot(self, within: float = math.inf) -> AsyncIterator[None]:
         """Waits for a slot. The call counts as running until the block ends.
 
-        Raises NotTaken if the vendor asked for a pause of more than MAX_WAIT_SECONDS. Raises WindowOver, at
-        once, if no slot is free within so many seconds.
+        Raises NotTaken if the vendor asked for a pause of more than MAX_WAIT_SECONDS. Raises WindowOver
+        immediately if no slot is free within `within` seconds.
         """
         latest = time.monotonic() + within
         async with self._running:
@@ -59,12 +59,12 @@ class Pacer:
 
     @property
     def rate(self) -> float:
-        """Calls per second now, including the recovery since the last 429 or 503."""
+        """Returns the current calls per second, including the recovery since the last 429 or 503."""
         recovered = (time.monotonic() - self._slowed_at) * RECOVERY_PER_SECOND * self._full_rate
         return min(self._full_rate, self._rate + recovered)
 
     def slow_down(self, retry_after: float | None) -> None:
-        """The vendor is overloaded, or refused a call because there were too many."""
+        """Reduces the rate, because the vendor is overloaded or refused a call as one too many."""
         now = time.monotonic()
         if now - self._slowed_at >= 1:
             self._rate = max(self.rate / 2, self._full_rate * MIN_RATE_SHARE)

@@ -1,4 +1,4 @@
-"""The Retry-After header."""
+"""Reads the Retry-After header."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ MAX_RETRY_AFTER = 24 * 3600.0  # seconds; we do not wait longer, whatever the ve
 
 
 def retry_after(reply: HttpReply) -> float | None:
-    """The wait in seconds, from either form of the header (RFC 9110, section 10.2.3); None without one."""
+    """Returns the wait in seconds, from either form of the header (RFC 9110, section 10.2.3). None without
+    a header.
+    """
     text = reply.headers.get("retry-after", "").strip()
     if re.fullmatch(r"[0-9]{1,9}", text):
         return min(float(text), MAX_RETRY_AFTER)

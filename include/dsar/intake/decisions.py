@@ -1,11 +1,11 @@
-"""An operator decides about uncertain submissions.
+"""Applies an operator's decisions about uncertain submissions.
 
-<request_id> <account> send_again [<identity>]         the vendor did not take it
-<request_id> <account> taken <job_id> [<identity>]     the vendor took it as this job
+<request_id> <account> send_again [<identity>]         the vendor did not accept it
+<request_id> <account> taken <job_id> [<identity>]     the vendor accepted it as this job
 
-`identity` is a kind, such as `email`, and chooses one of several submissions. If two submissions have the
+`identity` is a kind, such as `email`, and selects one of several submissions. If two submissions have the
 same kind, an operator cannot tell which of them has the job, because the ledger shows no values. Send those
-again.
+submissions again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from include.dsar.vendors import vendor
 
 @dataclass(frozen=True)
 class Decision:
-    """One line. `job_id` None: send the submission again."""
+    """One decision. If `job_id` is None, the submission is sent again."""
 
     request_id: str
     account: str
@@ -35,7 +35,7 @@ class Decision:
 
     @classmethod
     def parse(cls, text: str) -> Decision:
-        """Raises ConfigurationError if the line has another form."""
+        """Parses one line. Raises ConfigurationError if the line has another form."""
         match text.split():
             case [request_id, account, "send_again", *identity] if len(identity) < 2:
                 return cls(request_id, account, None, *identity)
@@ -48,10 +48,11 @@ class Decision:
 
 
 def decide(db: Database, decisions: Sequence[Decision], *, by: str, now: datetime) -> int:
-    """Applies the decisions and records `by` with each. Returns how many submissions they reconciled.
+    """Applies the decisions and records their author `by`. Returns how many submissions were reconciled.
 
-    Raises ConfigurationError after all other decisions are applied, if a request has nothing uncertain at the
-    account, or if one job is given for several submissions. The error says what to decide instead.
+    Raises ConfigurationError after all other decisions are applied, if a request has no uncertain
+    submission at the account, or if one job is given for several submissions. The error says what to decide
+    instead.
     """
     reconciled = 0
     impossible = []
@@ -72,12 +73,12 @@ def decide(db: Database, decisions: Sequence[Decision], *, by: str, now: datetim
 
 
 def _is_one_of_several(held: Sequence[Uncertain]) -> bool:
-    """If a vendor takes one submission per call, the job of one submission must not end the others."""
+    """Returns whether one job cannot stand for all of them: the vendor accepts one submission per call."""
     return len(held) > 1 and vendor(held[0].vendor).users_per_call == 1
 
 
 def _instead(decision: Decision, held: Sequence[Uncertain]) -> str:
-    """Lists the kinds of the uncertain submissions, and what can be decided about them."""
+    """Returns a text with the kinds of the uncertain submissions, and the possible decisions about them."""
     kinds = Counter(one.identity for one in held)
     parts = [f"{', '.join(sorted(kinds))}: one job can belong to only one of them"]
     if single := sorted(kind for kind, n in kinds.items() if n == 1):

@@ -1,6 +1,6 @@
 """Reads identifiers from cells of the source and normalises them.
 
-The text of InvalidRow never holds the value, because it is written to the source's `status_reason`.
+The text of InvalidRow never contains the value, because it is written to the source's `status_reason`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def normalise(kind: IdentityKind, value: str, *, phone_region: str | None = None
     """Normalises an identifier. Raises InvalidRow if it is malformed.
 
     `phone_region` is the country (ISO 3166, two letters) of numbers without a country code. Raises
-    ConfigurationError if it is unknown.
+    ConfigurationError if the country is unknown.
     """
     value = value.strip()
     if not value:
@@ -68,10 +68,10 @@ def normalise(kind: IdentityKind, value: str, *, phone_region: str | None = None
 
 
 def values(cell: object) -> list[str]:
-    """The identifiers in a cell of the source, in their order, trimmed, without blanks and repeats.
+    """Returns the identifiers in a cell of the source, trimmed, in order, without blanks and duplicates.
 
-    A cell is empty (None, NaN, NA), a text, a whole number, a list of those, or the text of a JSON array.
-    Raises InvalidRow for anything else.
+    A cell is empty (None, NaN, NA), a text, a whole number, a list of texts and numbers, or the text of a
+    JSON array. Raises InvalidRow for anything else.
     """
     cell = _plain(cell)
     if isinstance(cell, str) and cell.lstrip().startswith("["):
@@ -96,8 +96,9 @@ def _email(value: str) -> str:
 
 
 def _phone(value: str, region: str | None) -> str:
-    """E.164. Only the length is checked. A check of assigned ranges would reject valid requests: our copy of
-    the numbering plan may be old."""
+    """Returns a phone number in E.164. Only the length is checked. A check of assigned ranges could reject
+    valid numbers, because our copy of the numbering plan may be old.
+    """
     if region is not None and region.upper() not in phonenumbers.SUPPORTED_REGIONS:
         raise ConfigurationError("PHONE_REGION is not a country's two letters")
     if plain := PLAIN_PHONE.fullmatch(value):
@@ -116,7 +117,9 @@ def _phone(value: str, region: str | None) -> str:
 
 
 def _advertising_id(value: str) -> str:
-    """Does not change the case: Batch keeps the id as the device wrote it. ID5's module lowers it."""
+    """Returns the id without a change of case, because Batch keeps the id as the device wrote it. ID5's
+    module lowers the case.
+    """
     if not UUID_FORM.fullmatch(value):
         raise InvalidRow(NOT_A_UUID)
     if not value.strip("0-"):
@@ -139,7 +142,7 @@ def _json_array(text: str) -> Iterable[object]:
 
 
 def _text(item: object) -> str | None:
-    """One value as text; None for an empty one."""
+    """Returns one value as text. None if the value is empty."""
     item = _plain(item)
     # pandas' NA and NaT, recognised by name because pandas may not be installed.
     if item is None or type(item).__name__ in ("NAType", "NaTType"):
@@ -156,7 +159,9 @@ def _text(item: object) -> str | None:
 
 
 def _whole(number: float | Decimal) -> str | None:
-    """123.0 → 123: pandas turns whole numbers into floats if a column has gaps."""
+    """Returns a whole number as text: 123.0 becomes 123, because pandas turns whole numbers into floats if
+    a column has gaps.
+    """
     if (isinstance(number, Decimal) and number.is_nan()) or number != number:
         return None
     if isinstance(number, float) and not abs(number) < LARGEST_EXACT:

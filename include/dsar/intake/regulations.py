@@ -1,4 +1,4 @@
-"""Regulations and their periods."""
+"""The regulations and their legal periods."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ PERIODS: dict[Regulation, relativedelta | timedelta] = {
 
 
 def due_at(regulation: Regulation, received_at: datetime) -> datetime:
-    """The legal due date, in the time zone of `received_at`.
+    """Returns the legal due date, in the time zone of `received_at`.
 
     The period is counted in that zone. Example: 28 February, 21:30 in New York is 1 March in UTC. It is due
     on 28 March in New York, and on 1 April in UTC. So the source must give times in the zone of the law.
     Intake reads a time without a zone as UTC. PostgreSQL returns a timestamptz in the zone of the session.
 
-    The due date is never later than the law allows. It is at the hour of receipt, although the law grants the
-    rest of the day. It does not use the extension of Art. 3(4) for weekends and holidays, because they differ
-    by country. Raises InvalidRow if the date is out of range.
+    The due date is never later than the law allows. It has the same time of day as the receipt, although
+    the law grants the whole day. It ignores the extension of Art. 3(4) for weekends and holidays, because
+    holidays differ by country. Raises InvalidRow if the date is out of range.
     """
     try:
         return received_at + PERIODS[regulation]
@@ -36,7 +36,7 @@ def due_at(regulation: Regulation, received_at: datetime) -> datetime:
 
 
 def regulation(text: object) -> Regulation:
-    """Reads a regulation from the source, in upper or lower case. Raises InvalidRow if it is unknown."""
+    """Reads a regulation from the source. Ignores case. Raises InvalidRow if the regulation is unknown."""
     try:
         return Regulation(str(text).strip().upper())
     except ValueError:

@@ -1,4 +1,4 @@
-"""The words that sources use for the action of a request."""
+"""The words for an action in the source's `request_type`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WORDS = {
 
 
 def action(text: object) -> Action:
-    """Reads an action from `request_type`, in upper or lower case. Raises InvalidRow if it is unknown."""
+    """Reads an action from `request_type`. Ignores case. Raises InvalidRow if the word is unknown."""
     try:
         return WORDS[str(text).strip().lower()]
     except KeyError:

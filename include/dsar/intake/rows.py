@@ -31,14 +31,18 @@ Identities = Mapping[IdentityKind, Sequence[str]]
 
 @dataclass(frozen=True)
 class Rules:
-    """Reads rows for the deployment's accounts, its country of phone numbers and its hash key."""
+    """Reads rows with the settings of a deployment: its accounts, its country of phone numbers and its hash
+    key.
+    """
 
     accounts: Sequence[Account]
     phone_region: str | None
     hash_key: bytes
 
     def read(self, row: Mapping[str, Any], now: datetime) -> PlannedRequest:
-        """The request of a row. Raises InvalidRow; its text has the reason and no value of the row."""
+        """Returns the request of a row. Raises InvalidRow with the reason. Its text contains no value of
+        the row.
+        """
         asked = action(_word(row.get("request_type")))
         law = regulation(_word(row.get("regulation")))
         received_at = _time(row.get("received_at"), "received_at")
@@ -137,9 +141,10 @@ class Rules:
 
 
 def request_id(cell: object) -> str:
-    """The request's id, which becomes part of paths. Raises InvalidRow if it is unsafe.
+    """Returns the request's id, which becomes part of paths. Raises InvalidRow if the id is unsafe.
 
-    Blanks around it are unsafe too: without them, the source would not find its row.
+    An id with blanks around it is unsafe too. If the blanks were removed, the source would not find its
+    row.
     """
     if _is_empty(cell):
         raise InvalidRow("request_id is empty")
@@ -164,7 +169,7 @@ def _word(cell: object) -> str:
 
 
 def _time(cell: object, column: str) -> datetime | None:
-    """A time or a text in ISO 8601; None if the cell is empty. A time without a zone is UTC."""
+    """Reads a time or an ISO 8601 text. None if the cell is empty. A time without a zone is UTC."""
     if _is_empty(cell):
         return None
     if isinstance(cell, str):
@@ -182,7 +187,7 @@ def _time(cell: object, column: str) -> datetime | None:
 
 
 def _is_empty(cell: object) -> bool:
-    """Whether the cell is None, a blank text, or one of pandas' empty values."""
+    """Returns whether the cell is None, a blank text, or one of pandas' empty values."""
     if isinstance(cell, str):
         return not cell.strip()
     is_nan = isinstance(cell, float) and cell != cell

@@ -49,16 +49,16 @@ Row = dict[str, Any]
 
 
 class Source:
-    """Reads pending requests and writes their status. Errors never hold a row's values."""
+    """Reads pending requests and writes their status. Its errors never contain values of a row."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def pending(self, *, retry_failed: bool) -> Iterator[list[Row]]:
-        """The rows of pending_requests.sql in chunks, with each cell as the database returns it.
+        """Yields the rows of pending_requests.sql in chunks, with each cell as the database returns it.
 
-        Raises ConfigurationError if the query fails or a column is missing, SourceUnavailable if the database
-        does not answer.
+        Raises ConfigurationError if the query fails or a column is missing, and SourceUnavailable if the
+        database does not answer.
         """
         with _naming(PENDING), self._engine.connect() as connection:
             _set(connection)
@@ -72,9 +72,10 @@ class Source:
                     yield [dict(zip(columns, row, strict=True)) for row in chunk]
 
     def update(self, rows: Sequence[Row]) -> set[object]:
-        """Writes the status of requests with update_request.sql. Raises SourceUnavailable.
+        """Writes the status of requests with update_request.sql. Raises SourceUnavailable if the database
+        does not answer.
 
-        Returns the ids that the database refuses. They stop no other request.
+        Returns the ids that the database refused. A refused id does not stop the other requests.
         """
         try:
             self._update(rows)
@@ -110,13 +111,13 @@ def _set(connection: Connection) -> None:
 
 
 def _statement(file: Path) -> TextClause:
-    """The file without comment lines, because SQLAlchemy would bind parameters in comments too."""
+    """Returns the SQL without comment lines, because SQLAlchemy would also bind parameters in comments."""
     return text(COMMENT.sub("", file.read_text()))
 
 
 @contextmanager
 def _naming(file: Path) -> Iterator[None]:
-    """Removes the text of a database's error, because it quotes values."""
+    """Raises our own errors without the text of the database's error, because that text quotes values."""
     try:
         yield
     except DsarError:

@@ -1,4 +1,4 @@
-"""The source gets the status of its requests. What it refuses is tried again by the next task."""
+"""Writes the status of requests back to the source. The next task retries a status that the source refused."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ REQUESTS_AT_ONCE = 1_000
 def write_back(db: Database, source: Source) -> int:
     """Writes every status that the source does not have yet. Returns the number of requests.
 
-    Several sessions may call this at once. Raises ConfigurationError if the source refused some of
-    the requests; the others are written.
+    Several sessions may call this at once. Raises ConfigurationError if the source refused some of the
+    statuses. The other statuses are written.
     """
     with closing.one_write_back_at_a_time(db):
         return _write_back(db, source)
@@ -50,7 +50,7 @@ def _write_back(db: Database, source: Source) -> int:
 
 
 def write_back_invalid(db: Database, source: Source) -> int:
-    """Marks the invalid rows of this intake in the source. Returns how many the source refused."""
+    """Marks the invalid rows of this intake in the source. Returns how many of them the source refused."""
     refused = after = 0
     while rows := staging.rows_with(db, RowOutcome.INVALID, limit=REQUESTS_AT_ONCE, after=after):
         after = rows[-1].number
@@ -66,7 +66,7 @@ def raise_if_refused(count: int) -> None:
 
 
 def id_as_json(cell: object) -> str | None:
-    """The cell of a row's request_id, whatever its type; None if no row can be found by it."""
+    """Returns a row's request_id as JSON, whatever its type. None if no row can be found by it."""
     if isinstance(cell, UUID):
         return json.dumps({"uuid": str(cell)})
     return json.dumps(cell) if isinstance(cell, str | int) else None

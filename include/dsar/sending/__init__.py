@@ -1,1 +1,1 @@
-"""What the submit stage is made of."""
+"""The parts of the submit stage."""

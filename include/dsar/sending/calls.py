@@ -1,4 +1,4 @@
-"""Which submissions share a call, and the order of the calls."""
+"""Decides which submissions share a call, and in which order the calls are made."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Call:
 
 
 class Calls:
-    """Hands out the calls of one account. It claims submissions shortly before they are sent."""
+    """Provides the calls of one account. Submissions are claimed shortly before they are sent."""
 
     def __init__(self, work: AccountWork, worker: int) -> None:
         self._work, self._worker = work, worker
@@ -45,9 +45,9 @@ class Calls:
         self._low = max(min(half_a_claim, settings.max_concurrency), 1)
 
     async def next(self) -> Call | None:
-        """The next call, soonest due date first; None if there is none now.
+        """Returns the next call, soonest due date first. None if there is no call now.
 
-        The first coroutine to find the buffer low refills it. The others keep sending.
+        The first coroutine to find the buffer low refills it. The other coroutines keep sending.
         """
         while len(self._ready) < self._low and not self._closed:
             if self._ready and self._claiming.locked():
@@ -58,7 +58,7 @@ class Calls:
         return self._ready.popleft() if self._ready else None
 
     def close(self) -> list[Subject]:
-        """Stops handing out calls. Returns the submissions that were claimed and will not be sent."""
+        """Stops providing calls. Returns the submissions that were claimed and will not be sent."""
         unsent = [subject for call in self._ready for subject in call.subjects]
         unsent += [claim.subject for claims in self._partial.values() for claim in claims]
         self._ready.clear()
@@ -78,7 +78,9 @@ class Calls:
             self._closed = True
 
     def _add(self, claim: Claim) -> None:
-        """Makes a call once it is full, so that a vendor that takes many users per call gets few calls."""
+        """Adds a submission to a call. A call is made when it is full, so that vendors with batches get few
+        calls.
+        """
         max_size = self._work.settings.users_per_call
         size = min(max_size, claim.batch_limit or max_size)
         waiting = self._partial[claim.action, size]
@@ -88,7 +90,7 @@ class Calls:
             waiting.clear()
 
     def _take(self, db: Database) -> tuple[list[Claim], int]:
-        """Returns the claims and the limit of the statement."""
+        """Claims submissions. Returns them, and the maximum number that could be claimed."""
         work = self._work
         with claiming.one_at_a_time(db, work.account):
             now, limit = work.clock(), self._claim_size
@@ -109,7 +111,7 @@ class Calls:
 
 
 def start_of_utc_day(now: datetime) -> datetime:
-    """Vendors count their daily quotas by UTC day."""
+    """Returns midnight UTC. Vendors count their daily quotas by UTC day."""
     return now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 

@@ -1,4 +1,4 @@
-"""What follows from an error when a call is submitted: one table from error class to consequence."""
+"""One table from error class to consequence, for errors when a call is submitted."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NO_CALL = "no call can be made of it ({kind})"
 
 
 def _after_pause(now: datetime, error: Exception) -> datetime:
-    """After the vendor's `Retry-After`, or MIN_RETRY_DELAY if that is longer."""
+    """Returns the time after the vendor's `Retry-After`, or after MIN_RETRY_DELAY if that is longer."""
     named = error.retry_after if isinstance(error, NotTaken) else None
     return now + max(timedelta(seconds=named or 0), MIN_RETRY_DELAY)
 
@@ -45,7 +45,7 @@ def _next_utc_day(now: datetime, error: Exception) -> datetime:
 
 @dataclass(frozen=True)
 class Consequence:
-    """What follows from an error for the submissions in the call, and for the account."""
+    """The consequence of an error for the submissions in the call, and for the account."""
 
     state: State
     reason: str = "{error}"
@@ -61,7 +61,7 @@ class Consequence:
     after_same: Consequence | None = None  # only if that attempt met the same error
 
     def moves(self, call: Call, error: Exception, now: datetime) -> list[Move]:
-        """The move of each submission in the call."""
+        """Returns the move of each submission in the call."""
         reason, size = self._reason(error), len(call.claims)
         if self.splits_batch and size > 1:
             split, limit = f"its batch was refused: {reason}", smaller_batch(size)
@@ -111,5 +111,5 @@ UNSENDABLE = Consequence(State.REJECTED, NO_CALL, splits_batch=True, suspects_in
 
 
 def consequence_of(error: Exception) -> Consequence:
-    """The entry of the nearest base class."""
+    """Returns the consequence for the nearest base class of the error in the table."""
     return next(CONSEQUENCES[kind] for kind in type(error).__mro__ if kind in CONSEQUENCES)

@@ -1,11 +1,11 @@
-"""Reconcile uncertain submissions: find out whether the vendor took the call after its reply was lost.
+"""Reconciles uncertain submissions: finds out whether the vendor accepted a call after its reply was lost.
 
 The account's `on_uncertain` setting says how:
 
-ask        Ask for the vendor's list of jobs. It has our job, or we send again after a pause.
-ask_job    Ask for the job: we chose its id. The vendor knows it, or we send again after a pause.
+ask        Ask for the vendor's list of jobs. If our job is not in it, send again after a pause.
+ask_job    We chose the job's id, so ask for this job. If it does not exist, send again after a pause.
 next_day   Send again on the next UTC day, when the vendor's daily limit for the identifier has ended.
-           The vendor may have taken the lost call, but we cannot poll its job without an id.
+           The vendor may have accepted the lost call, but we cannot poll its job without an id.
 repeat     Send again after a pause. A second call does no harm.
 hold       Leave the submission to an operator.
 
@@ -43,7 +43,7 @@ NEXT_DAY = "uncertain: sent again on the next UTC day, a job of that day confirm
 
 
 async def reconcile(work: AccountWork) -> datetime | None:
-    """Resolves what can be resolved now. Returns when to try the rest; None if nothing is left to try.
+    """Resolves what can be resolved now. Returns when to try again. None if nothing is left to try.
 
     Raises CredentialsRefused or ConfigurationError if the vendor rejects our question.
     """
@@ -125,7 +125,9 @@ async def _ask_job(work: AccountWork, uncertain: Sequence[UncertainSubmission], 
 
 
 async def _repeat(work: AccountWork, uncertain: Sequence[UncertainSubmission], now: datetime) -> list[Move]:
-    """The first repeat keeps the batch. Each later one splits it: one bad id may spoil every reply."""
+    """Returns the move that sends a submission again. The first repeat keeps the batch. Each later repeat
+    splits the batch, because one bad id may spoil every reply.
+    """
     size = work.settings.users_per_call
     return [
         _again(u, REPEATED, smaller_batch(size, u.attempts - 1) if u.attempts > 1 else None)

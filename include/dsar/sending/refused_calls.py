@@ -1,10 +1,10 @@
-"""Calls that the vendor refused because of our credentials or the route, and what caused that.
+"""Finds the cause of calls that the vendor refused because of our credentials or the route.
 
-The account is the cause if the vendor answers no call. One request is the cause if the vendor answers
-others, or accepts our credentials on another route: a firewall in front of the API answers 403 to a call
-that looks like an attack. Then the submissions of the call stay planned. Each retry sends them in smaller
-calls, in the end one by one, so that they block no others. A submission with such a limit is a suspect,
-and refused suspects do not count against the account.
+The account is the cause if the vendor answers no call. A request is the cause if the vendor answers other
+calls, or accepts our credentials on another route. For example, a firewall answers 403 to a call that looks
+like an attack. Then the submissions of the call stay planned. Each retry sends them in smaller calls, in
+the end one by one, so that they block no other submission. A submission with such a limit is a suspect.
+Refused suspects do not count against the account.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ class _Refused:
 
 
 class RefusedCalls:
-    """The refused calls of one stage. It sends none of them again, and none counts as an attempt."""
+    """The refused calls of one stage. They are not sent again in this stage, and none of them counts as an
+    attempt.
+    """
 
     def __init__(self, work: AccountWork, evidence: AccountEvidence) -> None:
         self._work, self._evidence = work, evidence
@@ -54,20 +56,24 @@ class RefusedCalls:
             self.are_too_many = self.are_too_many or self._in_a_row.limit_reached
 
     def answered(self) -> None:
-        """The vendor took a call."""
+        """Records that the vendor accepted a call."""
         self._others_answered = True
         self._suspects_in_a_row.reset()
         self._in_a_row.reset()
 
     def postpones(self, call: Call) -> bool:
-        """Whether this call must wait for the retry: too many suspects were refused in a row."""
+        """Returns whether this call must wait for the retry, because too many suspects were refused in a
+        row.
+        """
         if not (self._suspects_in_a_row.limit_reached and _is_suspect(call)):
             return False
         self._postponed += call.subjects
         return True
 
     async def find_cause(self) -> None:
-        """Decides between the account and the requests, after all other calls were made."""
+        """Decides whether the account or the requests are the cause. Call this after all other calls were
+        made.
+        """
         if not self._refused:
             return
         if self._others_answered and not self.are_too_many:
@@ -76,7 +82,7 @@ class RefusedCalls:
             self._requests_are_the_cause = await self._evidence.probe_succeeds()
 
     def moves(self) -> Iterator[Move]:
-        """All submissions go back to planned."""
+        """Returns the moves that plan all these submissions again."""
         for subject in self._postponed:
             yield Move(subject.submission, State.PLANNED, untried=True)
         for one in self._refused:
@@ -88,7 +94,7 @@ class RefusedCalls:
                 yield Move(subject.submission, State.PLANNED, reason, batch_limit=limit, untried=True)
 
     def error(self) -> Exception | None:
-        """The error that the stage must raise; None if the vendor refused no call."""
+        """Returns the error that the stage must raise. None if the vendor refused no call."""
         if not self._refused:
             return None
         if self._requests_are_the_cause and self._retry_helps:
@@ -116,10 +122,11 @@ class RefusedCalls:
 
     @property
     def _retry_helps(self) -> bool:
-        """False if a few submissions went alone for the first time and there were no others.
+        """Returns False if a few submissions were sent alone for the first time and there were no other
+        calls.
 
-        They may be all that the account has, so an operator must hear of the error at once. The next attempt
-        sends them as suspects.
+        These may be all submissions of the account, so an operator must see the error at once. The next
+        attempt sends them as suspects.
         """
         return (
             self._others_answered
