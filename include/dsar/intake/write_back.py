@@ -1,4 +1,4 @@
-"""Writes the status of requests back to the source. The next task retries a status that the source refused."""
+"""Writes the status of requests back to the source. The next task retries each refused status."""
 
 from __future__ import annotations
 

@@ -151,11 +151,11 @@ _RESOLVE: Mapping[OnUncertain, Resolve] = {
 
 
 def _find(vendor: Vendor, uncertain: UncertainSubmission, jobs: Sequence[ListedJob]) -> ListedJob | None:
-    """The job that works on this submission. The vendor's own request time decides.
+    """Returns the job that works on this submission. The vendor's own request time decides.
 
-    A job that was requested before the request was planned does not count: it may be another request's, or
-    somebody else's, and it does not cover the data that came in since. Neither does a job that ended before
-    our call.
+    A job does not count if it was requested before our request was planned. It may belong to another request
+    or another system, and does not cover data that arrived later. A job that ended before our call
+    does not count either.
     """
     planned, attempted = uncertain.planned_at - CLOCK_SKEW, uncertain.attempted_at - CLOCK_SKEW
     whose = vendor.identifier_of(uncertain.subject.identifiers)
