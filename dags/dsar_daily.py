@@ -1,4 +1,4 @@
-"""The daily run: intake, then one group of tasks for each account, then packages and the report."""
+"""The daily run: intake, then a group of tasks for each account, then packages and the report."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def account_task(operator: type[BaseOperator], account: Account, stage: str) -> 
 
 
 def task(operator: type[BaseOperator], shards: int, **arguments: Any) -> Any:
-    """One task. If it has several shards, it is mapped: each shard is a task instance."""
+    """Returns one task. It is mapped if there are several shards: each shard is a task instance."""
     if shards == 1:
         return operator(**arguments)
     every = [list(shard) for shard in all_shards(shards, "PACKAGE_SHARDS")]

@@ -1,7 +1,7 @@
-"""Writes the tables and the diagram of the documentation that come from code: `make docs`.
+"""Writes the generated tables and the diagram of the documentation: `make docs`.
 
-A block begins with `<!-- generated: <name> -->` and ends with `<!-- end -->`. A test fails if a block
-is not what this module would write.
+A block begins with `<!-- generated: <name> -->` and ends with `<!-- end -->`. A test fails if the text of a
+block differs from the text that this module writes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def pages() -> list[Path]:
 
 
 def generated(text: str) -> str:
-    """The page with each of its blocks written anew. Raises KeyError for an unknown block."""
+    """Returns the page with the current text in each of its blocks. Raises KeyError for an unknown block."""
     return BLOCK.sub(lambda block: f"{block[1]}\n{BLOCKS[block['name']]()}\n{block[3]}", text)
 
 
@@ -87,7 +87,7 @@ def _vendor_row(one: Vendor) -> tuple[str, ...]:
 
 
 def _field_row(name: str) -> tuple[str, ...]:
-    """One field, with the vendors that have it and what differs between them."""
+    """Returns the row of one field, with the vendors that have it and the differences between them."""
     found = [(one, f) for one in VENDORS.values() for f in one.connection_fields if f.name == name]
     texts: dict[str, list[Vendor]] = {}
     for one, each in found:

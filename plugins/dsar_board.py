@@ -1,4 +1,4 @@
-"""Registers the board with Airflow. Every Airflow process imports this file, so it imports little."""
+"""Registers the board with Airflow. Every Airflow process imports this file, so its imports must be few."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VIEW = {
 
 
 class BoardPlugin(AirflowPlugin):
-    """Pages, an entry in the navigation, a tab on each run, and a link on the tasks of each account."""
+    """Adds the board's pages, an entry in the navigation, a tab on each run, and a link on account tasks."""
 
     name = "dsar_board"
     external_views = [  # noqa: RUF012 - Airflow declares it so
@@ -34,7 +34,7 @@ class BoardPlugin(AirflowPlugin):
 
     @cached_property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
-        """A property, because only the API server needs FastAPI."""
+        """Returns the board's application. This is a property, because only the API server needs FastAPI."""
         from dsar_airflow.board import create_app
 
         return [{"app": create_app(), "url_prefix": PREFIX, "name": NAME}]

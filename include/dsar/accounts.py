@@ -85,9 +85,9 @@ class AccountSettings:
     def share(self, shard: Shard) -> AccountSettings:
         """Returns the settings of one shard: its part of the account's rate and concurrency.
 
-        Each shard may make at least one call at a time. If the vendor asks for fewer calls (429, Retry-
-        After), only the shard that got this reply slows down. The other shards slow down when they get such
-        a reply themselves.
+        Each shard may make at least one call at a time. If the vendor asks for fewer calls (by a 429 or
+        Retry-After), only the shard that got this reply slows down. The other shards slow down when
+        they get such a reply themselves.
         """
         each, left = divmod(self.max_concurrency, shard.of)
         return replace(

@@ -1,6 +1,6 @@
-"""The vendors' APIs over HTTP, simulated from their documentation, for the tests and the demo.
+"""Simulates the vendors' APIs over HTTP from their documentation, for the tests and the demo.
 
-It simulates the outside world, so it shares no code with the client that it tests.
+The sandbox simulates the outside world, so it shares no code with the client that it tests.
 """
 
 from include.sandbox.decision import Decision

@@ -1,7 +1,7 @@
-"""What the sandbox does with a data subject. It depends only on the identifiers, so tests can predict it.
+"""Decides how a simulated job ends. Only the identifiers count, so tests can predict the result.
 
-A marker anywhere in an identifier decides, in upper or lower case. An identifier of hex digits only (a UUID
-or a SHA-256) cannot contain words, so its last four digits decide.
+A keyword anywhere in an identifier decides, in upper or lower case. It is called a marker. An identifier of
+hex digits only (a UUID or a SHA-256) cannot contain words, so its last four digits decide.
 
 ========== ========= ================================================================================
 marker     ends with effect
@@ -13,7 +13,8 @@ slow       510e      the job takes ``slow_seconds``
 busy       b054      Batch only: a dashboard request is already running, so the first POST returns 409
 ========== ========= ================================================================================
 
-The rows are in order of precedence. All other jobs complete. Their duration follows from the identifier.
+The rows are in order of precedence. A job without a marker completes. The identifier determines its
+duration.
 """
 
 from __future__ import annotations

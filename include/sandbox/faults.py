@@ -1,7 +1,7 @@
 """Faults that a test injects between the client and a vendor.
 
-A fault applies to the next matching calls. ``taken`` says whether the vendor still processes the call before
-its reply is replaced. Each kind has its own default.
+A fault applies to the next matching calls. If ``taken`` is true, the vendor processes the call before its
+reply is replaced. The default of ``taken`` depends on the kind of fault.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Faults:
         self._pending.clear()
 
     def next_for(self, vendor: str, account: str, route: str) -> Fault | None:
-        """The first fault that matches the call. This use counts against ``times``."""
+        """Returns the first fault that matches the call. This use counts against ``times``."""
         for fault in self._pending:
             if fault.matches(vendor, account, route):
                 if fault.times is not None:
@@ -105,7 +105,7 @@ class Faults:
 
 @dataclass(frozen=True)
 class FaultyCall:
-    """A call with a fault, and the vendor's real reply if the vendor processed the call."""
+    """A call with a fault. It has the vendor's real reply if the vendor processed the call."""
 
     request: web.Request
     reply: web.Response | None
@@ -117,7 +117,7 @@ Replacement = Callable[[Fault, FaultyCall], Awaitable[web.StreamResponse]]
 
 
 async def faulty_reply(fault: Fault, call: FaultyCall) -> web.StreamResponse:
-    """What the client receives instead of the vendor's reply."""
+    """Returns the reply that the client receives instead of the vendor's reply."""
     return await KINDS[fault.kind][1](fault, call)
 
 
@@ -190,7 +190,7 @@ async def _body(fault: Fault, call: FaultyCall) -> web.StreamResponse:
 
 
 async def _start(call: FaultyCall) -> tuple[web.StreamResponse, bytes]:
-    """Send the head of the real reply; return its body unsent."""
+    """Sends the head of the real reply. Returns its body, which is not sent yet."""
     reply = _real(call)
     assert isinstance(reply.body, bytes)
     response = web.StreamResponse(status=reply.status)

@@ -1,6 +1,6 @@
-"""The jobs that the vendors have accepted, and the clock that determines their progress.
+"""Stores the jobs that the vendors accepted. A clock determines their progress.
 
-No background work runs: the progress of a job follows from its age.
+No background work runs: the age of a job determines its progress.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ class Job:
         return [subject.value for subject in self.subjects]
 
     def names(self, kind: str, value: str) -> bool:
-        """Whether the job is about this identifier."""
+        """Returns whether the job is about this identifier."""
         return any((subject.kind, subject.value) == (kind, value) for subject in self.subjects)
 
 
 class Jobs:
-    """Stores jobs and has the clock. A state file restores both after a restart."""
+    """Stores jobs and provides the clock. A state file restores both after a restart."""
 
     def __init__(self, settings: SandboxSettings) -> None:
         self.settings = settings
@@ -72,16 +72,16 @@ class Jobs:
                 self._index(_job_from(line))
 
     def now(self) -> float:
-        """The sandbox's time in Unix seconds."""
+        """Returns the sandbox's time in Unix seconds."""
         return time.time() + self._offset
 
     def advance(self, seconds: float) -> None:
-        """Move the clock forward, so that tests need not wait."""
+        """Moves the clock forward, so that tests need not wait."""
         self._write({"advance": seconds})
         self._offset += seconds
 
     def add(self, job: Job) -> None:
-        """Store a job. It is in the state file when this returns."""
+        """Stores a job. The job is in the state file when this method returns."""
         self._write(asdict(job))
         self._index(job)
 
@@ -92,7 +92,7 @@ class Jobs:
         return [job for job in self._jobs if (job.vendor, job.account) == (vendor, account)]
 
     def all(self) -> list[Job]:
-        """A copy of all jobs, oldest first."""
+        """Returns a copy of all jobs, oldest first."""
         return list(self._jobs)
 
     def close(self) -> None:

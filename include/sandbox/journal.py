@@ -1,4 +1,6 @@
-"""An append-only file of JSON lines. A job is in it before the vendor replies, so it survives a restart."""
+"""An append-only file of JSON lines. A job is in the file before the vendor replies, so it survives a
+restart.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ class Journal:
         self._file = path.open("a+b")
 
     def replay(self) -> Iterator[dict[str, Any]]:
-        """Yield every complete line, oldest first. Call this to the end before ``write``."""
+        """Yields every complete line, oldest first. Read all lines before you call ``write``."""
         self._file.seek(0)
         complete = 0
         for line in self._file:

@@ -1,4 +1,4 @@
-"""The simulated vendors, found by importing every module of ``include.sandbox.vendors``."""
+"""Finds the simulated vendors by importing every module of ``include.sandbox.vendors``."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ VENDORS: Mapping[str, SandboxVendor] = MappingProxyType(_registered())
 def decide(
     vendor: str, action: str, values: Sequence[str], settings: SandboxSettings | None = None
 ) -> Decision:
-    """What a vendor does with one job for the identifiers ``values``, exactly as the vendor receives them.
+    """Returns what a vendor does with a job for the identifiers ``values``, exactly as the vendor receives
+    them.
 
-    Raises KeyError for an unknown vendor and ValueError for an action that the vendor lacks.
+    Raises KeyError for an unknown vendor, and ValueError if the vendor does not support the action.
     """
     return VENDORS[vendor].decide(action, values, settings or SandboxSettings())

@@ -1,4 +1,4 @@
-"""All vendors on one port, and the sandbox's own routes for tests below ``/_sandbox``."""
+"""Serves all vendors on one port. The sandbox's own routes for tests are below ``/_sandbox``."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class World:
         self._rates: dict[tuple[str, str], tuple[int, int]] = {}
 
     def calls_by_vendor(self) -> dict[str, dict[str, int]]:
-        """The number of calls by vendor and route, including refused calls and calls with a fault."""
+        """Returns the number of calls by vendor and route. Refused calls and calls with a fault count too."""
         return {vendor: dict(counts) for vendor, counts in self.calls.items()}
 
     def rate(self, vendor: str, route: str) -> int:
-        """Count this call; return the number of calls to the route in the current second."""
+        """Counts this call. Returns the number of calls to the route in the current second."""
         second = int(time.monotonic())
         last, count = self._rates.get((vendor, route), (second, 0))
         count = count + 1 if last == second else 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class SandboxSettings:
-    """Where a sandbox listens and how its vendors behave. Times are in seconds."""
+    """The address of a sandbox, and the settings of its vendors. Times are in seconds."""
 
     host: str = "127.0.0.1"
     port: int = 0

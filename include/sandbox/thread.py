@@ -24,15 +24,15 @@ class Sandbox:
         self._loop = loop
 
     def jobs(self) -> list[Job]:
-        """Every job that a vendor accepted, oldest first."""
+        """Returns every job that a vendor accepted, oldest first."""
         return self._world.jobs.all()
 
     def calls(self) -> dict[str, dict[str, int]]:
-        """The number of calls by vendor and route."""
+        """Returns the number of calls by vendor and route."""
         return self._world.calls_by_vendor()
 
     def inject(self, kind: str, **fields: Any) -> None:
-        """Make the next matching call fail. ``fields`` are those of ``Fault``, such as ``vendor``."""
+        """Makes the next matching call fail. ``fields`` are fields of ``Fault``, such as ``vendor``."""
         self._world.faults.add(Fault(kind, **fields))
 
     def clear_faults(self) -> None:
@@ -45,7 +45,7 @@ class Sandbox:
 
 @contextmanager
 def run_in_thread(settings: SandboxSettings | None = None) -> Iterator[Sandbox]:
-    """Run a sandbox until the block ends."""
+    """Runs a sandbox until the block ends."""
     started: Future[tuple[Sandbox, asyncio.Event]] = Future()
     thread = Thread(
         target=asyncio.run, args=(_run(settings or SandboxSettings(), started),), name="sandbox", daemon=True

@@ -17,9 +17,9 @@ imports every module of that package, so no other file changes::
 
 A handler (``create``, ``status``) receives a ``Call``. It checks the secret, raises ``Refused`` with an error
 reply, and uses ``call.decide``, ``call.add_job`` and ``call.find_job``. ``attentive.py`` is a short example.
-From the declaration follow the server's routes, ``decide("acme", …)``, and the connections of ``make demo``,
-``make up``, the Compose demo and the tests. Each path must be unique; its variables are named ``account`` and
-``job_id``.
+The declaration defines the server's routes and ``decide("acme", …)``. It also defines the connections of
+``make demo``, ``make up``, the Compose demo and the tests. Each path must be unique. Its variables must have
+the names ``account`` and ``job_id``.
 
 The sandbox simulates the outside world, so it must not import ``include.dsar``.
 """
@@ -45,7 +45,7 @@ DEMO_PACE = {"requests_per_second": 50, "poll_min_seconds": 2, "poll_max_seconds
 
 @dataclass(frozen=True)
 class SandboxVendor:
-    """Everything the sandbox knows about one vendor."""
+    """The declaration of one simulated vendor."""
 
     name: str
     actions: frozenset[str]
@@ -64,7 +64,7 @@ class SandboxVendor:
     """Whether replies have the headers ``x-ratelimit-limit`` and ``x-ratelimit-remaining``."""
 
     def connection(self, host: str, port: int) -> dict[str, object]:
-        """The Airflow connection to this vendor in a sandbox at ``host`` and ``port``."""
+        """Returns the Airflow connection to this vendor in a sandbox at ``host`` and ``port``."""
         batch = {"users_per_call": self.users_per_call} if self.users_per_call > 1 else {}
         return {
             "conn_type": self.name,
@@ -77,7 +77,9 @@ class SandboxVendor:
         }
 
     def decide(self, action: str, values: Sequence[str], settings: SandboxSettings) -> Decision:
-        """See ``include.sandbox.decision.decide``. Raises ValueError if the vendor lacks the action."""
+        """Decides a job: see ``include.sandbox.decision.decide``. Raises ValueError if the vendor lacks the
+        action.
+        """
         if action not in self.actions:
             raise ValueError(f"{self.name} has no {action}")
         return decide(f"{self.name}|{action}", self.decisions, values, settings)
@@ -107,7 +109,7 @@ class Call:
 
     @property
     def account(self) -> str:
-        """The partner id or API key in the path, or ``default`` if the path has none."""
+        """Returns the partner id or API key in the path. ``default`` if the path has none."""
         return self.request.match_info.get("account", "default")
 
     @property
@@ -115,11 +117,11 @@ class Call:
         return self.request.match_info["job_id"]
 
     def now(self) -> float:
-        """The sandbox's time in Unix seconds."""
+        """Returns the sandbox's time in Unix seconds."""
         return self.jobs.now()
 
     def json_object(self) -> dict[str, object] | None:
-        """The body if it is a JSON object, else None."""
+        """Returns the body if it is a JSON object. None otherwise."""
         try:
             body = json.loads(self.body)
         except ValueError:
@@ -136,20 +138,20 @@ class Call:
         return scheme.casefold() == "bearer" and self.is_secret(secret)
 
     def decide(self, action: str, values: Sequence[str]) -> Decision:
-        """What happens to a job for these identifiers."""
+        """Decides how a job for these identifiers ends."""
         return self.vendor.decide(action, values, self.settings)
 
     def find_job(self, job_id: str) -> Job | None:
-        """The account's job with this id."""
+        """Returns the account's job with this id. None if there is none."""
         job = self.jobs.find(self.vendor.name, job_id)
         return job if job and job.account == self.account else None
 
     def account_jobs(self) -> list[Job]:
-        """The account's jobs, oldest first."""
+        """Returns the account's jobs, oldest first."""
         return self.jobs.of_account(self.vendor.name, self.account)
 
     def jobs_of(self, kind: str, value: str) -> list[Job]:
-        """The account's jobs for one identifier, oldest first."""
+        """Returns the account's jobs for one identifier, oldest first."""
         return [job for job in self.account_jobs() if job.names(kind, value)]
 
     def add_job(
@@ -161,7 +163,9 @@ class Call:
         trigger_type: str = "api",
         details: Mapping[str, str] | None = None,
     ) -> Job:
-        """Record a job for ``identifiers`` (kind, value). It survives a kill once this returns."""
+        """Records a job for ``identifiers`` (kind, value). The job survives a kill once this method
+        returns.
+        """
         decision = self.decide(action, [value for _, value in identifiers])
         # A failed job fails for all its subjects. Otherwise each subject is found or not found on its own.
         shared = decision.outcome if decision.outcome in ("failed", "never") else None

@@ -1,4 +1,4 @@
-"""The local stack: PostgreSQL, the sandbox and Airflow as processes on this machine.
+"""Runs the local stack: PostgreSQL, the sandbox and Airflow, as processes on this machine.
 
-`make demo`, `make up`, `bin/airflow` and the end-to-end tests all use it. A deployment does not.
+`make demo`, `make up`, `bin/airflow` and the end-to-end tests use it. A deployment does not.
 """

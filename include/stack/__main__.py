@@ -40,12 +40,12 @@ def main(arguments: list[str]) -> int:
 
 
 def _be_private() -> None:
-    """Make files of the stack's processes readable by their owner only."""
+    """Makes new files readable only by their owner. The stack's processes inherit this."""
     os.umask(0o077)
 
 
 def end(status: int) -> None:
-    """Exit with this status; if it is negative, end by that signal, as the command did."""
+    """Ends this program as the command ended: with its exit status, or by the signal `-status`."""
     if status < 0:
         signal.signal(-status, signal.SIG_DFL)
         os.kill(os.getpid(), -status)

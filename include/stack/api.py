@@ -16,7 +16,7 @@ ENDED = ("success", "failed")
 
 
 class AirflowApi:
-    """One API server. Its methods raise httpx.HTTPError if a call fails."""
+    """One API server. The methods raise httpx.HTTPError if a call fails."""
 
     def __init__(self, url: str, passwords: Path) -> None:
         self.url = url
@@ -29,7 +29,7 @@ class AirflowApi:
         self._client.close()
 
     def token(self) -> str:
-        """A new token for the user admin. Raises StackError if the server rejects our password."""
+        """Returns a new token for the user admin. Raises StackError if the server rejects our password."""
         user = {"username": "admin", "password": json.loads(self._passwords.read_text()).get("admin", "")}
         reply = self._client.post("/auth/token", json=user)
         if reply.is_client_error:
@@ -40,14 +40,14 @@ class AirflowApi:
         return str(reply.raise_for_status().json()["access_token"])
 
     def health(self) -> Mapping[str, Mapping[str, str | None]]:
-        """Status and last heartbeat of each component. Needs no login."""
+        """Returns the status and the last heartbeat of each component. This call needs no login."""
         reply: dict[str, dict[str, str | None]] = (
             self._client.get("/api/v2/monitor/health", timeout=5).raise_for_status().json()
         )
         return reply
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
-        """The JSON reply of `/api/v2<path>`, or None if the reply is empty."""
+        """Returns the JSON reply of `/api/v2<path>`. None if the reply is empty."""
         self._token = self._token or self.token()
         headers = {"Authorization": f"Bearer {self._token}"}
         reply = self._client.request(method, f"/api/v2{path}", json=body, headers=headers)
@@ -55,7 +55,7 @@ class AirflowApi:
         return reply.json() if reply.content else None
 
     def trigger(self, dag_id: str, run_id: str, conf: Mapping[str, Any] | None = None) -> str:
-        """Start a manual run. Returns its run_id."""
+        """Starts a manual run. Returns its run_id."""
         body = {"dag_run_id": run_id, "logical_date": None, "conf": dict(conf or {})}
         return str(self.call("POST", f"/dags/{dag_id}/dagRuns", body)["dag_run_id"])
 
@@ -63,7 +63,7 @@ class AirflowApi:
         return str(self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"])
 
     def task_states(self, dag_id: str, run_id: str) -> dict[str, str]:
-        """The state of each task (`<id>[<n>]` if mapped); `none` if it is not scheduled yet."""
+        """Returns the state of each task (`<id>[<n>]` if mapped). `none`: the task is not scheduled yet."""
         reply = self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances?limit=1000")
         return {
             task["task_id"] + (f"[{task['map_index']}]" if task["map_index"] >= 0 else ""): task["state"]
@@ -74,7 +74,7 @@ class AirflowApi:
     def wait(
         self, dag_id: str, run_id: str, timeout: float, each: Callable[[], None], pause: float = 1
     ) -> str:
-        """Wait for the run to end; return its state. Calls `each` about every `pause` seconds.
+        """Waits until the run has ended. Returns its state. Calls `each` about every `pause` seconds.
 
         Raises TimeoutError after `timeout` seconds, and every error that `each` raises.
         """

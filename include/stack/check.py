@@ -33,7 +33,7 @@ SELECT request.request_id, submission.account, submission.vendor, submission.sta
 def disagreements(
     dsn: str, prefix: str, expected_invalid: set[str], sandbox_jobs: Sequence[Mapping[str, Any]]
 ) -> list[str]:
-    """Every disagreement about requests with ids that begin with `prefix`, one line each.
+    """Returns one line for each disagreement about requests with ids that begin with `prefix`.
 
     `sandbox_jobs` is the reply of the sandbox's `/_sandbox/jobs` after the run.
     """
@@ -103,7 +103,7 @@ def _wrong_state(
 
 
 def _outcome(job: Mapping[str, Any], values: Sequence[str]) -> str:
-    """The outcome of the data subject with these identifiers."""
+    """Returns the outcome of the data subject with these identifiers."""
     if VENDORS[job["vendor"]].users_per_call > 1:
         mine = [subject["outcome"] for subject in job["subjects"] if subject["value"] in values]
         return str(mine[0]) if mine else "not in this job"

@@ -19,7 +19,7 @@ FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 def run(home: Home, environ: Mapping[str, str], arguments: list[str]) -> int:
-    """Run the command and return its exit status; if a signal ended it, the negative signal number.
+    """Runs the command. Returns its exit status, or the negative signal number if a signal ended it.
 
     The command uses the embedded PostgreSQL of a running stack, or starts one until the command ends.
     """

@@ -28,7 +28,7 @@ SELECT count(*) FILTER (WHERE status <> 'pending'), count(*) FILTER (WHERE close
 
 
 def run(home: Home, environ: Mapping[str, str]) -> bool:
-    """Run the demo. Returns whether all outcomes are as expected. Raises StackError or Interrupted."""
+    """Runs the demo. Returns whether all outcomes are as expected. Raises StackError or Interrupted."""
     _refuse_real_data(environ)
     begun = time.monotonic()
     print("Starting PostgreSQL, the sandbox and Airflow …", flush=True)
@@ -56,7 +56,7 @@ def run(home: Home, environ: Mapping[str, str]) -> bool:
 
 
 def _refuse_real_data(environ: Mapping[str, str]) -> None:
-    """The sandbox closes every request it gets, so the demo must never run with real requests."""
+    """Raises StackError if requests may be real, because the sandbox would close them."""
     set_by_user = sorted({*SANDBOX_CONNECTIONS, *OF_REAL_REQUESTS} & environ.keys())
     if set_by_user:
         raise StackError(

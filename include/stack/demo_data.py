@@ -24,8 +24,8 @@ FIND_SOURCE_CONNECTION = "SELECT 1 FROM connection WHERE conn_id = 'dsar_source'
 
 
 def fill(environ: Mapping[str, str]) -> None:
-    """Add synthetic requests to the source table, and a sandbox connection to Airflow for each account
-    without a connection there.
+    """Adds synthetic requests to the source table. Adds a sandbox connection to Airflow for each account
+    that has no connection there.
 
     Raises StackError and changes nothing if requests may be real, because the sandbox would close them.
     """
@@ -44,7 +44,7 @@ def fill(environ: Mapping[str, str]) -> None:
 
 
 def _may_be_real(environ: Mapping[str, str]) -> list[str]:
-    """The settings that lead, or may lead, to a ledger or a source other than the demo's."""
+    """Returns the settings that may lead to a ledger or a source other than the demo's."""
     own = [name for name in OF_REAL_REQUESTS if name != LEDGER and environ.get(name)]
     if environ[LEDGER] != environ.get(DEMO_LEDGER):
         own.append(LEDGER)
@@ -55,7 +55,7 @@ def _may_be_real(environ: Mapping[str, str]) -> list[str]:
 
 
 def sandbox_connections() -> dict[str, dict[str, object]]:
-    """The connections to the Compose service `sandbox`, by connection id."""
+    """Returns the connections to the Compose service `sandbox`, by connection id."""
     simulated = [account for account in ACCOUNTS if account.vendor in VENDORS]
     return {each.connection: VENDORS[each.vendor].connection("sandbox", 8900) for each in simulated}
 

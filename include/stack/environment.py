@@ -1,9 +1,10 @@
 """The environment variables of every Airflow process of the stack.
 
-Variables that the user sets always win: a port, a connection, a database. The others come from the state
-directory, so that `bin/airflow` in another terminal uses the same stack.
+Variables that the user sets always take precedence, for example a port, a connection or a database. Other
+values come from the state directory, so that `bin/airflow` in another terminal uses the same stack.
 
-The sandbox closes every request it gets, so it simulates vendors only if all requests are the stack's own.
+The sandbox closes every request that it gets. So vendors are simulated only if the stack created all
+requests.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ SANDBOX_CONNECTIONS: Mapping[str, SandboxVendor] = {
 
 
 def environment(home: Home, environ: Mapping[str, str]) -> dict[str, str]:
-    """All variables for a process of the stack: the user's, and ours for those that the user does not set."""
+    """Returns all variables for a process of the stack. The user's variables take precedence over ours."""
     chosen = dict(environ)
     for name, value in _defaults(home, environ).items():
         # Airflow also reads a setting from NAME_CMD and NAME_SECRET.
@@ -59,7 +60,7 @@ def api_port(home: Home, environ: Mapping[str, str]) -> int:
 
 
 def needs_postgres(environ: Mapping[str, str]) -> bool:
-    """Whether Airflow's own database or the ledger uses the embedded server."""
+    """Returns whether Airflow's own database or the ledger uses the embedded server."""
     return owns_metadata(environ) or LEDGER not in environ
 
 
@@ -68,14 +69,14 @@ def owns_metadata(environ: Mapping[str, str]) -> bool:
 
 
 def simulated(environ: Mapping[str, str]) -> list[str]:
-    """The account connections that the sandbox replaces. Empty if requests may be real."""
+    """Returns the account connections that the sandbox replaces. Empty if requests may be real."""
     if any(name in environ for name in OF_REAL_REQUESTS):
         return []
     return [name for name in SANDBOX_CONNECTIONS if name not in environ]
 
 
 def ledger_dsn(variables: Mapping[str, str]) -> str:
-    """The ledger's database for psycopg, from an Airflow connection (JSON or URI)."""
+    """Returns the ledger's database for psycopg, from an Airflow connection (JSON or URI)."""
     connection = variables[LEDGER]
     if not connection.lstrip().startswith("{"):
         return connection.replace("postgres://", "postgresql://", 1)

@@ -1,4 +1,4 @@
-"""The state directory of a local stack: everything kept between starts, and the generated secrets."""
+"""The state directory of a local stack: the generated secrets, and all data kept between starts."""
 
 from __future__ import annotations
 
@@ -28,34 +28,34 @@ class Home:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Home:
-        """`DSAR_HOME`, or `.dsar` in the checkout."""
+        """Returns the state directory from `DSAR_HOME`. The default is `.dsar` in the checkout."""
         return cls(Path(environ.get("DSAR_HOME") or PROJECT / ".dsar").expanduser().resolve())
 
     def path(self, name: str) -> Path:
         return self.directory() / name
 
     def directory(self, name: str = ".") -> Path:
-        """The subdirectory `name`. It is created if it does not exist."""
+        """Returns the subdirectory `name`. Creates it if it does not exist."""
         path = self.root / name
         for each in (self.root, path):
             each.mkdir(mode=0o700, parents=True, exist_ok=True)
         return path
 
     def secret(self, name: str, size: int = 32) -> str:
-        """A random secret of `size` bytes in URL-safe base64, the same at each call. 32 bytes suit Fernet."""
+        """Returns a random secret of `size` bytes in URL-safe base64. It is the same at each call."""
         return self._keep(f"secrets/{name}", base64.urlsafe_b64encode(secrets.token_bytes(size)).decode())
 
     def passwords_file(self) -> Path:
-        """The password file of the simple auth manager: `{"admin": "…"}`."""
+        """Returns the password file of the simple auth manager. Its content is `{"admin": "…"}`."""
         self._keep("secrets/passwords.json", json.dumps({"admin": secrets.token_urlsafe(12)}))
         return self.path("secrets/passwords.json")
 
     def port(self, name: str, preferred: int = 0) -> int:
-        """The port that `name` used last. At the first call `preferred`, or a free port."""
+        """Returns the port that `name` used last. The first call returns `preferred`, or a free port."""
         return int(self._keep(f"ports/{name}", str(preferred or free_port())))
 
     def usable_port(self, name: str) -> int:
-        """Like `port`, but another port if that one is in use. Call it before listening."""
+        """Returns the port of `name`, or another port if that port is in use. Call this before listening."""
         port = self.port(name)
         return port if is_free(port) else self.set_port(name, free_port())
 
@@ -65,7 +65,8 @@ class Home:
 
     @contextmanager
     def exclusive(self, name: str, *, wait: bool) -> Iterator[None]:
-        """Hold the lock `name`. Raises StackError if another process holds it and `wait` is false.
+        """Holds the lock `name` during the block. Raises StackError if another process has it and `wait` is
+        false.
 
         The kernel releases the lock when the process ends, so a crash needs no cleanup.
         """
@@ -80,7 +81,7 @@ class Home:
             yield
 
     def _keep(self, name: str, value: str) -> str:
-        """The content of the file `name`. It is created with `value` if it does not exist."""
+        """Returns the content of the file `name`. Creates the file with `value` if it does not exist."""
         path = self.root / name
         self.directory(Path(name).parent.name)
         if not path.exists():
@@ -97,7 +98,7 @@ def _write_private(path: Path, value: str) -> None:
 
 
 def free_port() -> int:
-    """A free TCP port on 127.0.0.1."""
+    """Returns a free TCP port on 127.0.0.1."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

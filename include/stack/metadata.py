@@ -17,9 +17,9 @@ from include.stack.processes import tail
 
 
 def migrate(home: Home, environ: Mapping[str, str], variables: Mapping[str, str]) -> None:
-    """Run `airflow db migrate` if it is needed. Raises StackError if it fails.
+    """Runs `airflow db migrate` if it is needed. Raises StackError if it fails.
 
-    `environ` is the user's environment; `variables` is the environment of the stack's processes.
+    `environ` is the user's environment. `variables` is the environment of the stack's processes.
     """
     installed = f"airflow {version('apache-airflow-core')}"
     if not owns_metadata(environ):

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL. All commands of a state directory share it; the last one stops it."""
+"""The embedded PostgreSQL server. All commands of a state directory share it. The last one stops it."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ SETTINGS = {
 
 
 def url(home: Home, database: str) -> str:
-    """The URL of a database (`postgresql://…`). It is valid even if the server is not running."""
+    """Returns the URL of a database (`postgresql://…`). It is valid even if the server is not running."""
     password = home.secret("postgres")
     return f"postgresql://{USER}:{password}@127.0.0.1:{home.port('postgres')}/{database}"
 
 
 @contextmanager
 def running(home: Home) -> Iterator[None]:
-    """Run the server until the block ends in the last process that uses it.
+    """Runs the server during the block. The last process that uses the server stops it.
 
-    Raises StackError with the server's output if it does not start.
+    Raises StackError with the server's output if the server does not start.
     """
     with (home.directory("locks") / "postgres-users").open("w") as users:
         with home.exclusive("postgres", wait=True):
@@ -62,7 +62,7 @@ def running(home: Home) -> Iterator[None]:
 
 
 def restart(home: Home) -> None:
-    """Restart as after a crash: all sessions break and nothing is flushed first."""
+    """Restarts the server as after a crash: all sessions break and nothing is flushed first."""
     _run(home, "pg_ctl", "restart", "-w", "-t", "60", "-m", "immediate", "-D", str(_data(home)))
 
 
@@ -150,10 +150,10 @@ def _run(home: Home, command: str, *arguments: str) -> None:
 
 
 def _unprivileged() -> list[str]:
-    """The prefix of a command that root runs as `nobody`, because PostgreSQL refuses to run as root.
+    """Returns a prefix that makes root run a command as `nobody`. PostgreSQL refuses to run as root.
 
     The capability lets the server reach a checkout below /root or another private directory. Without it,
-    every directory on the path would have to be readable by everybody.
+    every directory on the path would have to be readable by all users.
     """
     if os.geteuid() != 0:
         return []

@@ -30,7 +30,7 @@ class Interrupted(BaseException):
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """The first SIGINT, SIGTERM or SIGHUP raises Interrupted. Later ones do not disturb the cleanup."""
+    """Raises Interrupted at the first SIGINT, SIGTERM or SIGHUP. Later signals do not disturb the cleanup."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def interrupt(number: int, _: FrameType | None) -> None:
@@ -67,7 +67,7 @@ class Processes:
         self._running: list[Running] = []
 
     def start(self, name: str, command: list[str], env: Mapping[str, str], log: Path) -> None:
-        """Start a process in the project's root, in its own session. Its output goes to `log`."""
+        """Starts a process in the project's root and in its own session. Its output goes to `log`."""
         log.touch(mode=0o600)
         with log.open("wb") as output:
             popen = subprocess.Popen(
@@ -94,7 +94,7 @@ class Processes:
                 )
 
     def kill(self, name: str, *, for_good: bool = False) -> None:
-        """Send SIGKILL to a process and its descendants, as if its machine had crashed.
+        """Sends SIGKILL to a process and its descendants, as if its machine had crashed.
 
         With `for_good`, `check` and `restart_ended` ignore the process from now on.
         """
@@ -108,14 +108,14 @@ class Processes:
             self._write_record()
 
     def restart_ended(self) -> None:
-        """Start every ended process again, with a new log, as a supervisor does."""
+        """Starts every ended process again, with a new log, as a supervisor does."""
         for each in [each for each in self._running if each.popen.poll() is not None]:
             self._running.remove(each)
             log = each.log.with_name(f"{each.name}-{time.time_ns()}.log")
             self.start(each.name, each.command, each.env, log)
 
     def pid_of(self, title: str) -> int | None:
-        """The id of a process with this text in its title or arguments, or None."""
+        """Returns the id of a process with this text in its title or arguments. None if there is none."""
         for process in _family([each.popen.pid for each in self._running]):
             with suppress(psutil.Error):
                 if title in " ".join(process.cmdline()):
@@ -123,7 +123,7 @@ class Processes:
         return None
 
     def stop(self) -> None:
-        """End all processes and their descendants: SIGTERM first, then SIGKILL."""
+        """Ends all processes and their descendants: first with SIGTERM, then with SIGKILL."""
         _end([each.popen.pid for each in self._running])
         for each in self._running:
             each.popen.wait()
@@ -131,7 +131,7 @@ class Processes:
         self._record.unlink(missing_ok=True)
 
     def end_leftovers(self) -> None:
-        """End the processes of an earlier stack that was killed before it could end them."""
+        """Ends the processes of an earlier stack that was killed before it could end them."""
         if not self._record.exists():
             return
         _end([leader["pid"] for leader in json.loads(self._record.read_text()) if _is_still(leader)])
@@ -169,7 +169,7 @@ def _end(leaders: list[int]) -> None:
 
 
 def _family(leaders: list[int]) -> set[psutil.Process]:
-    """All processes in the leaders' sessions, and their descendants in other sessions."""
+    """Returns all processes in the leaders' sessions, and their descendants in other sessions."""
     family = set()
     for process in psutil.process_iter():
         with suppress(ProcessLookupError, PermissionError, psutil.Error):
@@ -188,7 +188,7 @@ def _alive(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
 
 
 def _is_still(leader: Mapping[str, float]) -> bool:
-    """Whether the session is the recorded one, and not a later one with the same number."""
+    """Returns whether this is the recorded session, and not a later session with the same number."""
     try:
         created: float = psutil.Process(int(leader["pid"])).create_time()
     except psutil.NoSuchProcess:

@@ -10,13 +10,13 @@ TABLE = Path(__file__).with_name("source_table.sql")
 
 
 def create(dsn: str) -> None:
-    """Create the table if it does not exist."""
+    """Creates the table if it does not exist."""
     with psycopg.connect(dsn) as connection:
         connection.execute(TABLE.read_bytes())
 
 
 def holds_others(dsn: str) -> bool:
-    """Whether the table contains requests that no demo created."""
+    """Returns whether the table contains requests that no demo created."""
     with psycopg.connect(dsn) as connection:
         statement = "SELECT 1 FROM public.dsar_requests WHERE request_id NOT LIKE 'demo-%' LIMIT 1"
         return connection.execute(statement).fetchone() is not None

@@ -55,12 +55,12 @@ class Stack:
 
     @property
     def dsn(self) -> str:
-        """The ledger's database, for psycopg."""
+        """Returns the ledger's database for psycopg."""
         return ledger_dsn(self.variables)
 
     @property
     def storage(self) -> Path | str:
-        """The storage of packages and receipts: a path for a file URI, else the URI."""
+        """Returns the storage of packages and receipts. A file URI becomes a path."""
         uri = self.variables["AIRFLOW_VAR_DSAR_STORAGE_URI"]
         return Path(url2pathname(uri.removeprefix("file://"))) if uri.startswith("file://") else uri
 
@@ -70,7 +70,7 @@ class Stack:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Record how long the block takes."""
+        """Records how long the block takes."""
         begin = time.monotonic()
         yield
         self.timings.append((name, time.monotonic() - begin))
@@ -84,10 +84,10 @@ def running(
     any_port: bool,
     components: Mapping[str, Sequence[str]] = COMPONENTS,
 ) -> Iterator[Stack]:
-    """Run the stack until the block ends. Only one stack can run per state directory.
+    """Runs the stack until the block ends. Only one stack can run per state directory.
 
     With `any_port`, another port is chosen if port 8080 is in use. `components` maps names to arguments of
-    `airflow`. Raises StackError, with what to do, if a part does not start.
+    `airflow`. Raises StackError if a part does not start. The text says what to do.
     """
     with ExitStack() as ending:
         ending.enter_context(home.exclusive("stack", wait=False))
@@ -177,7 +177,7 @@ def _until(stack: Stack, what: str, is_there: Callable[[], Any]) -> None:
 
 
 def _is_healthy(stack: Stack, begun: datetime) -> bool:
-    """Whether each component sent a heartbeat after `begun`; an older one stays healthy for 30 s."""
+    """Returns whether each component is healthy and sent a heartbeat after `begun`."""
     health = stack.api.health()
     for part in HEARTBEATS:
         latest = health[part][f"latest_{part}_heartbeat"]
@@ -187,7 +187,7 @@ def _is_healthy(stack: Stack, begun: datetime) -> bool:
 
 
 def _is_parsed(stack: Stack, begun: datetime) -> bool:
-    """Whether the current DAG file is parsed and active. Raises StackError if it cannot be imported."""
+    """Returns whether the DAG file is parsed and active. Raises StackError if it cannot be imported."""
     for error in stack.api.call("GET", "/importErrors")["import_errors"]:
         if datetime.fromisoformat(error["timestamp"]) >= begun:
             raise StackError(f"{error['filename']} cannot be imported:\n{error['stack_trace']}")

@@ -1,4 +1,4 @@
-"""The text that the demo prints at its end."""
+"""Makes the text that the demo prints at its end."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ EXPECTED_RED = {
 
 
 def text(stack: Stack, prefix: str, run_id: str) -> str:
-    """The outcomes of requests with ids that begin with `prefix`, and of the run's tasks."""
+    """Returns the outcomes of the run's tasks, and of requests with ids that begin with `prefix`."""
     with psycopg.connect(stack.dsn) as connection:
         outcomes = connection.execute(OUTCOMES, [f"{prefix}%"]).fetchall()
         statuses = connection.execute(STATUSES, [f"{prefix}%"]).fetchall()

@@ -1,7 +1,7 @@
-"""The demo's DSARs, about data subjects who do not exist.
+"""Makes the demo's DSARs, about data subjects who do not exist.
 
 Their domains (example.com, …; RFC 2606) and phone numbers (+1 … 555 01xx, NANPA; +44 7700 900xxx, Ofcom)
-are reserved, so nobody can own them.
+are reserved, so no one can own them.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ class SyntheticRequest:
 
 
 def new_call() -> str:
-    """A name for one start of the demo, made from the time."""
+    """Returns a name for one start of the demo, made from the time."""
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
 
 
 def insert(dsn: str, requests: list[SyntheticRequest]) -> None:
-    """Insert all requests into the source table in one transaction."""
+    """Inserts all requests into the source table in one transaction."""
     names = [field.name for field in fields(SyntheticRequest)]
     statement = sql.SQL("INSERT INTO public.dsar_requests ({}) VALUES ({})").format(
         sql.SQL(", ").join(map(sql.Identifier, names)), sql.SQL(", ").join(sql.Placeholder() * len(names))
@@ -53,10 +53,11 @@ def insert(dsn: str, requests: list[SyntheticRequest]) -> None:
 
 
 def synthetic_requests(call: str, count: int = 200) -> list[SyntheticRequest]:
-    """`count` requests (at least 40) with ids like `demo-<call>-0001`; the same `call` gives the same ones.
+    """Returns `count` requests (at least 40) with ids like `demo-<call>-0001`. The same `call` gives the
+    same requests.
 
-    Most of them complete. A few contain a marker of the sandbox in e-mail and user id. The last few are
-    rows that intake must reject.
+    Most of the requests complete. A few have a marker of the sandbox in the e-mail address and the user id.
+    The last few are rows that intake must reject.
     """
     random = Random(call)  # noqa: S311 - nothing here is a secret
     requests = [_plain(random, call, number) for number in range(1, count + 1)]

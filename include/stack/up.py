@@ -13,7 +13,7 @@ from include.stack.stack import Stack, running
 
 
 def run(home: Home, environ: Mapping[str, str]) -> None:
-    """Run until Interrupted. Raises StackError if a process ends."""
+    """Runs the stack until Interrupted is raised. Raises StackError if a process ends."""
     print("Starting Airflow and everything it needs …", flush=True)
     with running(home, environ, any_port=False) as stack:
         print(_welcome(stack, environ), flush=True)

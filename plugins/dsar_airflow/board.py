@@ -69,7 +69,7 @@ WAIT_SECONDS = 10
 
 
 def create_app() -> FastAPI:
-    """The application that Airflow mounts. It checks access itself, because Airflow does not."""
+    """Returns the application that Airflow mounts. It checks access itself, because Airflow does not."""
     app = FastAPI(
         title="Privacy requests",
         dependencies=[Depends(requires_access_dag("GET", param_dag_id=board_links.DAG_ID))],
@@ -146,7 +146,7 @@ def show_run(request: Request) -> Response:
 
 
 def serve_static(name: str, v: str = "") -> Response:
-    """The style sheet, the script or an icon. `v` is the version in a page's address."""
+    """Returns the style sheet, the script or an icon. `v` is the version in a page's address."""
     file = static_file(name)
     if file is None:
         raise HTTPException(404, "The board has no file with this name.")
@@ -179,7 +179,7 @@ def _site() -> Site:
 
 
 def _settings() -> Mapping[str, AccountSettings]:
-    """By account. A broken connection is left out: the tasks of that account say what is wrong."""
+    """Returns the settings by account. Omits an account with a broken connection: its tasks report it."""
     found = {}
     for account in ACCOUNTS:
         with suppress(ConfigurationError, *MISSING):
@@ -219,7 +219,7 @@ def _ledger_error(_: Request, error: Exception) -> Response:
 
 
 def _internal_error(error: Exception) -> Response:
-    """An unexpected error. Its text may hold identifiers, so the log gets only its type and place."""
+    """Logs the type and place of an unexpected error. Omits its text, which may contain identifiers."""
     place = traceback.extract_tb(error.__traceback__)[-1]
     log.error("a page of the board failed: %s in %s:%s", type(error).__name__, place.filename, place.lineno)
     return _problem(500, "This page failed", "It is an error in the board. See the log of the API server.")

@@ -1,4 +1,4 @@
-"""Paths of the board and of Airflow's UI, and the link from a task to its account."""
+"""Builds the paths of the board and of Airflow's UI, and the link from a task to its account."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ DAG_ID = "dsar_daily"
 
 
 def server_path() -> str:
-    """The path of the API server on its host, without a slash at the end."""
+    """Returns the path of the API server on its host, without a slash at the end."""
     return urlsplit(conf.get("api", "base_url", fallback="")).path.rstrip("/")
 
 
 def pages() -> str:
-    """The path of the board's pages."""
+    """Returns the path of the board's pages."""
     return f"{server_path()}{PREFIX}"
 
 
 def in_airflow(page: str) -> str:
-    """The path in Airflow's UI that shows a page of the board. `page` begins with a slash."""
+    """Returns the path in Airflow's UI that shows a page of the board. `page` begins with a slash."""
     return f"{server_path()}/plugin/{ROUTE}{pages()}{page}"
 
 
@@ -43,7 +43,7 @@ def dag_in_airflow() -> str:
 
 
 def task_in_airflow(task: TaskInstance) -> str:
-    """The path of a task instance in Airflow's UI. Without a map index: the list of mapped instances."""
+    """Returns the path of a task instance in Airflow's UI. Without a map index: of the mapped task."""
     mapped = {None: "/mapped", -1: ""}.get(task.map_index, f"/mapped/{task.map_index}")
     return (
         f"{dag_in_airflow()}/runs/{quote(task.run_id, safe='')}/tasks/{quote(task.task_id, safe='')}{mapped}"

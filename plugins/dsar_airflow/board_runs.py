@@ -21,7 +21,7 @@ MAX_TRIES = 20_000
 
 
 def run(run_id: str) -> Run | None:
-    """The run of the DAG with this id. None if Airflow does not know it."""
+    """Returns the run of the DAG with this id. None if Airflow has no such run."""
     with create_session() as session:
         found = session.scalar(select(DagRun).where(DagRun.dag_id == DAG_ID, DagRun.run_id == run_id))
         if found is None:
@@ -39,7 +39,7 @@ def run(run_id: str) -> Run | None:
 
 
 def tries_between(begin: datetime, end: datetime) -> list[Try]:
-    """The tries of the DAG's tasks that ran between two times, at most MAX_TRIES."""
+    """Returns the tries of the DAG's tasks that ran between two times. There are at most MAX_TRIES."""
     with create_session() as session:
         return _tries(
             session,
@@ -51,7 +51,7 @@ def tries_between(begin: datetime, end: datetime) -> list[Try]:
 
 
 def _tries(session: Session, latest: Any, earlier: Any) -> list[Try]:
-    """Tries that fit: latest ones from TaskInstance, earlier ones from TaskInstanceHistory."""
+    """Returns matching tries. The latest are in TaskInstance, earlier tries in TaskInstanceHistory."""
     found: list[Any] = []
     for model, fits in ((TaskInstance, latest), (TaskInstanceHistory, earlier)):
         found += session.execute(
@@ -64,7 +64,7 @@ def _tries(session: Session, latest: Any, earlier: Any) -> list[Try]:
 
 
 def _would_send(session: Session, run_id: str) -> Mapping[str, Mapping[str, int]]:
-    """The counts of a dry run: the result of its task intake."""
+    """Returns the counts of a dry run. They are the result of the task intake."""
     row = session.scalar(
         XComModel.get_many(run_id=run_id, key="return_value", task_ids="intake", dag_ids=DAG_ID)
     )

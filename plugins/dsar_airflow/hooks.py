@@ -27,7 +27,7 @@ class AccountHook(BaseHook):
         self.conn_id = conn_id
 
     def test_connection(self) -> tuple[bool, str]:
-        """Makes one call that changes nothing. Returns what works, or what to correct."""
+        """Makes one call that changes nothing. Returns whether it worked, and a text for the operator."""
         from dsar_airflow.connections.accounts import account_settings
         from include.dsar.accounts import Account
         from include.dsar.errors import DsarError

@@ -1,7 +1,7 @@
 """The metrics that this project sends through Airflow's own (StatsD or OpenTelemetry).
 
 The account is part of the name, because plain StatsD has no tags. The report of each run sends every gauge,
-also zeros, so that no gauge keeps the value of an earlier run.
+even if it is zero, so that no gauge keeps the value of an earlier run.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ OUTCOMES = ("completed", "no_data", "rejected", "failed")
 
 @contextmanager
 def counting_calls(work: AccountWork) -> Iterator[None]:
-    """Counts the calls inside the block, also if it raises."""
+    """Counts the calls inside the block, even if the block raises an error."""
     try:
         yield
     finally:
@@ -48,7 +48,7 @@ def counting_calls(work: AccountWork) -> Iterator[None]:
 
 
 def count_calls(account: str, calls: int, refused: int) -> None:
-    """Sends the calls of a task, and how many were answered with 401, 403 or 429."""
+    """Sends the number of calls of a task, and the number of calls answered with 401, 403 or 429."""
     stats.incr(f"dsar.calls.{account}", calls)
     stats.incr(f"dsar.refused_calls.{account}", refused)
 

@@ -1,4 +1,4 @@
-"""The stages as operators. Each opens what its stage needs, runs it, and returns counts.
+"""The stages as Airflow operators. Each operator opens its stage's connections and returns its counts.
 
 The stages are imported inside the methods, so that parsing a DAG loads neither pandas nor an HTTP client.
 """
@@ -65,7 +65,7 @@ class IntakeOperator(BaseOperator):
 
 
 def _operator(context: Context) -> str:
-    """Who triggered the run, for the event log."""
+    """Returns who triggered the run, for the event log."""
     run = context["dag_run"]
     return f"{run.triggering_user_name or 'unknown user'} in run {run.run_id}"
 
@@ -113,7 +113,7 @@ class CollectOperator(AccountOperator):
 
 
 class PackageOperator(BaseOperator):
-    """Writes receipts and packages, closes their requests (or those of one shard), and updates the source."""
+    """Writes receipts and packages, closes the requests (or those of one shard), and updates the source."""
 
     ui_color = "#fef7e0"
 
@@ -141,7 +141,7 @@ class PackageOperator(BaseOperator):
 
 
 class ReportOperator(BaseOperator):
-    """Writes the register of the day. Fails if an operator must act."""
+    """Writes the register of the day. The task fails if an operator must act."""
 
     ui_color = "#fef7e0"
 
@@ -171,7 +171,7 @@ class ReportOperator(BaseOperator):
 
 
 def _red_tasks(context: Context) -> Sequence[str]:
-    """A sentence for each task instance of this run that failed."""
+    """Returns one sentence for each task instance of this run that failed."""
     ti = context["ti"]
     states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id])[ti.run_id]
     red = [name for name, state in states.items() if state == "failed" and name != ti.task_id]
@@ -182,7 +182,7 @@ def _red_tasks(context: Context) -> Sequence[str]:
 
 
 def _with_shard(name: str, tasks: Mapping[str, object]) -> str:
-    """The task id. For a mapped task, Airflow gives `<task>_<map index>`: this gives `<task> (shard 1)`."""
+    """Returns the id of a mapped task with its shard: `<task>_<map index>` becomes `<task> (shard 1)`."""
     if name in tasks:
         return name
     task, _, index = name.rpartition("_")

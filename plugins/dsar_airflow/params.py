@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunParams:
-    """What an operator can set when they trigger the DAG. A scheduled run has the defaults."""
+    """The Params that an operator can set when they trigger the DAG. A scheduled run has the defaults."""
 
     request_ids: tuple[str, ...]
     accounts: tuple[str, ...]
@@ -37,7 +37,7 @@ class RunParams:
 
     @property
     def window(self) -> timedelta:
-        """How long the run polls vendors."""
+        """Returns how long the run polls vendors."""
         return timedelta(minutes=self.await_minutes)
 
     def skip_unless_real(self) -> None:

@@ -1,6 +1,6 @@
-"""The connection types that Airflow gets from this project, made from the vendors' declarations.
+"""The connection types of this project, made from the vendors' declarations.
 
-Airflow loads this in every process that lists its providers, so all imports must stay light.
+Airflow loads this module in every process that lists its providers, so all imports must be fast.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ JSON_TYPES = {FieldKind.NUMBER: "number", FieldKind.INTEGER: "integer", FieldKin
 
 
 def get_provider_info() -> dict[str, Any]:
-    """The entry point `apache_airflow_provider`."""
+    """Returns the provider's description. The entry point `apache_airflow_provider` calls this."""
     return {
         "package-name": DISTRIBUTION,
         "name": "Privacy requests",
@@ -27,7 +27,7 @@ def get_provider_info() -> dict[str, Any]:
 
 
 def hook_name(vendor: Vendor) -> str:
-    """The name of the vendor's hook class in `hooks.py`."""
+    """Returns the name of the vendor's hook class in `hooks.py`."""
     return f"{type(vendor).__name__}Hook"
 
 

@@ -19,10 +19,10 @@ GRACE = timedelta(minutes=15)  # for a restart of the triggerer, before the defe
 
 
 class PollSensor(BaseSensorOperator):
-    """Polls the open jobs of an account, or of one shard of it, until none is due in the run's window.
+    """Polls the open jobs of an account, or of one shard of it, until no job is due in the run's window.
 
-    It reads the ledger on the worker first, and defers only if a poll is due. It is normal that jobs are
-    still open at the end: the next run continues with them.
+    The sensor first reads the ledger on the worker. It defers only if a poll is due. It is normal that jobs
+    are still open at the end: the next run continues with them.
     """
 
     ui_color = "#e6f4ea"
@@ -66,7 +66,7 @@ class PollSensor(BaseSensorOperator):
         )
 
     def resume(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
-        """The trigger's counts. Raises ConfigurationError, or VendorUnavailable if every poll failed."""
+        """Returns the trigger's counts. Raises ConfigurationError or VendorUnavailable."""
         from dsar_airflow.metrics import count_calls
         from include.dsar.errors import ConfigurationError, ProtocolError, VendorUnavailable
 
@@ -86,7 +86,7 @@ class PollSensor(BaseSensorOperator):
         raise ProtocolError(f"{self.account}: the trigger sent an event that this sensor does not know")
 
     def _first_poll(self, params: RunParams, since: datetime) -> tuple[datetime | None, list[int] | None]:
-        """When the first poll is due, and the ledger ids of the requests that the run is limited to.
+        """Returns the time of the first poll, and the ledger ids of the requests in this run.
 
         This needs no HTTP client, so the worker does not spend time on the import of aiohttp.
         """
@@ -101,7 +101,7 @@ class PollSensor(BaseSensorOperator):
 
 
 def _sentence(counts: Mapping[str, Any]) -> str:
-    """The counts of an event as text."""
+    """Returns the counts of an event as text."""
     parts = [f"{counts['ended']:,} jobs ended", f"{counts['ready']:,} have a result to collect"]
     if counts["planned_again"]:
         parts.append(f"{counts['planned_again']:,} failed in a batch and are sent again in smaller batches")

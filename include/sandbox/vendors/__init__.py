@@ -1,1 +1,1 @@
-"""One module per simulated vendor. ``include.sandbox.vendor`` says how to add one."""
+"""One module per simulated vendor. ``include.sandbox.vendor`` explains how to add a vendor."""

@@ -2,8 +2,8 @@
 
 Source: https://docs.attentivemobile.com (privacy request) and
 https://docs.attentivemobile.com/pages/api-rate-limits/ (rate headers).
-The documentation describes errors but shows no body. The field ``message`` and the fields of ``/v1/me`` are
-our own. A creation returns the record or only its id; here the last digit of the id decides.
+The documentation describes errors but shows no body, so we invented the field ``message`` and the fields of
+``/v1/me``. The real API returns the whole record or only its id. Here the last digit of the id decides.
 """
 
 from __future__ import annotations
@@ -118,6 +118,6 @@ def _mask(kind: str, value: str) -> str:
 
 
 def _time(at: float) -> str:
-    """Milliseconds and a zone without a colon, as in the documentation."""
+    """Formats a time with milliseconds and a zone without a colon, as in the documentation."""
     moment = datetime.fromtimestamp(at, UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}+0000"

@@ -2,8 +2,8 @@
 
 Source: https://doc.batch.com/api/gdpr/create, https://doc.batch.com/api/gdpr/get-status,
 https://doc.batch.com/api/gdpr/get-all-requests.
-The documentation names the errors but shows no body and no field for the token. The fields ``code``,
-``message`` and ``token`` are our own, and so is the reply about an unknown request. A ``callback_url`` is
+The documentation names the errors but shows no body and no field for the token. We invented the fields
+``code``, ``message`` and ``token``, and the reply about an unknown request. A ``callback_url`` is
 validated but never called. It is not documented whether a 409 depends on the request type, so a setting
 controls it.
 """
@@ -70,7 +70,7 @@ def list_requests(call: Call) -> web.Response:
 
 
 def data(call: Call) -> web.Response:
-    """The zip at ``data_url``. It simulates storage on another host, which rejects Batch's credentials."""
+    """Returns the zip at ``data_url``. Rejects Batch's credentials, as storage on another host does."""
     if "X-Authorization" in call.request.headers or "Authorization" in call.request.headers:
         return web.Response(status=400, text="<Error><Code>InvalidArgument</Code></Error>")
     job = call.jobs.find(call.vendor.name, str(_scramble(call.job_id)))
@@ -103,7 +103,7 @@ def _authorise(call: Call) -> None:
 
 
 def _parse(call: Call) -> tuple[str, str, str]:
-    """The request type, the type of the id and its value. Raises Refused with the documented 400."""
+    """Returns the request type, the type of the id and its value. Raises Refused with the documented 400."""
     body = call.json_object()
     if body is None:
         raise Refused(_error(400, MALFORMED_JSON_BODY))
@@ -164,7 +164,7 @@ def _is_expired(call: Call, job: Job) -> bool:
 
 
 def _scramble(job_id: str) -> uuid.UUID:
-    """Turn a token into the name of its zip, and back, so that the URL does not contain the token."""
+    """Turns a token into the name of its zip, and back, so that the URL does not contain the token."""
     return uuid.UUID(int=uuid.UUID(job_id).int ^ _MASK)
 
 

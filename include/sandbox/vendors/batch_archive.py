@@ -1,7 +1,7 @@
-"""The zip of a Batch data report. Batch does not document its layout; this one mixes JSON and CSV.
+"""Makes the zip of a Batch data report. Batch does not document its layout. Ours mixes JSON and CSV.
 
-It contains values that break a careless reader: non-ASCII text, a spreadsheet formula and HTML.
-The same job always gives the same bytes.
+The zip contains values that break a careless reader: non-ASCII text, a spreadsheet formula and HTML. The
+same job always gives the same bytes.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 Source: https://help.besitoscorp.com/en/articles/13862017-export-user-data-api (export),
 https://help.besitoscorp.com/en/articles/13179812-delete-users-api (delete),
-https://help.besitoscorp.com/en/articles/13862031-data-request-status-api (status).
-The documentation shows no error reply and no failed job. Those bodies are our own, and so is the empty
-reply after ``expires_at``.
+https://help.besitoscorp.com/en/articles/13862031-data-request-status-api (status). The documentation shows
+no error reply and no failed job, so we invented them. We also invented the empty reply after
+``expires_at``.
 """
 
 from __future__ import annotations

@@ -17,9 +17,9 @@ _NUMBER = "\x00number\x00"
 
 
 def export_json(body: dict[str, object], job: Job) -> str:
-    """``body`` with the records of ``job`` as its data.
+    """Returns ``body`` with the records of ``job`` as its data.
 
-    An unknown user gives null. The order differs from the submitted order.
+    An unknown user gives null. The order of the records differs from the submitted order.
     """
     subjects = sorted(set(job.subjects), key=lambda subject: _digest(subject.value))
     if len(subjects) > 1 and [subject.value for subject in subjects] == job.values:

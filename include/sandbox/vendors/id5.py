@@ -1,7 +1,7 @@
-"""ID5, identity: erasure only. The token is in the URL, and an exceeded limit gives 403.
+"""ID5, identity: erasure only. The token is in the URL. A call over a limit gets 403.
 
-Source: https://wiki.id5.io/docs/dsar-data-deletion-api, including the misspelled error codes.
-The page shows no message for a rejected e-mail or partnerUid; ours follow its message for a maid.
+Source: https://wiki.id5.io/docs/dsar-data-deletion-api, including the misspelled error codes. The page
+shows no message for a rejected e-mail or partnerUid, so ours imitate its message for a maid.
 """
 
 from __future__ import annotations

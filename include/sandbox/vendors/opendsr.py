@@ -1,10 +1,11 @@
 """OpenDSR, a protocol of several processors: access and erasure, one data subject per call, signed replies.
 
-Source: https://github.com/opengdpr/OpenDSR (specification). A repeated id gets the 400 of mParticle.
-The protocol has no failed state, so a job marked ``jobfails`` ends cancelled. The marker ``forged`` is for
-this vendor only: once such a job has ended, its status is signed with another key.
+Source: https://github.com/opengdpr/OpenDSR (specification). If the id of a request already exists, the
+reply is a 400, as at mParticle. The protocol has no failed state, so a job marked ``jobfails`` ends
+cancelled. Only this vendor has the marker ``forged``: when such a job has ended, its status is signed with
+another key.
 
-The keys are fixed, so that every process makes certificates that fit together. They protect nothing.
+The keys are constants, so that the certificates of all processes match. They protect nothing.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ def discovery(call: Call) -> web.Response:
 
 
 def data(call: Call) -> web.Response:
-    """The result that ``results_url`` names. It stands for a store that refuses other credentials."""
+    """Returns the result at ``results_url``. The route simulates a store that refuses Bearer credentials."""
     job = call.find_job(call.job_id)
     if "Authorization" in call.request.headers:
         return web.Response(status=400, text="InvalidArgument")
@@ -168,7 +169,7 @@ def _signed(
 
 
 def _certificate(name: str, key: ec.EllipticCurvePrivateKey, *, is_authority: bool) -> str:
-    """A certificate as PEM text, signed by the sandbox's authority and valid for ten years from now."""
+    """Returns a certificate as PEM text, signed by the sandbox's authority and valid for ten years."""
     now = datetime.now(UTC)
     builder = (
         x509.CertificateBuilder()

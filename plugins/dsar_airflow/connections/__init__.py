@@ -1,1 +1,1 @@
-"""Airflow's connections and variables, as the objects that the stages need. One module for each."""
+"""Converts Airflow's connections and variables to the objects that the stages need."""

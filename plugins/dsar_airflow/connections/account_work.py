@@ -1,4 +1,4 @@
-"""What a stage needs to work on an account: its settings, its HTTP client, the ledger."""
+"""Opens what a stage needs for an account: its settings, its HTTP client and the ledger."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def account_work(
     request_ids: Sequence[str] = (),
     request_pks: Sequence[int] | None = None,
 ) -> AsyncIterator[AccountWork]:
-    """The work on an account or one shard of it. Each connection is looked up once.
+    """Opens the work on an account or one of its shards. Each connection is looked up once.
 
     A run can be limited to some requests, by their request ids or by their ledger ids.
     """

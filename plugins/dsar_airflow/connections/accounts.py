@@ -1,4 +1,4 @@
-"""The settings of an account, from its connection."""
+"""Reads the settings of an account from its connection."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from include.dsar.vendors.vendor import OnUncertain
 
 
 def account_of(name: str) -> Account:
-    """The account of that name in include/accounts.py. Raises ConfigurationError."""
+    """Returns the account with this name. Raises ConfigurationError if include/accounts.py has none."""
     for account in ACCOUNTS:
         if account.name == name:
             return account
@@ -25,13 +25,13 @@ def account_of(name: str) -> Account:
 
 
 def settings_of(name: str) -> AccountSettings:
-    """The settings of the account of that name. Raises ConfigurationError."""
+    """Returns the settings of the account with this name. Raises ConfigurationError if they are not valid."""
     account = account_of(name)
     return account_settings(account, get(account.connection))
 
 
 def held_accounts() -> list[str]:
-    """Accounts with `on_uncertain` set to hold: an operator decides about uncertain submissions."""
+    """Returns accounts with `on_uncertain: hold`. An operator decides about their uncertain submissions."""
     held = []
     for account in ACCOUNTS:
         with suppress(ConfigurationError, ConnectionMissing):  # the account's own tasks report the error
@@ -41,9 +41,9 @@ def held_accounts() -> list[str]:
 
 
 def account_settings(account: Account, connection: Connection) -> AccountSettings:
-    """The settings from a connection of the vendor's own type or of type http.
+    """Returns the settings from a connection of the vendor's own type or of type http.
 
-    Raises ConfigurationError.
+    Raises ConfigurationError if the connection has another type or a field is not valid.
     """
     if connection.conn_type in VENDORS and connection.conn_type != account.vendor:
         raise ConfigurationError(
@@ -59,8 +59,9 @@ def account_settings(account: Account, connection: Connection) -> AccountSetting
 
 
 def _base_url(connection: Connection) -> str | None:
-    """The address, read as Airflow's HttpHook does. Only the default schema differs: it is https, and
-    http for this machine itself."""
+    """Returns the address. It is read as Airflow's HttpHook reads it, except for the default schema. Here
+    the default is https, or http if the host is this machine.
+    """
     host = connection.host or ""
     if not host:
         return None

@@ -1,4 +1,4 @@
-"""The ledger, through the connection `dsar_db`."""
+"""Opens the ledger through the connection `dsar_db`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LIBPQ = (
 
 @contextmanager
 def ledger(*, migrate: bool = False) -> Iterator[Database]:
-    """A session of the ledger. With `migrate`, its schema is brought up to date first."""
+    """Opens a session of the ledger. With `migrate`, its schema is brought up to date first."""
     info = ledger_conninfo(get(LEDGER))
     with database.without_rows():
         if migrate:
@@ -36,7 +36,7 @@ def ledger(*, migrate: bool = False) -> Iterator[Database]:
 
 
 def ledger_conninfo(connection: Connection) -> str:
-    """libpq's connection string for a connection of type postgres."""
+    """Returns libpq's connection string for a connection of type postgres."""
     given = extra(connection)
     return database.conninfo(
         {
@@ -51,11 +51,11 @@ def ledger_conninfo(connection: Connection) -> str:
 
 
 def only(db: Database, request_ids: Sequence[str]) -> list[int] | None:
-    """The ledger ids of the requests that a run is limited to. None means all."""
+    """Returns the ledger ids of the requests that a run is limited to. None means all requests."""
     return planning.request_pks_of(db, request_ids) if request_ids else None
 
 
 def hash_key(db: Database) -> bytes:
-    """The key of the ledger's hashes."""
+    """Returns the key of the ledger's hashes."""
     given = Variable.get(HASH_KEY, default=None)
     return given.encode() if given else database.hash_key(db)

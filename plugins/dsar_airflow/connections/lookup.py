@@ -1,4 +1,4 @@
-"""Looks up one Airflow connection. The errors name it."""
+"""Looks up one Airflow connection. The errors contain its name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MISSING = (AirflowNotFoundException, AirflowRuntimeError)
 
 
 def get(name: str) -> Connection:
-    """The connection. Raises ConnectionMissing if Airflow does not return it."""
+    """Returns the connection. Raises ConnectionMissing if Airflow does not return it."""
     try:
         connection = BaseHook.get_connection(name)
     except MISSING:
@@ -25,7 +25,7 @@ def get(name: str) -> Connection:
 
 
 async def aget(name: str) -> Connection:
-    """`get` for an event loop."""
+    """Does the same as `get`, without blocking the event loop."""
     try:
         connection = await BaseHook.aget_connection(name)
     except MISSING:
@@ -42,7 +42,7 @@ def missing(name: str) -> ConnectionMissing:
 
 
 def extra(connection: Connection) -> dict[str, Any]:
-    """Extra as an object. Raises ConfigurationError.
+    """Returns Extra as an object. Raises ConfigurationError if it is not a JSON object.
 
     Airflow reads invalid JSON as an empty object. The error would then name a missing field instead.
     """

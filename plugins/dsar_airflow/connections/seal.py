@@ -1,4 +1,4 @@
-"""The public key that seals packages: the variable `dsar_age_recipient`."""
+"""Reads the public key that seals packages from the variable `dsar_age_recipient`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ UNSEALED = "none"  # the value that ends sealing
 
 
 def seal(db: Database) -> Seal | None:
-    """The seal for packages. None if they are not sealed. The ledger remembers whether they are.
+    """Returns the seal for packages. None if there is no seal. The ledger remembers this choice.
 
-    Raises ConfigurationError, or SettingDiffers if packages were sealed and the variable is gone.
+    Raises ConfigurationError if the key is not valid. Raises SettingDiffers if packages were sealed before
+    and the variable is gone.
     """
     given = Variable.get(RECIPIENT, default=None)
     try:

@@ -1,4 +1,4 @@
-"""The source table, through the connection `dsar_source`, or `dsar_db` if there is no such connection."""
+"""Opens the source table through the connection `dsar_source` or, if it does not exist, `dsar_db`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SOURCE = "dsar_source"
 
 @contextmanager
 def source() -> Iterator[Source]:
-    """The source table, through the SQL hook of its connection. Raises ConfigurationError."""
+    """Opens the source table. Raises ConfigurationError if its connection has no SQL hook."""
     connection = _source_connection()
     try:
         engine = connection.get_hook().get_sqlalchemy_engine()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Where results, packages and receipts are written: the variable `dsar_storage_uri`."""
+"""Opens the storage of results, packages and receipts. The variable `dsar_storage_uri` names it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ STORAGE = "dsar_storage_uri"
 
 
 def storage() -> Storage:
-    """The storage of this deployment. Raises ConfigurationError."""
+    """Returns the storage. Raises ConfigurationError if the variable is missing or not valid."""
     uri = Variable.get(STORAGE, default=None)
     # A relative path would be another place on each worker.
     if not uri or "://" not in uri or (uri.startswith("file:") and not uri.startswith("file:///")):
