@@ -94,12 +94,14 @@ PARAMS = {
         items={
             "type": "string",
             "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,127} [a-z][a-z0-9_]* "
-            "(send_again|taken \\S{1,200})( [a-z][a-z0-9_+]*)?$",
+            "(send_again|taken \\S{1,200})( [a-z][a-z0-9_+]*)?$"
+            "|^[a-z][a-z0-9_]{0,47} (confirm|discard)_outcomes \\S.{0,300}$",
         },
-        title="Decisions on uncertain submissions",
+        title="Decisions on uncertain submissions and implausible outcomes",
         description="Ask the vendor first. Then enter one decision per line: "
         "<request_id> <account> send_again, or <request_id> <account> taken <job id>. "
-        "To choose one identity, add its kind, such as email.",
+        "To choose one identity, add its kind, such as email. For outcomes that wait: "
+        "<account> confirm_outcomes <reason>, or, after the repair, <account> discard_outcomes <reason>.",
     ),
 }
 

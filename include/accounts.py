@@ -22,6 +22,11 @@ Before you remove an account, keep it without identities until its open requests
 An account with very many requests can run on several workers and triggerers. They share its rate:
 
     Account("attentive", vendor="attentive", shards=8),
+
+Outcomes of an account wait for an operator if too many of them are not `completed`. These are the defaults
+(import OutcomeBreaker from the same module as Account):
+
+    Account("id5", vendor="id5", breaker=OutcomeBreaker(min_count=20, max_share=0.9)),
 """
 
 from include.dsar.accounts import Account

@@ -36,6 +36,25 @@ def all_shards(count: int, setting: str) -> list[Shard]:
 
 
 @dataclass(frozen=True)
+class OutcomeBreaker:
+    """When too many outcomes of an account are not `completed`: they then wait for an operator.
+
+    An account with few earlier outcomes is stopped at `min_count` outcomes if at least `max_share` of them
+    are not `completed`. Later, its own history decides, from the same number of such outcomes.
+    Raises ValueError if a number is not valid.
+    """
+
+    min_count: int = 20
+    max_share: float = 0.9
+
+    def __post_init__(self) -> None:
+        if self.min_count < 1:
+            raise ValueError("min_count must be at least 1")
+        if not 0 < self.max_share <= 1:
+            raise ValueError("max_share must be above 0 and at most 1")
+
+
+@dataclass(frozen=True)
 class Account:
     """One line of `include/accounts.py`.
 
@@ -44,6 +63,7 @@ class Account:
     vendor's own list. An account with `()` finishes its open jobs and gets no new jobs.
     `shards` is the number of task instances for each stage of the account. They share the account's
     rate: more shards do not send more calls per second.
+    `breaker` says which outcomes are implausible and wait for an operator.
     Raises ValueError if a name or a number is not valid.
     """
 
@@ -52,6 +72,7 @@ class Account:
     connection: str = ""
     identities: tuple[IdentityKind, ...] | None = None
     shards: int = 1
+    breaker: OutcomeBreaker = OutcomeBreaker()
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
@@ -80,6 +101,7 @@ class AccountSettings:
     poll_max_seconds: float
     give_up_after_days: float
     on_uncertain: str
+    breaker: OutcomeBreaker = OutcomeBreaker()
     fields: Mapping[str, Any] = field(default_factory=dict, repr=False)  # the vendor's own, by name
 
     def share(self, shard: Shard) -> AccountSettings:

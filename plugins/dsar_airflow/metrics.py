@@ -31,6 +31,8 @@ METRICS = (
     ),
     ("dsar.open_jobs.<account>", "gauge", "jobs that the vendor is working on"),
     ("dsar.oldest_job_days.<account>", "gauge", "age of the oldest open job"),
+    ("dsar.oldest_uncertain_days.<account>", "gauge", "age of the oldest uncertain submission"),
+    ("dsar.unconfirmed_outcomes.<account>", "gauge", "implausible outcomes that wait for an operator"),
     ("dsar.reports", "counter", "runs that reached their report"),
     ("dsar.calls.<account>", "counter", "calls to the vendor"),
     ("dsar.refused_calls.<account>", "counter", "calls that were answered with 401, 403 or 429"),
@@ -66,6 +68,9 @@ def gauge_run(db: Database, accounts: Sequence[str], *, since: datetime) -> None
         jobs = backlog.jobs.get(account)
         stats.gauge(f"dsar.open_jobs.{account}", jobs.count if jobs else 0)
         stats.gauge(f"dsar.oldest_job_days.{account}", _days(now - jobs.oldest_submitted_at) if jobs else 0)
+        oldest = backlog.uncertain_since.get(account)
+        stats.gauge(f"dsar.oldest_uncertain_days.{account}", _days(now - oldest) if oldest else 0)
+        stats.gauge(f"dsar.unconfirmed_outcomes.{account}", backlog.unconfirmed.get(account, 0))
     stats.gauge("dsar.open_requests", backlog.open_requests)
     stats.gauge("dsar.overdue_requests", backlog.overdue_requests)
     if backlog.due_soonest:

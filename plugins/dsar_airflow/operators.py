@@ -51,7 +51,8 @@ class IntakeOperator(BaseOperator):
             )
             counts = asdict(intake.run())
             if not params.dry_run:
-                counts["decided"] = decide(db, decisions, by=_operator(context), now=datetime.now(UTC))
+                made_at, now = context["dag_run"].run_after, datetime.now(UTC)
+                counts["decided"] = decide(db, decisions, by=_operator(context), now=now, made_at=made_at)
             elif decisions:
                 self.log.warning("dry run: the decisions (%d) are not applied", len(decisions))
         wanted = params.accounts or [account.name for account in ACCOUNTS]
@@ -126,6 +127,7 @@ class PackageOperator(BaseOperator):
         from dsar_airflow.connections.seal import seal
         from dsar_airflow.connections.source import source
         from dsar_airflow.connections.storage import storage
+        from include.accounts import ACCOUNTS
         from include.dsar.stages.package import Package
 
         params = RunParams.of(context)
@@ -133,7 +135,10 @@ class PackageOperator(BaseOperator):
         with ledger() as db, source() as table:
             place = storage()
             self.log.info("package: writing the packages of ended requests to %s", place.uri("requests"))
-            package = Package(db, table, place, only(db, params.request_ids), seal(db), self.shard)
+            limits = {account.name: account.breaker for account in ACCOUNTS}
+            package = Package(
+                db, table, place, only(db, params.request_ids), seal(db), self.shard, breakers=limits
+            )
             counts = asdict(package.run())
         for asset in self.outlets:
             context["outlet_events"][asset].extra = {"uri": place.uri("requests"), **counts}
@@ -159,7 +164,14 @@ class ReportOperator(BaseOperator):
         accounts = [account.name for account in ACCOUNTS]
         with ledger() as db:
             gauge_run(db, accounts, since=since)
-            report = Report(db, storage(), run_after=since, accounts=accounts, held=held_accounts())
+            report = Report(
+                db,
+                storage(),
+                run_after=since,
+                accounts=accounts,
+                held=held_accounts(),
+                connections={account.name: account.connection for account in ACCOUNTS},
+            )
             to_do = [*_red_tasks(context), *_bad_rows(context), *report.run()]
             report.mark_reported()
         if to_do:

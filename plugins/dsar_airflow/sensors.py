@@ -66,14 +66,24 @@ class PollSensor(BaseSensorOperator):
         )
 
     def resume(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
-        """Returns the trigger's counts. Raises ConfigurationError or VendorUnavailable."""
+        """Returns the trigger's counts.
+
+        Raises ConfigurationError, VendorUnavailable, or OperatorActionRequired if outcomes wait.
+        """
         from dsar_airflow.metrics import count_calls
-        from include.dsar.errors import ConfigurationError, ProtocolError, VendorUnavailable
+        from include.dsar.errors import (
+            ConfigurationError,
+            OperatorActionRequired,
+            ProtocolError,
+            VendorUnavailable,
+        )
 
         count_calls(self.account, event.get("calls", 0), event.get("refused_calls", 0))
         match event:
             case {"status": "refused", "message": message}:
                 raise ConfigurationError(message)
+            case {"status": "waiting", "message": message}:
+                raise OperatorActionRequired(message)
             case {"status": "ended", "polls": polls, "failed_polls": failed, "open_jobs": still_open}:
                 counts = {name: value for name, value in event.items() if name != "status"}
                 self.log.info("%s: %s", self.account, _sentence(counts))

@@ -13,7 +13,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from include.dsar.accounts import WHOLE, Shard
 
-ENDED, REFUSED = "ended", "refused"
+ENDED, REFUSED, WAITING = "ended", "refused", "waiting"
 
 # An event within seconds of the deferral can reach a task that is not deferred yet. The task then fails.
 SHORTEST = 10.0  # seconds
@@ -69,7 +69,7 @@ class PollTrigger(BaseTrigger):
         # In a thread: the first import takes half a second, and all triggers share the event loop.
         await asyncio.to_thread(import_module, "dsar_airflow.connections.account_work")
         from dsar_airflow.connections.account_work import account_work
-        from include.dsar.errors import ConfigurationError
+        from include.dsar.errors import ConfigurationError, OperatorActionRequired
         from include.dsar.stages.poll import poll_open_jobs
 
         since, until = datetime.fromisoformat(self.since), datetime.fromisoformat(self.until)
@@ -79,6 +79,8 @@ class PollTrigger(BaseTrigger):
                     event = {"status": ENDED, **asdict(await poll_open_jobs(work, since=since, until=until))}
                 except ConfigurationError as error:
                     event = _refused(error)
+                except OperatorActionRequired as error:
+                    event = {"status": WAITING, "message": str(error)}
                 return event | {"calls": work.client.calls, "refused_calls": work.client.refused}
         except ConfigurationError as error:  # before the first call
             return _refused(error)

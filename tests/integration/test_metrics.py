@@ -6,6 +6,7 @@ import re
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,12 @@ import yaml
 from airflow.sdk.observability import stats
 from airflow.sdk.observability.metrics import stats_utils
 
+from dsar_airflow.metrics import gauge_run
+from include.dsar.ledger.database import Database
 from include.sandbox import Sandbox
 from tests.conftest import PROJECT, Ran
 from tests.integration.conftest import Row, put
+from tests.integration.requests_given import plan, put_into, request, rows, submission
 
 # Airflow leaves its client's socket to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
@@ -94,6 +98,22 @@ def test_a_run_sends_what_it_did_and_what_is_open(
     assert {name: received[f"dsar.calls.{name}"] for name in made} == made
     assert received["dsar.refused_calls.batch"] == 1
     assert received.get("dsar.refused_calls.id5", 0) == 0
+
+
+def test_what_is_uncertain_or_waits_for_an_operator_has_a_gauge(
+    statsd: Callable[[], dict[str, float]], db: Database
+) -> None:
+    """The age of the oldest uncertain submission in days, and the number of outcomes that wait."""
+    plan(db, *(request(f"r-{n}", submission(f"u{n}", "batch")) for n in range(3)))
+    old, new, waits = (row["id"] for row in rows(db))
+    for one, days in ((old, 9), (new, 2)):
+        put_into(db, [one], {"state": "uncertain", "changed_at": datetime.now(UTC) - timedelta(days=days)})
+    put_into(db, [waits], {"state": "no_data", "finished_at": datetime.now(UTC), "is_unconfirmed": True})
+    gauge_run(db, ["batch", "id5"], since=datetime.now(UTC))
+    received = statsd()
+    assert received["dsar.oldest_uncertain_days.batch"] == pytest.approx(9, abs=0.1)
+    assert received["dsar.unconfirmed_outcomes.batch"] == 1
+    assert received["dsar.oldest_uncertain_days.id5"] == received["dsar.unconfirmed_outcomes.id5"] == 0
 
 
 def test_refused_credentials_are_counted(

@@ -22,6 +22,7 @@ from include.dsar.ledger import (
     claiming,
     closing,
     database,
+    outcome_breaker,
     planning,
     reporting,
     uncertain,
@@ -185,6 +186,12 @@ STATEMENTS = {
     "report: backlog": lambda db: reporting.backlog(db, now=NOW),
     "report: accounts": lambda db: reporting.account_days(db, TODAY),
     "report: attention": lambda db: reporting.attention(db, now=NOW, since=TODAY, held=["besitos"]),
+    "breaker: outcomes": lambda db: outcome_breaker.hold_implausible(db, {}, now=NOW),
+    "breaker: outcomes of an account": lambda db: outcome_breaker.hold_implausible(
+        db, {}, account="besitos", now=NOW
+    ),
+    "breaker: history": lambda db: outcome_breaker._usual(db, "besitos", NOW),
+    "breaker: waiting": lambda db: outcome_breaker.waiting_requests(db),
     "report: reported before": lambda db: reporting.reported_before(db, NOW),
     "report: all that ever failed": lambda db: reporting.attention(db, now=NOW, since=None, held=[]),
     "report: register": lambda db: db.execute(reporting._REGISTER, {"since": TODAY}),

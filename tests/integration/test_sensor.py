@@ -13,7 +13,13 @@ from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 
 from dsar_airflow.sensors import GRACE, PollSensor
 from dsar_airflow.triggers import PollTrigger
-from include.dsar.errors import ConfigurationError, ConnectionMissing, ProtocolError, VendorUnavailable
+from include.dsar.errors import (
+    ConfigurationError,
+    ConnectionMissing,
+    OperatorActionRequired,
+    ProtocolError,
+    VendorUnavailable,
+)
 from include.dsar.ledger.database import Database
 from tests.integration.conftest import Row, SubmitRows
 
@@ -141,6 +147,12 @@ def test_refused_credentials_fail_without_a_retry(sensor: PollSensor) -> None:
     """The error has the text of the event."""
     with pytest.raises(ConfigurationError, match="Fix the secret"):
         sensor.resume(context(), {"status": "refused", "message": "batch: … Fix the secret …"})
+
+
+def test_outcomes_that_wait_fail_without_a_retry(sensor: PollSensor) -> None:
+    """The error has the text of the event."""
+    with pytest.raises(OperatorActionRequired, match="discard_outcomes"):
+        sensor.resume(context(), {"status": "waiting", "message": "batch: … discard_outcomes …"})
 
 
 def test_a_window_without_a_usable_answer_fails(sensor: PollSensor) -> None:

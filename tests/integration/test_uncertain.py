@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from include.dsar.delivery.storage import Storage
+from include.dsar.errors import ConfigurationError
+from include.dsar.http.messages import HttpReply
 from include.dsar.intake.decisions import Decision, decide
 from include.dsar.ledger import reporting
 from include.dsar.ledger.database import Database
@@ -16,7 +20,10 @@ from include.dsar.ledger.transitions import Move, move
 from include.dsar.ledger.uncertain import MAX_UNCERTAIN_ATTEMPTS
 from include.dsar.model import Action, IdentityKind, Regulation, State, Subject
 from include.dsar.sending import consequences, reconcile
+from include.dsar.stages.report import Report
 from include.dsar.stages.submit import AFTER_UNCERTAIN
+from include.dsar.vendors.batch import Batch
+from include.dsar.vendors.vendor import ListedJob
 from include.sandbox import Sandbox, SandboxSettings, run_in_thread
 from tests.integration.conftest import OpenWork
 from tests.integration.requests_given import plan, put_into, request, rows, states, submission
@@ -312,3 +319,65 @@ async def test_the_pause_doubles_with_each_uncertain_attempt(
         stages.clock.advance(seconds=10)
         await stages.submit("attentive")
         assert sandbox.calls()["attentive"]["create"] == calls + 1
+
+
+class UnreadableList(Batch):
+    """Batch with a list of requests that cannot be read."""
+
+    def __init__(self, change: Callable[[HttpReply], HttpReply]) -> None:
+        self.change = change
+
+    def read_listing(self, reply: HttpReply) -> Sequence[ListedJob]:
+        return super().read_listing(self.change(reply))
+
+
+WRAPPED = "wrapped in an object"
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda reply: HttpReply(200, b'{"requests": ' + reply.body + b"}", {}), WRAPPED),
+        (lambda reply: HttpReply(200, reply.body, {"link": '</next>; rel="next"'}), "one page of several"),
+        (lambda reply: HttpReply(500, b"", {}), "HTTP 500"),
+        (lambda reply: HttpReply(403, b"", {}), "HTTP 403"),
+    ],
+    ids=["wrapped", "paged", "500", "403"],
+)
+async def test_an_unreadable_list_is_reported_after_two_runs(
+    db: Database,
+    sandbox: Sandbox,
+    stages: Stages,
+    storage: Storage,
+    caplog: pytest.LogCaptureFixture,
+    change: Callable[[HttpReply], HttpReply],
+    what: str,
+) -> None:
+    """The report and the log of the task name what could not be read, and the connection."""
+    plan_each(db, "batch", "u1")
+    sandbox.inject("reset_before", vendor="batch", route="create")
+    batch = UnreadableList(change)
+
+    async def one_run() -> list[str]:
+        caplog.clear()
+        with suppress(ConfigurationError):
+            await stages.submit("batch", vendor=batch)
+        accounts, connections = ["batch"], {"batch": "batch_default"}
+        began = stages.clock() - timedelta(seconds=10)
+        report = Report(db, storage, began, accounts, connections=connections, clock=stages.clock)
+        return report.run()
+
+    assert await one_run() == []
+    stages.advance(hours=23)
+    (sentence,) = await one_run()
+    assert sentence.startswith("It is not known whether batch accepted 1 request (u1), the oldest since ")
+    assert "the vendor's list of jobs could not be read" in sentence
+    assert what in sentence
+    assert "connection batch_default" in sentence
+    assert states(db) == {"u1": "uncertain"}
+    if what != "HTTP 403":  # this one makes the task red
+        (said,) = {record.getMessage() for record in caplog.records if record.levelname == "ERROR"}
+        assert what in said
+        assert "Check connection batch_default" in said
+    await stages.submit("batch")
+    assert states(db) == {"u1": "submitted"}

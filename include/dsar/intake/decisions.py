@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from include.dsar.errors import ConfigurationError
+from include.dsar.intake.outcome_decisions import OutcomeDecision
 from include.dsar.ledger import uncertain
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.transitions import Move, move
@@ -34,8 +35,10 @@ class Decision:
     identity: str | None = None  # None: all that are uncertain
 
     @classmethod
-    def parse(cls, text: str) -> Decision:
+    def parse(cls, text: str) -> Decision | OutcomeDecision:
         """Parses one line. Raises ConfigurationError if the line has another form."""
+        if decision := OutcomeDecision.parse(text):
+            return decision
         match text.split():
             case [request_id, account, "send_again", *identity] if len(identity) < 2:
                 return cls(request_id, account, None, *identity)
@@ -43,20 +46,35 @@ class Decision:
                 return cls(request_id, account, job_id, *identity)
         raise ConfigurationError(
             "a decision has the form `<request_id> <account> send_again` "
-            "or `<request_id> <account> taken <job_id>`, and may end with a kind of identity"
+            "or `<request_id> <account> taken <job_id>`, and may end with a kind of identity; or the form "
+            "`<account> confirm_outcomes <reason>` or `<account> discard_outcomes <reason>`"
         )
 
 
-def decide(db: Database, decisions: Sequence[Decision], *, by: str, now: datetime) -> int:
-    """Applies the decisions and records their author `by`. Returns how many submissions were reconciled.
+def decide(
+    db: Database,
+    decisions: Sequence[Decision | OutcomeDecision],
+    *,
+    by: str,
+    now: datetime,
+    made_at: datetime | None = None,
+) -> int:
+    """Applies the decisions and records their author `by`. Returns how many submissions were decided.
 
+    Outcomes that ended after `made_at` (default: now) still wait.
     Raises ConfigurationError after all other decisions are applied, if a request has no uncertain
-    submission at the account, or if one job is given for several submissions. The error says what to decide
-    instead.
+    submission at the account, if no outcome of the account waits, or if one job is given for several
+    submissions. The error says what to decide instead.
     """
     reconciled = 0
     impossible = []
     for decision in decisions:
+        if isinstance(decision, OutcomeDecision):
+            decided = decision.carry_out(db, by=by, made_at=made_at or now, now=now)
+            reconciled += decided
+            if not decided:
+                impossible.append(f"{decision.account} (no outcome waits for an operator)")
+            continue
         held = uncertain.undecided(db, decision.request_id, decision.account, decision.identity)
         where = f"{decision.request_id} at {decision.account}"
         if decision.job_id is not None and _is_one_of_several(held):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 from include.dsar.ledger.database import Database
-from include.dsar.ledger.uncertain import MAX_UNCERTAIN_ATTEMPTS
+from include.dsar.ledger.outcome_breaker import waiting_requests
+from include.dsar.ledger.uncertain import MAX_UNCERTAIN_ATTEMPTS, REASON_NOT_RECONCILED
+
+LONG_UNCERTAIN = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,17 @@ class Attention:
     failed: dict[str, list[str]]  # account: requests
     rejected: dict[str, list[str]]
     held: dict[str, list[str]]
+    unconfirmed: dict[str, list[str]] = field(default_factory=dict)  # outcomes that wait for an operator
+    unreconciled: dict[str, list[Unreconciled]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Unreconciled:
+    """A request with a submission that has been uncertain for two runs, and that no run reconciles."""
+
+    request_id: str
+    since: datetime
+    reason: str | None
 
 
 @dataclass(frozen=True)
@@ -49,6 +63,8 @@ class Backlog:
     overdue_requests: int
     due_soonest: datetime | None
     jobs: dict[str, OpenJobs]
+    uncertain_since: dict[str, datetime]  # of the oldest uncertain submission of each account
+    unconfirmed: dict[str, int]  # outcomes that wait for an operator, by account
 
 
 def backlog(db: Database, *, now: datetime) -> Backlog:
@@ -56,8 +72,13 @@ def backlog(db: Database, *, now: datetime) -> Backlog:
     rows = db.execute(_OPEN_JOBS).fetchall()
     requests = db.execute(_OPEN_REQUESTS, {"now": now}).fetchone()
     assert requests is not None
+    waiting = db.execute(_UNCONFIRMED).fetchall()
+    uncertain = db.execute(_OLDEST_UNCERTAIN).fetchall()
     return Backlog(
-        **requests, jobs={row["account"]: OpenJobs(row["n"], row["oldest_submitted_at"]) for row in rows}
+        **requests,
+        jobs={row["account"]: OpenJobs(row["n"], row["oldest_submitted_at"]) for row in rows},
+        uncertain_since={row["account"]: row["since"] for row in uncertain},
+        unconfirmed={row["account"]: row["n"] for row in waiting},
     )
 
 
@@ -80,10 +101,12 @@ def request_counts(db: Database, since: datetime) -> dict[str, int]:
     return {row["status"]: row["n"] for row in rows}
 
 
-def attention(db: Database, *, now: datetime, since: datetime | None, held: list[str]) -> Attention:
+def attention(
+    db: Database, *, now: datetime, since: datetime | None, held: list[str], run_after: datetime | None = None
+) -> Attention:
     """Returns the requests that need an operator: overdue requests, requests that failed or were rejected
-    since this time (None: ever), and uncertain requests. A request counts as uncertain at an account in
-    `held`, or after MAX_UNCERTAIN_ATTEMPTS.
+    since this time (None: ever), outcomes that wait, and uncertain requests. A request counts as uncertain
+    at an account in `held`, after MAX_UNCERTAIN_ATTEMPTS, or if it was uncertain before `run_after`.
     """
     overdue = db.execute(_OVERDUE, {"now": now}).fetchall()
     wrong: dict[str, dict[str, list[str]]] = {"failed": {}, "rejected": {}, "uncertain": {}}
@@ -91,8 +114,25 @@ def attention(db: Database, *, now: datetime, since: datetime | None, held: list
         _WRONG, {"since": since, "held": held, "max_uncertain_attempts": MAX_UNCERTAIN_ATTEMPTS}
     ).fetchall():
         wrong[row["state"]].setdefault(row["account"], []).append(row["request_id"])
+    unreconciled: dict[str, list[Unreconciled]] = {}
+    for row in db.execute(
+        _UNRECONCILED,
+        {
+            "held": held,
+            "max_uncertain_attempts": MAX_UNCERTAIN_ATTEMPTS,
+            "tried": REASON_NOT_RECONCILED,
+            "run_after": run_after or now,
+            "long_ago": now - LONG_UNCERTAIN,
+        },
+    ).fetchall():
+        unreconciled.setdefault(row.pop("account"), []).append(Unreconciled(**row))
     return Attention(
-        [row["request_id"] for row in overdue], wrong["failed"], wrong["rejected"], wrong["uncertain"]
+        [row["request_id"] for row in overdue],
+        wrong["failed"],
+        wrong["rejected"],
+        wrong["uncertain"],
+        waiting_requests(db),
+        unreconciled,
     )
 
 
@@ -140,6 +180,14 @@ SELECT account, count(DISTINCT job_id) AS n, min(submitted_at) AS oldest_submitt
   FROM dsar.submission WHERE state = 'submitted' GROUP BY account
 """
 
+_UNCONFIRMED = """
+SELECT account, count(*) AS n FROM dsar.submission WHERE is_unconfirmed GROUP BY account
+"""
+
+_OLDEST_UNCERTAIN = """
+SELECT account, min(changed_at) AS since FROM dsar.submission WHERE state = 'uncertain' GROUP BY account
+"""
+
 _OVERDUE = """
 SELECT request_id FROM dsar.request
  WHERE status = 'in_progress' AND due_at <= %(now)s ORDER BY due_at, id
@@ -148,11 +196,24 @@ SELECT request_id FROM dsar.request
 _WRONG = """
 SELECT DISTINCT s.state, s.account, (SELECT request_id FROM dsar.request WHERE id = s.request) AS request_id
   FROM dsar.submission s
- WHERE (s.state IN ('failed', 'rejected') AND s.finished_at >= coalesce(%(since)s::timestamptz, '-infinity'))
+ WHERE (s.state IN ('failed', 'rejected') AND NOT s.is_unconfirmed
+        AND s.finished_at >= coalesce(%(since)s::timestamptz, '-infinity'))
     OR (s.state = 'uncertain' AND (
            s.account = ANY(%(held)s)
            OR s.uncertain_count >= %(max_uncertain_attempts)s))
  ORDER BY s.state, s.account, request_id
+"""
+
+# After two runs: it was uncertain before this run began, and this run could not reconcile it. A vendor that
+# is asked again on the next UTC day (ID5) has a day.
+_UNRECONCILED = """
+SELECT s.account, (SELECT request_id FROM dsar.request WHERE id = s.request) AS request_id,
+       min(s.changed_at) AS since, max(s.reason) AS reason
+  FROM dsar.submission s
+ WHERE s.state = 'uncertain' AND NOT s.account = ANY(%(held)s)
+   AND s.uncertain_count < %(max_uncertain_attempts)s AND s.changed_at < %(run_after)s
+   AND (starts_with(s.reason, %(tried)s) OR s.changed_at < %(long_ago)s)
+ GROUP BY s.account, s.request ORDER BY s.account, since, request_id
 """
 
 _REPORTED = """

@@ -160,8 +160,10 @@ moved AS (
            uncertain_count = s.uncertain_count + (m.enters = 'uncertain')::int,
            unknown_since = NULL,
            is_unconfirmed = false,
+           confirmed_at = NULL,
            earlier_jobs = s.earlier_jobs
-                          + (m.enters = 'planned' AND s.state IN ('submitted', 'failed', 'completed'))::int,
+                          + (m.enters = 'planned'
+                             AND s.state IN ('submitted', 'completed', 'no_data', 'failed'))::int,
            file_path = m.file_path,
            file_name = m.file_name,
            file_sha256 = m.file_sha256,

@@ -13,6 +13,7 @@ from include.dsar.model import Action, State, Subject
 
 MAX_UNCERTAIN_ATTEMPTS = 8  # of one submission; then an operator decides
 
+REASON_NOT_RECONCILED = "it could not be reconciled"  # how the reason begins of one that a run tried in vain
 REASON_WORKER_DIED = "the worker died between claim and record"
 
 
@@ -72,6 +73,12 @@ def uncertain_submissions(
     ]
 
 
+def not_reconciled(db: Database, submissions: Sequence[int], why: str) -> None:
+    """Notes why a run could not reconcile these uncertain submissions."""
+    reason = f"{REASON_NOT_RECONCILED}: {why}"
+    db.execute(_NOT_RECONCILED, {"submissions": sorted(submissions), "reason": reason})
+
+
 def undecided(db: Database, request_id: str, account: str, identity: str | None) -> list[Uncertain]:
     """Returns the uncertain submissions of one request at one account. `identity` limits them to one kind."""
     parameters = {"request_id": request_id, "account": account, "identity": identity}
@@ -100,6 +107,11 @@ SELECT s.id, s.changed_at, s.attempted_at, s.attempts, s.identifiers, r.action, 
  WHERE s.account = %(account)s AND s.state = 'uncertain'
    AND (%(request_pks)s::bigint[] IS NULL OR s.request = ANY(%(request_pks)s))
  ORDER BY s.id
+"""
+
+_NOT_RECONCILED = """
+UPDATE dsar.submission SET reason = %(reason)s
+ WHERE id = ANY(%(submissions)s) AND state = 'uncertain' AND reason IS DISTINCT FROM %(reason)s
 """
 
 _UNCERTAIN = """

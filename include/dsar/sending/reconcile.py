@@ -22,7 +22,7 @@ from include.dsar.errors import ConfigurationError, JobUnknown, VendorBusy, desc
 from include.dsar.execution.account_work import AccountWork
 from include.dsar.execution.batch_size import smaller_batch
 from include.dsar.ledger.transitions import Move, move
-from include.dsar.ledger.uncertain import UncertainSubmission, uncertain_submissions
+from include.dsar.ledger.uncertain import UncertainSubmission, not_reconciled, uncertain_submissions
 from include.dsar.model import State
 from include.dsar.sending.calls import next_utc_day, start_of_utc_day
 from include.dsar.vendors.vendor import ListedJob, OnUncertain, Vendor
@@ -32,8 +32,11 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE = timedelta(seconds=60)  # by then the vendor lists the job, if it took the call
 MAX_PAUSE = timedelta(hours=12)
 MIN_TIME_TO_NEXT = timedelta(seconds=10)
+TOO_LONG = timedelta(hours=12)  # an earlier run was in vain too: the log says it as an error
 CLOCK_SKEW = timedelta(minutes=2)  # between the vendor's clock and ours
 
+LIST = "the vendor's list of jobs"
+JOB = "the status of the job"
 FOUND = "found in the vendor's list of jobs"
 NOT_FOUND = "uncertain, and not in the vendor's list of jobs: sent again"
 FOUND_JOB = "its reply was lost, but the vendor has the job"
@@ -68,17 +71,8 @@ async def _ask(work: AccountWork, uncertain: Sequence[UncertainSubmission], now:
     try:
         reply = await work.client.send(work.vendor.listing(work.settings))
         jobs = work.vendor.read_listing(reply)
-    except VendorBusy as error:
-        work.client.honour(error)
-        return []
-    except ConfigurationError:
-        raise
     except Exception as error:
-        log.warning(
-            "%s: could not read the vendor's list of jobs: %s. Uncertain submissions stay uncertain.",
-            work.account,
-            describe(error),
-        )
+        await _stay_uncertain(work, uncertain, now, LIST, error)
         return []
     moves = []
     for one in uncertain:
@@ -98,6 +92,25 @@ async def _ask(work: AccountWork, uncertain: Sequence[UncertainSubmission], now:
     return moves
 
 
+async def _stay_uncertain(
+    work: AccountWork, uncertain: Sequence[UncertainSubmission], now: datetime, what: str, error: Exception
+) -> None:
+    """Notes why these submissions stay uncertain, for the report. Raises a ConfigurationError again."""
+    why = f"{what} could not be read ({describe(error)})"
+    await work.ledger(not_reconciled, [one.subject.submission for one in uncertain], why)
+    if isinstance(error, VendorBusy):
+        work.client.honour(error)
+    if isinstance(error, ConfigurationError):
+        raise error
+    since = min(one.since for one in uncertain)
+    log.log(
+        logging.ERROR if since < now - TOO_LONG else logging.WARNING,
+        "%s: %s, so %d submissions stay uncertain, the oldest since %s. Check connection %s, and whether the "
+        "vendor's API has changed.",
+        work.account, why, len(uncertain), f"{since:%Y-%m-%d %H:%M} UTC", work.settings.connection,
+    )  # fmt: skip
+
+
 async def _ask_job(work: AccountWork, uncertain: Sequence[UncertainSubmission], now: datetime) -> list[Move]:
     moves = []
     for one in uncertain:
@@ -108,15 +121,10 @@ async def _ask_job(work: AccountWork, uncertain: Sequence[UncertainSubmission], 
         except JobUnknown:
             if _may_repeat(one, now):
                 moves.append(_again(one, NO_JOB))
-        except VendorBusy as error:
-            work.client.honour(error)
-            break
-        except ConfigurationError:
-            raise
         except Exception as error:
-            log.warning(
-                "%s: could not read a job's status: %s. It stays uncertain.", work.account, describe(error)
-            )
+            await _stay_uncertain(work, [one], now, JOB, error)
+            if isinstance(error, VendorBusy):
+                break
         else:
             moves.append(
                 Move(one.subject.submission, State.SUBMITTED, FOUND_JOB, job_id=job_id, since=one.since)

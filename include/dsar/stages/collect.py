@@ -21,6 +21,7 @@ from include.dsar.errors import ConfigurationError, ProtocolError, VendorUnavail
 from include.dsar.execution.account_work import AccountWork
 from include.dsar.execution.job_failures import COLLECT_FAILURES, COLLECT_GAVE_UP
 from include.dsar.execution.job_stage import JobStage
+from include.dsar.execution.outcome_check import outcomes_checked
 from include.dsar.http.checked_download import CheckedDownload
 from include.dsar.ledger import vendor_jobs
 from include.dsar.ledger.transitions import Move
@@ -47,10 +48,12 @@ async def collect(work: AccountWork, storage: Storage) -> Collected:
     """Fetches all results that are ready. A failed download does not stop the others.
 
     Raises CredentialsRefused or ConfigurationError if the vendor rejects our credentials or the route, and
-    VendorUnavailable if a result could not be fetched.
+    VendorUnavailable if a result could not be fetched, and OperatorActionRequired if outcomes of the account
+    wait for an operator.
     """
     with work.naming_the_connection():
-        return await _Collect(work, storage).run()
+        async with outcomes_checked(work):
+            return await _Collect(work, storage).run()
 
 
 class _Collect(JobStage):

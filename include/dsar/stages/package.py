@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
-from include.dsar.accounts import WHOLE, Shard
+from include.dsar.accounts import WHOLE, OutcomeBreaker, Shard
 from include.dsar.delivery.deliver import Delivery, Written
 from include.dsar.delivery.seal import Seal
 from include.dsar.delivery.storage import Storage
@@ -18,6 +18,7 @@ from include.dsar.intake.write_back import write_back
 from include.dsar.ledger import closing
 from include.dsar.ledger.closing import Closed
 from include.dsar.ledger.database import Database
+from include.dsar.ledger.outcome_breaker import hold_implausible
 from include.dsar.model import RequestRecord
 
 log = logging.getLogger(__name__)
@@ -49,12 +50,13 @@ class Package:
     request_pks: Sequence[int] | None = None
     seal: Seal | None = None  # if given, packages are only written sealed
     shard: Shard = WHOLE
+    breakers: Mapping[str, OutcomeBreaker] = field(default_factory=dict)  # by account
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
 
     def run(self) -> Delivered:
         """Closes all ended requests. Raises NotDelivered at the end if a request could not be closed."""
         result = Delivered()
-        ended = closing.closable(self.db, request_pks=self.request_pks, shard=self.shard)
+        ended = self._closable()
         log.info("package: %s requests to close", f"{len(ended):,}")
         progress = Progress("package", "closed", len(ended))
         delivery = Delivery(self.storage, self.seal)
@@ -74,6 +76,21 @@ class Package:
                 "Fix the cause, then clear this task."
             )
         return result
+
+    def _closable(self) -> list[int]:
+        """The ledger ids of requests to close. Implausible outcomes are held first.
+
+        The check comes after the list: so it has seen each outcome of a request in the list.
+        """
+        ended = closing.closable(self.db, request_pks=self.request_pks, shard=self.shard)
+        unconfirmed = hold_implausible(self.db, self.breakers, now=self.clock()) if ended else []
+        for each in unconfirmed:
+            log.error(
+                "package: %s: %d outcomes wait for an operator, so their requests stay open",
+                each.account,
+                sum(each.waiting.values()),
+            )
+        return closing.closable(self.db, request_pks=ended, shard=self.shard) if unconfirmed else ended
 
     def _closed(
         self, record: RequestRecord, written: Written, now: datetime, result: Delivered

@@ -26,6 +26,7 @@ from include.dsar.execution.account_work import AccountWork
 from include.dsar.execution.batch_size import smaller_batch
 from include.dsar.execution.job_failures import POLL_FAILURES, POLL_GAVE_UP
 from include.dsar.execution.job_stage import JobStage
+from include.dsar.execution.outcome_check import outcomes_checked
 from include.dsar.execution.poll_schedule import PollSchedule
 from include.dsar.ledger import vendor_jobs
 from include.dsar.ledger.database import Database
@@ -75,11 +76,12 @@ async def poll_open_jobs(work: AccountWork, *, since: datetime, until: datetime)
 
     No call starts after `until`. The next window begins with the jobs that this window did not reach.
 
-    Raises CredentialsRefused if the vendor refuses our credentials, and ConfigurationError if the vendor
-    knows none of the jobs.
+    Raises CredentialsRefused if the vendor refuses our credentials, ConfigurationError if the vendor knows
+    none of the jobs, and OperatorActionRequired if outcomes of the account wait for an operator.
     """
     with work.naming_the_connection():
-        return await _Poll(work, since, until).run()
+        async with outcomes_checked(work):
+            return await _Poll(work, since, until).run()
 
 
 def _schedule(settings: AccountSettings, since: datetime, position: float) -> PollSchedule:

@@ -40,6 +40,7 @@ class Report:
     run_after: datetime  # when the run was due to start
     accounts: Collection[str]  # those of this deployment
     held: Sequence[str] = ()  # accounts with on_uncertain=hold
+    connections: Mapping[str, str] = field(default_factory=dict)  # by account
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
 
     def run(self) -> list[str]:
@@ -54,8 +55,10 @@ class Report:
         log.info("report: the register is %s", uri)
         self._reported_at = now = self.clock()
         since = reporting.reported_before(self.db, self.run_after)
-        attention = reporting.attention(self.db, now=now, since=since, held=list(self.held))
-        return [*todo(attention), *stranded(days, self.accounts)]
+        attention = reporting.attention(
+            self.db, now=now, since=since, held=list(self.held), run_after=self.run_after
+        )
+        return [*todo(attention, self.connections), *stranded(days, self.accounts)]
 
     def mark_reported(self) -> None:
         """Records that the sentences were logged. The next report covers later events only."""
@@ -101,21 +104,54 @@ REJECTED = (
     "{account} refused the identifiers of {requests}. The receipt of each request gives the vendor's code. "
     "Add a corrected row with a new request_id to the source, or answer by hand."
 )
+UNCONFIRMED = (
+    "{account} gave implausible outcomes for {requests}. They wait, and nothing is closed. Check that "
+    "connection {connection} has the right key, partner and environment. Then trigger dsar_daily with the "
+    "decision `{account} discard_outcomes <reason>` to send them again, or "
+    "`{account} confirm_outcomes <reason>` if they are right."
+)
+UNRECONCILED = (
+    "It is not known whether {account} accepted {requests}, the oldest since {since}. {reason}. Nothing is "
+    "sent again until a run can find out. The log of {account}.submit has each attempt. Check connection "
+    "{connection}, and ask the vendor whether the API has changed."
+)
 HELD = (
     "It is not known whether {account} accepted {requests}. Ask the vendor. Then trigger dsar_daily with a "
     "decision for each request: `{first} {account} send_again`, or `{first} {account} taken <job id>`."
 )
 
 
-def todo(attention: Attention) -> list[str]:
+def todo(attention: Attention, connections: Mapping[str, str]) -> list[str]:
     """Returns one sentence for each action that an operator must take."""
     overdue = [OVERDUE.format(requests=_some(attention.overdue))] if attention.overdue else []
-    of_accounts = ((FAILED, attention.failed), (REJECTED, attention.rejected), (HELD, attention.held))
-    return overdue + [
-        sentence.format(account=account, requests=_some(ids), first=ids[0])
+    of_accounts = (
+        (UNCONFIRMED, attention.unconfirmed),
+        (FAILED, attention.failed),
+        (REJECTED, attention.rejected),
+        (HELD, attention.held),
+    )
+    unreconciled = [
+        UNRECONCILED.format(
+            account=account,
+            requests=_some([one.request_id for one in found]),
+            since=f"{found[0].since.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
+            reason=_sentence(found[0].reason or "its reply was lost"),
+            connection=_connection(account, connections),
+        )
+        for account, found in attention.unreconciled.items()
+    ]
+    sentences = [
+        sentence.format(
+            account=account, requests=_some(ids), first=ids[0], connection=_connection(account, connections)
+        )
         for sentence, found in of_accounts
         for account, ids in found.items()
     ]
+    return overdue + unreconciled + sentences
+
+
+def _connection(account: str, connections: Mapping[str, str]) -> str:
+    return connections.get(account, f"of {account}")
 
 
 def stranded(days: Sequence[AccountDay], accounts: Collection[str]) -> list[str]:
@@ -133,6 +169,10 @@ def _some(request_ids: Sequence[str]) -> str:
     shown = ", ".join(request_ids[:IDS_PER_SENTENCE])
     more = f" and {len(request_ids) - IDS_PER_SENTENCE} more" if len(request_ids) > IDS_PER_SENTENCE else ""
     return f"{len(request_ids)} request{'s' if len(request_ids) > 1 else ''} ({shown}{more})"
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _counts(counts: Mapping[str, int]) -> str:

@@ -11,6 +11,7 @@ from datetime import timedelta
 from include.dsar.errors import VendorBusy, VendorUnavailable
 from include.dsar.execution.account_work import AccountWork
 from include.dsar.execution.consecutive_errors import ConsecutiveErrors
+from include.dsar.execution.outcome_check import outcomes_checked
 from include.dsar.execution.progress import Progress
 from include.dsar.execution.recorder import Recorder
 from include.dsar.execution.trust import AccountEvidence
@@ -51,11 +52,13 @@ async def submit(work: AccountWork) -> Submitted:
 
     Returns normally if the account's daily quota is used up. The other submissions stay planned. Raises
     CredentialsRefused or ConfigurationError if an operator must fix the account's connection. Then no call
-    counts as an attempt. Raises RequestsRefused if the vendor refused only some of the calls, and
-    VendorUnavailable if it gave no usable answer to many calls in a row.
+    counts as an attempt. Raises RequestsRefused if the vendor refused only some of the calls,
+    VendorUnavailable if it gave no usable answer to many calls in a row, and OperatorActionRequired if
+    outcomes of the account wait for an operator.
     """
     with work.naming_the_connection():
-        return await _Submit(work).run()
+        async with outcomes_checked(work):
+            return await _Submit(work).run()
 
 
 class _Submit:

@@ -145,8 +145,12 @@ class Batch(Vendor):
 
     def read_listing(self, reply: HttpReply) -> Sequence[ListedJob]:
         listed = self.answered(reply, self.route_errors).json()
+        if isinstance(listed, dict):
+            raise ProtocolError("the list of requests is wrapped in an object, perhaps a page of several")
         if not isinstance(listed, list):
             raise ProtocolError("the list of requests is not a list")
+        if 'rel="next"' in reply.headers.get("link", ""):
+            raise ProtocolError("the list of requests is one page of several")
         jobs = [job for entry in listed if (job := _listed(entry)) is not None]
         if listed and not jobs:  # otherwise a list of another shape would say that our job is not in it
             raise ProtocolError("no entry of the list of requests can be read")

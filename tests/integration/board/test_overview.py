@@ -60,7 +60,7 @@ def test_open_submissions_and_jobs_of_an_account_are_counted(rows: Rows, db: Dat
         "r-1",
         {"state": "planned"},
         {"state": "submitting"},
-        {"state": "uncertain"},
+        {"state": "uncertain", "changed_at": new},
         {"state": "submitted", "job_id": "j-1", "submitted_at": old},
         {"state": "submitted", "job_id": "j-1", "submitted_at": old},
         {"state": "submitted", "job_id": "j-2", "submitted_at": new},
@@ -69,7 +69,14 @@ def test_open_submissions_and_jobs_of_an_account_are_counted(rows: Rows, db: Dat
     )
     (besitos, gone) = accounts.figures(db, ["besitos"], since=NOW, midnight=NOW)
     assert besitos == AccountFigures(
-        "besitos", planned=1, uncertain=1, open_jobs=2, submitted=3, ready=1, oldest_job=old
+        "besitos",
+        planned=1,
+        uncertain=1,
+        open_jobs=2,
+        submitted=3,
+        ready=1,
+        oldest_job=old,
+        oldest_uncertain=new,
     )
     assert gone == AccountFigures("gone", planned=1)
     (alone,) = accounts.figures(db, ["besitos"], since=NOW, midnight=NOW, others=False)

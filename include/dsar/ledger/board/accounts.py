@@ -36,6 +36,8 @@ class AccountFigures:
     submitted: int = 0
     ready: int = 0
     oldest_job: datetime | None = None
+    oldest_uncertain: datetime | None = None
+    unconfirmed: int = 0  # outcomes that wait for an operator
     ended: int = 0  # completed or no data
     median: timedelta | None = None
     p95: timedelta | None = None
@@ -74,6 +76,8 @@ def figures(
     for statement in (_ENDED, _SENT_TODAY):
         for row in db.execute(statement, parameters).fetchall():
             vars(found[row["account"]]).update(row)
+    for row in db.execute(_UNCONFIRMED, parameters).fetchall():
+        found[row["account"]].unconfirmed = row["unconfirmed"]
     for row in db.execute(_FAILURES, parameters).fetchall():
         found[row.pop("account")].failures.append(Failures(**row))
     return list(found.values())
@@ -110,10 +114,10 @@ def is_known(db: Database, account: str) -> bool:
 # One arm per partial index. A single `state IN (…)` would read the whole table.
 _OPEN = """
 WITH open AS (
-    SELECT account, state, NULL AS job_id, NULL::timestamptz AS submitted_at, count(*) AS n
+    SELECT account, state, NULL AS job_id, NULL::timestamptz AS since, count(*) AS n
       FROM dsar.submission WHERE state = 'planned' GROUP BY account, state
     UNION ALL
-    SELECT account, state, NULL, NULL, count(*)
+    SELECT account, state, NULL, min(changed_at), count(*)
       FROM dsar.submission WHERE state IN ('submitting', 'uncertain') GROUP BY account, state
     UNION ALL
     SELECT account, state, job_id, min(submitted_at), count(*)
@@ -125,8 +129,14 @@ SELECT account,
        count(*) FILTER (WHERE state = 'submitted') AS open_jobs,
        coalesce(sum(n) FILTER (WHERE state = 'submitted'), 0)::bigint AS submitted,
        coalesce(sum(n) FILTER (WHERE state = 'ready'), 0)::bigint AS ready,
-       min(submitted_at) FILTER (WHERE state = 'submitted') AS oldest_job
+       min(since) FILTER (WHERE state = 'submitted') AS oldest_job,
+       min(since) FILTER (WHERE state = 'uncertain') AS oldest_uncertain
   FROM open GROUP BY account ORDER BY account
+"""
+
+_UNCONFIRMED = """
+SELECT account, count(*) AS unconfirmed FROM dsar.submission
+ WHERE is_unconfirmed AND account = ANY(%(accounts)s) GROUP BY account
 """
 
 _ENDED = """

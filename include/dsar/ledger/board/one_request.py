@@ -28,6 +28,7 @@ class Submission:
     submitted_at: datetime | None
     finished_at: datetime | None
     uncertain_count: int  # how often it became uncertain
+    is_unconfirmed: bool  # its outcome waits for an operator
 
     @property
     def is_stuck(self) -> bool:
@@ -95,7 +96,7 @@ SELECT id, status_reason, planned_at, export_uri, source_updated,
 
 _SUBMISSIONS = """
 SELECT id, account, vendor, identity, state, reason, not_before, attempts, attempted_at, job_id,
-       submitted_at, finished_at, uncertain_count
+       submitted_at, finished_at, uncertain_count, is_unconfirmed
   FROM dsar.submission WHERE request = %(request)s ORDER BY account, id
 """
 

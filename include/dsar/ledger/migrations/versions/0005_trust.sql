@@ -5,7 +5,9 @@ ALTER TABLE dsar.submission
     -- other answer about the job.
     ADD COLUMN unknown_since timestamptz,
     -- The outcome is implausible. Its request stays open until an operator confirms or discards the outcome.
-    ADD COLUMN is_unconfirmed boolean NOT NULL DEFAULT false;
+    ADD COLUMN is_unconfirmed boolean NOT NULL DEFAULT false,
+    -- When an operator confirmed the outcome.
+    ADD COLUMN confirmed_at timestamptz;
 CREATE INDEX submission_unconfirmed ON dsar.submission (account) WHERE is_unconfirmed;
 
 -- Not null: nothing of this request may be sent, for this reason.
