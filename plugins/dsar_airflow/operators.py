@@ -33,6 +33,7 @@ class IntakeOperator(BaseOperator):
         from dsar_airflow.connections.ledger import hash_key, ledger
         from dsar_airflow.connections.source import source
         from include.accounts import ACCOUNTS, PHONE_REGION
+        from include.dsar.errors import OperatorActionRequired
         from include.dsar.intake.decisions import Decision, decide
         from include.dsar.intake.rows import Rules
         from include.dsar.stages.intake import Intake
@@ -62,6 +63,11 @@ class IntakeOperator(BaseOperator):
                 what = ", ".join(f"{n:,} {action}" for action, n in sorted(actions.items())) or "nothing"
                 self.log.info("dry run: %s would be sent: %s", account, what)
         self.log.info("intake: %s", ", ".join(f"{k}: {v}" for k, v in counts.items() if k != "would_send"))
+        if unknown := counts.pop("unknown"):
+            raise OperatorActionRequired(
+                "neither the source (as pending) nor the ledger has these request_ids: "
+                f"{', '.join(unknown)}. The other requests of the run are processed"
+            )
         return {**counts, "would_send": would_send if params.dry_run else {}}
 
 

@@ -126,6 +126,18 @@ def test_a_run_limited_to_an_account_leaves_the_others_for_later(
     assert statuses(dsn)["e-1"] == "in_progress"
 
 
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_unknown_request_ids_are_named_and_fail_intake(
+    dsn: str, deployment: Path, run_daily: RunDaily, dry_run: bool
+) -> None:
+    """So does a dry run. The requests that exist are processed."""
+    put(dsn, ROWS[1])
+    ran = run_daily(only="intake", dry_run=dry_run, request_ids=["e-1", "e-9", "E-1"])
+    assert ran.states["intake"] == "failed"
+    assert "neither the source (as pending) nor the ledger has these request_ids: E-1, e-9." in ran.log
+    assert statuses(dsn) == {"e-1": "pending" if dry_run else "in_progress"}
+
+
 def test_a_run_limited_to_requests_changes_no_other(
     dsn: str, deployment: Path, sandbox: Sandbox, run_daily: RunDaily
 ) -> None:

@@ -79,6 +79,14 @@ def request_pks_of(db: Database, request_ids: Sequence[str]) -> list[int]:
     return sorted(row["id"] for row in rows)
 
 
+def unknown_ids(db: Database, request_ids: Collection[str]) -> set[str]:
+    """Those of the ids that the ledger does not know."""
+    rows = db.execute(
+        "SELECT request_id FROM dsar.request WHERE request_id = ANY(%s)", [list(request_ids)]
+    ).fetchall()
+    return set(request_ids) - {row["request_id"] for row in rows}
+
+
 def _reopen(db: Database, request_ids: Sequence[str], chunk: dict[str, Any], now: datetime) -> int:
     staged = {**chunk, "request_ids": request_ids}
     failed = db.execute(_FAILED_CLOSED, staged).fetchall()

@@ -34,6 +34,7 @@ class TakenIn:
     repeated: int = 0  # an earlier row of the source is the same
     changed: int = 0  # in the ledger already, and the row now asks something else or is invalid
     retried: int = 0  # failed submissions of open requests, planned once more
+    unknown: list[str] = field(default_factory=list)  # wanted request ids, in neither source nor ledger
     would_send: dict[str, dict[str, int]] = field(default_factory=dict)  # dry run: account, action
 
 
@@ -61,6 +62,7 @@ class Intake:
         ConfigurationError at the end if the source refused some statuses.
         """
         self._result = result = TakenIn()
+        self._found: set[str | None] = set()
         self._began = self.clock()
         with self.db.transaction(force_rollback=True) if self.dry_run else nullcontext():
             deployment.require_hash_key(self.db, self.rules.hash_key)
@@ -70,6 +72,7 @@ class Intake:
                 self._log_progress("read", result.rows)
             self._plan()
             self._log_problems()
+            result.unknown = self._unknown_ids()
         if not self.dry_run:
             refused = write_back_invalid(self.db, self.source)
             staging.drop(self.db)
@@ -92,7 +95,14 @@ class Intake:
         return SourceRow(**found, request_id=_request_id(row), reason=reason)
 
     def _is_wanted(self, row: Row) -> bool:
-        return not self.request_ids or _request_id(row) in self.request_ids
+        if not self.request_ids:
+            return True
+        found = _request_id(row)
+        self._found.add(found)
+        return found in self.request_ids
+
+    def _unknown_ids(self) -> list[str]:
+        return sorted(planning.unknown_ids(self.db, set(self.request_ids) - self._found))
 
     def _plan(self) -> None:
         result = self._result
