@@ -165,7 +165,11 @@ class ReportOperator(BaseOperator):
         from include.dsar.errors import OperatorActionRequired
         from include.dsar.stages.report import Report
 
-        RunParams.of(context).skip_unless_real()
+        params = RunParams.of(context)
+        if params.dry_run and (red := _red_tasks(context)):
+            # A skipped last task would make the run successful.
+            raise OperatorActionRequired("\n".join(red))
+        params.skip_unless_real()
         since = context["dag_run"].run_after
         accounts = [account.name for account in ACCOUNTS]
         with ledger() as db:

@@ -99,6 +99,13 @@ def test_a_dry_run_prints_counts_and_sends_nothing(
     assert not deployment.exists()
 
 
+def test_a_dry_run_with_a_failed_intake_fails(dsn: str, deployment: Path, run_daily: RunDaily) -> None:
+    """Its last task fails, so Airflow counts the run as failed."""
+    ran = run_daily(dry_run=True, request_ids=["r-9"])
+    assert (ran.states["intake"], ran.states["report"]) == ("failed", "failed")
+    assert "intake is red" in ran.log
+
+
 def test_a_dry_run_counts_only_the_chosen_accounts_and_requests(
     dsn: str, deployment: Path, run_daily: RunDaily
 ) -> None:
