@@ -51,6 +51,7 @@ class IntakeOperator(BaseOperator):
                 retry_failed=params.retry_failed,
             )
             counts = asdict(intake.run())
+            unknown = counts.pop("unknown")
             if not params.dry_run:
                 made_at, now = context["dag_run"].run_after, datetime.now(UTC)
                 counts["decided"] = decide(db, decisions, by=_operator(context), now=now, made_at=made_at)
@@ -63,7 +64,7 @@ class IntakeOperator(BaseOperator):
                 what = ", ".join(f"{n:,} {action}" for action, n in sorted(actions.items())) or "nothing"
                 self.log.info("dry run: %s would be sent: %s", account, what)
         self.log.info("intake: %s", ", ".join(f"{k}: {v}" for k, v in counts.items() if k != "would_send"))
-        if unknown := counts.pop("unknown"):
+        if unknown:
             raise OperatorActionRequired(
                 "neither the source (as pending) nor the ledger has these request_ids: "
                 f"{', '.join(unknown)}. The other requests of the run are processed"
