@@ -1,4 +1,4 @@
-"""Runs Airflow in the tests' process. Its home must be set before anything imports airflow."""
+"""Runs Airflow in the tests' process. Airflow's home must be set before anything imports airflow."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def pytest_sessionfinish() -> None:
 
 @pytest.fixture(scope="session")
 def metadata_db() -> None:
-    """Airflow's own database, which `dag.test()` needs."""
+    """Create Airflow's own database, which `dag.test()` needs."""
     from airflow.utils.db import initdb
 
     initdb()
@@ -63,7 +63,7 @@ def metadata_db() -> None:
 
 @pytest.fixture
 def set_connection(monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox) -> Callable[..., None]:
-    """A function that sets an account's connection to the sandbox. A field that is None is left out."""
+    """Returns a function that sets an account's connection to the sandbox. It omits fields that are None."""
 
     def set_one(account: str, *, extra: Mapping[str, Any] | None = None, **fields: Any) -> None:
         given = {
@@ -96,7 +96,7 @@ def deployment(
 
 @dataclass(frozen=True)
 class Ran:
-    """A finished run of the DAG: its log, and state and tries by task (`id[n]` if mapped)."""
+    """A finished run of the DAG: its log, and the state and tries of each task (`id[n]` if mapped)."""
 
     states: Mapping[str, str]
     tries: Mapping[str, int]
@@ -104,13 +104,13 @@ class Ran:
 
 
 def displayed_name(instance: Any) -> str:
-    """The name of a task instance in Airflow's UI."""
+    """Returns the name of a task instance as Airflow's UI shows it."""
     return instance.task_id if instance.map_index < 0 else f"{instance.task_id}[{instance.map_index}]"
 
 
 @pytest.fixture
 def daily(metadata_db: None) -> DAG:
-    """The DAG, read by Airflow's own loader."""
+    """Returns the DAG, loaded by Airflow's own loader."""
     from airflow.dag_processing.dagbag import DagBag
 
     bag = DagBag(PROJECT / "dags")
@@ -122,7 +122,7 @@ def daily(metadata_db: None) -> DAG:
 def run_daily(
     daily: DAG, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Callable[..., Ran]:
-    """A function that runs the DAG with these Params. With `only`, all other tasks are marked successful.
+    """Returns a function that runs the DAG with these Params. `only` marks all other tasks as successful.
 
     A task is retried `retries` times, without delay.
     """

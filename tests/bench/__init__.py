@@ -1,4 +1,4 @@
-"""The benchmark, `make bench`. It compares figures with the best possible ones. It is not a test.
+"""The benchmark, `make bench`, compares measured figures with the best possible figures. It is not a test.
 
-`docs/performance.md` explains every case.
+`docs/performance.md` explains every benchmark case.
 """

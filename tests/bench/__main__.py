@@ -1,7 +1,7 @@
-"""`make bench` runs the cases one after another and prints their figures as a table and as JSON.
+"""`make bench` runs all benchmark cases one after another and prints the figures as a table and as JSON.
 
     make bench                              all cases; takes 45 minutes on two idle cores
-    make bench CASES="package intake"       some
+    make bench CASES="package intake"       some cases
     make bench SCALE=0.1                    a small run, to try a change; do not quote its figures
     make bench DOCS=1                       also writes tables and plots into docs/performance.md
 
@@ -90,7 +90,7 @@ def _as_json(case: Case, outcome: Outcome, stand: Stand, took: float) -> dict[st
 
 
 def machine() -> str:
-    """The machine that the figures were measured on, in one line."""
+    """Returns a line that describes the machine on which the figures were measured."""
     model = "unknown processor"
     if (info := Path("/proc/cpuinfo")).exists():
         names = [

@@ -34,7 +34,7 @@ class AirflowStand:
     _runs: int = 0
 
     def run(self, dag_id: str, **conf: object) -> float:
-        """The seconds of a new run, from Airflow's times. Raises RuntimeError if the run fails."""
+        """Start a new run and return its seconds. Raises RuntimeError if the run fails."""
         self._runs += 1
         run_id = f"bench-{self._runs}"
         self._wait_until_parsed(dag_id)

@@ -1,4 +1,4 @@
-"""A case of the benchmark: name, description, comparison, and figures with targets."""
+"""The types of a benchmark case: its name, description, baseline, and figures with targets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.bench.stand import Stand
 
 @dataclass(frozen=True)
 class Figure:
-    """One number and its target. A figure without a target explains other figures."""
+    """A measured number and its target. A figure without a target explains other figures."""
 
     name: str
     value: float
@@ -27,7 +27,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot, `docs/<file>.svg`, with lines of (x, y). The x axis is logarithmic."""
+    """A plot, written to `docs/<file>.svg`, with lines of (x, y). The x axis is logarithmic."""
 
     file: str
     title: str
@@ -38,7 +38,7 @@ class Plot:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The figures of a case. `detail` contains the single runs as JSON."""
+    """The figures of a benchmark case. `detail` contains the single runs as JSON."""
 
     figures: list[Figure]
     detail: dict[str, Any] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Outcome:
 
 
 class Case(Protocol):
-    """A module of `tests/bench/cases`. `run` prints its progress with `say`."""
+    """A benchmark case, a module of `tests/bench/cases`. Its `run` prints progress with `say`."""
 
     NAME: str
     SENTENCE: str

@@ -1,4 +1,4 @@
-"""Collected results in storage, ready to be packaged: 20 kB from two vendors per data subject."""
+"""Puts collected results into storage, ready to be packaged: 20 kB per data subject, from two vendors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WORDS = ("cart_add", "search", "purchase", "level_up", "open", "crème brûlée"
 
 
 def fill(url: str, folder: Path, count: int) -> None:
-    """Add `count` access requests to the ledger, with ended submissions, and write their files."""
+    """Add `count` access requests with ended submissions to the ledger, and write their files."""
     source_rows.insert(url, source_rows.access_at_two(count))
     deployment.take_in(url)
     answers = [{"besitos": ("json", record(kind)), "batch": ("zip", archive(kind))} for kind in range(KINDS)]
@@ -48,7 +48,7 @@ def fill(url: str, folder: Path, count: int) -> None:
 
 
 def record(kind: int) -> bytes:
-    """A record like Besitos' export: some fields and lists of activities."""
+    """Returns a record like those in a Besitos export: some fields and lists of activities."""
     random = Random(kind)
     offers = [
         {
@@ -74,7 +74,7 @@ def record(kind: int) -> bytes:
 
 
 def archive(kind: int) -> bytes:
-    """A zip like Batch's download, with JSON and CSV."""
+    """Returns a zip like a Batch download, with JSON and CSV."""
     random = Random(kind + 1_000_000)
     installs = [
         {"install_id": f"{random.getrandbits(128):032x}", "os": "android", "first_seen": _moment(random)}

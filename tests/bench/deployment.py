@@ -115,7 +115,7 @@ def deliver(deployment: Deployment) -> Delivered:
 
 
 def whole_run(deployment: Deployment) -> dict[str, float]:
-    """Run all stages, from the source table to closed requests. Returns the seconds of each part."""
+    """Run all stages, from the source table to closed requests. Returns the seconds of each stage."""
     seconds = {}
     for name, part in (
         ("intake", lambda: take_in(deployment.ledger)),

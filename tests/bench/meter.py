@@ -1,7 +1,7 @@
 """Measures wall time, processor time and memory of one run in a new process.
 
-Imports happen before the clock starts, on both sides of a comparison. Processor time includes all threads and
-child processes of the run. It does not include PostgreSQL and the vendor server.
+Both sides import their modules before the clock starts. Processor time includes all threads and child
+processes of the run. It does not include PostgreSQL and the vendor server.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ PROC = Path("/proc/self")
 
 @dataclass(frozen=True)
 class Measured:
-    """One run: three times in seconds (`system` is a part of `processor`), memory in MB, and the result."""
+    """The measurements of one run: three times in seconds, memory in MB, and the result.
+
+    `system` is a part of `processor`.
+    """
 
     wall: float
     processor: float
@@ -47,15 +50,15 @@ def _measured(function: Callable[..., Any], args: tuple[Any, ...]) -> Measured:
 
 
 def _reset_peak_memory() -> None:
-    """Reset the peak, so that it does not include the imports."""
+    """Reset the peak memory, so that it does not include the imports."""
     if PROC.exists():
         (PROC / "clear_refs").write_text("5")
 
 
 def _peak_memory() -> float:
-    """The peak memory of this process in MB.
+    """Returns the peak memory of this process in MB.
 
-    `ru_maxrss` is not used on Linux, because it includes the peak of the parent process.
+    On Linux, `ru_maxrss` is not used because it includes the peak of the parent process.
     """
     status = PROC / "status"
     if status.exists():
@@ -65,6 +68,6 @@ def _peak_memory() -> float:
 
 
 def _processor() -> tuple[float, float]:
-    """User and system time."""
+    """Returns the user time and the system time, in seconds."""
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime for usage in usages), sum(usage.ru_stime for usage in usages)

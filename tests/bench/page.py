@@ -16,7 +16,7 @@ Results = Mapping[str, Mapping[str, Any]]
 
 
 def table(results: Results) -> str:
-    """A Markdown table of all figures, with the machine."""
+    """Returns a Markdown table of all figures, with the machine."""
     lines = ["| case | figure | reached | target | |", "|---|---|--:|--:|---|"]
     for name, case in results.items():
         for number, figure in enumerate(case["figures"]):
@@ -35,7 +35,7 @@ def figure_line(figure: Mapping[str, Any]) -> str:
 
 
 def write(results: Results) -> None:
-    """Write the table and the plots into docs/. Cases at another scale than 1 are left out."""
+    """Write the table and the plots into docs/. Figures at another scale than 1 are left out."""
     results = {name: case for name, case in results.items() if case["scale"] == 1}
     text = PAGE.read_text()
     figures = f"{BEGIN}\n\n{table(results)}\n\n{END}"
@@ -64,7 +64,7 @@ def _met(figure: Mapping[str, Any]) -> str:
 
 
 def _provenance(results: Results) -> list[str]:
-    """Date and machine: one line per group of cases that were measured together."""
+    """Returns the date and the machine, one line for each group of figures that were measured together."""
     groups: dict[tuple[str, str, float, int], list[str]] = {}
     for name, case in results.items():
         machine = case["machine"].partition(", load")[0]

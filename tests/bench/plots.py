@@ -16,7 +16,7 @@ COLOURS = ("#2563eb", "#b45309", "#059669")
 
 
 def draw(results: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
-    """Write all plots of the cases into the folder."""
+    """Write all plots into the folder."""
     for case in results.values():
         for plot in case.get("plots", []):
             text = svg(plot["title"], plot["across"], plot["up"], plot["lines"])
@@ -24,7 +24,7 @@ def draw(results: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
 
 
 def svg(title: str, across: str, up: str, lines: Mapping[str, Points]) -> str:
-    """Lines over a logarithmic x axis and a linear y axis that starts at 0."""
+    """Returns an SVG with lines over a logarithmic x axis and a linear y axis that starts at 0."""
     xs = [x for points in lines.values() for x, _ in points]
     ys = [y for points in lines.values() for _, y in points]
     low, high = math.log10(min(xs)), math.log10(max(xs))
@@ -68,7 +68,7 @@ def svg(title: str, across: str, up: str, lines: Mapping[str, Points]) -> str:
 
 
 def _step(highest: float) -> float:
-    """The distance of the grid lines: 1, 2 or 5 times a power of ten, for about five lines."""
+    """Returns the distance of the grid lines: 1, 2 or 5 times a power of ten, for about five lines."""
     rough = highest / 5 or 1
     power = 10.0 ** math.floor(math.log10(rough))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)

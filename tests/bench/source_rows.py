@@ -16,21 +16,27 @@ Row = tuple[object, ...]
 
 
 def half_access(count: int) -> Iterator[Row]:
-    """Alternate access by user id (2 submissions) and erasure by user id, e-mail and phone (4)."""
+    """Returns rows that alternate between access by user id and erasure by user id, e-mail and phone.
+
+    An access request has 2 submissions, an erasure request has 4.
+    """
     for n in range(count):
         columns = ("access", None, None) if n % 2 == 0 else ("erasure", [_email(n)], [_phone(n)])
         yield _row(n, *columns)
 
 
 def all_kinds(count: int) -> Iterator[Row]:
-    """Alternate access and erasure, each with five kinds of identifiers: 6 submissions on average."""
+    """Returns rows that alternate between access and erasure, each with five kinds of identifiers.
+
+    A request has 6 submissions on average.
+    """
     for n in range(count):
         device, id5 = str(UUID(int=n + (4 << 76) + (8 << 60) + (1 << 100))), f"ID5*{n:048x}"
         yield _row(n, "erasure" if n % 2 else "access", [_email(n)], [_phone(n)], device, id5)
 
 
 def one_account_each(count: int) -> Iterator[Row]:
-    """Each row is for one account. Access and erasure alternate if the account supports both."""
+    """Returns rows for one account each. Access and erasure alternate if the account supports both."""
     for n in range(count):
         account = ACCOUNTS[n % 4]
         kind = "access" if n % 8 < 2 else "erasure"
@@ -38,7 +44,7 @@ def one_account_each(count: int) -> Iterator[Row]:
 
 
 def access_at_two(count: int) -> Iterator[Row]:
-    """Access by user id, at the two accounts that return data."""
+    """Returns access requests by user id for the two accounts that return data."""
     for n in range(count):
         yield _row(n, "access", None, None)
 

@@ -1,4 +1,4 @@
-"""The environment of the cases: a temporary PostgreSQL with ledgers, and the vendor server."""
+"""The environment of the benchmark: a temporary PostgreSQL with ledgers, and the vendor server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAX_BUSY = 0.75  # of a processor; a busier vendor server would distort the figu
 
 @dataclass(frozen=True)
 class VendorServer:
-    """A running vendor server and its counts since `reset`."""
+    """A running vendor server, and its counts since the last `reset`."""
 
     url: str
 
@@ -33,11 +33,11 @@ class VendorServer:
         self._ask("reset")
 
     def jobs(self) -> dict[str, Any]:
-        """The times when each job `ends` and was `asked` about, in Unix seconds, by job id."""
+        """Return, by job id, when the job `ends` and when it was `asked` about, in Unix seconds."""
         return self._ask("jobs")
 
     def counted(self) -> dict[str, Any]:
-        """`calls` by kind, `busy` (share of a processor) and `late_ms` (mean delay of a reply).
+        """Returns `calls` by route, `busy` (share of a processor) and `late_ms` (mean delay of a reply).
 
         Raises RuntimeError if the server was so busy that it distorts the figures.
         """
@@ -57,19 +57,19 @@ class VendorServer:
 
 @dataclass
 class Stand:
-    """The environment of a case. `scale` is the size of cases, `repeats` the number of pairs of runs."""
+    """The environment of a benchmark case. `repeats` is the number of pairs of runs."""
 
     home: Home
     scale: float = 1.0
     repeats: int = 3
 
     def count(self, full: int) -> int:
-        """The size of a case at this scale."""
+        """Returns this size at the scale of the environment."""
         return max(int(full * self.scale), 1)
 
     @contextmanager
     def folder(self) -> Iterator[Path]:
-        """An empty folder that is deleted when the block ends."""
+        """Yields an empty folder. It is deleted when the block ends."""
         import shutil
 
         path = self.home.directory("files") / uuid4().hex
@@ -81,7 +81,7 @@ class Stand:
 
     @contextmanager
     def ledger(self, template: str = "ledger") -> Iterator[str]:
-        """A copy of the database `template`, dropped when the block ends. Yields its URL."""
+        """Copy the database `template` and yield the copy's URL. The copy is dropped when the block ends."""
         name = f"bench_{uuid4().hex}"
         with self._admin() as db:
             # The checkpoint writes the copy to disk now, so that the run does not wait for it.
@@ -99,7 +99,7 @@ class Stand:
 
     @contextmanager
     def template(self, fill: Callable[[str], object]) -> Iterator[str]:
-        """A database that `fill(url)` has filled, for `ledger` to copy. Yields its name."""
+        """Create a database for `ledger` to copy, and let `fill(url)` fill it. Yields its name."""
         with self.ledger() as url:
             fill(url)
             yield url.rpartition("/")[2]

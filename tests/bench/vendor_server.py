@@ -74,7 +74,7 @@ class Vendors:
         self._late = self._replied = 0.0
 
     def asked(self, what: str) -> dict[str, Any]:
-        """Reply to the benchmark: `counted`, or `jobs` with end and poll times. `reset` clears all."""
+        """Reply to the benchmark: `counted` returns counts, `jobs` end and poll times. `reset` clears all."""
         if what == "reset":
             self.reset()
         if what == "jobs":
@@ -125,7 +125,7 @@ class Vendors:
         return job
 
     def _ended(self, call: str, job: str) -> bool:
-        """Whether the job has ended. An unknown job never ends."""
+        """Returns whether the job has ended. An unknown job never ends."""
         self.calls[call] += 1
         self._asked[job].append(now := time.monotonic())
         return job in self._jobs and self._jobs[job][2] <= now
@@ -157,7 +157,7 @@ class Vendors:
 
 
 def archive(size: int) -> bytes:
-    """Batch's download: a zip with a CSV of about `size` bytes."""
+    """Returns a zip like a Batch download, with a CSV of about `size` bytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as zipped:
         zipped.writestr("events.csv", "date,name\r\n" + "2026-01-03,cart_add\r\n" * (size // 21))
@@ -165,7 +165,7 @@ def archive(size: int) -> bytes:
 
 
 class Connection(asyncio.Protocol):
-    """One keep-alive connection. Requests may arrive in pieces."""
+    """One keep-alive connection. A request may arrive in several pieces."""
 
     def __init__(self, vendors: Vendors, loop: asyncio.AbstractEventLoop) -> None:
         self._vendors, self._loop = vendors, loop

@@ -1,4 +1,4 @@
-"""The PostgreSQL server of all cases, and the search that runs them."""
+"""Fixtures of the crash tests: the PostgreSQL server of all cases, and the search that runs the cases."""
 
 from __future__ import annotations
 

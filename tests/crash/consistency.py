@@ -29,13 +29,17 @@ SELECT s.id, r.request_id, r.action, s.account, s.identity_hash, s.state, s.job_
 REQUESTS = "SELECT * FROM dsar.request ORDER BY id"
 SOURCE = "SELECT * FROM public.dsar_requests ORDER BY request_id"
 
-CLAIMS = {"completed": "completed", "no_data": "no_data", "failed": "failed"}  # ours: the sandbox's
+CLAIMS = {
+    "completed": "completed",
+    "no_data": "no_data",
+    "failed": "failed",
+}  # our state: the sandbox's outcome
 
 Outcomes = Counter[tuple[str, str, str, str]]
 
 
 class Ending:
-    """The end of a case, as the ledger, the source, the storage and the vendors' jobs have it."""
+    """The final state of a case in the ledger, the source, the storage and the vendors' jobs."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -51,14 +55,14 @@ class Ending:
         return self._sent[submission["request_id"], submission["account"], submission["identity_hash"]]
 
     def outcomes(self) -> Outcomes:
-        """What became of each submission. It must not depend on the kill."""
+        """Returns how often each submission reached each state. A kill must not change the result."""
         return Counter(
             (s["request_id"], s["account"], " ".join(sorted(self.values(s))), s["state"])
             for s in self.submissions
         )
 
     def members(self) -> dict[str, list[str]]:
-        """The files of each package, without numbers. They must not depend on the kill."""
+        """Returns the files of each package, with digits removed. A kill must not change them."""
         return {
             package.parent.name: sorted(
                 "".join(c for c in name if not c.isdigit()) for name in self._opened(package).namelist()
@@ -77,7 +81,7 @@ class Ending:
         )
 
     def problems(self) -> list[str]:
-        """Everything that is wrong."""
+        """Returns a description of everything that is wrong."""
         if not self.world.finished:
             open_ = [(s["account"], s["state"]) for s in self.submissions if s["named"]]
             return [f"not finished after {len(self.world.runs)} runs: {open_}"]
@@ -95,7 +99,7 @@ class Ending:
         ]
 
     def _lost(self) -> Iterator[str]:
-        """Requests that are lost, or have a wrong status in the source."""
+        """Yields requests that are lost, or that have a wrong status in the source."""
         told = {name: row["status"] for name, row in self.source.items()}
         if told.pop("x-1") != "invalid":
             yield "the bad row is not marked"
@@ -115,7 +119,7 @@ class Ending:
             yield f"never planned: {[key[:2] for key in missing]}"
 
     def _repeated(self) -> Iterator[str]:
-        """Calls that the vendor took more often than the events explain."""
+        """Yields calls that the vendor accepted more often than the events explain."""
         allowed: Counter[tuple[str, str, str]] = Counter()
         for s in self.submissions:
             for value in self.values(s):
@@ -130,7 +134,7 @@ class Ending:
                 yield f"{s['request_id']} was never taken by {s['account']}"
 
     def _claimed(self) -> Iterator[str]:
-        """Outcomes that the vendor did not report."""
+        """Yields outcomes that the vendor did not report."""
         for s in self.submissions:
             values, where = self.values(s), f"{s['request_id']} at {s['account']}"
             job = self.jobs.get((s["account"], s["job_id"]))
@@ -146,7 +150,7 @@ class Ending:
                 yield f"{where}: ended as {s['state']}"
 
     def _kept(self) -> Iterator[str]:
-        """Identifiers that are still in the ledger, and requests that are not closed."""
+        """Yields identifiers that are still in the ledger, and requests that are not closed."""
         if named := [s["id"] for s in self.submissions if s["named"]]:
             yield f"{len(named)} submissions still have identifiers"
         for request in self.requests:
@@ -155,7 +159,7 @@ class Ending:
                 yield f"{request['request_id']} is {request['status']}, source updated: {updated}"
 
     def _files(self) -> Iterator[str]:
-        """Files that are missing, incomplete, or belong to no request."""
+        """Yields files that are missing, incomplete, or belong to no request."""
         if left := [path.name for path in self.world.temporary.iterdir()]:
             yield f"temporary files are left: {left}"
         root = self.world.storage / "bucket"

@@ -1,8 +1,8 @@
-"""The long form of `test_crash.py`: every step, and COUNT pairs. Run it with
+"""The long form of `test_crash.py`, with a kill at every step and COUNT pairs of kills. Run it with
 
     make crash SEED=1 COUNT=500
 
-It is not collected by itself.
+A plain pytest run does not collect it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SEED, COUNT = int(os.environ.get("SEED", "1")), int(os.environ.get("COUNT", "500
 
 
 def test_a_kill_at_any_step_does_no_harm(search: Search) -> None:
-    """Kills before and after each step. With an object store, only steps that write files."""
+    """A kill before or after each step does no harm. With an object store, only writes are tested."""
     for place in Place:
         steps = search.undisturbed(place).steps
         if place is Place.BUCKET:
@@ -28,7 +28,7 @@ def test_a_kill_at_any_step_does_no_harm(search: Search) -> None:
 
 
 def test_two_kills_do_no_harm(search: Search) -> None:
-    """SEED chooses COUNT pairs of kills."""
+    """Two kills do no harm. SEED selects COUNT pairs of kills."""
     print(f"\n{COUNT} pairs, seed {SEED}", flush=True)
     _tell(search.try_all(pairs_of_kills(search.undisturbed().steps, SEED, COUNT)))
 

@@ -1,4 +1,7 @@
-"""One case: a new ledger, source, sandbox and storage, killed runs, and runs until everything is done."""
+"""Runs one crash case: it kills runs in a new deployment, then runs all stages until everything is done.
+
+A deployment is a new ledger, source, sandbox and storage.
+"""
 
 from __future__ import annotations
 
@@ -35,16 +38,16 @@ SELECT (SELECT count(*) FROM public.dsar_requests WHERE status IN ('pending', 'i
 
 
 class Restart(StrEnum):
-    """What is started after a kill."""
+    """The way in which the stages are started again after a kill."""
 
-    RETRY = "the task is tried again"  # and those after it
+    RETRY = "the task is tried again"  # and the tasks after it
     RUN = "another run at once"
     NEXT_DAY = "the next day's run"
     RETRY_FAILED = "a manual run with retry_failed"
 
 
 class Place(StrEnum):
-    """Where a deployment writes its files."""
+    """The place where a deployment writes its files."""
 
     DISK = "a local disk"
     BUCKET = "an object store, packages sealed"
@@ -52,7 +55,7 @@ class Place(StrEnum):
 
 @dataclass(frozen=True)
 class Case:
-    """The kill of the first process, of the second process, and so on."""
+    """A crash case: the kill of the first process, of the second process, and so on."""
 
     kills: Sequence[Kill] = ()
     restart: Restart = Restart.RUN
@@ -65,20 +68,20 @@ class Case:
 
 @dataclass
 class World:
-    """What a case leaves behind."""
+    """The state that a case leaves behind: ledger, sandbox, storage and logs."""
 
     dsn: str
     sandbox: Sandbox
     storage: Path
     temporary: Path
     logs: Path
-    key: pyrage.x25519.Identity | None  # what opens the packages
-    runs: list[list[str]] = field(default_factory=list)  # the steps of each
+    key: pyrage.x25519.Identity | None  # the private key that opens the packages
+    runs: list[list[str]] = field(default_factory=list)  # the steps of each run
     statuses: list[int] = field(default_factory=list)
     finished: bool = False
 
     def log(self) -> str:
-        """The logs of all runs."""
+        """Returns the logs of all runs."""
         return "\n".join(
             f"--- {file.name}\n{file.read_text()}"
             for file in sorted(self.logs.glob("*.log"))
@@ -87,7 +90,7 @@ class World:
 
 
 class Laboratory:
-    """Runs cases, each in its own world. Each thread has its own laboratory."""
+    """Runs cases, each in its own deployment. Each thread has its own laboratory."""
 
     def __init__(self, server: Home, root: Path) -> None:
         self._server, self._root = server, root
@@ -107,7 +110,7 @@ class Laboratory:
 
     @contextmanager
     def run(self, case: Case) -> Iterator[World]:
-        """The world after the case."""
+        """Run the case and return the state that it leaves behind."""
         settings = SandboxSettings(min_seconds=0.5, max_seconds=3)
         with (
             tempfile.TemporaryDirectory(dir=self._root) as folder,
@@ -162,7 +165,7 @@ class Laboratory:
 
 @contextmanager
 def copy_of_ledger(server: Home) -> Iterator[str]:
-    """A copy of the template database."""
+    """Create a copy of the template database."""
     name = sql.Identifier(f"crash_{uuid4().hex}")
     with psycopg.connect(postgres.url(server, "postgres"), autocommit=True) as db:
         db.execute(sql.SQL("CREATE DATABASE {} TEMPLATE ledger").format(name))

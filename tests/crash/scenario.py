@@ -1,4 +1,4 @@
-"""A dozen requests of all kinds: what the crash tests send through the stages."""
+"""The requests of the crash tests: a dozen requests of all kinds, which pass through the stages."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ROWS = (
     Row("e-4", "erasure", user_id="busy-8", accounts=["batch"]),
     Row("e-5", "erasure", email="refused@example.com", id5_id="ID5*abc", advertising_id=OTHER_DEVICE),
     Row("e-6", "erasure", user_id=["u9", "unknown-10"], email="unknown@example.com"),
-    Row("e-7", "erasure", user_id="u5", email="b@example.com"),  # the data subject of e-1 again
+    Row("e-7", "erasure", user_id="u5", email="b@example.com"),  # the same data subject as in e-1
     Row("x-1", "nonsense", user_id="u11"),
 )
 
@@ -57,7 +57,7 @@ def account_settings(account: Account, sandbox_url: str) -> AccountSettings:
 
 
 def sent() -> dict[tuple[str, str, str], frozenset[str]]:
-    """The values that each submission sends, by request, account and identity hash."""
+    """Returns the values that each submission sends, by request, account and identity hash."""
     found = {}
     for row in ROWS:
         if row.request_id == "x-1":

@@ -1,4 +1,4 @@
-"""Chooses kills, runs their cases, and collects what they broke."""
+"""Chooses kills, runs their cases, and collects the problems that they cause."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STEPS_OF_A_SECOND_RUN = 120  # a second run has about as many steps
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """A case without a kill: the counts of its steps, and the ends that all other cases must have."""
+    """A case without a kill: how often each step ran, and the final state that all other cases must reach."""
 
     steps: Counter[str]
     outcomes: Outcomes
@@ -113,7 +113,7 @@ class Search:
 
 
 def single_kills(steps: Counter[str], picks: int, place: Place = Place.DISK) -> Iterator[Case]:
-    """Before and after each kind of step, at up to `picks` occurrences, with the first and the last."""
+    """Yields kills before and after up to `picks` steps of each kind, including the first and the last."""
     restarts = cycle(Restart)
     for name, count in steps.items():
         for n in _spread(count, picks):
@@ -122,11 +122,13 @@ def single_kills(steps: Counter[str], picks: int, place: Place = Place.DISK) -> 
 
 
 def kills_in_turn(steps: Counter[str]) -> Iterator[Case]:
-    """Before and after the first and the last step of each kind. If several accounts have the same step,
-    each gets a part of the kills."""
+    """Yields kills before and after the first and the last step of each kind.
+
+    If several accounts have the same step, each account gets a part of the kills.
+    """
     restarts, turns = cycle(Restart), Counter[str]()
     for name, count in steps.items():
-        alike = name.partition(" ")[2]  # without the account, or the stage that is there once
+        alike = name.partition(" ")[2]  # without the account or stage
         shared = sum(alike == other.partition(" ")[2] for other in steps) > 1
         turns[alike] += 1
         for n, after in product(sorted({1, count}), (False, True)):
@@ -135,7 +137,7 @@ def kills_in_turn(steps: Counter[str]) -> Iterator[Case]:
 
 
 def pairs_of_kills(steps: Counter[str], seed: int, count: int) -> Iterator[Case]:
-    """One kill at any step, and one in the next process."""
+    """Yields pairs of kills: one at any step, and one in the next process."""
     chance = random.Random(seed)
     for _ in range(count):
         name = chance.choice(list(steps))
@@ -145,7 +147,7 @@ def pairs_of_kills(steps: Counter[str], seed: int, count: int) -> Iterator[Case]
 
 
 def _spread(count: int, picks: int) -> Sequence[int]:
-    """Up to `picks` numbers from 1 to `count`, with both ends."""
+    """Returns up to `picks` numbers from 1 to `count`, including 1 and `count`."""
     if count <= picks:
         return range(1, count + 1)
     return sorted({1 + round(i * (count - 1) / (picks - 1)) for i in range(picks)})

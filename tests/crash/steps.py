@@ -1,14 +1,14 @@
-"""Counts the durable and external steps of a process, and kills it with SIGKILL at one of them.
+"""Counts the durable and external steps of a process, and kills the process with SIGKILL at one of them.
 
 The product has no hook for this: `record_steps` wraps the functions that the product calls. A step is
 
 * a statement that writes to the ledger, a COPY, the commit of a transaction, a worker's lock;
-* an HTTP call, and a piece of a download or of any other file as it is written;
+* an HTTP call, and each piece of a download or of another file that is written;
 * the rename, upload, or removal of a file in storage, the making or removal of a folder;
 * an update of the source, and its commit.
 
-Its name has the stage, the account and what is done, so steps with the same name are of the same kind. Reads
-are not steps: a kill at a read is the same as a kill at the step before or after it.
+The name of a step has the stage, the account and the operation. Steps with the same name are of the same
+kind. Reads are not steps: a kill at a read is the same as a kill at the step before or after it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ OURS = str(Path("include") / "dsar")
 
 @dataclass(frozen=True)
 class Kill:
-    """Where to end: right before or right after the n-th (from 1) step of a name, or of any name."""
+    """A kill right before or after the n-th step of this name, or of any name. `n` starts at 1."""
 
     name: str | None
     n: int
@@ -53,7 +53,7 @@ class Kill:
 
 
 class Steps:
-    """The steps of one process. Each is written to `log` before it begins, so a kill does not lose it."""
+    """The steps of one process. Each step is logged before it begins, so a kill does not lose its name."""
 
     def __init__(self, log: Path, kill: Kill | None) -> None:
         self._log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -82,7 +82,7 @@ class Steps:
 
 
 def record_steps(steps: Steps, engine: Engine) -> None:
-    """Counts every step of this process from now on."""
+    """Count every step of this process from now on."""
     _record_ledger_steps(steps)
     _record_vendors_steps(steps)
     _record_storage_steps(steps)
@@ -124,13 +124,13 @@ def _record_ledger_steps(steps: Steps) -> None:
 
 def _statement(found: re.Match[str], params: Any) -> str:
     if isinstance(params, Mapping) and "leave" in params:
-        return f"move out of {params['leave']}"  # what goes together differs from run to run
+        return f"move out of {params['leave']}"  # the ids in one statement differ between runs
     verb, table, lock = found.groups()
     return f"{_caller()} {lock or f'{verb} {table}'}"
 
 
 def _caller() -> str:
-    """The function of the product that is running."""
+    """Returns the name of the product's function that is running."""
     frame = sys._getframe(1)
     while OURS not in frame.f_code.co_filename:
         assert frame.f_back
@@ -161,13 +161,16 @@ def _record_storage_steps(steps: Steps) -> None:
 
 
 def _piece(file: StorageWriter, data: bytes) -> str | None:
-    """A step is a file's first piece, and one every few kilobytes: a zip is written in hundreds of them."""
+    """Returns a step's name for the first piece of a file, and for one piece every few kilobytes.
+
+    A zip is written in hundreds of pieces.
+    """
     is_step = file.bytes == 0 or file.bytes // PIECE < (file.bytes + len(data)) // PIECE
     return "write a piece of a file" if is_step else None
 
 
 def _kind(path: Any) -> str:
-    """A file's name without the parts that differ by request."""
+    """Returns a file's name without the parts that differ by request."""
     return re.sub(r"^\d{4}-\d\d-\d\d|\w+_id_\d+|^[ae]-\d", "*", Path(os.fsdecode(path)).name)
 
 

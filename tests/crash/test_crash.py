@@ -1,9 +1,10 @@
 """A process is killed with SIGKILL right before or right after its durable and external steps.
 
-`steps.py` says what a step is. These tests kill at the first and last step of each *kind* (stage, account and
-what is done), and at some pairs of steps. After each kill, the stages are started again (the same task,
-another run, or the run of the next day) until everything is done. Then `consistency.py` compares the ledger,
-the source and the storage with the sandbox's records. `make crash` kills at every step, and at COUNT pairs.
+`steps.py` defines a step. These tests kill at the first and last step of each *kind* (stage, account and
+operation), and at some pairs of steps. After each kill, the stages run again until everything is done:
+as a retry of the task, as another run, or as the run of the next day. Then `consistency.py` compares the
+ledger, the source and the storage with the sandbox's records. `make crash` kills at every step, and at COUNT
+pairs.
 """
 
 from __future__ import annotations
@@ -52,13 +53,13 @@ PAIRS, SEED = 30, 1
 
 
 def test_each_kind_of_step_is_counted(search: Search) -> None:
-    """Every stage has steps."""
+    """Every stage has steps, and no important kind of step is missing."""
     assert search.undisturbed().steps.keys() >= COUNTED
     assert "package: upload package.zip.age" in search.undisturbed(Place.BUCKET).steps
 
 
 def test_a_kill_at_any_kind_of_step_does_no_harm(search: Search) -> None:
-    """Nothing is lost, sent twice without a reason, reported without the vendor, or left incomplete."""
+    """No request is lost, sent twice without a reason, closed without an outcome, or left incomplete."""
     steps = search.undisturbed().steps
     print(f"\n{steps.total()} steps of {len(steps)} kinds")
     findings = search.try_all(kills_in_turn(steps))
@@ -68,7 +69,7 @@ def test_a_kill_at_any_kind_of_step_does_no_harm(search: Search) -> None:
 
 
 def test_a_kill_at_an_upload_does_no_harm(search: Search) -> None:
-    """The storage takes whole files, and packages are sealed."""
+    """In this test the storage accepts only whole files, and packages are sealed."""
     steps = search.undisturbed(Place.BUCKET).steps
     uploads = Counter({name: n for name, n in steps.items() if ": upload " in name or ": remove " in name})
     findings = search.try_all(single_kills(uploads, 2, Place.BUCKET))
@@ -77,7 +78,7 @@ def test_a_kill_at_an_upload_does_no_harm(search: Search) -> None:
 
 
 def test_a_kill_between_sealing_and_closing_does_no_harm(search: Search) -> None:
-    """This holds for a retry, another run, the next day's run, and retry_failed."""
+    """This holds for a retry, another run, the next day's run, and a run with retry_failed."""
     name = "package: close UPDATE dsar.request"
     findings = search.try_all(
         [Case((Kill(name, 1, after=False),), restart, Place.BUCKET) for restart in Restart]
@@ -88,7 +89,7 @@ def test_a_kill_between_sealing_and_closing_does_no_harm(search: Search) -> None
 
 @pytest.mark.parametrize("seed", [SEED])
 def test_a_second_kill_does_no_harm(search: Search, seed: int) -> None:
-    """The process after a kill is killed too."""
+    """The process that starts after a kill is killed too. This does no harm either."""
     findings = search.try_all(pairs_of_kills(search.undisturbed().steps, seed, PAIRS))
     print(findings)
     assert not findings.broken, str(findings)

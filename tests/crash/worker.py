@@ -1,8 +1,9 @@
-"""The process that is killed: one run of all stages, forked from a parent with everything loaded.
+"""The process that is killed. It runs all stages, in a fork of a parent that has loaded all modules.
 
     python -m tests.crash.worker
 
-reads a job a line from its standard input, runs each in a child, and answers a line with its exit status.
+The parent reads one job per line from standard input, runs it in a child, and prints the child's exit
+status.
 """
 
 from __future__ import annotations
@@ -55,14 +56,14 @@ FAILED = 1  # exit status if a stage raised an error that is not the project's
 
 @dataclass(frozen=True)
 class Job:
-    """One run of the stages from `begin_at` on."""
+    """One run of the stages, starting at `begin_at`."""
 
     dsn: str
     sandbox_url: str
     storage: str
-    recipient: str | None  # with one: an object store, which takes whole files, and sealed packages
-    temporary: str  # where temporary files go
-    steps: str  # where the names of the steps are written
+    recipient: str | None  # if set: an object store and sealed packages
+    temporary: str  # the folder for temporary files
+    steps: str  # the log file of the steps' names
     begin_at: str | None
     retry_failed: bool
     kill: Kill | None
@@ -115,7 +116,7 @@ class _Run:
         submitting.asyncio = polling.asyncio = VirtualTime(self._clock)
 
     def stages(self) -> int:
-        """Runs all stages. As in the DAG, a stage also runs if an earlier one failed."""
+        """Run all stages. As in the DAG, a stage also runs if an earlier stage failed."""
         status = 0
         todo: list[tuple[str, Callable[[], Any]]] = [("intake", self._intake)]
         for account in ACCOUNTS:
@@ -181,7 +182,7 @@ def _storage(job: Job) -> tuple[Any, str]:
 
 
 class Clock:
-    """The sandbox's time: the real time, moved ahead by each wait."""
+    """The sandbox's clock: the real time plus the length of all waits so far."""
 
     def __init__(self, sandbox_url: str) -> None:
         self._url = f"{sandbox_url}/_sandbox/clock"
@@ -197,7 +198,7 @@ class Clock:
 
 
 class VirtualTime:
-    """asyncio for a stage, but sleep moves the clock ahead."""
+    """A replacement of asyncio for a stage. Its sleep moves the clock ahead and does not wait."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

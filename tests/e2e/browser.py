@@ -1,4 +1,4 @@
-"""Runs the machine's own browser with playwright."""
+"""Runs a browser that is installed on the machine, with playwright."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ARGUMENTS = [
 
 
 def executable() -> str:
-    """The path of the browser. Raises RuntimeError, with what to install, if there is none."""
+    """Returns the path of the browser. Raises RuntimeError if no browser is installed."""
     given = os.environ.get(VARIABLE)
     found = shutil.which(given) if given else next(filter(None, map(shutil.which, NAMES)), None)
     if found is None:

@@ -84,7 +84,7 @@ ROWS = [
 
 @pytest.fixture(scope="module")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Redis in memory, for this module only."""
+    """Run a Redis server for this module. It keeps its data in memory."""
     server = shutil.which("redis-server")
     if server is None:
         raise StackError("redis-server is missing: apt-get install redis-server")
@@ -98,7 +98,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[RunningStack]:
-    """Two workers and two triggerers. Batch is called slowly, so that submit can be interrupted."""
+    """Run a stack with two workers and two triggerers. Calls to Batch are slow, to interrupt submit."""
     home = Home(tmp_path_factory.mktemp("stack"))
     dags = home.directory("dags")
     (dags / "dsar_daily.py").write_text(WITH_SHARDS.format(SHARDS, PROJECT / "dags/dsar_daily.py"))
@@ -128,7 +128,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[
 
 @pytest.fixture(scope="module")
 def delivered(stack: RunningStack) -> RunResult:
-    """A run that lost a worker during submit and a triggerer during polling."""
+    """Run the DAG, kill a worker during submit and a triggerer during polling, and wait for the end of the
+    run.
+    """
     insert(stack, *ROWS)
     run_id = stack.trigger({"await_minutes": 3})
     id5 = [
@@ -166,7 +168,7 @@ def accepted(stack: RunningStack, account: str) -> int:
 
 
 def triggerers(stack: RunningStack) -> list[int | None]:
-    """The triggerer of each trigger."""
+    """Returns which triggerer runs each trigger."""
     with psycopg.connect(postgres.url(stack.stack.home, "airflow")) as db:
         return [one for (one,) in db.execute("SELECT triggerer_id FROM trigger").fetchall()]
 
@@ -177,7 +179,7 @@ def ledger(stack: RunningStack, statement: str) -> list[dict[str, Any]]:
 
 
 def test_every_task_succeeds_despite_the_kills(stack: RunningStack, delivered: RunResult) -> None:
-    """Only the report fails, for the identifiers that the sandbox refuses. The killed task was retried."""
+    """Only the report fails, because the sandbox refuses some identifiers. The killed task was retried."""
     assert {name: state for name, state in delivered.tasks.items() if state != "success"} == {
         "report": "failed"
     }
@@ -191,12 +193,14 @@ def test_every_task_succeeds_despite_the_kills(stack: RunningStack, delivered: R
 
 
 def test_every_outcome_is_the_sandboxs_decision(delivered: RunResult) -> None:
-    """Nothing is lost, and no outcome differs from the vendor's reply."""
+    """No request is lost, and no outcome differs from the vendor's reply."""
     check_outcomes(delivered, ROWS)
 
 
 def test_every_repeated_call_is_recorded(stack: RunningStack, delivered: RunResult) -> None:
-    """The dead worker's submissions became uncertain. An event records every repeat of an accepted call."""
+    """The submissions of the dead worker became uncertain. An event records every repeat of an accepted
+    call.
+    """
     sent = Counter((job.vendor, value) for job in delivered.jobs for value in job.values)
     assert set(sent) == expected_calls(ROWS)
     events = ledger(
@@ -218,7 +222,7 @@ def test_receipts_and_packages_are_complete(stack: RunningStack, delivered: RunR
 
 
 def test_no_log_contains_an_identifier(stack: RunningStack, delivered: RunResult) -> None:
-    """This covers workers, triggerers, Celery and Airflow's tasks."""
+    """The logs of workers, triggerers, Celery and Airflow's tasks contain no identifier."""
     files = process_logs(stack)
     assert {"worker-one.log", "worker-two.log"} <= {file.name for file in files}
     assert leaks(files, identifiers(ROWS)) == []

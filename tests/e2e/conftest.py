@@ -1,4 +1,4 @@
-"""One running stack per session, in its own directory."""
+"""Fixtures of the end-to-end tests: one running stack per session, in its own directory."""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ from include.stack.stack import DAG_ID, Stack, running
 
 
 def own_environment(**variables: str) -> dict[str, str]:
-    """This process's environment without settings of Airflow, a stack or PostgreSQL, plus `variables`."""
+    """Returns this process's environment without settings of Airflow, a stack or PostgreSQL, plus
+    `variables`.
+    """
     foreign = ("AIRFLOW", "_AIRFLOW", "DSAR", "PG")
     return {name: value for name, value in os.environ.items() if not name.startswith(foreign)} | variables
 
 
 @dataclass(frozen=True)
 class RunningStack:
-    """A shorter interface to a running stack."""
+    """A running stack with shortcuts for tests."""
 
     stack: Stack
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment for subprocesses such as `bin/airflow`."""
+        """Returns the environment for subprocesses such as `bin/airflow`."""
         return dict(self.stack.variables)
 
     @property

@@ -24,7 +24,7 @@ ALL = ("besitos", "batch", "id5", "attentive")
 
 @dataclass(frozen=True)
 class SourceRow:
-    """A row of the source. Its identifiers are in the form that vendors must receive."""
+    """A row of the source. It has its identifiers in the form that vendors must receive."""
 
     request_id: str
     action: str
@@ -39,7 +39,7 @@ class SourceRow:
         return {v for v in (self.user_id, self.email, self.phone, self.advertising_id) if v}
 
     def sent(self) -> dict[tuple[str, str], list[str]]:
-        """The values that each account must receive, by account and kinds of identifiers."""
+        """Returns the values that each account must receive, by account and kind of identifier."""
         digest = self.email and hashlib.sha256(self.email.encode()).hexdigest()
         attentive = [value for value in (self.email, self.phone) if value]
         kinds = "+".join(kind for kind in ("email", "phone") if getattr(self, kind))
@@ -60,7 +60,7 @@ class SourceRow:
         }
 
     def expected(self) -> dict[tuple[str, str], str]:
-        """The expected final state of each submission, as the sandbox decides it."""
+        """Returns the expected final state of each submission, as the sandbox decides it."""
         return {
             (account, kind): STATES[decide(account, self.action, values, SETTINGS).outcome]
             for (account, kind), values in self.sent().items()
@@ -118,7 +118,7 @@ def result_of(stack: RunningStack, run_id: str, state: str) -> RunResult:
 
 
 def check_outcomes(result: RunResult, rows: Sequence[SourceRow]) -> None:
-    """Every outcome in the ledger and every status in the source is as the sandbox decided."""
+    """Check that every outcome in the ledger and every status in the source is as the sandbox decided."""
     expected = {(row.request_id, *key): state for row in rows for key, state in row.expected().items()}
     assert {key: state for key, state in result.submissions.items() if state != "not_applicable"} == expected
     for row in rows:
@@ -129,7 +129,7 @@ def check_outcomes(result: RunResult, rows: Sequence[SourceRow]) -> None:
 
 
 def expected_calls(rows: Sequence[SourceRow]) -> set[tuple[str, str]]:
-    """The (account, value) pairs that the sandbox must accept."""
+    """Returns the (account, value) pairs that the sandbox must accept."""
     return {
         (account, value)
         for row in rows
@@ -140,7 +140,9 @@ def expected_calls(rows: Sequence[SourceRow]) -> set[tuple[str, str]]:
 
 
 def check_files(stack: RunningStack, result: RunResult, rows: Sequence[SourceRow]) -> None:
-    """Each request has a receipt. Each access has a package with the hashes of its receipt."""
+    """Check that each request has a receipt, and each access request a package with the hashes of its
+    receipt.
+    """
     for row in rows:
         folder = stack.storage / "requests" / row.request_id
         receipt = json.loads((folder / "receipt.json").read_text())
@@ -176,19 +178,19 @@ def check_package(package: Path, receipt: dict[str, Any]) -> None:
 
 
 def identifiers(rows: Sequence[SourceRow]) -> list[str]:
-    """Every identifier in the rows, and the hashes of e-mails."""
+    """Returns every identifier in the rows, and the hashes of e-mail addresses."""
     values = {value for row in rows for value in row.values} | {"zq7x"}
     hashes = {hashlib.sha256(value.encode()).hexdigest() for value in values if "@" in value}
     return sorted(values | hashes)
 
 
 def process_logs(stack: RunningStack) -> list[Path]:
-    """All logs except the sandbox's."""
+    """Returns all logs except the sandbox's."""
     return [file for file in stack.logs.rglob("*") if file.is_file() and file.name != "sandbox.log"]
 
 
 def leaks(files: Sequence[Path], values: Sequence[str]) -> list[tuple[str, str]]:
-    """The files that contain one of the values."""
+    """Returns the files that contain one of the values."""
     return [
         (file.name, value)
         for file in files

@@ -25,7 +25,9 @@ SELECT count(*) FROM dsar.event e JOIN dsar.request r ON r.id = e.request
 
 
 class Drill:
-    """Erasure requests. The runs that it triggers contain only these requests."""
+    """A set of erasure requests for one test. Every run that the drill triggers contains only these
+    requests.
+    """
 
     def __init__(
         self, stack: RunningStack, name: str, count: int, accounts: Sequence[str] = ACCOUNTS
@@ -56,7 +58,7 @@ class Drill:
         return self._stack.trigger({"await_minutes": await_minutes, "request_ids": self.ids})
 
     def task(self, run_id: str, task: str) -> Mapping[str, Any]:
-        """The task instance from the API."""
+        """Returns the task instance from the API."""
         found: Mapping[str, Any] = self._stack.api(
             "GET", f"/dags/{DAG_ID}/dagRuns/{run_id}/taskInstances/{task}"
         )
@@ -66,7 +68,7 @@ class Drill:
         return self._stack.stack.api.run_state(DAG_ID, run_id)
 
     def deferred(self, run_id: str) -> list[str]:
-        """The names of deferred tasks."""
+        """Returns the names of deferred tasks."""
         return [name for name, state in self._stack.task_states(run_id).items() if state == "deferred"]
 
     def clear(self, run_id: str, task: str) -> None:
@@ -84,7 +86,7 @@ class Drill:
         )
 
     def end(self, run_id: str) -> None:
-        """Wait until the run ends. Restart Airflow processes that end before it."""
+        """Wait until the run ends. Airflow processes that end earlier are restarted."""
 
         def ended() -> bool:
             self._stack.stack.processes.restart_ended()
@@ -99,7 +101,7 @@ class Drill:
             self.end(self.trigger())
 
     def statuses(self) -> set[str]:
-        """The statuses of the requests in the source."""
+        """Returns the statuses of the requests in the source."""
         with psycopg.connect(self._stack.dsn) as db:
             found = db.execute(
                 "SELECT status FROM public.dsar_requests WHERE request_id = ANY(%s)", [self.ids]
@@ -107,7 +109,7 @@ class Drill:
             return {status for (status,) in found}
 
     def accepted(self) -> Counter[str]:
-        """How often each vendor accepted each request."""
+        """Returns how often each vendor accepted each request."""
         jobs = httpx.get(f"{self._stack.sandbox_url}/_sandbox/jobs", trust_env=False, timeout=30).json()
         return Counter(
             f"{job['vendor']} {one['value']}"
@@ -117,7 +119,7 @@ class Drill:
         )
 
     def unrecorded_repeats(self) -> dict[str, int]:
-        """Requests that a vendor accepted more than once, if the events record fewer repeats."""
+        """Returns the requests that a vendor accepted more than once, if the events record fewer repeats."""
         repeated = {key: count for key, count in self.accepted().items() if count > 1}
         with psycopg.connect(self._stack.dsn) as db:
             recorded = db.execute(COUNT_REPEATS, [self.ids]).fetchone()
@@ -126,7 +128,7 @@ class Drill:
 
 
 def wait_for(what: str, seconds: float, there: Callable[[], Any]) -> None:
-    """Wait until `there` returns something true. An API or database error counts as false."""
+    """Wait until `there()` returns a true value. An API error or a database error counts as false."""
     deadline = time.monotonic() + seconds
     while True:
         with suppress(httpx.HTTPError, psycopg.Error):

@@ -1,4 +1,4 @@
-"""Everything that a running Airflow keeps or shows, as bytes by place."""
+"""Reads everything that a running Airflow keeps or shows, as bytes by place."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ OF_A_TASK = ("", "/tries", "/links", "/dependencies", "/xcomEntries", "/xcomEntr
 
 
 def files(folder: Path, *, without: Sequence[str] = ()) -> Places:
-    """Every file below a folder, except those below `without`."""
+    """Returns every file below a folder, except those below `without`."""
     skipped = [folder / name for name in without]
     return {
         str(path.relative_to(folder)): path.read_bytes()
@@ -43,7 +43,7 @@ def files(folder: Path, *, without: Sequence[str] = ()) -> Places:
 
 
 def tables(dsn: str) -> Places:
-    """Every table of a database as text: bytea as hex, JSON as text."""
+    """Returns every table of a database as text, with bytea as hex and JSON as text."""
     with psycopg.connect(dsn) as db:
         names = db.execute(
             "SELECT schemaname, tablename FROM pg_tables"
@@ -61,7 +61,7 @@ def tables(dsn: str) -> Places:
 
 
 def answers(stack: Stack, runs: Sequence[str]) -> Places:
-    """The replies of the API and of the UI's routes about the DAG, its runs and their tasks."""
+    """Returns the replies of the API, and of the UI's routes about the DAG, its runs and their tasks."""
     replies: Places = {}
     headers = {"Authorization": f"Bearer {stack.api.token()}"}
     with httpx.Client(base_url=stack.api.url, headers=headers, timeout=30, trust_env=False) as client:
@@ -89,7 +89,7 @@ def answers(stack: Stack, runs: Sequence[str]) -> Places:
 
 
 class Sampler:
-    """Samples short-lived data: arguments of processes and triggers."""
+    """Samples data that exists only for a short time: arguments of processes and triggers."""
 
     PAUSE = 0.3  # seconds
 

@@ -16,7 +16,7 @@ CONTEXT_BYTES = 80  # shown around a hit
 
 
 def secret(name: str) -> str:
-    """A secret with characters that a URL, a DSN and a log encode differently."""
+    """Returns a secret with characters that a URL, a DSN and a log encode differently."""
     return f"{STEM}/{name}+=&%"
 
 
@@ -47,7 +47,7 @@ class MarkedSubject:
         return {name: value for name, value in vars(self).items() if name not in ("name", "word")}
 
     def without_stem(self) -> Iterable[str]:
-        """The values without the stem: numbers, and hashes of e-mails as ID5 wants them."""
+        """Returns the values that do not contain the stem: numbers, and hashes of e-mails in ID5's form."""
         plain, gmail = self.email
         (phone,) = self.phone
         (advertising_id,) = self.advertising_id
@@ -58,7 +58,7 @@ class MarkedSubject:
 
 
 class Search:
-    """Searches for markers. Only base64 is case-sensitive."""
+    """Searches for markers. Only the search for base64 is case-sensitive."""
 
     def __init__(self, subjects: Iterable[MarkedSubject], others: Iterable[str] = ()) -> None:
         self._exact = set(_base64(STEM))
@@ -71,7 +71,7 @@ class Search:
         return len(self._exact) + len(self._folded)
 
     def finds(self, places: Mapping[str, bytes]) -> list[str]:
-        """One line per place and needle, with the text around the first hit."""
+        """Returns a line for each place and search text, with the text around the first hit."""
         found = []
         for place, content in places.items():
             folded = content.lower()
@@ -84,7 +84,7 @@ class Search:
 
 
 def _base64(text: str) -> Iterable[bytes]:
-    """The base64 forms of a text at any offset of the encoded bytes, in both alphabets."""
+    """Returns the base64 forms of a text at any offset of the encoded bytes, in both alphabets."""
     for before in range(3):
         encoded = base64.b64encode(b"\0" * before + text.encode())
         whole = encoded[(0, 2, 3)[before] : len(encoded) - (0, 3, 2)[(before + len(text)) % 3]]

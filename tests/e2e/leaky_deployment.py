@@ -1,4 +1,7 @@
-"""A deployment in which every identifier, secret and reply is a marker, and ways to break it."""
+"""A deployment with a marker in every identifier, secret and reply. Tests can make its parts fail.
+
+A marker is a value that exists nowhere else, so a search can find where it leaks.
+"""
 
 from __future__ import annotations
 

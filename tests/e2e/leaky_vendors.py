@@ -47,7 +47,7 @@ class LeakyVendor:
 
 @contextmanager
 def leaky_vendors() -> Iterator[Mapping[str, LeakyVendor]]:
-    """Run a sandbox per vendor, in one thread."""
+    """Run a sandbox for each vendor, all in one thread."""
     started: Future[tuple[dict[str, LeakyVendor], asyncio.AbstractEventLoop, asyncio.Event]] = Future()
     thread = Thread(target=asyncio.run, args=(_run(started),), name="leaky vendors", daemon=True)
     thread.start()

@@ -1,7 +1,8 @@
-"""Slower tests than `test_stack_faults.py`. Only `make faults` runs them; pytest does not collect them.
+"""These tests are slower than `test_stack_faults.py`. Only `make faults` runs them; pytest does not
+collect them.
 
-PostgreSQL contains Airflow's own database and the ledger. The tests restart ended processes of Airflow, as a
-supervisor does.
+PostgreSQL contains Airflow's own database and the ledger. The tests restart ended processes of Airflow, as
+a supervisor does.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from tests.e2e.drill import Drill, wait_for
 
 
 def test_postgresql_restarts_during_submit_and_poll(stack: RunningStack) -> None:
-    """Interrupted tasks are retried. Nothing is lost, and every repeat is recorded."""
+    """Interrupted tasks are retried. No request is lost, and every repeat is recorded."""
     drill = Drill(stack, "pgdown", 60)
     run_id = drill.trigger()
     wait_for("submissions", 120, lambda: drill.accepted().total() > 5)
@@ -30,7 +31,7 @@ def test_postgresql_restarts_during_submit_and_poll(stack: RunningStack) -> None
 
 
 def test_the_scheduler_and_its_tasks_are_killed_during_submit(stack: RunningStack) -> None:
-    """The task is retried. It reconciles uncertain submissions or leaves them to the next run."""
+    """The killed task is retried. It reconciles uncertain submissions or leaves them to the next run."""
     drill = Drill(stack, "killed", 60)
     run_id = drill.trigger()
     wait_for("submissions", 120, lambda: drill.accepted().total() > 5)

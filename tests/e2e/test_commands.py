@@ -1,4 +1,4 @@
-"""`python -m include.stack …`: its output, its exit status, and the processes that it leaves."""
+"""`python -m include.stack …` is tested: its output, its exit status, and the processes that it leaves."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ START_SECONDS, END_SECONDS = 300.0, 120.0
 
 
 def stack(command: str, given: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run a command that ends by itself."""
+    """Run a stack command that ends without a signal."""
     call = [sys.executable, "-m", "include.stack", command]
     return subprocess.run(
         call, env=given, cwd=PROJECT, capture_output=True, text=True, timeout=END_SECONDS, check=False
@@ -34,7 +34,7 @@ def stack(command: str, given: dict[str, str]) -> subprocess.CompletedProcess[st
 
 @pytest.mark.parametrize("name", ["AIRFLOW_CONN_DSAR_DB", "AIRFLOW_CONN_ID5_DEFAULT"])
 def test_the_demo_refuses_a_users_connection(tmp_path: Path, name: str) -> None:
-    """It names the variable, exits with 1 and starts nothing."""
+    """The demo names the variable of the user's connection, exits with 1 and starts nothing."""
     done = stack(
         "demo", own_environment(DSAR_HOME=str(tmp_path), **{name: "postgresql://u:zq7x-pw@db.example/real"})
     )
@@ -46,7 +46,7 @@ def test_the_demo_refuses_a_users_connection(tmp_path: Path, name: str) -> None:
 
 @dataclass(frozen=True)
 class Up:
-    """A ready `make up` with a ledger of the user, and its output so far."""
+    """A running `make up` that is ready and uses a ledger of the user, and its output so far."""
 
     home: Path
     given: dict[str, str]
@@ -54,14 +54,14 @@ class Up:
     output: str
 
     def leaders(self) -> set[int]:
-        """The sessions of the started components and of PostgreSQL."""
+        """Returns the sessions of the started components and of PostgreSQL."""
         parts = {each["pid"] for each in json.loads((self.home / "processes.json").read_text())}
         server = int((self.home / "postgres" / "postmaster.pid").read_text().split()[0])
         return parts | {os.getsid(server)}
 
 
 def members(sessions: set[int]) -> set[psutil.Process]:
-    """The processes of these sessions, and their descendants in other sessions."""
+    """Returns the processes of these sessions, and their descendants in other sessions."""
     found: set[psutil.Process] = set()
     for process in psutil.process_iter():
         with suppress(psutil.Error, ProcessLookupError):
@@ -108,7 +108,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 
 def test_up_starts_no_sandbox_with_a_users_ledger(up: Up) -> None:
-    """The output says so, names the user's connections without values, and has the UI's URL."""
+    """The output says so, names the user's connections without their values, and has the URL of the UI."""
     assert up.output.endswith("ready\n"), up.output
     assert f"http://127.0.0.1:{up.given['AIRFLOW__API__PORT']}\n" in up.output
     assert "the sandbox simulates no vendor" in up.output
@@ -119,7 +119,7 @@ def test_up_starts_no_sandbox_with_a_users_ledger(up: Up) -> None:
 
 
 def test_a_second_stack_in_the_same_directory_is_refused(up: Up) -> None:
-    """It exits with 1 and says what to do. The first stack keeps running."""
+    """The second stack exits with 1 and says what to do. The first stack keeps running."""
     done = stack("up", up.given)
     assert done.returncode == 1
     assert "a stack is running in" in done.stderr
@@ -127,7 +127,7 @@ def test_a_second_stack_in_the_same_directory_is_refused(up: Up) -> None:
 
 
 def test_ctrl_c_ends_all_processes(up: Up) -> None:
-    """The command ends by the same signal. No process of Airflow or PostgreSQL is left."""
+    """Ctrl-C ends the command by SIGINT. No process of Airflow or PostgreSQL is left."""
     sessions = up.leaders()
     started = members(sessions)
     assert len(started) > len(sessions)

@@ -1,8 +1,8 @@
-"""Two runs of `dsar_daily` with a real scheduler, triggerer and API server; every submission is checked.
+"""Two runs of `dsar_daily` use a real scheduler, triggerer and API server. Every submission is checked.
 
-The fixtures are the runs in their order. `first`: its triggerer is killed while tasks are deferred. `second`:
-it continues the first, and Batch rejects our credentials. `cleared`: the second run after its failed task is
-cleared.
+The fixtures are the runs in their order. `first`: a triggerer is killed while tasks are deferred. `second`:
+this run continues the first run, and Batch rejects our credentials. `cleared`: the failed task of the
+second run is cleared.
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ CLOSED = {"completed", "partial", "failed"}
 
 
 def email_whose_hash_ends_with(digits: str) -> str:
-    """ID5 receives hashes. The sandbox reacts to the last digits of a hash."""
+    """Returns an e-mail address with a hash that ends with these digits.
+
+    ID5 receives hashes. The sandbox reacts to the last digits of a hash.
+    """
     for n in count():
         email = f"zq7x.hash{n}@example.org"
         if hashlib.sha256(email.encode()).hexdigest().endswith(digits):
@@ -76,7 +79,7 @@ INVALID = {"bad-0": ("erasure", None), "bad-1": ("nonsense", "zq7x-bad-1")}
 
 
 def triggers(stack: RunningStack) -> list[dict[str, Any]]:
-    """Each trigger in Airflow's database. Airflow stores its arguments in clear text."""
+    """Returns each trigger in Airflow's database. Airflow stores the arguments of triggers in clear text."""
     with psycopg.connect(postgres.url(stack.stack.home, "airflow"), row_factory=dict_row) as db:
         return db.execute("SELECT classpath, kwargs, triggerer_id FROM trigger").fetchall()
 
@@ -88,7 +91,7 @@ def seen_triggers() -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def first(stack: RunningStack, seen_triggers: list[dict[str, Any]]) -> RunResult:
-    """A run with a triggerer that is killed while tasks are deferred."""
+    """Do a run with a triggerer that is killed while tasks are deferred."""
     insert(stack, *ROWS)
     with psycopg.connect(stack.dsn) as db:
         for request_id, (kind, user) in INVALID.items():
@@ -115,7 +118,9 @@ def first(stack: RunningStack, seen_triggers: list[dict[str, Any]]) -> RunResult
 
 @pytest.fixture(scope="module")
 def second(stack: RunningStack, first: RunResult) -> RunResult:
-    """Two hours later the slow jobs have ended. Batch rejects our credentials for new requests."""
+    """Do a second run two hours later. The slow jobs have ended. Batch rejects our credentials for new
+    requests.
+    """
     sandbox(stack, "POST", "clock", {"advance": 7200})
     sandbox(
         stack, "POST", "faults",
@@ -128,7 +133,7 @@ def second(stack: RunningStack, first: RunResult) -> RunResult:
 
 @pytest.fixture(scope="module")
 def cleared(stack: RunningStack, second: RunResult) -> RunResult:
-    """The second run after its failed task and the downstream tasks were cleared."""
+    """Clear the failed task of the second run and its downstream tasks, and wait for the end."""
     sandbox(stack, "DELETE", "faults")
     stack.api(
         "POST", "/dags/dsar_daily/clearTaskInstances",
@@ -142,13 +147,15 @@ def cleared(stack: RunningStack, second: RunResult) -> RunResult:
 
 
 def test_a_run_survives_a_killed_triggerer(first: RunResult) -> None:
-    """Only the report fails, because an operator must look at invalid rows and failed jobs."""
+    """Only the report fails, because invalid rows and failed jobs need manual action."""
     assert {name: state for name, state in first.tasks.items() if state != "success"} == {"report": "failed"}
     assert first.state == "failed"
 
 
 def test_after_the_first_run_every_submission_matches_its_job(first: RunResult) -> None:
-    """It has the sandbox's outcome if the job has ended. Otherwise it is open. None is missing."""
+    """A submission has the sandbox's outcome if its job has ended. Otherwise it is open. No submission is
+    missing.
+    """
     jobs = {(job.vendor, value): job for job in first.jobs for value in job.values}
     assert set(first.submissions) >= {
         (row.request_id, *key) for row in ROWS for key in row.sent()
@@ -169,7 +176,9 @@ def test_after_the_first_run_every_submission_matches_its_job(first: RunResult) 
 
 
 def test_the_source_has_the_status_of_each_request(first: RunResult) -> None:
-    """Open requests are in_progress. Invalid rows have a reason. All others have a due date."""
+    """Open requests have the status in_progress. Invalid rows have a reason. All other rows have a due
+    date.
+    """
     for row in ROWS:
         states = {state for (request, _, _), state in first.submissions.items() if request == row.request_id}
         written = first.source[row.request_id]
@@ -193,7 +202,7 @@ def test_trigger_arguments_contain_no_identifier_and_no_secret(
 
 
 def test_the_second_run_continues_the_first(second: RunResult) -> None:
-    """Rejected credentials fail one task of one account. The other accounts' requests are delivered."""
+    """Rejected credentials fail one task of one account. The requests of other accounts are delivered."""
     red = {name for name, state in second.tasks.items() if state != "success"}
     assert red == {"batch.submit", "report"}
     assert second.submissions["late", "id5", "email"] == "completed"
@@ -202,7 +211,9 @@ def test_the_second_run_continues_the_first(second: RunResult) -> None:
 
 
 def test_clearing_the_failed_task_finishes_the_rest(cleared: RunResult) -> None:
-    """The task succeeds and its request is closed. The report still fails, for the failed jobs."""
+    """The cleared task succeeds and its request is closed. The report still fails because of the failed
+    jobs.
+    """
     assert {name: state for name, state in cleared.tasks.items() if state != "success"} == {
         "report": "failed"
     }
@@ -215,7 +226,9 @@ def test_every_final_outcome_is_the_sandboxs_decision(cleared: RunResult) -> Non
 
 
 def test_nothing_is_sent_twice_or_to_the_wrong_account(cleared: RunResult) -> None:
-    """Only a failed batch is sent again. No account receives an identifier that it does not hold."""
+    """Only a failed batch is sent again. No account receives an identifier of another kind or data
+    subject.
+    """
     sent = Counter(
         (job.vendor, value)
         for job in cleared.jobs
@@ -233,7 +246,7 @@ def test_receipts_and_packages_are_complete(stack: RunningStack, cleared: RunRes
 
 
 def test_the_api_rejects_invalid_params(stack: RunningStack, cleared: RunResult) -> None:
-    """It checks the Params' schemas before a run starts."""
+    """The API checks the Params' schemas before a run starts."""
     for conf in ({"accounts": ["nosuch"]}, {"request_ids": ["../x"]}, {"await_minutes": -1}):
         with pytest.raises(httpx.HTTPStatusError) as refused:
             stack.trigger(conf)
@@ -241,7 +254,7 @@ def test_the_api_rejects_invalid_params(stack: RunningStack, cleared: RunResult)
 
 
 def test_no_log_contains_an_identifier_or_a_secret(stack: RunningStack, cleared: RunResult) -> None:
-    """This covers tasks, triggers and every process of Airflow."""
+    """The logs of tasks, triggers and every process of Airflow contain no identifier and no secret."""
     files = process_logs(stack)
     assert len([file for file in files if "attempt=" in file.name]) >= 26
     assert any("await_completion" in str(file) and ".trigger." in file.name for file in files)
@@ -251,7 +264,7 @@ def test_no_log_contains_an_identifier_or_a_secret(stack: RunningStack, cleared:
 def test_airflows_database_contains_no_identifier_and_no_secret(
     stack: RunningStack, cleared: RunResult
 ) -> None:
-    """Every row of every table is searched, such as XCom, rendered fields and the audit log."""
+    """Every row of every table is searched, including XCom, rendered fields and the audit log."""
     assert METADATA_DATABASE not in os.environ
     tables = kept_by_airflow.tables(postgres.url(stack.stack.home, "airflow"))
     values = [*identifiers([*ROWS, LATE]), SECRET]

@@ -51,8 +51,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 def test_no_marker_leaks(world: World) -> None:
-    """Rejected credentials, SQL errors that quote rows, lost or invalid replies, failed jobs, downloads and
-    writes leave no marker in Airflow."""
+    """Markers do not reach Airflow when credentials are rejected, SQL errors quote rows, or calls, jobs,
+    downloads or writes fail.
+    """
     _cause_every_failure(world)
     subjects = [INVALID, *(subject for subject, *_ in REQUESTS.values())]
     search = Search(subjects, [job for vendor in world.vendors.values() for job in vendor.job_ids()])
@@ -115,7 +116,9 @@ def _cause_every_failure(world: World) -> None:
 
 
 def _assert_search_is_complete(kept: Places) -> None:
-    """Each place has content, and each failure is in the logs. Otherwise the search proves nothing."""
+    """Check that each place has content and that each failure is in the logs. Otherwise the search proves
+    nothing.
+    """
     logs = b"\n".join(content for place, content in kept.items() if place.startswith("logs/tasks"))
     assert {task for task in TASKS if f"task_id={task}" not in "\n".join(kept)} == set()
     for text in FAILURES:
@@ -138,7 +141,7 @@ FAILURES = (
 
 
 def _ledger_without_open_requests(world: World) -> Places:
-    """The schema dsar without the identifiers of open requests."""
+    """Returns the schema dsar without the identifiers of open requests."""
     with world.admin("dsar") as db:
         states = {state for (state,) in db.execute("SELECT DISTINCT state FROM dsar.submission").fetchall()}
         assert {"completed", "no_data", "rejected", "failed", "not_applicable", "uncertain"} <= states
@@ -167,7 +170,7 @@ def _receipts_and_register(world: World) -> Places:
 
 
 def _assert_markers_are_where_they_belong(world: World) -> None:
-    """The search finds the identifiers in the source, and the package is in storage."""
+    """Check that the search finds the identifiers in the source, and that the package is in storage."""
     source_table = kept_by_airflow.tables(postgres.url(world.stack.home, "source"))[
         "table public.all_requests"
     ]

@@ -45,7 +45,9 @@ def test_a_second_run_waits_and_a_deferred_task_can_be_cleared(stack: RunningSta
 
 
 def test_package_can_be_cleared_after_a_failed_write(stack: RunningStack) -> None:
-    """A request that cannot be written stays open and fails the task. After a clear, the task finishes it."""
+    """A request that cannot be written stays open and fails the task. After a clear, the task closes the
+    request.
+    """
     drill = Drill(stack, "nodisk", 2, ["batch"])
     blocked = stack.storage / "requests" / drill.ids[0]
     blocked.parent.mkdir(parents=True, exist_ok=True)

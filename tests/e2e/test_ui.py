@@ -25,7 +25,7 @@ OpenPage = Callable[..., Page]
 
 @pytest.fixture(scope="module")
 def rows(stack: RunningStack) -> list[str]:
-    """Three pending requests in the source."""
+    """Insert three pending requests into the source."""
     with psycopg.connect(stack.dsn) as db:
         for n, (request_id, action) in enumerate(ROWS.items()):
             db.execute(
@@ -38,14 +38,14 @@ def rows(stack: RunningStack) -> list[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A browser for this module only, because no other test can run an asyncio loop meanwhile."""
+    """Run a browser for this module only, because no other test can run an asyncio loop meanwhile."""
     with browsers.running() as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def logged_in(stack: RunningStack, browser: Browser) -> StorageState:
-    """The browser's state after a login with the real form."""
+    """Returns the browser's state after a login with the real form."""
     password = json.loads(stack.stack.home.passwords_file().read_text())["admin"]
     context = browser.new_context(base_url=stack.api_url)
     context.set_default_timeout(TIMEOUT_MS)
@@ -62,7 +62,7 @@ def logged_in(stack: RunningStack, browser: Browser) -> StorageState:
 
 @pytest.fixture
 def open_page(stack: RunningStack, browser: Browser, logged_in: StorageState) -> Iterator[OpenPage]:
-    """A function that opens a page of the UI. A script error or a blocked resource fails the test."""
+    """Returns a function that opens a page of the UI. A script error or a blocked resource fails the test."""
     contexts: list[BrowserContext] = []
     refused: list[str] = []
 
@@ -86,13 +86,13 @@ def open_page(stack: RunningStack, browser: Browser, logged_in: StorageState) ->
 
 
 def board(page: Page) -> FrameLocator:
-    """The board's page inside Airflow's page."""
+    """Returns the board's page inside Airflow's page."""
     return page.frame_locator("iframe")
 
 
 @pytest.fixture(scope="module")
 def dry_run(stack: RunningStack, browser: Browser, logged_in: StorageState, rows: list[str]) -> str:
-    """Trigger a dry run for two ids and one account with the form. Returns its run id."""
+    """Trigger a dry run for two ids and one account with the form. Returns the run id."""
     context = browser.new_context(
         base_url=stack.api_url, storage_state=logged_in, viewport={"width": 1280, "height": 1400}
     )
@@ -115,7 +115,7 @@ def dry_run(stack: RunningStack, browser: Browser, logged_in: StorageState, rows
 
 @pytest.fixture(scope="module")
 def real_run(stack: RunningStack, dry_run: str) -> str:
-    """A finished run of the three requests."""
+    """Returns a finished run of the three requests."""
     run_id = stack.trigger({"request_ids": list(ROWS), "await_minutes": 1})
     stack.wait(run_id, 200)
     return run_id
@@ -124,7 +124,7 @@ def real_run(stack: RunningStack, dry_run: str) -> str:
 def test_a_dry_run_from_the_form_is_shown_in_the_log_and_on_the_board(
     open_page: OpenPage, dry_run: str
 ) -> None:
-    """It covers only the two requests and the account that were entered."""
+    """The dry run covers only the two requests and the account that were entered."""
     page = open_page(f"/dags/dsar_daily/runs/{dry_run}/tasks/intake")
     expect(page.get_by_text("dry run: besitos would be sent: 1 access, 1 erasure")).to_be_visible()
     expect(page.get_by_text("attentive would be sent")).to_have_count(0)
@@ -150,7 +150,7 @@ def test_the_form_rejects_an_invalid_request_id(open_page: OpenPage) -> None:
 
 
 def test_a_request_can_be_found_on_the_board(open_page: OpenPage, real_run: str) -> None:
-    """The way leads from the home page over a filter to the request's timeline and its task."""
+    """A user starts at the home page, uses a filter, and opens the request's timeline and its task."""
     page = open_page("/")
     page.get_by_role("link", name="Privacy requests").click()
     seen = board(page)
@@ -173,7 +173,7 @@ def test_a_request_can_be_found_on_the_board(open_page: OpenPage, real_run: str)
 
 
 def test_the_filter_sends_only_request_ids(stack: RunningStack, open_page: OpenPage, real_run: str) -> None:
-    """Other text stays in the browser; otherwise an e-mail address would be in the API server's log."""
+    """Other text stays in the browser. Otherwise an e-mail address would be in the API server's log."""
     page = open_page(f"{BOARD}/requests?status=any")
     seen = board(page)
     sent: list[str] = []
@@ -191,7 +191,7 @@ def test_the_filter_sends_only_request_ids(stack: RunningStack, open_page: OpenP
 
 
 def test_a_task_links_to_its_account(open_page: OpenPage, real_run: str) -> None:
-    """The account's page loads inside Airflow's page."""
+    """The link of a task opens the account's page inside Airflow's page."""
     page = open_page(f"/dags/dsar_daily/runs/{real_run}/tasks/besitos.submit/details")
     page.get_by_role("link", name="Privacy requests of this account").click()
     expect(board(page).get_by_role("heading", name="besitos", exact=True)).to_be_visible()
@@ -199,7 +199,7 @@ def test_a_task_links_to_its_account(open_page: OpenPage, real_run: str) -> None
 
 
 def test_a_run_shows_its_requests(open_page: OpenPage, real_run: str) -> None:
-    """They are on the run's page. Each one opens on the board."""
+    """The requests are on the run's page. A click on a request opens it on the board."""
     page = open_page(f"/dags/dsar_daily/runs/{real_run}/plugin/privacy-requests-of-run")
     seen = board(page)
     for request_id in ROWS:
@@ -210,7 +210,7 @@ def test_a_run_shows_its_requests(open_page: OpenPage, real_run: str) -> None:
 
 
 def test_the_board_follows_airflows_theme(open_page: OpenPage, real_run: str) -> None:
-    """A change in Airflow's menu takes effect at once, with the same background colour."""
+    """A change in Airflow's menu takes effect at once. Board and Airflow have the same background colour."""
     page = open_page(BOARD + "/", color_scheme="light")
     seen = board(page)
     expect(seen.locator("html")).to_have_class("light")
@@ -229,7 +229,7 @@ FIND_LOW_CONTRAST = Path(__file__).with_name("contrast.js").read_text()
 def test_all_text_has_enough_contrast(
     open_page: OpenPage, real_run: str, theme: Literal["light", "dark"]
 ) -> None:
-    """Inside Airflow's page, the board uses Airflow's colours."""
+    """The board uses Airflow's colours inside Airflow's page, and its text has enough contrast."""
     page = open_page(BOARD + "/", color_scheme=theme)
     for path in ("/", "/requests?status=any", "/request?id=ui-access", "/account?name=besitos"):
         page.goto(BOARD + path)
@@ -261,7 +261,7 @@ def test_the_board_works_on_a_phone_and_with_a_keyboard(open_page: OpenPage, rea
 
 
 def test_no_page_shows_an_identifier(open_page: OpenPage, real_run: str) -> None:
-    """This holds even while the ledger contains the identifiers."""
+    """No page shows an identifier even while the ledger contains the identifiers."""
     page = open_page(BOARD + "/")
     for path in ("/", "/requests?status=any", "/request?id=ui-access", "/account?name=attentive"):
         page.goto(BOARD + path)
@@ -270,7 +270,7 @@ def test_no_page_shows_an_identifier(open_page: OpenPage, real_run: str) -> None
 
 
 def test_a_connection_can_be_created_and_tested_in_the_form(stack: RunningStack, open_page: OpenPage) -> None:
-    """The form has the vendor's fields. The button says that the connection works or what to change."""
+    """The form has the vendor's fields. The Test button says that the connection works, or what to change."""
     host, _, port = stack.sandbox_url.rpartition(":")
     page = open_page("/connections", viewport={"width": 1280, "height": 1400})
     for name, secret, answer in (

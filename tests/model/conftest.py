@@ -1,4 +1,4 @@
-"""The real PostgreSQL of the integration tests."""
+"""The PostgreSQL server of the model tests is the real one of the integration tests."""
 
 from tests.integration.conftest import dsn, server, source_table
 

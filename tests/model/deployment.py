@@ -1,4 +1,4 @@
-"""A deployment in one process: real ledger, source, storage and stages, with a virtual clock."""
+"""A deployment in one process, with the real ledger, source, storage and stages, and a virtual clock."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ Stage = Callable[[AccountWork], Awaitable[Any]]
 
 
 class Deployment:
-    """Runs stages. They may raise OUTAGES; any other error is a bug."""
+    """A deployment that runs stages. A stage may raise OUTAGES; any other error is a bug."""
 
     def __init__(self, sessions: Sessions, engine: Engine, clock: Clock) -> None:
         clock.seconds = 0
@@ -68,7 +68,7 @@ class Deployment:
         self.begin()
 
     def begin(self) -> None:
-        """Empties ledger, source and storage, which is faster than a database per example."""
+        """Empty the ledger, source and storage. This is faster than a database per example."""
         if self.files.exists("/storage"):
             self.files.rm("/storage", recursive=True)
         with self.sessions.open() as db:
@@ -80,7 +80,7 @@ class Deployment:
                 db.execute(f"ALTER TABLE dsar.{table} ALTER COLUMN id RESTART")
 
     def hold(self, account: str, *, held: bool) -> None:
-        """Sets on_uncertain to hold, or to the vendor's default."""
+        """Set on_uncertain to hold, or to the vendor's default."""
         account_settings = self.settings[account]
         policy = "hold" if held else vendor(account_settings.vendor).on_uncertain.value
         self.settings[account] = replace(account_settings, on_uncertain=policy)
@@ -121,7 +121,7 @@ class Deployment:
         self._run(accounts, lambda work: collect(work, self.storage), dies_at, only)
 
     def day(self, *, only: str | None = None) -> None:
-        """What the DAG does, for all requests or for one."""
+        """Run the stages of one day as the DAG does, for all requests or for one request."""
         self.intake(only=only)
         self.submit(*NAMES, only=only)
         self.poll(*NAMES, hours=1, only=only)
@@ -129,7 +129,7 @@ class Deployment:
         self.package(only=only)
 
     def _run(self, accounts: Sequence[str], stage: Stage, dies_at: int | None, only: str | None) -> None:
-        """Runs a worker for each account at the same time. A worker that dies loses its ledger session."""
+        """Run a worker for each account at the same time. A worker that dies loses its ledger session."""
         life = Life(dies_at)
         with ExitStack() as stack:
             works = []

@@ -20,7 +20,8 @@ from tests.model.vendor_world import Job, wire_key
 
 ENDED = {state for state in State if state.is_terminal}
 TERMINAL = {"completed", "partial", "failed"}
-# After a move into a state: the states that the next event may leave. Ordinary moves have no event.
+# For each state that a submission enters: the states that its next event may leave.
+# Ordinary moves have no event.
 LEADS_TO = {
     "planned": {"planned", "submitting", "submitted", "ready"},
     "submitted": {"submitted", "ready"},
@@ -29,8 +30,8 @@ LEADS_TO = {
     "rejected": {"rejected"},
 }
 UNEXPECTED = re.compile(r"\([A-Z]\w+\)")  # the type of an error that no vendor here may cause
-# After these events the vendor may take a submission again. Each event has a reason.
-# (If a proxy repeats a call, ID5 takes the first one and answers the second one with 403.)
+# After these events the vendor may accept a submission again. Each event has a reason.
+# (If a proxy repeats a call, ID5 accepts the first call and answers the second call with 403.)
 AGAIN = """
 SELECT submission, count(*) AS n FROM dsar.event
  WHERE enters = 'planned' AND reason IS NOT NULL
@@ -44,7 +45,7 @@ SELECT s.*, r.request_id, r.action FROM dsar.submission s JOIN dsar.request r ON
 
 
 class Invariants:
-    """Checks the invariants, and remembers the state before and each submission's key at its vendor."""
+    """Checks the invariants. Remembers the previous state, and each submission's key at its vendor."""
 
     def __init__(self, deployment: Deployment) -> None:
         self.deployment, self.world = deployment, deployment.world
@@ -56,7 +57,7 @@ class Invariants:
         self._ended_once: set[int] = set()  # submissions that have ended once
 
     def expect(self, row: dict[str, Any], now: datetime) -> None:
-        """A row has arrived: remembers the keys that its submissions have at the vendors."""
+        """Record a new row and the keys that its submissions have at the vendors."""
         self.arrived.add(row["request_id"])
         with suppress(InvalidRow):
             for planned in RULES.read(row, now).submissions:
@@ -88,7 +89,7 @@ class Invariants:
         self._quota_is_kept(rows)
 
     def uncertain(self) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
-        """The uncertain submissions by (request id, account, identity)."""
+        """Returns the uncertain submissions by (request id, account, identity)."""
         found = defaultdict(list)
         with self.deployment.sessions.open() as db:
             for row in db.execute(UNCERTAIN).fetchall():
@@ -96,7 +97,9 @@ class Invariants:
         return dict(found)
 
     def job_that_took(self, rows: list[dict[str, Any]]) -> str | None:
-        """What the vendor would tell an operator: the job of all these calls, if there is one."""
+        """Returns the job that all these calls created at the vendor, or None. An operator would ask the
+        vendor for it.
+        """
         keys, since = {self.key_of(row) for row in rows}, max(row["attempted_at"] for row in rows)
         jobs = [
             job.id
@@ -111,7 +114,7 @@ class Invariants:
         return self.keys[row["request_id"], row["account"], row["identity_hash"]]
 
     def _nothing_is_lost(self, source: list[dict[str, Any]], requests: dict[str, Any]) -> None:
-        """Every row of the source is in the ledger, or invalid with a reason."""
+        """Check that every row of the source is in the ledger, or invalid with a reason."""
         for row in source:
             if row["status"] == "invalid":
                 assert row["status_reason"] and row["request_id"] not in requests
@@ -133,7 +136,7 @@ class Invariants:
             )
 
     def _events_follow_each_other(self, events: list[dict[str, Any]]) -> None:
-        """Between two events, a submission makes only ordinary moves."""
+        """Check that a submission makes only ordinary moves between two events."""
         last: dict[int, str] = {}
         for event in events:
             entered = last.get(event["submission"], "planned")
@@ -141,7 +144,7 @@ class Invariants:
             last[event["submission"]] = event["enters"]
 
     def _job_of(self, row: dict[str, Any]) -> Job:
-        """The vendor's job of a submission, also if the vendor has forgotten it."""
+        """Returns the vendor's job of a submission, even if the vendor has deleted it."""
         job = self.world.jobs.get(row["job_id"])
         assert job is not None, f"the vendor never had the job of {row['id']}"
         assert (job.account, job.action) == (row["account"], row["action"])
@@ -169,16 +172,21 @@ class Invariants:
                 self._failure_is_true(row)
 
     def _job_is_young_enough(self, job: Job, row: dict[str, Any]) -> None:
-        """The job was requested after the request was received, or Batch was still working on it when we sent
-        this request."""
+        """Check that no old job serves a request.
+
+        The job must be newer than the request, or Batch was still working on the job when this request was
+        sent.
+        """
         still_running = row["account"].startswith("batch") and row["attempts"] > 0
         assert (job.ends_at if still_running else job.taken_at) >= row["received_at"], (
             "an older job served it"
         )
 
     def _no_erasure_overtakes_an_access(self, rows: list[dict[str, Any]]) -> None:
-        """No erasure is sent while an earlier access request of the same data subject is open."""
-        self._ended_once |= {row["id"] for row in rows if row["state"] in ENDED}  # or planned again
+        """Check that no erasure is sent while an earlier access request of the same data subject is open."""
+        self._ended_once |= {
+            row["id"] for row in rows if row["state"] in ENDED
+        }  # some were planned again later
         waiting = [r for r in rows if r["action"] == "access" and r["id"] not in self._ended_once]
         for sent in (r for r in rows if r["action"] == "erasure" and r["attempts"] > 0):
             for shown in waiting:
@@ -218,7 +226,7 @@ class Invariants:
                 self._delivered.add(request_id)
 
     def _is_delivered(self, request: dict[str, Any], submissions: list[dict[str, Any]]) -> None:
-        """The delivered files agree with the ledger and hold the vendors' data."""
+        """Check that the delivered files agree with the ledger and contain the vendors' data."""
         storage, folder = self.deployment.storage, f"requests/{request['request_id']}"
         receipt = json.loads(storage.open(f"{folder}/receipt.json").read())
         assert receipt["status"] == request["status"]
@@ -243,7 +251,7 @@ class Invariants:
     def _terminal_is_terminal(
         self, requests: dict[str, Any], rows: list[dict[str, Any]], retried: bool
     ) -> None:
-        """Only retry_failed opens a closed request or plans a failed submission again."""
+        """Check that only retry_failed opens a closed request or plans a failed submission again."""
         statuses = {request_id: request["status"] for request_id, request in requests.items()}
         states = {row["id"]: row["state"] for row in rows}
         before_statuses, before_states = self._before
@@ -256,7 +264,9 @@ class Invariants:
         self._before = (statuses, states)
 
     def _quota_is_kept(self, rows: list[dict[str, Any]]) -> None:
-        """One worker keeps the quota exactly. With two, the vendor's own limit stops them."""
+        """Check the quota. One worker keeps it exactly. If two workers run, the vendor's own limit stops
+        them.
+        """
         days: Counter[str] = Counter(
             _day(row["attempted_at"]) for row in rows if row["account"] == "id5" and row["attempts"]
         )

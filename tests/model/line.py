@@ -1,6 +1,6 @@
-"""The line to a vendor: the real client, whose session ends in the simulated world.
+"""The real HTTP client, connected to simulated vendors.
 
-`Life` is a worker's: it ends at a chosen step, and nothing of the worker happens after it.
+`Life` counts the steps of a worker. The worker dies at a chosen step and does nothing after it.
 """
 
 from __future__ import annotations
@@ -24,18 +24,20 @@ from include.dsar.intake.source import Row, Source
 from include.dsar.ledger.database import Database
 from tests.model.vendor_world import Answer, Lost, World
 
-TRAVEL = 0.05  # seconds, each way
+TRAVEL = 0.05  # seconds, in each direction
 SLOW = 40.0
 TIMED_OUT = 60.0
 
 
 class WorkerDied(BaseException):
-    """Like SIGKILL, no handler of the project catches it."""
+    """The simulated death of a worker. As with SIGKILL, no handler of the project catches it."""
 
 
 @dataclass
 class Life:
-    """The number of steps (statements, calls, files) until the worker dies; None: it does not die."""
+    """The number of steps (statements, calls, files) until the worker dies. If None, the worker does not
+    die.
+    """
 
     steps: int | None = None
     on_death: list[Callable[[], None]] = field(default_factory=list)
@@ -53,7 +55,7 @@ class Life:
 
 
 class Line(Client):
-    """The real client with simulated connections."""
+    """The real HTTP client with simulated connections."""
 
     def __init__(self, settings: AccountSettings, world: World, life: Life) -> None:
         super().__init__(settings, cast(aiohttp.ClientSession, _Session(settings.account, world, life)))

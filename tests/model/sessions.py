@@ -1,4 +1,4 @@
-"""Reuses ledger sessions, because opening one takes longer than most stages here."""
+"""Reuses ledger sessions, because opening a session takes longer than most stages here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Sessions:
 
     @contextmanager
     def open(self) -> Iterator[Database]:
-        """A session. Its worker lock is released afterwards, as at the end of a process."""
+        """Yields a session. Its worker lock is released afterwards, as at the end of a process."""
         db = self._idle.pop() if self._idle else database.connect(self._dsn)
         pid = db.info.backend_pid
         try:
@@ -34,7 +34,7 @@ class Sessions:
             db.close()
 
     def _wait_for_the_end_of(self, pid: int) -> None:
-        """PostgreSQL releases locks only when it notices that the client is gone."""
+        """Wait until PostgreSQL has released the locks of a session that is gone."""
         with self.open() as db:
             while db.execute("SELECT FROM pg_stat_activity WHERE pid = %s", [pid]).fetchall():
                 time.sleep(0.001)

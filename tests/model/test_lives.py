@@ -1,4 +1,4 @@
-"""Sequences of steps that once went wrong, or are like one that did."""
+"""These sequences of steps failed once, or are similar to a sequence that failed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.model.virtual_time import Clock
 
 @pytest.fixture
 def life(dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[DeploymentMachine]:
-    """At the end of the test, the invariants hold and everything is closed."""
+    """The test uses this state machine. At its end, the invariants hold and everything is closed."""
     clock = Clock()
     monkeypatch.setattr("include.dsar.http.pacing.time", clock)
     monkeypatch.setattr("include.dsar.execution.progress.time", clock)
@@ -30,14 +30,14 @@ def life(dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[DeploymentMachin
 
 
 def test_two_requests_of_one_data_subject_with_a_failed_job_are_closed(life: DeploymentMachine) -> None:
-    """They share a job. The job is not a batch, so it must not be sent again and again."""
+    """Both requests share a failed job. The job is not a batch, so it must not be sent again repeatedly."""
     ask = Ask("erasure", ["fails-2"], {"user_id"})
     life.there_are_requests(asked=[ask, ask])
     life.a_whole_run()
 
 
 def test_a_run_for_one_request_sends_it_again_after_its_batch_failed(life: DeploymentMachine) -> None:
-    """Another request of the batch may be the cause, so this one is sent again alone."""
+    """Another request of the batch may be the cause of the failure, so this request is sent again alone."""
     life.there_are_requests(asked=[Ask("erasure", [subject], {"user_id"}) for subject in ("ok-0", "fails-2")])
     life.intake_runs()
     life.submit_runs("besitos")

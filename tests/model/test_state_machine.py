@@ -1,9 +1,10 @@
-"""A model of all that may happen to a deployment, step by step, with the rules that always hold.
+"""A model of everything that may happen to a deployment, step by step. The invariants must hold after each
+step.
 
-The ledger (a real PostgreSQL), the source, the storage and the stages are the real ones; time is
-virtual, and the vendors are simulated in process (`vendor_world.py`), so that a step takes milliseconds.
+The ledger (a real PostgreSQL), the source, the storage and the stages are real. Time is virtual and the
+vendors are simulated in this process (`vendor_world.py`), so a step takes milliseconds.
 
-`make test` runs a fixed choice of EXAMPLES. To search further, with another choice at every run:
+`make test` runs a fixed choice of EXAMPLES. To search further, with another choice in every run:
 
     DSAR_MODEL_EXAMPLES=2000 .venv/bin/python -m pytest tests/model
 """
@@ -35,7 +36,7 @@ from tests.model.virtual_time import Clock
 
 EXAMPLES = 50
 STEPS = 25
-MOST_DAYS = 20  # until everything is closed after the vendors work again
+MOST_DAYS = 20  # from the recovery of the vendors until everything is closed
 
 STAGES = ("intake", "submit", "poll", "collect", "package")
 accounts = st.sampled_from(NAMES)
@@ -48,7 +49,7 @@ FORMS = {"user_id": str, "email": email, "phone": phone}
 
 @dataclass(frozen=True)
 class Ask:
-    """A row. An access request has a user id, because all vendors need it."""
+    """A row of the source. An access request has a user id, because all vendors need it."""
 
     action: str
     subjects: list[str]
@@ -66,7 +67,7 @@ asks = st.builds(
 
 
 class DeploymentMachine(RuleBasedStateMachine):
-    """One example is one sequence of steps of a deployment."""
+    """A state machine. Each example is a sequence of steps of a deployment."""
 
     def __init__(self, deployment: Deployment) -> None:
         super().__init__()
@@ -83,7 +84,7 @@ class DeploymentMachine(RuleBasedStateMachine):
 
     @rule(ask=asks)
     def a_request_arrives(self, ask: Ask) -> None:
-        """Of one data subject, or of two that share an identifier. Some were here before."""
+        """Add a request of one data subject, or of two that share an identifier."""
         row = {kind: [FORMS[kind](subject) for subject in ask.subjects] for kind in sorted(ask.kinds)}
         self._put(request_type=ask.action, **row)
 
@@ -129,14 +130,14 @@ class DeploymentMachine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def a_run_for_one_request(self, data: st.DataObject) -> None:
-        """The request may share jobs with others."""
+        """Run the stages for one request. The request may share jobs with other requests."""
         request_id = data.draw(st.sampled_from([f"r-{n}" for n in range(1, self.count + 1)]))
         self.deployment.day(only=request_id)
         self.held.arrived.discard(request_id)
 
     @rule(account=accounts)
     def two_workers_at_once(self, account: str) -> None:
-        """A manual run and a scheduled run at the same time."""
+        """Run two workers at the same time, as a manual run and a scheduled run do."""
         self.held.contended |= {f"{self.clock():%Y-%m-%d}"}
         self.deployment.submit(account, account)
         self.deployment.poll(account, account, hours=2)
@@ -145,7 +146,9 @@ class DeploymentMachine(RuleBasedStateMachine):
 
     @rule(account=accounts, stage=st.sampled_from(STAGES), at=deaths)
     def a_worker_dies(self, account: str, stage: str, at: int) -> None:
-        """Before its statement, call or file number `at`, or between a call and its reply."""
+        """Let a worker die before its statement, call or file number `at`, or between a call and its
+        reply.
+        """
         match stage:
             case "intake":
                 self.deployment.intake(dies_at=at)
@@ -164,7 +167,7 @@ class DeploymentMachine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def an_operator_decides(self, data: st.DataObject) -> None:
-        """An operator asks the vendor and then decides about an uncertain submission."""
+        """Ask the vendor about an uncertain submission and then decide, as an operator does."""
         uncertain = self.held.uncertain()
         if uncertain:
             request_id, account, identity = data.draw(st.sampled_from(sorted(uncertain)))
@@ -195,7 +198,9 @@ class DeploymentMachine(RuleBasedStateMachine):
         self.retried = False
 
     def teardown(self) -> None:
-        """When the vendors work again, everything is closed, and the source has each status."""
+        """Check that everything is closed after the vendors work again, and that the source has each
+        status.
+        """
         self.world.get_well()
         for account in NAMES:
             self.deployment.hold(account, held=False)
@@ -233,10 +238,12 @@ class DeploymentMachine(RuleBasedStateMachine):
 
 
 def test_the_invariants_always_hold(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With requests, faults, deaths and time in any order, the invariants hold and everything is closed."""
+    """With requests, faults, dead workers and time in any order, the invariants hold and everything is
+    closed.
+    """
     info = f"{dsn}?options=-c%20synchronous_commit%3Doff"
     engine = create_engine(info.replace("postgresql://", "postgresql+psycopg://"))
-    # The one place where real clocks are replaced, besides the loop of `Deployment`.
+    # Real clocks are replaced only here and in the loop of `Deployment`.
     clock = Clock()
     monkeypatch.setattr("include.dsar.http.pacing.time", clock)
     monkeypatch.setattr("include.dsar.execution.progress.time", clock)

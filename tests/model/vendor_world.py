@@ -1,7 +1,7 @@
-"""The four vendors in process: what they take, work on and answer, and all that may go wrong with it.
+"""The four vendors, simulated in this process: the calls that they accept, their jobs, replies and faults.
 
-A subject's fate stands in their identifiers, so that every vendor decides the same at every time. What
-is read here is what the wire holds: nothing is shared with the modules under test.
+The identifiers of a data subject determine the outcome, so every vendor always decides the same. The
+simulation reads requests as they are sent and shares no code with the modules under test.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from tests.model.virtual_time import Clock
 
 FATES = ("ok", "unknown", "fails", "fails_once", "refused", "ok")
 SUBJECTS = [f"{fate}-{number}" for number, fate in enumerate(FATES)]
-ID5_LIMIT = 5  # a day, which is more than the account's own setting
+ID5_LIMIT = 5  # calls per day, more than the account's own setting
 
 FAULTS = (
-    "no_connection",  # certainly not taken
-    "reset_before",  # not taken, and the client cannot know
-    "reset_after",  # taken
-    "late",  # the client gives up; the call arrives when it believes that it has not
+    "no_connection",  # the vendor certainly did not accept the call
+    "reset_before",  # not accepted, and the client cannot know
+    "reset_after",  # accepted
+    "late",  # the client gives up, and then the call arrives
     "twice",  # a proxy repeats the call and returns the second reply
     "slow",  # replies overtake each other
-    "timeout",  # taken, after which the client gives up
-    "empty",  # taken, 200 without a body
-    "html",  # 200 of a proxy that passed nothing on
-    "other_shape",  # taken, JSON that no page documents
+    "timeout",  # accepted, and then the client gives up
+    "empty",  # accepted, 200 without a body
+    "html",  # 200 from a proxy that did not forward the call
+    "other_shape",  # accepted, with undocumented JSON
     "429",
     "429_long",
     "503",
@@ -52,7 +52,7 @@ UNKNOWN_JOB: dict[str, Any] = {
 
 
 class Lost(Exception):
-    """The connection or the reply is lost. The client cannot see `taken`."""
+    """The connection or the reply is lost. The client cannot know whether the vendor accepted the call."""
 
     def __init__(self, kind: str) -> None:
         super().__init__(kind)
@@ -77,12 +77,12 @@ class Job:
     taken_at: datetime
     ends_at: datetime
     failed: bool
-    echo: bool = False  # taken by a proxy's repetition of a call that was taken
+    echo: bool = False  # created by a call that a proxy repeated
     forgotten: bool = False
 
 
 def wire_key(account: str, identifiers: dict[str, str]) -> str:
-    """The key that the vendor uses for a submission with these identifiers."""
+    """Returns the key that the vendor uses for a submission with these identifiers."""
     if account == "id5":
         ((kind, value),) = identifiers.items()
         assert kind == "email"
@@ -107,12 +107,12 @@ def fate(key: str) -> str:
 
 
 class World:
-    """All vendors. The next calls to an account use up its `faults`."""
+    """All simulated vendors. Each call to an account uses up one of its `faults`."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.jobs: dict[str, Job] = {}
-        self.refused: set[tuple[str, str]] = set()  # account, key: alone in its call
+        self.refused: set[tuple[str, str]] = set()  # (account, key) of calls with one key
         self.faults: dict[str, deque[str]] = defaultdict(deque)
         self.bad_hours: dict[str, tuple[str, datetime]] = {}
         self.minutes: dict[str, float] = {
@@ -121,7 +121,7 @@ class World:
         self._late: list[tuple[datetime, Callable[[], Any]]] = []
 
     def fault(self, account: str) -> str | None:
-        """The fault of this call."""
+        """Returns the fault of the next call, or None."""
         self._let_late_calls_in()
         if self.faults[account]:
             return self.faults[account].popleft()
@@ -129,7 +129,7 @@ class World:
         return kind if self.clock() < until else None
 
     def call(self, account: str, method: str, url: str, body: Any, fault: str | None) -> Answer:
-        """The reply to a call, which may have a fault. Raises Lost."""
+        """Returns the reply to a call, which may have a fault. Raises Lost."""
 
         def arrive(*, echo: bool = False) -> Answer:
             return self._answer(account, method, url, body, echo=echo)
@@ -152,7 +152,7 @@ class World:
         raise Lost(str(fault))
 
     def bad(self, account: str, kind: str, *, hours: float) -> None:
-        """Every call to the account meets this fault until then."""
+        """Let every call to the account meet this fault for so many hours."""
         self.bad_hours[account] = (kind, self.clock() + timedelta(hours=hours))
 
     def get_well(self) -> None:
@@ -163,16 +163,16 @@ class World:
         return [job for job in self.jobs.values() if not job.forgotten]
 
     def outcome(self, job: Job, key: str) -> str | None:
-        """What the vendor has said, or would say now, about one data subject of the job."""
+        """Returns the vendor's outcome for one data subject of the job, or None if the job is running."""
         if job.ends_at > self.clock():
             return None
         if job.failed:
             return "failed"
-        knows_nobody = fate(key) == "unknown" and job.account != "attentive"  # which cannot say so
+        knows_nobody = fate(key) == "unknown" and job.account != "attentive"  # Attentive has no such outcome
         return "no_data" if knows_nobody else "completed"
 
     def data(self, account: str, key: str) -> bytes:
-        """The account's data about a data subject."""
+        """Returns the account's data about a data subject."""
         if account == "besitos":
             return f'{{"partner_user_id": {json.dumps(key)}, "balance": 0.10, "a": 1, "a": 2}}'.encode()
         target = io.BytesIO()
@@ -181,7 +181,7 @@ class World:
         return target.getvalue()
 
     def accepted(self, account: str, action: str, key: str) -> list[Job]:
-        """Jobs of our calls, not of calls that a proxy repeated."""
+        """Returns the jobs of our calls, without jobs from calls that a proxy repeated."""
         return [
             job
             for job in self.jobs.values()
@@ -255,7 +255,7 @@ class World:
         found = [key for key in job.keys if fate(key) != "unknown"]
         missing = [key for key in job.keys if fate(key) == "unknown"]
         head = json.dumps({"success": True, "request": request})[:-1]
-        if job.action == "access":  # in another order than asked, and with holes
+        if job.action == "access":  # in another order, and null for unknown users
             records = [self.data("besitos", key) for key in reversed(found)] + [b"null"] * len(missing)
             return Answer(200, head.encode() + b', "data": {"data": [' + b", ".join(records) + b"]}}")
         summary = {"found_partner_user_ids": found, "not_found_partner_user_ids": missing}
@@ -266,7 +266,7 @@ class World:
         action = {"review": "access", "remove": "erasure"}[body["request_type"]]
         if self._refuses(account, [key]):
             return _json(400, {"code": 31})
-        any_action = account == "batch_android"  # the page leaves open whether 409 minds the action
+        any_action = account == "batch_android"  # the documentation does not say whether the action matters
         if any(
             job.keys == (key,) and (any_action or job.action == action) and job.ends_at > self.clock()
             for job in self._jobs_of(account)
@@ -327,7 +327,7 @@ class World:
         if self._refuses(account, [key]):
             return _json(400, {})
         job = self._take(account, "erasure", [key], echo)
-        if job.failed:  # it knows no failure: such a job never ends
+        if job.failed:  # Attentive has no failed state: such a job never ends
             job.ends_at = datetime.max.replace(tzinfo=job.taken_at.tzinfo)
         return _json(200, {"id": job.id})
 

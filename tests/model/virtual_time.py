@@ -1,8 +1,8 @@
-"""Time that passes only where something waits for it: days in milliseconds, the same at every run.
+"""Virtual time: it passes only while something waits, so days take milliseconds and every run is the same.
 
-`VirtualLoop` is asyncio's own loop but for three things: its clock is the virtual one; where nothing
-is left to do before a timer, the clock jumps there; and what is handed to a thread is done by the
-loop itself, a turn later, so that two workers interleave in the same way at every run.
+`VirtualLoop` differs from asyncio's loop in three ways. Its clock is the virtual clock. If only timers are
+left, the clock jumps to the next timer. The loop itself runs work for threads, one turn later, so that two
+workers interleave in the same way in every run.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ BEGIN = datetime(2026, 11, 2, 9, tzinfo=UTC)
 
 
 class Clock:
-    """Replaces `datetime.now`, the loop's clock and the module `time`."""
+    """A virtual clock that replaces `datetime.now`, the loop's clock and the module `time`."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -33,7 +33,7 @@ class Clock:
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """`before_thread` is called before each piece of work that was handed to a thread."""
+    """An event loop with virtual time. It calls `before_thread` before each piece of work for a thread."""
 
     def __init__(self, clock: Clock, before_thread: Callable[[], None]) -> None:
         super().__init__(_Selector(clock))

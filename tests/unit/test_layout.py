@@ -42,7 +42,7 @@ ROOMS = (
 
 
 def imported(file: Path) -> set[str]:
-    """Return every module that a file imports, including imports inside functions."""
+    """Returns every module that a file imports, including imports inside functions."""
     found = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
@@ -181,7 +181,7 @@ def test_no_file_is_too_long_or_has_a_vague_name(folder: str) -> None:
 
 
 def tracked() -> list[Path]:
-    """Return the files in the repository, including new files that git does not ignore."""
+    """Returns the files in the repository, including new files that git does not ignore."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
         cwd=PROJECT,

@@ -22,7 +22,7 @@ def home(tmp_path: Path) -> Home:
 
 
 def sandboxed(variables: dict[str, str]) -> set[str]:
-    """Return the variables of account connections that lead to the sandbox."""
+    """Returns the variables of account connections that lead to the sandbox."""
     return {name for name in SANDBOX_CONNECTIONS if "sandbox-secret" in variables.get(name, "")}
 
 

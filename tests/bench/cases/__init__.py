@@ -1,4 +1,4 @@
-"""One module per case. `ALL` lists them in the order in which they run; add a new case there.
+"""The benchmark cases, one module per case. `ALL` lists the cases in the order in which they run.
 
 Each module implements `case.Case`.
 """

@@ -1,4 +1,4 @@
-"""The number of HTTP calls, compared with the least possible number."""
+"""Compares the number of HTTP calls with the least possible number."""
 
 from __future__ import annotations
 
@@ -69,10 +69,11 @@ def run(stand: Stand) -> Outcome:
 def _least(
     ledger: str, count: int, jobs: dict[str, Any], since: dict[str, float]
 ) -> tuple[dict[str, int], float]:
-    """The least possible number of calls for the ledger's jobs, and the median delay of the polls in seconds.
+    """Returns the least possible number of calls for the ledger's jobs, and the median delay of polls in
+    seconds.
 
-    A late poll makes the next one later, so fewer polls are needed. Therefore the least number follows from
-    the actual polls: a poll before its time or after the end of the job is one too many.
+    A late poll makes the next poll later, so fewer polls are needed. Therefore the least number follows
+    from the actual polls. A poll before its time, or after the end of the job was seen, is unnecessary.
     """
     access, erasure = count - count // 2, count // 2
     with database.connect(ledger) as db:
@@ -91,7 +92,7 @@ def _least(
 
 
 def _necessary_polls(row: dict[str, Any], job: dict[str, Any], since: float) -> list[float]:
-    """The delay of each necessary poll, until a poll saw the end of the job."""
+    """Returns the delay of each necessary poll in seconds, up to the poll that saw the end of the job."""
     schedule = PollSchedule(POLL_MIN, POLL_MAX, since)
     due = schedule.first(row["job_id"], row["submitted_at"], since)
     late = []

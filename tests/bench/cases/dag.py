@@ -1,4 +1,4 @@
-"""The whole DAG under the scheduler, compared with an empty DAG and with standard operators."""
+"""Compares the whole DAG under the scheduler with an empty DAG and with standard operators."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def run(stand: Stand) -> Outcome:
 
 
 def _ours(stack: AirflowStand, count: int) -> float:
-    """The seconds of a run of the project's DAG with `count` new requests and an empty ledger."""
+    """Returns the seconds of a run of the project's DAG with `count` new requests and an empty ledger."""
     with psycopg.connect(stack.stack.dsn, autocommit=True) as db:
         db.execute("DROP SCHEMA IF EXISTS dsar CASCADE")
         db.execute("TRUNCATE public.dsar_requests")

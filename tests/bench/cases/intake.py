@@ -1,4 +1,4 @@
-"""Intake, compared with a COPY of the resulting rows."""
+"""Compares intake with a COPY of the resulting rows."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def run(stand: Stand) -> Outcome:
 
 
 def _copied_out(url: str, folder: Path) -> dict[str, bytes]:
-    """Both tables in the format of COPY."""
+    """Returns both tables in the format of COPY."""
     found = {}
     with database.connect(url) as db, db.cursor() as cursor:
         for table in TABLES:
@@ -56,7 +56,7 @@ def _copied_out(url: str, folder: Path) -> dict[str, bytes]:
 
 
 def copy_in(url: str, tables: dict[str, bytes]) -> float:
-    """The seconds that COPY takes for the tables, with the ledger's indexes and constraints."""
+    """Returns the seconds that COPY takes for the tables, with the ledger's indexes and constraints."""
     began = time.perf_counter()
     with database.connect(url) as db, db.cursor() as cursor:
         for table, content in tables.items():

@@ -1,4 +1,4 @@
-"""The stage package, compared with `zipfile` writing the same bytes."""
+"""Compares the stage package with `zipfile` writing the same bytes."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _members(package: Path) -> dict[str, bytes]:
 
 
 def write_archives(folder: Path, contents: Sequence[dict[str, bytes]], count: int) -> None:
-    """Write `count` archives. The contents repeat."""
+    """Write `count` archives. The same contents are written repeatedly."""
     for number, members in enumerate(islice(cycle(contents), count)):
         with zipfile.ZipFile(folder / f"{number}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
             for name, content in members.items():

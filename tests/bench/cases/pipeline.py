@@ -1,4 +1,4 @@
-"""The stages submit, poll and collect, compared with a minimal script that makes the same calls."""
+"""Compares the stages submit, poll and collect with a minimal script that makes the same calls."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _script(folder: Path, count: int, vendors: VendorServer) -> dict[str, Any]:
 
 
 def _listed(path: Path, count: int) -> Path:
-    """Write the same data subjects to a file, for the script."""
+    """Write the same data subjects to a file for the script."""
     listed = [
         {
             "access": kind == "access",

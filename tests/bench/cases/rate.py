@@ -1,4 +1,4 @@
-"""The time with a rate limit, compared with calls ÷ rate."""
+"""Compares the time with a rate limit with the number of calls divided by the rate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The time per request for a growing number of requests."""
+"""Measures the time per request for a growing number of requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One trigger with 100,000 open jobs, compared with the same trigger with 100."""
+"""Compares one trigger with 100,000 open jobs with the same trigger with 100 open jobs."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _polled(stand: Stand, vendors: VendorServer, jobs: int) -> dict[str, Any]:
 
 
 def poll(ledger: str, vendors: str, seconds: float) -> dict[str, Any]:
-    """Run the trigger like a triggerer. Returns its memory, polls and longest block of the event loop."""
+    """Run the trigger as a triggerer does. Returns memory, polls and the longest block of the event loop."""
     os.environ["AIRFLOW_CONN_DSAR_DB"] = ledger
     os.environ["AIRFLOW_CONN_ATTENTIVE_DEFAULT"] = json.dumps(
         {
@@ -163,7 +163,7 @@ async def _poll(seconds: float) -> dict[str, Any]:
 
 
 async def _longest_pause() -> float:
-    """The longest block of the event loop in seconds. Time used by other processes does not count."""
+    """Returns the longest block of the event loop in seconds, without time that other processes used."""
     longest = 0.0
     try:
         while True:

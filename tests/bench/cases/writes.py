@@ -1,4 +1,4 @@
-"""Rows and commits that the ledger writes per submission, counted by PostgreSQL."""
+"""Counts the rows and commits that the ledger writes per submission. PostgreSQL provides the counts."""
 
 from __future__ import annotations
 
@@ -54,9 +54,10 @@ def run(stand: Stand) -> Outcome:
 
 
 def _counters(url: str) -> dict[str, int]:
-    """The rows written to the ledger's tables and the transactions of this database so far.
+    """Returns how many rows were written to the ledger's tables, and how many transactions ran in this
+    database.
 
-    A session reports its counts when it ends. The stages' sessions have ended.
+    A session reports its counts when it ends. The sessions of the stages have ended.
     """
     with database.connect(url) as db:
         rows = db.execute(

@@ -1,4 +1,4 @@
-"""A DAG of the shape of `dsar_daily`, including deferrals, with empty tasks."""
+"""A DAG with the shape of `dsar_daily`, including deferrals, but with empty tasks."""
 
 from __future__ import annotations
 

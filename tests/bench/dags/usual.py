@@ -1,4 +1,4 @@
-"""The usual way: a mapped HttpOperator and a deferrable HttpSensor for each submission."""
+"""A DAG built in the usual way: a mapped HttpOperator and a deferrable HttpSensor for each submission."""
 
 from __future__ import annotations
 

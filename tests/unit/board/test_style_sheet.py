@@ -20,7 +20,7 @@ Oklch = tuple[float, float, float]
 
 
 def declarations(selector: str) -> dict[str, str]:
-    """Return the declarations of exactly this selector. A later declaration overrides an earlier one."""
+    """Returns the declarations of exactly this selector. A later declaration overrides an earlier one."""
     found: dict[str, str] = {}
     for selectors, body in re.findall(
         r"([^{}]+)\{([^{}]*)\}", re.sub(r"/\*.*?\*/", "", CSS, flags=re.DOTALL)
@@ -39,7 +39,7 @@ THEMES = pytest.mark.parametrize("tokens", [LIGHT, DARK], ids=["light", "dark"])
 
 
 def resolved(value: str, tokens: Tokens) -> str:
-    """Return the value with each var() replaced."""
+    """Returns the value with each var() replaced."""
     while match := re.search(r"var\((--[\w-]+)(?:, (var\(--[\w-]+\)))?\)", value):
         value = value.replace(match[0], tokens.get(match[1]) or match[2])
     return value
@@ -59,7 +59,7 @@ def colour(value: str, tokens: Tokens) -> Oklch:
 
 
 def luminance(of: Oklch) -> float:
-    """Return the luminance of an OKLCH colour, limited to colours that a screen can show.
+    """Returns the luminance of an OKLCH colour, limited to colours that a screen can show.
 
     The formula is from https://bottosson.github.io/posts/oklab.
     """

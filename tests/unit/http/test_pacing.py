@@ -14,7 +14,7 @@ from include.dsar.http.pacing import Pacer
 
 
 async def starts(pacer: Pacer, count: int) -> list[float]:
-    """Return the start times of this many calls that wait at the same time."""
+    """Returns the start times of this many calls that wait at the same time."""
     started: list[float] = []
 
     async def call() -> None:

@@ -62,7 +62,7 @@ class Contract:
 
     @property
     def documented(self) -> Sequence[Documented]:
-        """Return a literal reply for each meaning that a reply can have, except errors."""
+        """Returns a literal reply for each meaning that a reply can have, except errors."""
         known, name = self.vendor, self.vendor.name
         first = next(iter(self.created))
         statuses = {
@@ -79,5 +79,5 @@ class Contract:
 
 
 def contracts() -> Mapping[str, Contract]:
-    """Return the contract of each vendor in the registry."""
+    """Returns the contract of each vendor in the registry."""
     return {name: import_module(f"tests.unit.vendors.test_{name}").CONTRACT for name in VENDORS}

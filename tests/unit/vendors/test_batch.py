@@ -42,7 +42,7 @@ LISTING = b"""[
 
 
 def job(**fields: Any) -> bytes:
-    """Return the status reply of a request, with these fields."""
+    """Returns the status reply of a request, with these fields."""
     shown = {
         "request_date": "2021-01-03T16:52:16.051",
         "status": "done",

@@ -75,14 +75,14 @@ null
 
 
 def export(*records: bytes, asked: bytes = b'["a", "b", "7", "u1"]') -> HttpReply:
-    """Return the sample export with these records, for a job with the ids `asked`."""
+    """Returns the sample export with these records, for a job with the ids `asked`."""
     head, tail = EXPORT_STATUS.split(RECORD + b",\nnull")
     head = head.replace(b'["sampleuser1", "sampleuser2"]', asked)
     return HttpReply(200, head + b",\n".join(records) + tail)
 
 
 def deleted(**changes: Any) -> bytes:
-    """Return the sample delete reply, with these fields changed at every level."""
+    """Returns the sample delete reply, with these fields changed at every level."""
 
     def changed(value: Any) -> Any:
         if isinstance(value, dict):

@@ -44,7 +44,7 @@ every_vendor = pytest.mark.parametrize("vendor", VENDORS.values(), ids=VENDORS)
 
 
 def literals(field: str) -> Any:
-    """Return a test parameter for each literal reply in this field of the vendors' contracts."""
+    """Returns a test parameter for each literal reply in this field of the vendors' contracts."""
     return pytest.mark.parametrize(
         ("contract", "literal"),
         [

@@ -97,14 +97,14 @@ def _check(documented: Documented, body: bytes) -> None:
 
 
 def _records(content: bytes) -> Sequence[bytes]:
-    """Return the records of a user: one record as it came, or a list of several."""
+    """Returns the records of a user: one record as it came, or a list of several."""
     return (
         [one for _, one in items(b'{"data": ' + content + b"}", "data")] if content[:1] == b"[" else [content]
     )
 
 
 def _places(document: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Return the path of every value in a document."""
+    """Returns the path of every value in a document."""
     inner: list[tuple[Any, Any]] = []
     if isinstance(document, dict):
         inner = list(document.items())
@@ -120,7 +120,7 @@ def _at(document: Any, place: tuple[Any, ...]) -> Any:
 
 
 def _replaced(document: Any, place: tuple[Any, ...], value: str) -> bytes:
-    """Return the document as text, with `value` at that place. The value need not be JSON."""
+    """Returns the document as text, with `value` at that place. The value need not be JSON."""
     if not place:
         return value.encode(errors="surrogatepass")
     _at(document, place[:-1])[place[-1]] = "@place@"

@@ -45,7 +45,7 @@ DISCOVERY = b"""{"api_version": "1.0", "supported_identities": [
 
 
 def job(status: str | None, **fields: Any) -> bytes:
-    """Return the status reply of the specification, with these fields."""
+    """Returns the status reply of the specification, with these fields."""
     shown = {
         "controller_id": "example_controller_id",
         "expected_completion_time": "2018-11-01T15:00:01Z",
@@ -58,7 +58,7 @@ def job(status: str | None, **fields: Any) -> bytes:
 
 
 def error(message: str, code: str | None = None, *, wrapped: bool = True) -> bytes:
-    """Return an error reply. The specification wraps it in an object; mParticle does not."""
+    """Returns an error reply. The specification wraps it in an object; mParticle does not."""
     found = {"code": 400, "message": f"ann@example.com: {message}", "errors": []}
     found |= {"af_gdpr_code": code} if code else {}
     return json.dumps({"error": found} if wrapped else found).encode()

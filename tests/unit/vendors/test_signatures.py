@@ -94,7 +94,7 @@ SIGNER = Signer(DOMAIN, LEAF.pem + MIDDLE.pem, ROOT.pem)
 
 
 def reply(body: bytes = BODY, by: Issued = LEAF, **headers: str) -> HttpReply:
-    """Return a reply with a signature by `by` over BODY, even if the reply has another body."""
+    """Returns a reply with a signature by `by` over BODY, even if the reply has another body."""
     given = {"x-opendsr-signature": by.sign(BODY), **{k.replace("_", "-"): v for k, v in headers.items()}}
     return HttpReply(200, body, {name: value for name, value in given.items() if value})
 
