@@ -1,4 +1,4 @@
-"""A real PostgreSQL with a ledger and a source table, and a real sandbox."""
+"""Fixtures of the integration tests: a real PostgreSQL with a ledger and a source table, and the sandbox."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from tests.integration.stage_runs import Stages
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    """The embedded PostgreSQL. Its database `ledger` is the template of the tests' databases."""
+    """Runs the embedded PostgreSQL. Its database `ledger` is the template of the tests' databases."""
     home = Home(tmp_path_factory.mktemp("server"))
     with postgres.running(home):
         with psycopg.connect(postgres.url(home, "postgres"), autocommit=True) as db:
@@ -48,7 +48,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
 
 @contextmanager
 def own_database(server: Home) -> Iterator[str]:
-    """A copy of `ledger` that is dropped when the block ends. Yields its URL."""
+    """Yields the URL of a copy of `ledger`. The copy is dropped when the block ends."""
     name = f"test_{uuid4().hex}"
     with psycopg.connect(postgres.url(server, "postgres"), autocommit=True) as db:
         db.execute(sql.SQL("CREATE DATABASE {} TEMPLATE ledger").format(sql.Identifier(name)))
@@ -58,7 +58,7 @@ def own_database(server: Home) -> Iterator[str]:
 
 @pytest.fixture
 def dsn(server: Home) -> Iterator[str]:
-    """A new database with an empty ledger and source table."""
+    """Yields the URL of a new database with an empty ledger and an empty source table."""
     with own_database(server) as url:
         yield url
 
@@ -83,7 +83,7 @@ def storage(tmp_path: Path) -> Storage:
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    """All simulated vendors, with very short jobs."""
+    """Runs all simulated vendors, with very short jobs."""
     with run_in_thread(SandboxSettings(min_seconds=0.01, max_seconds=0.2)) as running:
         yield running
 
@@ -99,7 +99,9 @@ class OpenWork(Protocol):
 
 @pytest.fixture
 def open_work(dsn: str, sandbox: Sandbox, accounts: dict[str, Account]) -> OpenWork:
-    """A function that opens the work of an account at the sandbox, with more fields of Extra."""
+    """Returns a function that opens the work of an account at the sandbox, with additional fields of
+    Extra.
+    """
 
     @asynccontextmanager
     async def opened(account: str, **extra: Any) -> AsyncIterator[AccountWork]:
@@ -124,7 +126,9 @@ def open_work(dsn: str, sandbox: Sandbox, accounts: dict[str, Account]) -> OpenW
 
 @pytest.fixture
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A submit stage does not wait for postponed submissions: the next one sends them."""
+    """Lets a submit stage end instead of waiting for postponed submissions. The next submit stage sends
+    them.
+    """
     monkeypatch.setattr("include.dsar.stages.submit.MAX_WAIT", timedelta())
 
 
@@ -152,7 +156,7 @@ class Row:
 
 
 def put(dsn: str, *rows: Row) -> None:
-    """Insert rows into the source table. A single identifier becomes a list."""
+    """Inserts rows into the source table. A single identifier becomes a list."""
     with psycopg.connect(dsn) as db:
         for row in rows:
             given = {
@@ -172,13 +176,13 @@ LISTS = {"email", "phone", "user_id", "advertising_id", "install_id", "id5_id", 
 
 
 def source_rows(dsn: str) -> dict[str, dict[str, Any]]:
-    """The rows of the source table by request id."""
+    """Returns the rows of the source table by request id."""
     with database.connect(dsn) as db:
         return {row["request_id"]: row for row in db.execute("SELECT * FROM public.dsar_requests").fetchall()}
 
 
 def submissions(db: Database) -> dict[tuple[str, str, str], str]:
-    """The state of each submission by (request, account, identity)."""
+    """Returns the state of each submission by (request, account, identity)."""
     rows = db.execute(
         "SELECT r.request_id, s.account, s.identity, s.state FROM dsar.submission s "
         "JOIN dsar.request r ON r.id = s.request ORDER BY s.id"
@@ -191,7 +195,7 @@ SubmitRows = Callable[..., Awaitable[None]]
 
 @pytest.fixture
 def submit_rows(dsn: str, db: Database, source_table: Source, stages: Stages) -> SubmitRows:
-    """Puts rows into the source, and runs the stages intake and submit for an account."""
+    """Inserts rows into the source, and runs the stages intake and submit for an account."""
 
     async def run(account: str, *rows: Row) -> None:
         put(dsn, *rows)

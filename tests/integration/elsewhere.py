@@ -9,7 +9,7 @@ from threading import Thread
 
 
 class Elsewhere:
-    """The server's URL, its calls so far, and its reply."""
+    """A running server, with its URL, its recorded calls and its reply."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -19,7 +19,7 @@ class Elsewhere:
 
 @contextmanager
 def listening() -> Iterator[Elsewhere]:
-    """Run the server until the block ends."""
+    """Runs the server until the block ends."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -1,4 +1,4 @@
-"""One submission at a vendor with a fault, and the runs of its stages."""
+"""Runs the stages for one submission at a vendor with a fault."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LONG_ENOUGH = timedelta(seconds=2)  # for any job of the sandbox
 
 @dataclass
 class Case:
-    """The submission is in the ledger. Its stages are limited to it."""
+    """One submission in the ledger. Its stages process only this submission."""
 
     db: Database
     sandbox: Sandbox
@@ -50,7 +50,7 @@ class Case:
 
     @property
     def taken(self) -> int:
-        """How many jobs the vendor has for this data subject."""
+        """Returns how many jobs the vendor has for this data subject."""
         names = {self.value, hashed_email(self.value)}
         return sum(job.vendor == self.vendor and bool(names & {*job.values}) for job in self.sandbox.jobs())
 
@@ -58,7 +58,7 @@ class Case:
         return self.sandbox.calls().get(self.vendor, {}).get(route, 0)
 
     def repeats(self) -> int:
-        """How often this submission was sent again. Each time has a reason in the event log."""
+        """Returns how often this submission was sent again. Each repeat has a reason in the event log."""
         found = self.db.execute(
             "SELECT reason FROM dsar.event WHERE submission = %s AND enters = 'planned'", [self.id]
         ).fetchall()
@@ -69,7 +69,7 @@ class Case:
         self.stages.advance(seconds=time.total_seconds())
 
     def inject(self, route: str, variant: dict[str, Any]) -> str | None:
-        """Injects a fault until `recover`. Returns an address to use instead of the vendor's, if any."""
+        """Injects a fault until `recover`. Returns a replacement for the vendor's address, or None."""
         given = {"times": None, **variant}
         if given["kind"] == fault_table.REFUSED:
             with socket.socket() as unused:
@@ -120,7 +120,7 @@ class Case:
 
 
 async def _error_of(stage: Awaitable[Any]) -> Any:
-    """The error that the stage raises, or its result."""
+    """Returns the error that the stage raises. If the stage raises no error, returns its result."""
     try:
         return await stage
     except DsarError as error:

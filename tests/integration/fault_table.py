@@ -1,4 +1,4 @@
-"""Each fault of a vendor and its one outcome for each call: the table in `docs/faults.md`."""
+"""Every fault of a vendor has one outcome for each call. The table is also in `docs/faults.md`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CALLS = {  # the call, and the vendors that it is made to
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the stage ends after a fault, and the state of the submission."""
+    """The end of the stage after a fault, and the state of the submission."""
 
     name: str
     state: str
@@ -30,7 +30,7 @@ class Outcome:
 
     @property
     def row(self) -> str:
-        """As in the document."""
+        """Returns this outcome as a row of the document's table of outcomes."""
         end = f"raises `{self.error.__name__}`" if self.error else "normally"
         return f"| {self.name} | `{self.state}` | {end}"
 
@@ -67,7 +67,7 @@ Cell = Outcome | Mapping[str, Outcome] | None  # None: impossible for this call
 
 @dataclass(frozen=True)
 class Fault:
-    """A row of the table. `variants` are the faults of the sandbox that the tests try for it."""
+    """A row of the table. `variants` are the sandbox's faults that the tests inject for this row."""
 
     name: str
     variants: tuple[Mapping[str, Any], ...]
@@ -191,7 +191,7 @@ FAULTS = (
 
 
 def table() -> str:
-    """The table as in the document."""
+    """Returns the whole table as the document shows it."""
     lines = [f"| fault | {' | '.join(CALLS)} |", f"|---|{'---|' * len(CALLS)}"]
     for fault in FAULTS:
         cells = (_cell(fault.cells[call], call) for call in CALLS)

@@ -1,4 +1,4 @@
-"""Puts requests into the ledger and reads its tables, for the tests of the stages. Has a movable clock."""
+"""Adds requests to the ledger and reads its tables, for the tests of the stages. Has a movable clock."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
 class Clock:
-    """The real time plus an offset."""
+    """A clock that shows the real time plus an offset."""
 
     def __init__(self) -> None:
         self.ahead = timedelta()
@@ -81,14 +81,14 @@ def plan(db: Database, *requests: PlannedRequest, retry_failed: bool = False, no
 
 
 def row(db: Database, submission_id: int) -> dict[str, Any]:
-    """A submission's row in the ledger."""
+    """Returns a submission's row in the ledger."""
     found = db.execute("SELECT * FROM dsar.submission WHERE id = %s", [submission_id]).fetchone()
     assert found is not None
     return found
 
 
 def rows(db: Database) -> list[dict[str, Any]]:
-    """The rows of all submissions, each with its request_id."""
+    """Returns the rows of all submissions, each with its request_id."""
     return db.execute(
         "SELECT s.*, r.request_id FROM dsar.submission s JOIN dsar.request r ON r.id = s.request"
         " ORDER BY s.id"
@@ -96,12 +96,12 @@ def rows(db: Database) -> list[dict[str, Any]]:
 
 
 def states(db: Database) -> dict[str, str]:
-    """The state of each request's only submission, by request id."""
+    """Returns the state of each request's only submission, by request id."""
     return {found["request_id"]: found["state"] for found in rows(db)}
 
 
 def put_into(db: psycopg.Connection[Any], submission_ids: Sequence[int], values: Mapping[str, Any]) -> None:
-    """Set columns of submissions directly, without the ledger's checks."""
+    """Sets columns of submissions directly, without the ledger's checks."""
     pairs = sql.SQL(", ").join(
         sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in values
     )

@@ -1,4 +1,4 @@
-"""Runs of the stages of an account at the sandbox."""
+"""Runs the stages of an account at the sandbox."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 def plan_each(db: Database, account: str, *values: str, action: Action = Action.ERASURE) -> None:
-    """A request for each value, named after it, due in this order."""
+    """Adds a request for each value, named after the value. Requests are due in this order."""
     first = datetime.now(UTC) + timedelta(days=9)
     plan(
         db,
@@ -37,13 +37,13 @@ def plan_each(db: Database, account: str, *values: str, action: Action = Action.
 
 
 async def poll(work: AccountWork, seconds: float = 5) -> PollResult:
-    """Polls the open jobs for so many seconds."""
+    """Polls the open jobs for this many seconds."""
     now = work.clock()
     return await poll_open_jobs(work, since=now, until=now + timedelta(seconds=seconds))
 
 
 class Stages:
-    """The stages by a clock that can be advanced. A stage does not wait for postponed submissions."""
+    """The stages, with a clock that a test can advance. A stage does not wait for postponed submissions."""
 
     def __init__(self, open_work: OpenWork, storage: Storage, sandbox: Sandbox) -> None:
         self._open_work, self._storage, self._sandbox = open_work, storage, sandbox
@@ -76,16 +76,18 @@ class Stages:
         (sandbox or self._sandbox).advance(timedelta(**units).total_seconds())
 
     def advance_to_noon(self, sandbox: Sandbox | None = None) -> None:
-        """Noon of the next day in UTC, so that no test reaches midnight by accident."""
+        """Advances the clocks to noon of the next day in UTC, so that no test reaches midnight by
+        accident.
+        """
         noon = self.clock().replace(hour=12, minute=0, second=0) + timedelta(days=1)
         self.advance(sandbox, seconds=(noon - self.clock()).total_seconds())
 
 
 def reasons(db: Database) -> list[tuple[str, str, str]]:
-    """The events: the state that was left, the state that was entered, and the reason."""
+    """Returns for each event the state before it, the state after it, and the reason."""
     return [(event["leaves"], event["enters"], event["reason"]) for event in events(db)]
 
 
 def sent(sandbox: Sandbox) -> list[str]:
-    """The identifiers that the vendors took, in this order."""
+    """Returns the identifiers that the vendors accepted, in this order."""
     return [value for job in sandbox.jobs() for value in job.values]

@@ -1,4 +1,4 @@
-"""Collect: each data subject's own result in storage, complete and unchanged."""
+"""The stage collect stores each data subject's own result, complete and unchanged."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.integration.stage_runs import Stages, plan_each
 
 
 async def ready(db: Database, stages: Stages, account: str, *values: str) -> None:
-    """An access request for each value, named after it. The vendor has the results."""
+    """Adds an access request for each value, named after the value. The vendor has the results."""
     plan_each(db, account, *values, action=Action.ACCESS)
     await stages.submit(account)
     await stages.poll(account)
@@ -38,7 +38,7 @@ def content(storage: Storage, row: dict[str, Any]) -> bytes:
 async def test_two_runs_that_collect_the_same_result_do_not_spoil_each_others_file(
     db: Database, storage: Storage, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """The vendor may answer with other bytes each time. The ledger has the hash of its own file."""
+    """The vendor may return other bytes each time. The ledger has the hash of the file that is stored."""
     await ready(db, stages, "besitos", "u1")
     body = '{"success": true, "request": {"status": "completed"}, "data": {"data": [%s]}}'
     for times in (1, 2):
@@ -52,7 +52,7 @@ async def test_two_runs_that_collect_the_same_result_do_not_spoil_each_others_fi
 async def test_each_data_subject_gets_their_own_record_of_a_shared_reply(
     db: Database, storage: Storage, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """Byte for byte. A data subject without a record has no data."""
+    """The record is stored byte for byte. A data subject without a record has no data."""
     values = ["u1", "unknown-2", "ü-3", "4"]
     await ready(db, stages, "besitos", *values)
     async with aiohttp.ClientSession(headers={"Authorization": "Bearer sandbox-secret"}) as session:
@@ -77,7 +77,7 @@ async def test_each_data_subject_gets_their_own_record_of_a_shared_reply(
 async def test_the_zip_of_batch_is_stored_unchanged(
     db: Database, storage: Storage, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """It is downloaded without our credentials."""
+    """The zip is downloaded without our credentials."""
     await ready(db, stages, "batch", "u1", "unknown-2")
     assert states(db)["unknown-2"] == "no_data"
     assert (await stages.collect("batch")).collected == 1
@@ -90,7 +90,7 @@ async def test_the_zip_of_batch_is_stored_unchanged(
 async def test_a_result_over_the_size_limit_fails_and_leaves_no_file(
     db: Database, storage: Storage, stages: Stages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The size is the reason of the failure."""
+    """The submission fails, and the reason names the size."""
     await ready(db, stages, "batch", "u1")
     monkeypatch.setattr(client_module, "MAX_DOWNLOAD_BYTES", 100)
     done = await stages.collect("batch")
@@ -115,7 +115,7 @@ async def test_a_result_that_cannot_be_fetched_stays_ready(
     db: Database, storage: Storage, sandbox: Sandbox, stages: Stages,
     route: str, kind: str, fields: dict[str, Any],
 ) -> None:  # fmt: skip
-    """The others are collected. There is no incomplete file. A retry fetches the rest."""
+    """The other results are collected. No incomplete file is left. A retry fetches the missing results."""
     await ready(db, stages, "batch", "u1", "u2", "u3")
     sandbox.inject(kind, vendor="batch", route=route, **fields)
     with pytest.raises(VendorUnavailable, match="1 results could not be fetched"):
@@ -139,7 +139,7 @@ async def test_a_result_that_never_arrives_fails_after_give_up_after_days(
 
 
 async def test_refused_credentials_name_the_connection(db: Database, stages: Stages) -> None:
-    """The results stay ready."""
+    """The error names the connection. The results stay ready."""
     await ready(db, stages, "besitos", "u1")
     with pytest.raises(CredentialsRefused, match="connection besitos_default"):
         await stages.collect("besitos", secret="no")
@@ -169,7 +169,7 @@ class FullFor(LocalFileSystem):  # type: ignore[misc]
 
 
 def full_for(storage: Storage, name: str) -> Storage:
-    """The same folder, through another file system."""
+    """Returns the same folder through another file system, which refuses the files of one request."""
     broken = Storage(FullFor(name), storage._root)
     broken._local = False
     return broken
@@ -179,7 +179,7 @@ async def test_a_storage_error_for_one_request_does_not_stop_the_others(
     db: Database, storage: Storage, stages: Stages,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    """The result stays ready. It is stored when the storage works again."""
+    """The result of that request stays ready. It is stored when the storage works again."""
     await ready(db, stages, "besitos", "u1", "u2", "u3")
     with pytest.raises(VendorUnavailable, match="1 results could not be fetched, the last: QuotaExceeded"):
         await stages.collect("besitos", storage=full_for(storage, "u2"))
@@ -192,7 +192,7 @@ async def test_a_storage_error_for_one_request_does_not_stop_the_others(
 async def test_two_requests_that_share_a_job_get_a_file_each(
     db: Database, storage: Storage, stages: Stages
 ) -> None:
-    """The same data subject made both requests."""
+    """The same data subject made both requests. Each request gets its own file."""
     same = submission("u1", "batch")
     plan(db, request("r-1", same, action=Action.ACCESS), request("r-2", same, action=Action.ACCESS))
     for _ in range(2):

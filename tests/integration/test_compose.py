@@ -48,19 +48,19 @@ WIRED = {
 
 
 def images() -> dict[str, str]:
-    """The image of each service. For our own image, the base image of the Dockerfile."""
+    """Returns the image of each service. For our own image, returns the base image of the Dockerfile."""
     base = re.findall(r"^FROM (\S+)", (PROJECT / "Dockerfile").read_text(), re.MULTILINE)
     found = {name: service["image"] for name, service in SERVICES.items() if "build" not in service}
     return found | dict.fromkeys(["Dockerfile"], *base)
 
 
 def required() -> dict[str, str]:
-    """The variables that .env must contain, each with a value."""
+    """Returns the variables that .env must contain, each with a value."""
     return {name: f"secret-{name}" for name in re.findall(r"\$\{(\w+):\?", FILE.read_text())}
 
 
 def container(service: str, env: dict[str, str]) -> dict[str, str]:
-    """The environment of a service if .env contains `env`. `environment` overrides env_file."""
+    """Returns the environment of a service if .env contains `env`. `environment` overrides env_file."""
     files = {"${ENV_FILE_PATH:-.env}": env}
     given = [files[file] for file in SERVICES[service].get("env_file", ())]
     return {name: value for file in given for name, value in file.items()} | {
@@ -69,7 +69,7 @@ def container(service: str, env: dict[str, str]) -> dict[str, str]:
 
 
 def interpolated(text: str, env: dict[str, str]) -> str:
-    """Replace ${NAME:?error} and ${NAME:-default} as Docker Compose does, the innermost first."""
+    """Replaces ${NAME:?error} and ${NAME:-default} as Docker Compose does, the innermost first."""
     while match := re.search(r"\$\{(\w+):([?-])([^${}]*)\}", text):
         name, sign, default = match.groups()
         value = env[name] if sign == "?" else env.get(name) or default
@@ -78,7 +78,7 @@ def interpolated(text: str, env: dict[str, str]) -> str:
 
 
 def airflow_commands() -> set[tuple[str, ...]]:
-    """The Airflow commands of the services and of their health checks."""
+    """Returns the Airflow commands of the services and of their health checks."""
     commands = set()
     for service in SERVICES.values():
         if "build" not in service:
@@ -93,14 +93,14 @@ def airflow_commands() -> set[tuple[str, ...]]:
 
 
 def test_the_file_follows_the_compose_specification():
-    """It is checked against the specification's own schema."""
+    """The file is valid according to the schema of the Compose specification."""
     check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(FILE)]
     done = subprocess.run(check, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_schema_rejects_a_wrong_key(tmp_path):
-    """This shows that the check above can fail."""
+    """The schema check can fail: it rejects a misspelled key."""
     broken = tmp_path / "docker-compose.yaml"
     broken.write_text(FILE.read_text().replace("depends_on:", "dependson:"))
     check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(broken)]
@@ -108,7 +108,9 @@ def test_the_schema_rejects_a_wrong_key(tmp_path):
 
 
 def test_all_components_of_airflow_have_a_service():
-    """The other services are the two databases, and two that only the demo starts."""
+    """All components of Airflow have a service. The other services are the two databases and two for the
+    demo.
+    """
     parts = {"apiserver", "scheduler", "dag-processor", "triggerer", "worker", "init", "cli"}
     assert {f"airflow-{part}" for part in parts} | {"postgres", "redis", "sandbox", "demo-data"} == set(
         SERVICES
@@ -120,13 +122,13 @@ def test_all_components_of_airflow_have_a_service():
 
 
 def test_every_image_is_pinned():
-    """A tag that can move to another image is not allowed."""
+    """No image has a tag that can move to another image."""
     assert len(images()) == 3
     assert [image for image in images().values() if not PINNED.fullmatch(image)] == []
 
 
 def test_the_image_has_the_locked_version_of_airflow():
-    """The tag and the lock file name the same version."""
+    """The image tag and the lock file name the same version of Airflow."""
     version = re.search(r"^apache-airflow==(\S+)", (PROJECT / "requirements.lock").read_text(), re.MULTILINE)
     assert version
     assert f":slim-{version[1]}-python" in images()["Dockerfile"]
@@ -142,7 +144,7 @@ def test_every_secret_is_required():
 
 
 def test_the_recipe_in_the_header_makes_all_secrets(tmp_path):
-    """The file .env is complete, readable by its owner only, and its secrets are long enough."""
+    """The recipe writes a complete file .env, readable by its owner only. Its secrets are long enough."""
     head = FILE.read_text().partition("\n---\n")[0]
     recipe = re.search(r"^#   (umask .*?\.env)$", head, re.MULTILINE | re.DOTALL)
     assert recipe
@@ -161,7 +163,9 @@ def test_the_recipe_in_the_header_makes_all_secrets(tmp_path):
 
 @pytest.mark.parametrize("service", sorted(OF_AIRFLOW))
 def test_variables_in_env_reach_every_service_of_airflow(service):
-    """This includes connections, a secrets backend, metrics, and variables with a default in the file."""
+    """These variables include connections, a secrets backend, metrics, and variables with a default in the
+    file.
+    """
     env = required() | OWN
     given = container(service, env)
     assert {name: given.get(name) for name in OWN} == OWN
@@ -172,13 +176,15 @@ def test_variables_in_env_reach_every_service_of_airflow(service):
 
 @pytest.mark.parametrize("service", sorted(OF_AIRFLOW))
 def test_the_file_sets_no_account_connection(service):
-    """It would override a connection made in the UI. Only the ledger has a connection in the file."""
+    """An account connection in the file would override a connection made in the UI."""
     connections = {name for name in container(service, required()) if name.startswith("AIRFLOW_CONN_")}
     assert connections == {"AIRFLOW_CONN_DSAR_DB"}
 
 
 def test_the_demo_fills_only_the_ledger_of_this_file():
-    """demo-data gets the file's ledger as a separate variable, so it can detect another ledger."""
+    """The service demo-data gets this ledger's URL as a separate variable, so it can detect another
+    ledger.
+    """
     given = container("demo-data", required())
     assert given["DSAR_DEMO_LEDGER"] == given["AIRFLOW_CONN_DSAR_DB"]
     own = container("demo-data", required() | OWN)
@@ -186,7 +192,7 @@ def test_the_demo_fills_only_the_ledger_of_this_file():
 
 
 def test_the_sandbox_starts_only_after_demo_data_succeeded():
-    """The sandbox closes every request it gets, so it also does not restart by itself."""
+    """The sandbox closes every request that it gets. Therefore it also does not restart automatically."""
     sandbox = SERVICES["sandbox"]
     assert sandbox["depends_on"] == {"demo-data": {"condition": "service_completed_successfully"}}
     assert "restart" not in sandbox
@@ -196,7 +202,7 @@ def test_the_sandbox_starts_only_after_demo_data_succeeded():
 
 
 def test_only_two_services_get_the_admins_password():
-    """airflow-init gets the password and writes the file that the API server reads."""
+    """The service airflow-init gets the password and writes the file that the API server reads."""
     mounting = {name for name, one in SERVICES.items() if "airflow-auth" in str(one.get("volumes"))}
     assert mounting == {"airflow-apiserver", "airflow-init"}
     env = required()
@@ -211,7 +217,7 @@ def test_only_localhost_is_published():
 
 
 def test_only_airflow_init_runs_as_root():
-    """airflow-init must change the owner of the volumes."""
+    """The service airflow-init must run as root to change the owner of the volumes."""
     users = {name: service.get("user", "") for name, service in SERVICES.items() if "build" in service}
     assert [name for name, user in users.items() if user.startswith("0")] == ["airflow-init"]
     assert (PROJECT / "Dockerfile").read_text().rstrip().endswith("USER airflow")
@@ -219,7 +225,7 @@ def test_only_airflow_init_runs_as_root():
 
 @pytest.fixture(scope="module")
 def helped(tmp_path_factory) -> dict[tuple[str, ...], int]:
-    """The exit status of `bin/airflow … --help` for each command, run two at a time."""
+    """Returns the exit status of `bin/airflow … --help` for each command. Two commands run at a time."""
     environ = {**os.environ, "DSAR_HOME": str(tmp_path_factory.mktemp("home"))}
 
     def run(command: tuple[str, ...]) -> int:
@@ -232,6 +238,6 @@ def helped(tmp_path_factory) -> dict[tuple[str, ...], int]:
 
 
 def test_airflow_has_every_command(helped):
-    """`bin/airflow` works in any directory. A wrong command fails, so the check can fail."""
+    """The script `bin/airflow` works in any directory. A wrong command fails, so this check can fail."""
     assert {("api-server",), ("celery", "worker"), ("db", "migrate"), ("jobs", "check")} < set(helped)
     assert {command for command, status in helped.items() if status != 0} == {("no-such-command",)}

@@ -1,4 +1,4 @@
-"""The vendors' connection types: the form in Airflow, and its Test button."""
+"""Each vendor has a connection type with a form in Airflow and a Test button."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def pressed(
     monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox, vendor: str, extra: dict[str, Any] | None = None,
     **fields: Any,
 ) -> tuple[bool, str]:  # fmt: skip
-    """The answer of the Test button."""
+    """Presses the Test button. Returns whether the connection works, and the message."""
     given = {"conn_type": vendor, "host": sandbox.url, "password": "sandbox-secret"} | fields
     given["extra"] = json.dumps({**EXTRA[vendor]} if extra is None else extra)
     connection = Connection(conn_id="transient", **given)
@@ -46,7 +46,7 @@ def pressed(
 
 @every_vendor
 def test_a_connection_that_works(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, vendor: Vendor) -> None:
-    """One call that changes nothing, and a sentence."""
+    """The Test button makes one call that changes nothing, and answers with a sentence."""
     works, sentence = pressed(monkeypatch, sandbox, vendor.name)
     assert works and sentence.startswith(f"{vendor.title} accepts our credentials.")
     assert sandbox.jobs() == []
@@ -55,7 +55,7 @@ def test_a_connection_that_works(sandbox: Sandbox, monkeypatch: pytest.MonkeyPat
 
 @every_vendor
 def test_a_wrong_secret(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, vendor: Vendor) -> None:
-    """The sentence names Password and not the secret."""
+    """The sentence names the field Password and does not contain the secret."""
     works, sentence = pressed(monkeypatch, sandbox, vendor.name, password="wrong-secret")
     assert not works
     assert sentence.startswith(f"{vendor.title} refused our credentials (HTTP 40")
@@ -65,7 +65,7 @@ def test_a_wrong_secret(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, vendo
 
 @every_vendor
 def test_nobody_at_the_host(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, vendor: Vendor) -> None:
-    """The sentence names Host, Port and Schema."""
+    """The sentence names the fields Host, Port and Schema."""
     works, sentence = pressed(monkeypatch, sandbox, vendor.name, host="http://127.0.0.1:1")
     assert not works
     assert sentence.startswith("No connection to the vendor")
@@ -77,7 +77,7 @@ def test_nobody_at_the_host(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, v
 def test_somebody_else_at_the_host(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, vendor: Vendor, status: int
 ) -> None:
-    """A web page is not the vendor's API, with any HTTP status."""
+    """The Test button reports a web page as a wrong host, whatever the HTTP status of the page is."""
     body = "<html>Welcome to nginx</html>"
     sandbox.inject("status", vendor=vendor.name, status=status, body=body, content_type="text/html")
     works, sentence = pressed(monkeypatch, sandbox, vendor.name)
@@ -91,21 +91,21 @@ def test_somebody_else_at_the_host(
     [(known.name, field.name) for known in VENDORS.values() for field in known.fields if field.required],
 )
 def test_a_missing_field(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, vendor: str, field: str) -> None:
-    """The answer names the field, and no call is made."""
+    """The message names the missing field, and no call is made."""
     works, sentence = pressed(monkeypatch, sandbox, vendor, extra={})
     assert (works, sentence) == (False, f"Connection under test: {field} is missing in Extra.")
     assert not any(sandbox.calls().values())
 
 
 def test_a_wrong_partner_id(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """ID5 distinguishes it from a wrong token."""
+    """ID5's replies distinguish a wrong partner id from a wrong token."""
     works, sentence = pressed(monkeypatch, sandbox, "id5", extra={"partner_id": WRONG_ACCOUNT})
     assert (works, sentence[:36]) == (False, "ID5 does not accept this connection:")
     assert sentence.endswith("check partner_id of the connection.")
 
 
 def test_airflow_finds_the_types() -> None:
-    """Installed as a distribution, the project adds them to Airflow's own."""
+    """If the project is installed as a distribution, Airflow lists its connection types with its own."""
     hooks = ProvidersManagerTaskRuntime().hooks
     for vendor in VENDORS.values():
         hook = hooks[vendor.name]
@@ -115,7 +115,9 @@ def test_airflow_finds_the_types() -> None:
 
 @every_vendor
 def test_the_form_has_every_field_of_the_vendor(vendor: Vendor) -> None:
-    """Each field has a schema of its kind, and its text says if it is required or what empty means."""
+    """Each field has a schema of its type. Its text says that it is required, or what an empty field
+    means.
+    """
     form = TYPES[vendor.name]
     assert list(form["conn-fields"]) == [field.name for field in vendor.connection_fields]
     for field in vendor.connection_fields:
@@ -127,7 +129,7 @@ def test_the_form_has_every_field_of_the_vendor(vendor: Vendor) -> None:
 
 
 def test_what_the_forms_are_made_of() -> None:
-    """One number, one secret and one choice, as Airflow gets them."""
+    """Airflow gets one number field, one secret field and one choice field as expected."""
     batch, besitos = (TYPES[name]["conn-fields"] for name in ("batch", "besitos"))
     assert batch["api_key"] == {
         "label": "API key of the app",
@@ -144,7 +146,7 @@ def test_what_the_forms_are_made_of() -> None:
 
 
 def test_the_provider_imports_no_slow_library() -> None:
-    """Every Airflow process that lists providers loads it."""
+    """Every Airflow process that lists providers loads this module."""
     slow = ("pydantic", "email_validator", "aiohttp", "phonenumbers", "cryptography", "airflow")
     code = (
         "import sys, dsar_airflow.provider as p; p.get_provider_info();"
@@ -157,14 +159,14 @@ def test_the_provider_imports_no_slow_library() -> None:
 
 
 def test_a_connection_of_another_vendor_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its secret is never shown to the wrong vendor."""
+    """A connection of another vendor is refused, so its secret is never sent to the wrong vendor."""
     monkeypatch.setenv("AIRFLOW_CONN_BESITOS_DEFAULT", json.dumps({"conn_type": "batch", "password": "t"}))
     with pytest.raises(ConfigurationError, match="is of type batch, and account besitos is one of besitos"):
         account_settings(Account("besitos", "besitos"), BaseHook.get_connection("besitos_default"))
 
 
 def test_a_secrets_backend(sandbox: Sandbox, tmp_path: Path, metadata_db: None) -> None:
-    """A connection from a secrets backend is found, with its type and Extra, and works."""
+    """A connection from a secrets backend is found, with its type and Extra, and it works."""
     secrets = tmp_path / "connections.json"
     given = {"conn_type": "id5", "host": sandbox.url, "password": "sandbox-secret", "extra": EXTRA["id5"]}
     secrets.write_text(json.dumps({"id5_default": given}))

@@ -1,4 +1,4 @@
-"""Airflow's connections and variables, read as accounts, ledger, source and storage."""
+"""Airflow's connections and variables give the accounts, the ledger, the source and the storage."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ACCOUNT = Account("besitos", vendor="besitos")
 
 
 def read(monkeypatch: pytest.MonkeyPatch, connection: str | dict[str, Any]) -> AccountSettings:
-    """The settings from a connection in the environment."""
+    """Returns the settings of an account from a connection in the environment."""
     text = connection if isinstance(connection, str) else json.dumps({"conn_type": "http"} | connection)
     monkeypatch.setenv("AIRFLOW_CONN_BESITOS_DEFAULT", text)
     return account_settings(ACCOUNT, BaseHook.get_connection("besitos_default"))
@@ -75,7 +75,9 @@ ADDRESSES = {
 def test_every_form_of_a_connection_gives_the_address(
     monkeypatch: pytest.MonkeyPatch, connection: str | dict[str, Any], base_url: str
 ) -> None:
-    """It is read as Airflow's HttpHook does, but without a schema it is https for other machines."""
+    """The address is read as Airflow's HttpHook reads it. Without a schema it is https, except for this
+    machine.
+    """
     resolved = read(monkeypatch, connection)
     assert resolved.base_url == base_url
     assert resolved.secret == "t"
@@ -83,7 +85,7 @@ def test_every_form_of_a_connection_gives_the_address(
 
 
 def test_numbers_in_a_uri_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There they are texts."""
+    """Numbers in a URI are texts. They are read as numbers."""
     resolved = read(
         monkeypatch,
         "http://:t%2Fo%40k@/?partner_id=173&requests_per_second=2.5&users_per_call=7&daily_quota=9&poll_min_seconds=",
@@ -125,7 +127,7 @@ def test_a_wrong_connection_is_refused(
 async def test_a_missing_or_unreadable_connection_is_named(
     deployment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The error says where to set it. A retry may help, because a secrets backend may be down."""
+    """The error says where to set the connection. A retry may help, because a secrets backend may be down."""
     for text in (None, "http://a://b://c", '{"conn_type"'):
         if text is None:
             monkeypatch.delenv("AIRFLOW_CONN_BATCH_DEFAULT")
@@ -139,14 +141,14 @@ async def test_a_missing_or_unreadable_connection_is_named(
 
 
 async def test_the_error_of_an_unavailable_vendor_names_the_connection(deployment: Path) -> None:
-    """A wrong host looks like an outage."""
+    """The error names the connection, because a wrong host looks like an outage."""
     with pytest.raises(VendorUnavailable, match=r"check Host, Port and Schema of connection batch_default"):
         async with account_work("batch"):
             raise VendorUnavailable("batch: no usable answer.")
 
 
 async def test_an_account_that_is_not_listed_is_refused(deployment: Path) -> None:
-    """The error names the file."""
+    """An account that is not in the file is refused, and the error names the file."""
     with pytest.raises(ConfigurationError, match=r"include/accounts.py does not list the account nosuch"):
         async with account_work("nosuch"):
             pass
@@ -163,7 +165,7 @@ def test_held_accounts_are_those_with_on_uncertain_hold(
 
 
 def test_the_connection_of_the_ledger_takes_options_of_libpq(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other fields of Extra are ignored."""
+    """Options of libpq in Extra are used. Other fields of Extra are ignored."""
     monkeypatch.setenv(
         "AIRFLOW_CONN_DSAR_DB",
         "postgresql://us%40er:p%2Fw@db.example:5433/ledger"
@@ -182,7 +184,7 @@ def test_the_connection_of_the_ledger_takes_options_of_libpq(monkeypatch: pytest
 def test_an_unreachable_ledger_is_named(
     deployment: Path, dsn: str, monkeypatch: pytest.MonkeyPatch, dsn_of: str
 ) -> None:
-    """No server, or no such database. The error names dsar_db and contains no password."""
+    """The server or the database may be missing. The error names dsar_db and contains no password."""
     monkeypatch.setenv("AIRFLOW_CONN_DSAR_DB", dsn_of.format(server=dsn.rpartition("/")[0]))
     with pytest.raises((LedgerUnavailable, ConfigurationError)) as error, ledger():
         pass
@@ -191,7 +193,7 @@ def test_an_unreachable_ledger_is_named(
 
 
 def test_a_new_database_becomes_a_ledger(server: Any, deployment: Path, db: Database) -> None:
-    """`migrate` can run again."""
+    """The function `migrate` can run again on the same database."""
     db.execute("DROP SCHEMA dsar CASCADE")
     for _ in range(2):
         with ledger(migrate=True) as own:
@@ -201,7 +203,7 @@ def test_a_new_database_becomes_a_ledger(server: Any, deployment: Path, db: Data
 def test_the_source_is_in_the_database_of_the_ledger_by_default(
     deployment: Path, dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If dsar_source exists, it is used."""
+    """If the connection dsar_source exists, it is used instead."""
     put(dsn, Row("e-1", user_id="u1"))
     with source() as table:
         rows = [row for chunk in table.pending(retry_failed=False) for row in chunk]
@@ -215,7 +217,7 @@ def test_the_source_is_in_the_database_of_the_ledger_by_default(
 def test_a_source_that_is_not_a_database_is_refused(
     deployment: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
-    """The database of the ledger is not used instead."""
+    """The error is raised, and the ledger's database is not used instead."""
     monkeypatch.setenv("AIRFLOW_CONN_DSAR_SOURCE", text)
     with pytest.raises((ConfigurationError, ConnectionMissing), match="connection dsar_source"), source():
         pass
@@ -223,7 +225,7 @@ def test_a_source_that_is_not_a_database_is_refused(
 
 @pytest.mark.parametrize("uri", [None, "", "/var/lib/dsar", "file://relative/path", "storage"])
 def test_storage_without_a_full_uri_is_refused(monkeypatch: pytest.MonkeyPatch, uri: str | None) -> None:
-    """A relative path would be another place on each worker. The error gives examples."""
+    """A relative path would mean another folder on each worker. The error gives examples."""
     if uri is None:
         monkeypatch.delenv("AIRFLOW_VAR_DSAR_STORAGE_URI", raising=False)
     else:
@@ -234,7 +236,7 @@ def test_storage_without_a_full_uri_is_refused(monkeypatch: pytest.MonkeyPatch, 
 
 @pytest.mark.parametrize("uri", ["nosuch://bucket/x", "file:///"])
 def test_storage_that_cannot_be_used_is_refused(monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
-    """A scheme without a provider, or the root of the disk."""
+    """A scheme without a provider is refused, and so is the root of the disk."""
     monkeypatch.setenv("AIRFLOW_VAR_DSAR_STORAGE_URI", uri)
     with pytest.raises(ConfigurationError, match="Variable dsar_storage_uri cannot be used"):
         storage()
@@ -249,7 +251,7 @@ def test_files_are_written_below_the_uri(monkeypatch: pytest.MonkeyPatch, tmp_pa
 def test_the_hash_key_is_the_variable_or_the_key_of_the_ledger(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The key of the ledger never changes."""
+    """Without the variable, the ledger creates its own key. That key never changes."""
     monkeypatch.delenv("AIRFLOW_VAR_DSAR_HASH_KEY", raising=False)
     own = hash_key(db)
     assert len(own) >= 32
@@ -259,7 +261,7 @@ def test_the_hash_key_is_the_variable_or_the_key_of_the_ledger(
 
 
 def test_secrets_in_extra_are_masked_in_logs(deployment: Path) -> None:
-    """The api_key of Batch is in Extra, and Airflow masks only Password."""
+    """Batch's api_key is in Extra, and Airflow itself masks only Password."""
     from airflow.sdk.log import _secrets_masker
 
     lookup.get("batch_default")

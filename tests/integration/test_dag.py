@@ -1,4 +1,4 @@
-"""The DAG file: its tasks, its Params, and the cost of parsing it."""
+"""The DAG file defines the tasks and the Params, and is cheap to parse."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_airflow_loads_the_file_without_a_warning(daily: DAG) -> None:
 
 
 def test_each_account_is_a_group_between_intake_and_package(daily: DAG) -> None:
-    """The number of tasks depends on the number of accounts, and no account waits for another."""
+    """The number of tasks depends on the number of accounts. No account waits for another account."""
     assert set(STEPS) == {account.name for account in ACCOUNTS}
     assert edges(daily) == expected_edges(STEPS)
     groups = daily.task_group.get_task_group_dict()
@@ -62,14 +62,18 @@ def test_each_account_is_a_group_between_intake_and_package(daily: DAG) -> None:
 
 
 def test_tasks_after_a_failed_task_run(daily: DAG) -> None:
-    """So open jobs of earlier days do not wait for today's submissions, and packages wait for no account."""
+    """Open jobs of earlier days do not wait for today's submissions, and packages do not wait for any
+    account.
+    """
     rules = {task.task_id: task.trigger_rule for task in daily.tasks}
     assert rules.pop("intake") == TriggerRule.ALL_SUCCESS
     assert set(rules.values()) == {TriggerRule.ALL_DONE}
 
 
 def test_it_runs_daily_without_catch_up(daily: DAG) -> None:
-    """There is one run at a time and no backfill, because a run takes all requests that are pending now."""
+    """Only one run is active at a time. No backfill is needed, because a run processes all pending
+    requests.
+    """
     assert daily.timetable.expression == "0 0 * * *"
     assert (daily.max_active_runs, daily.catchup) == (1, False)
     assert daily.allowed_run_types == {"scheduled", "manual", "operator_triggered"}
@@ -88,7 +92,7 @@ def test_every_task_has_a_time_limit(daily: DAG) -> None:
 
 
 def test_only_errors_that_may_pass_are_retried(daily: DAG) -> None:
-    """An outage is retried. An error that an operator must fix is not."""
+    """An outage is retried. An error that needs manual action is not retried."""
     for_operator = errors.ConfigurationError, errors.CredentialsRefused, errors.OperatorActionRequired
     passing = (
         errors.LedgerUnavailable,
@@ -106,7 +110,7 @@ def test_only_errors_that_may_pass_are_retried(daily: DAG) -> None:
 
 
 def test_every_task_and_param_is_documented(daily: DAG) -> None:
-    """The DAG has a runbook. Each task says what red means and what to do."""
+    """The DAG has a runbook. Each task's text says what a failure means and what to do."""
     assert daily.description
     assert daily.doc_md is not None
     assert "When a square is red" in daily.doc_md
@@ -128,7 +132,7 @@ def test_the_tasks_of_an_account_name_its_connection(daily: DAG) -> None:
 
 
 def test_accounts_that_return_data_have_a_task_that_collects_it(daily: DAG) -> None:
-    """The other accounts have no task to collect results."""
+    """The other accounts have no task that collects results."""
     for account in ACCOUNTS:
         assert daily.has_task(f"{account.name}.collect") == VENDORS[account.vendor].returns_data
 
@@ -173,19 +177,19 @@ INVALID: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("given", VALID, ids=str)
 def test_valid_params_are_accepted(daily: DAG, given: dict[str, Any]) -> None:
-    """A list may be null: the trigger form sends that for an empty field."""
+    """A list may be null, because the trigger form sends null for an empty field."""
     assert RunParams.of({"params": with_params(daily, given).validate()})
 
 
 @pytest.mark.parametrize("given", INVALID, ids=lambda given: str(given)[:50])
 def test_invalid_params_are_refused(daily: DAG, given: dict[str, Any]) -> None:
-    """The API server checks their schemas before it creates a run."""
+    """The API server checks the Params' schemas before it creates a run."""
     with pytest.raises(ParamValidationError):
         with_params(daily, given).validate()
 
 
 def with_params(daily: DAG, given: dict[str, Any]) -> Any:
-    """The Params as the API server sees them before it creates a run."""
+    """Returns the Params as the API server sees them before it creates a run."""
     from airflow.serialization.serialized_objects import DagSerialization
 
     known = DagSerialization.deserialize_dag(DagSerialization.serialize_dag(daily))
@@ -213,7 +217,7 @@ EXPENSIVE = (
 
 
 def in_python(code: str, *arguments: str, **environ: str) -> str:
-    """The last line that a new interpreter prints."""
+    """Returns the last line that a new interpreter prints."""
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
         env={**os.environ, "PYTHONPATH": f"{PROJECT}:{PROJECT / 'plugins'}", **environ},
@@ -225,7 +229,7 @@ def in_python(code: str, *arguments: str, **environ: str) -> str:
 
 
 def test_parsing_loads_no_large_library() -> None:
-    """Every task parses this file, and the DAG processor does so every half minute."""
+    """Every task parses the DAG file, and the DAG processor parses it every half minute."""
     loaded = json.loads(in_python(PARSE, str(PROJECT / "dags/dsar_daily.py")))
     assert "include.accounts" in loaded
     assert [name for name in loaded if name.partition(".")[0] in EXPENSIVE] == []
@@ -255,7 +259,7 @@ OF_A_TASK = ("dsar_airflow.operators", "dsar_airflow.sensors", "dsar_airflow.tri
     ],
 )
 def test_a_task_loads_only_what_its_stage_needs(modules: tuple[str, ...], needed: set[str]) -> None:
-    """Every task starts a process, so imports cost time in each."""
+    """Every task starts a process, so each import costs time in every task."""
     loaded = {name.partition(".")[0] for name in json.loads(in_python(START, *OF_A_TASK, *modules))}
     assert loaded & LIBRARIES == needed
 
@@ -278,7 +282,7 @@ print(json.dumps({
 
 
 def test_every_account_gets_a_group() -> None:
-    """Two apps of Batch are two groups, each with the tasks of its vendor."""
+    """Two apps of Batch give two groups. Each group has the tasks of its vendor."""
     shape = json.loads(in_python(RENAMED, str(PROJECT / "dags/dsar_daily.py")))
     accounts = {
         "batch_ios": STEPS["batch"], "batch_android": STEPS["batch"], "id5_eu": STEPS["id5"]

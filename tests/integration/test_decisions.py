@@ -30,7 +30,9 @@ RULES = Rules(ACCOUNTS, None, b"key")
 async def hold_one(
     dsn: str, db: Database, source_table: Source, open_work: OpenWork, sandbox: Sandbox
 ) -> None:
-    """Besitos took a call, the reply was lost, and the account has on_uncertain: hold."""
+    """Prepares an uncertain submission at Besitos: the call was accepted, the reply was lost, the account
+    is on hold.
+    """
     put(dsn, Row("r1", user_id="u1", accounts=["besitos"]))
     Intake(db, source_table, RULES).run()
     sandbox.inject("reset_after", vendor="besitos", route="create")
@@ -47,7 +49,9 @@ async def test_a_held_submission_is_sent_again_by_a_decision(
     sandbox: Sandbox,
     storage: Storage,
 ) -> None:
-    """The report asks for it. An event records the decision and its author. The next submit sends it."""
+    """The report asks for a decision. An event records the decision and its author. The next submit sends
+    the call.
+    """
     await hold_one(dsn, db, source_table, open_work, sandbox)
     report = Report(db, storage, datetime.now(UTC), ["besitos"], held=["besitos"])
     (asked,) = report.run()
@@ -63,7 +67,7 @@ async def test_a_held_submission_is_sent_again_by_a_decision(
 async def test_a_held_submission_continues_with_the_job_of_a_decision(
     dsn: str, db: Database, source_table: Source, open_work: OpenWork, sandbox: Sandbox
 ) -> None:
-    """The vendor is not called again. The outcome of the job counts."""
+    """The vendor is not called again. The outcome of the named job counts."""
     await hold_one(dsn, db, source_table, open_work, sandbox)
     (job,) = sandbox.jobs()
     decide(db, [Decision.parse(f"r1 besitos taken {job.job_id}")], by="run-7", now=datetime.now(UTC))
@@ -77,7 +81,7 @@ async def test_a_held_submission_continues_with_the_job_of_a_decision(
 async def test_one_job_is_refused_for_several_identifiers(
     dsn: str, db: Database, source_table: Source, open_work: OpenWork, sandbox: Sandbox
 ) -> None:
-    """An ID5 job has one identifier, so it cannot prove that the other one was deleted."""
+    """An ID5 job has one identifier, so it cannot prove that another identifier was deleted."""
     row = Row("r1", email="a@example.com", id5_id="ID5*abc", accounts=["id5"])
     put(dsn, row)
     Intake(db, source_table, RULES).run()
@@ -97,7 +101,9 @@ async def test_one_job_is_refused_for_several_identifiers(
 async def test_a_job_is_refused_for_two_identifiers_of_one_kind(
     dsn: str, db: Database, source_table: Source, open_work: OpenWork, sandbox: Sandbox
 ) -> None:
-    """The ledger cannot tell which identifier has the job. The error says what to decide instead."""
+    """The ledger cannot know which of the two identifiers has the job. The error says what to decide
+    instead.
+    """
     row = Row("r1", email=["a@example.com", "b@example.com"], id5_id="ID5*abc", accounts=["id5"])
     put(dsn, row)
     Intake(db, source_table, RULES).run()
@@ -128,7 +134,7 @@ async def test_a_job_of_another_data_subject_ends_nothing(
     storage: Storage,
     action: str,
 ) -> None:
-    """Batch names the identifier of a job, so a mistyped job id ends nothing and collects nothing."""
+    """Batch names the identifier of a job, so a mistyped job id ends no submission and collects no result."""
     put(dsn, Row("alice", action, user_id="alice", accounts=["batch"]))
     put(dsn, Row("bob", action, user_id="bob", accounts=["batch"]))
     Intake(db, source_table, RULES).run()
@@ -160,7 +166,7 @@ async def test_a_job_of_another_data_subject_ends_nothing(
 
 
 def test_a_decision_about_nothing_is_refused(db: Database) -> None:
-    """The error names the request and the account. A line of another form is refused too."""
+    """The error names the request and the account. A line with another form is refused too."""
     with pytest.raises(ConfigurationError, match=r"r9 at besitos \(nothing is uncertain"):
         decide(db, [Decision.parse("r9 besitos send_again")], by="run-7", now=datetime.now(UTC))
     for text in ("", "r9 besitos", "r9 besitos taken", "r9 besitos send_again email now", "r9 besitos maybe"):

@@ -1,4 +1,4 @@
-"""The service demo-data of docker-compose.yaml: what it adds to the databases, and when it refuses."""
+"""The service demo-data of docker-compose.yaml adds demo data to the databases, or refuses to do so."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ CONNECTIONS = "SELECT conn_id, conn_type, host, port FROM connection"
 
 @pytest.fixture(scope="module")
 def migrated(server: Home) -> Home:
-    """A server with Airflow's migrated database, as airflow-init leaves it."""
+    """Runs a server with Airflow's migrated database, as airflow-init leaves it."""
     metadata.migrate(server, {}, environment(server, {}))
     return server
 
 
 @pytest.fixture
 def airflow(migrated: Home) -> Iterator[psycopg.Connection]:
-    """A session in Airflow's database, which contains no connection."""
+    """Yields a session in Airflow's database. The database contains no connection."""
     with psycopg.connect(postgres.url(migrated, "airflow"), autocommit=True) as db:
         db.execute("DELETE FROM connection")
         yield db
@@ -39,7 +39,7 @@ def airflow(migrated: Home) -> Iterator[psycopg.Connection]:
 
 @pytest.fixture
 def container(migrated: Home, dsn: str) -> dict[str, str]:
-    """The environment of the service demo-data."""
+    """Returns the environment of the service demo-data."""
     variables = environment(migrated, {})
     for name in (*SANDBOX_CONNECTIONS, SOURCE):
         del variables[name]
@@ -52,7 +52,7 @@ def fill(container: dict[str, str]) -> subprocess.CompletedProcess[str]:
 
 
 def put(airflow: psycopg.Connection, *fields: str) -> None:
-    """Add a connection as the UI does."""
+    """Adds a connection as the UI does."""
     airflow.execute(
         "INSERT INTO connection (conn_id, conn_type, host, is_encrypted, is_extra_encrypted)"
         " VALUES (%s, %s, %s, false, false)",
@@ -73,7 +73,7 @@ def count(dsn: str) -> int:
 def test_each_account_without_a_connection_gets_one_to_the_sandbox(
     container: dict[str, str], airflow: psycopg.Connection, dsn: str
 ) -> None:
-    """It has the vendor's type. A connection that exists is kept, also at the next start."""
+    """The connection has the vendor's type. An existing connection is kept, also at the next start."""
     put(airflow, "id5_default", "http", "mine.example")
     for times in (1, 2):
         done = fill(container)
@@ -87,7 +87,7 @@ def test_each_account_without_a_connection_gets_one_to_the_sandbox(
 
 
 def test_the_connections_are_valid() -> None:
-    """Every account has a connection, and its settings accept it."""
+    """Every account has a connection with valid settings."""
     given = sandbox_connections()
     for account in ACCOUNTS:
         fields = given[account.connection]
@@ -108,7 +108,7 @@ REAL = {
 def test_a_setting_of_real_requests_is_refused(
     container: dict[str, str], airflow: psycopg.Connection, dsn: str, name: str
 ) -> None:
-    """The message names the ledger, source or secrets backend. Nothing is added."""
+    """The message names the ledger, source or secrets backend. The demo adds nothing."""
     done = fill({**container, **REAL[name]})
     assert (done.returncode, count(dsn), connections(airflow)) == (1, 0, {})
     assert f"and {name} is yours" in done.stderr
@@ -118,7 +118,7 @@ def test_a_setting_of_real_requests_is_refused(
 def test_a_source_made_in_the_ui_is_refused(
     container: dict[str, str], airflow: psycopg.Connection, dsn: str
 ) -> None:
-    """Intake would read that source. Nothing is added."""
+    """Intake would read a source made in the UI. Therefore the demo adds nothing."""
     put(airflow, "dsar_source", "postgres", "db.example")
     done = fill(container)
     assert (done.returncode, count(dsn), list(connections(airflow))) == (1, 0, ["dsar_source"])
@@ -128,7 +128,7 @@ def test_a_source_made_in_the_ui_is_refused(
 def test_other_requests_in_the_source_table_are_refused(
     container: dict[str, str], airflow: psycopg.Connection, dsn: str
 ) -> None:
-    """One request that no demo created is enough."""
+    """The demo refuses to start if the source table has a request that no demo created."""
     with psycopg.connect(dsn) as db:
         db.execute("INSERT INTO public.dsar_requests (request_id) VALUES ('real-1')")
     done = fill(container)

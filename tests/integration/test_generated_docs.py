@@ -1,4 +1,4 @@
-"""The parts of the documentation that come from code."""
+"""Generated parts of the documentation match the code."""
 
 from __future__ import annotations
 
@@ -16,6 +16,6 @@ def test_every_generated_block_is_current(page: Path) -> None:
 
 
 def test_every_part_is_on_a_page() -> None:
-    """Each generated part has one block."""
+    """Each generated part has one block in the documentation."""
     found = [block["name"] for page in pages() for block in BLOCK.finditer(page.read_text())]
     assert sorted(found) == sorted(BLOCKS)

@@ -1,4 +1,4 @@
-"""Hostile rows go through the whole pipeline and do no harm. All other rows are processed."""
+"""Hostile rows pass through the whole pipeline and do no harm. All other rows are processed."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ async def test_hostile_rows_do_no_harm(
 
 
 def _loosen(dsn: str) -> None:
-    """A source that accepts everything: text in every column, and no key."""
+    """Changes the source so that it accepts everything: text in every column, and no key."""
     with psycopg.connect(dsn) as source:
         source.execute("ALTER TABLE public.dsar_requests DROP CONSTRAINT dsar_requests_pkey")
         for column in sorted(LISTS):

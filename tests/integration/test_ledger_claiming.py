@@ -1,4 +1,4 @@
-"""Workers claim submissions: in order of due date, each once, and only what can be sent now."""
+"""Workers claim submissions in order of due date. Each submission is claimed once, when it can be sent."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_what_is_due_first_is_claimed_first_and_by_one_worker(dsn: str, db: Data
 
 
 def test_a_claim_takes_only_what_can_be_sent_now(db: Database) -> None:
-    """Only submissions of the account and of the given requests, after their delay."""
+    """A claim includes only submissions of the account and of the given requests, after their delay."""
     plan(db, request("r-1"), request("r-2", submission("u2")), request("r-3", submission(account="batch")))
     one, two, _ = rows(db)
     put_into(db, [one["id"]], {"not_before": LATER})
@@ -49,7 +49,7 @@ def test_a_claim_takes_only_what_can_be_sent_now(db: Database) -> None:
 
 
 def test_submissions_that_wait_for_another_one_have_no_next_time(db: Database) -> None:
-    """Nothing can be claimed, so submit must not wake up for them."""
+    """These submissions cannot be claimed, so submit must not wake up for them."""
     plan(db, *(request(f"r-{n}", due_at=NOW + timedelta(days=20 + n)) for n in range(3)))
     first, *_ = rows(db)
     put_into(db, [first["id"]], {"state": "uncertain", "attempts": 1, "attempted_at": LATER})
@@ -64,7 +64,7 @@ def test_submissions_that_wait_for_another_one_have_no_next_time(db: Database) -
 
 
 def test_a_claim_without_a_call_uses_no_quota(db: Database) -> None:
-    """Submit puts it back as untried, for example after the vendor refused our credentials."""
+    """Submit returns such a claim as untried, for example after the vendor refused our credentials."""
     plan(db, request())
     (claimed,) = claim(db)
     assert claiming.attempted_since(db, "besitos", NOW) == 1
@@ -74,7 +74,7 @@ def test_a_claim_without_a_call_uses_no_quota(db: Database) -> None:
 
 
 def test_only_claims_of_dead_workers_become_uncertain(dsn: str, db: Database) -> None:
-    """A worker lives as long as its session."""
+    """A worker counts as alive while its session is open."""
     plan(db, request("r-1"), request("r-2", submission("u2")))
     me = claiming.register(db)
     with database.connect(dsn) as living:
@@ -95,7 +95,7 @@ def test_only_claims_of_dead_workers_become_uncertain(dsn: str, db: Database) ->
 
 
 def test_a_claim_from_many_is_quick_with_and_without_statistics(db: Database) -> None:
-    """It reads what it takes, not all 20,000 planned submissions."""
+    """A claim reads only the submissions that it returns, not all 20,000 planned submissions."""
     plan(db, *(request(f"r-{n}", submission(f"u{n}")) for n in range(20_000)))
     for statistics in (False, True):
         if statistics:

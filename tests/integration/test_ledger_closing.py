@@ -1,4 +1,4 @@
-"""Requests are closed when all their submissions have ended, and their status goes to the source."""
+"""A request is closed when all its submissions have ended. Then its status is written to the source."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def close(db: Database, *request_ids: str, status: Status = Status.COMPLETED) ->
 
 
 def test_closing_erases_all_identifiers_and_keeps_the_hash(db: Database) -> None:
-    """Only a keyed hash of the identifiers stays."""
+    """Only a keyed hash of the identifiers remains."""
     plan(db, request("r-1", submission("a"), submission("b", account="batch")), request("r-2"))
     put_into(db, [found["id"] for found in rows(db)], {"state": "completed", "finished_at": NOW})
     close(db, "r-1")
@@ -37,7 +37,7 @@ def test_closing_erases_all_identifiers_and_keeps_the_hash(db: Database) -> None
 
 @pytest.mark.parametrize("state", [s for s in State if s.is_open])
 def test_a_request_with_an_open_submission_cannot_be_closed(db: Database, state: State) -> None:
-    """Nothing of the same call is closed or erased."""
+    """If one request of a call cannot be closed, no request of that call is closed or erased."""
     plan(db, request("r-1"), request("r-2"))
     one, two = rows(db)
     put_into(db, [one["id"]], {"state": "completed", "finished_at": NOW})
@@ -51,7 +51,7 @@ def test_a_request_with_an_open_submission_cannot_be_closed(db: Database, state:
 
 
 def test_a_request_is_not_closed_twice(db: Database) -> None:
-    """The second session gets TransitionLost."""
+    """The second session that closes the request gets TransitionLost."""
     plan(db, request("r-1"))
     put_into(db, [found["id"] for found in rows(db)], {"state": "completed", "finished_at": NOW})
     close(db, "r-1")
@@ -60,7 +60,7 @@ def test_a_request_is_not_closed_twice(db: Database) -> None:
 
 
 def test_a_status_that_changes_during_a_write_back_is_written_again(db: Database) -> None:
-    """A late session that wrote an older status does not mark the newer one as written."""
+    """A slow session that wrote an older status does not mark the newer status as written."""
     plan(db, request("r-1"))
     (late,) = closing.pending_write_backs(db, limit=10)
     put_into(db, [found["id"] for found in rows(db)], {"state": "completed", "finished_at": NOW})

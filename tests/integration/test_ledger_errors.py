@@ -1,4 +1,4 @@
-"""What the ledger's PostgreSQL says when it fails stays out of our errors: it quotes rows."""
+"""Errors of the ledger do not contain PostgreSQL's messages, because these quote rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from include.dsar.ledger.database import Database
 
 
 def test_a_refused_statement_is_told_without_the_row(db: Database) -> None:
-    """The error names the SQLSTATE; the row that PostgreSQL quotes is nowhere in its chain."""
+    """The error names the SQLSTATE. No error in its chain contains the row that PostgreSQL quotes."""
     db.execute("CREATE TABLE person (email text CHECK (email = ''))")
     with pytest.raises(psycopg.errors.CheckViolation, match=r"ada@example\.com"):
         db.execute("INSERT INTO person VALUES ('ada@example.com')")
@@ -23,7 +23,7 @@ def test_a_refused_statement_is_told_without_the_row(db: Database) -> None:
 
 
 def test_a_broken_connection_is_worth_a_retry(db: Database) -> None:
-    """What the server broke off may succeed the next time."""
+    """A statement that the server cancels may succeed on retry."""
     with pytest.raises(LedgerUnavailable, match="57P01"), database.without_rows():
         db.execute("SELECT pg_terminate_backend(pg_backend_pid())")
 
@@ -54,7 +54,7 @@ def test_every_wait_of_a_migration_has_a_bound(dsn: str) -> None:
 
 
 def test_a_wrong_password_is_not_shown(dsn: str) -> None:
-    """The sentence names the connection to check."""
+    """The error names the connection to check and does not contain the password."""
     wrong = psycopg.conninfo.make_conninfo(dsn, password="hunter2", user="somebody")
     with pytest.raises(LedgerUnavailable, match="check that it runs, and connection dsar_db") as raised:
         database.connect(wrong)

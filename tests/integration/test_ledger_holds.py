@@ -1,4 +1,4 @@
-"""What is on hold is not sent, and an outcome that waits for an operator closes no request."""
+"""A submission on hold is not sent. An outcome that waits for an operator closes no request."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def claimed(db: Database) -> list[str]:
 
 
 def test_a_request_on_hold_is_not_sent(db: Database) -> None:
-    """Others of the same data subject do not wait for it. It is sent when the hold ends."""
+    """Other requests of the same data subject do not wait for it. It is sent when the hold ends."""
     same = submission("u1", "batch")
     plan(db, request("held", same), request("free", same, due_at=NOW + timedelta(days=40)))
     hold(db, "held", "an unusual volume")
@@ -40,7 +40,9 @@ def test_a_request_on_hold_is_not_sent(db: Database) -> None:
 
 
 def test_a_request_on_hold_shares_no_job(db: Database) -> None:
-    """A job of another request must not end it. It shares that job when the hold ends."""
+    """A job of another request must not end a request on hold. The request shares that job when the hold
+    ends.
+    """
     same = submission("u1", "batch")
     plan(db, request("free", same), request("held", same))
     put_into(db, [1], {"state": "submitted", "job_id": "j", "submitted_at": NOW, "attempted_at": NOW})
@@ -51,7 +53,7 @@ def test_a_request_on_hold_shares_no_job(db: Database) -> None:
 
 
 def test_an_unconfirmed_outcome_keeps_its_request_open(db: Database) -> None:
-    """Even if a package task has chosen the request before."""
+    """The request stays open even if a package task has already selected it."""
     plan(db, request("r-1", submission("u1"), submission("u2")))
     put_into(db, [1, 2], {"state": "no_data", "finished_at": NOW})
     chosen = closing.closable(db, request_pks=None)

@@ -1,4 +1,4 @@
-"""Requests enter the ledger once, with all their submissions."""
+"""Each request is added to the ledger once, with all its submissions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.integration.requests_given import plan, request, rows, submission
 
 
 def test_one_submission_per_request_account_and_identity(db: Database) -> None:
-    """A unique constraint refuses a second one, and then the whole request is not planned."""
+    """A unique constraint refuses a second submission. Then the whole request is not planned."""
     with pytest.raises(psycopg.errors.UniqueViolation):
         plan(db, request("r-1", submission("u1"), submission("u1")))
     assert rows(db) == []
@@ -24,7 +24,7 @@ def test_one_submission_per_request_account_and_identity(db: Database) -> None:
 
 
 def test_planning_twice_plans_nothing_twice(db: Database) -> None:
-    """Known requests count as known. New requests of the same chunk are added."""
+    """Known requests are counted as known. New requests of the same chunk are added."""
     first = plan(db, request("r-1"), request("r-2", submission("u2"), submission("u3")))
     assert (first.new, first.known, first.changed) == (2, 0, 0)
     before = rows(db)
@@ -43,7 +43,7 @@ def test_a_changed_row_is_counted_and_changes_nothing(db: Database) -> None:
 
 
 def test_two_sessions_that_plan_the_same_requests_plan_them_once(dsn: str, db: Database) -> None:
-    """Each request is new in one of the sessions, and has each submission once."""
+    """Each request is new in only one of the sessions. It has each submission once."""
     requests = [request(f"r-{n}", submission("a"), submission("b")) for n in range(300)]
     new: list[int] = []
 
@@ -61,7 +61,7 @@ def test_two_sessions_that_plan_the_same_requests_plan_them_once(dsn: str, db: D
 
 
 def test_times_do_not_depend_on_the_zone_of_the_server(db: Database) -> None:
-    """A time comes back as the same moment."""
+    """A time that was written is read back as the same moment."""
     db.execute("SET timezone = 'Pacific/Auckland'")
     plan(db, request("r-1", due_at=datetime(2026, 12, 1, tzinfo=UTC)))
     (pending,) = closing.pending_write_backs(db, limit=1)

@@ -1,4 +1,4 @@
-"""The guarded moves of a submission between states, and their events."""
+"""The ledger allows only defined transitions between the states of a submission, and records events."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ REFUSED = [pair for pair in product(State, State) if pair not in ALLOWED]
 
 @pytest.fixture(scope="module")
 def shared_dsn(server: Home) -> Iterator[str]:
-    """One database for the many small tests that leave nothing behind."""
+    """Yields one database for the many small tests that change nothing permanently."""
     with psycopg.connect(postgres.url(server, "postgres"), autocommit=True) as db:
         db.execute("CREATE DATABASE transitions TEMPLATE ledger")
         yield postgres.url(server, "transitions")
@@ -46,13 +46,13 @@ def shared_dsn(server: Home) -> Iterator[str]:
 
 @pytest.fixture
 def scratch(shared_dsn: str) -> Iterator[Database]:
-    """A ledger whose changes are rolled back."""
+    """Yields a ledger session. Its changes are rolled back."""
     with database.connect(shared_dsn) as db, db.transaction(force_rollback=True):
         yield db
 
 
 def given(db: Database, state: State, **columns: Any) -> int:
-    """A submission in that state, with the columns that belong to it."""
+    """Adds a submission in that state, with the columns that belong to the state."""
     plan(db, request("r-1", submission("u1")))
     (found,) = rows(db)
     sent = {State.SUBMITTED, State.READY, State.COMPLETED, State.NO_DATA, State.FAILED}
@@ -73,7 +73,7 @@ def given(db: Database, state: State, **columns: Any) -> int:
 def test_an_allowed_transition_sets_the_columns_of_the_new_state(
     scratch: Database, leave: State, to: State
 ) -> None:
-    """These are times, job, worker, batch size and file."""
+    """The columns are times, job, worker, batch size and file."""
     one = given(scratch, leave, batch_limit=10)
     moved = move(
         scratch,
@@ -101,7 +101,7 @@ def test_an_allowed_transition_sets_the_columns_of_the_new_state(
 
 @pytest.mark.parametrize(("leave", "to"), REFUSED)
 def test_every_other_transition_is_refused(scratch: Database, leave: State, to: State) -> None:
-    """It raises ValueError before any statement runs."""
+    """A transition that is not allowed raises ValueError before any statement runs."""
     one = given(scratch, leave)
     before = row(scratch, one)
     with pytest.raises(ValueError, match="no transition"):
@@ -112,7 +112,7 @@ def test_every_other_transition_is_refused(scratch: Database, leave: State, to: 
 
 @pytest.mark.parametrize("state", list(State))
 def test_a_submission_in_another_state_does_not_move(scratch: Database, state: State) -> None:
-    """This holds for every transition from another state. require_moved raises."""
+    """This holds for every transition from another state. The function require_moved raises an error."""
     one = given(scratch, state)
     before = row(scratch, one)
     for leave, to in ALLOWED:
@@ -127,21 +127,21 @@ def test_a_submission_in_another_state_does_not_move(scratch: Database, state: S
 
 
 def test_the_schema_refuses_a_state_that_does_not_exist(db: Database) -> None:
-    """A statement without guards cannot write one either."""
+    """A statement without guards cannot write an unknown state either."""
     one = given(db, State.PLANNED)
     with pytest.raises(psycopg.errors.CheckViolation):
         put_into(db, [one], {"state": "done"})
 
 
 def test_a_worker_moves_only_submissions_that_it_holds(scratch: Database) -> None:
-    """A late record does not change what another worker has claimed since."""
+    """A late result does not change a submission that another worker has claimed meanwhile."""
     one = given(scratch, State.SUBMITTING)
     assert move(scratch, [Move(one, State.SUBMITTED)], leave=State.SUBMITTING, now=LATER, worker=8) == set()
     assert move(scratch, [Move(one, State.SUBMITTED)], leave=State.SUBMITTING, now=LATER, worker=7) == {one}
 
 
 def test_the_outcome_of_an_earlier_job_does_not_move_a_submission_in_a_later_job(scratch: Database) -> None:
-    """A submission that was sent again waits for its new job."""
+    """A submission that was sent again waits for the outcome of its new job."""
     one = given(scratch, State.SUBMITTED, job_id="job-2")
     stale = Move(one, State.FAILED, "the job failed", of_job="job-1")
     assert move(scratch, [stale], leave=State.SUBMITTED, now=LATER) == set()
@@ -149,7 +149,7 @@ def test_the_outcome_of_an_earlier_job_does_not_move_a_submission_in_a_later_job
 
 
 def test_a_claim_without_a_call_does_not_count_as_an_attempt(scratch: Database) -> None:
-    """It adds no event either."""
+    """A claim without a call also adds no event."""
     one = given(scratch, State.SUBMITTING)
     move(scratch, [Move(one, State.PLANNED, untried=True)], leave=State.SUBMITTING, now=LATER)
     assert (row(scratch, one)["attempts"], events(scratch)) == (0, [])
@@ -157,7 +157,7 @@ def test_a_claim_without_a_call_does_not_count_as_an_attempt(scratch: Database) 
 
 @pytest.mark.parametrize(("leave", "to"), ALLOWED)
 def test_a_move_with_a_reason_adds_an_event(scratch: Database, leave: State, to: State) -> None:
-    """The event has the transition, its reason, attempt and job."""
+    """The event has the transition, its reason, the attempt and the job."""
     one = given(scratch, leave)
     move(scratch, [Move(one, to, "why", job_id="job-2")], leave=leave, now=LATER)
     (event,) = events(scratch)
@@ -168,26 +168,26 @@ def test_a_move_with_a_reason_adds_an_event(scratch: Database, leave: State, to:
 
 @pytest.mark.parametrize(("leave", "to"), sorted(ORDINARY))
 def test_an_ordinary_move_adds_no_event(scratch: Database, leave: State, to: State) -> None:
-    """The times in the row say everything."""
+    """The times in the submission's row are enough."""
     move(scratch, [Move(given(scratch, leave), to, job_id="job-2")], leave=leave, now=LATER)
     assert events(scratch) == []
 
 
 @pytest.mark.parametrize("state", State)
 def test_sql_and_python_agree_on_which_states_are_open(db: Database, state: State) -> None:
-    """dsar.is_open gives the same as State.is_open."""
+    """The SQL function dsar.is_open gives the same result as State.is_open."""
     found = db.execute("SELECT dsar.is_open(%s) AS is_open", [state]).fetchone()
     assert found == {"is_open": state.is_open}
     assert state.is_terminal != state.is_open
 
 
 def test_ordinary_moves_are_allowed_moves() -> None:
-    """ORDINARY is a part of TRANSITIONS."""
+    """Every transition in ORDINARY is also in TRANSITIONS."""
     assert set(ALLOWED) > ORDINARY
 
 
 def test_events_are_append_only_and_hold_no_identifier(db: Database) -> None:
-    """No event can be changed or deleted."""
+    """No event can be changed or deleted. No event contains an identifier."""
     plan(db, request("r-1", submission("jane-marker@example.com", kind=IdentityKind.EMAIL)))
     (one,) = rows(db)
     put_into(db, [one["id"]], {"state": "uncertain", "attempts": 1})
@@ -199,7 +199,7 @@ def test_events_are_append_only_and_hold_no_identifier(db: Database) -> None:
 
 
 def test_sessions_that_move_the_same_rows_in_different_orders_do_not_deadlock(dsn: str, db: Database) -> None:
-    """Rows are always locked in the order of their ids."""
+    """The ledger always locks rows in the order of their ids."""
     plan(db, request("r-1", *(submission(f"u{n}") for n in range(400))))
     ids = [found["id"] for found in rows(db)]
     errors: list[BaseException] = []
@@ -225,7 +225,9 @@ def test_sessions_that_move_the_same_rows_in_different_orders_do_not_deadlock(ds
 
 
 def test_a_stale_read_does_not_move_an_uncertain_submission(db: Database) -> None:
-    """It became uncertain again since: the earlier read says nothing about the new attempt."""
+    """The submission became uncertain again after the read, so the read says nothing about the new
+    attempt.
+    """
     plan(db, request("r-1"))
     (one,) = rows(db)
     put_into(db, [one["id"]], {"state": "uncertain", "changed_at": LATER, "attempted_at": LATER})

@@ -1,4 +1,4 @@
-"""The metrics of a run, as a StatsD server receives them."""
+"""A StatsD server receives the metrics of a run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning
 
 
 def alerts() -> dict[str, str]:
-    """The expressions of the alerts in docs/metrics.md."""
+    """Returns the expressions of the alerts in docs/metrics.md."""
     block = (PROJECT / "docs" / "metrics.md").read_text().partition("```yaml\n")[2].partition("```")[0]
     return {rule["alert"]: rule["expr"] for rule in yaml.safe_load(block)["groups"][0]["rules"]}
 
@@ -67,7 +67,7 @@ def test_a_run_sends_what_it_did_and_what_is_open(
     dsn: str,
     set_connection: Callable[..., None],
 ) -> None:
-    """Outcomes of each account, also zeros; open jobs and their age; days left; calls and refused calls."""
+    """The metrics are outcomes (also zeros), open jobs and their age, days left, calls and refused calls."""
     put(
         dsn,
         Row("e-1", user_id="u1", accounts=["besitos", "batch"]),
@@ -124,7 +124,7 @@ def test_refused_credentials_are_counted(
     dsn: str,
     set_connection: Callable[..., None],
 ) -> None:
-    """Also if the task fails because of them, on the worker and on the triggerer."""
+    """Refused credentials are counted on the worker and on the triggerer, even if the task fails."""
     put(dsn, Row("e-1", user_id="u1", accounts=["besitos"]))
     put(dsn, Row("e-2", user_id="u2", accounts=["batch"]))
     set_connection("batch", password="wrong")
@@ -138,7 +138,7 @@ def test_refused_credentials_are_counted(
 
 
 def test_the_alert_for_failed_submissions_has_a_label_for_the_account() -> None:
-    """Prometheus drops the name of a metric from an alert, so only a label can tell two accounts apart."""
+    """Prometheus removes the metric name from an alert, so only a label can distinguish two accounts."""
     rule = re.fullmatch(
         r'label_replace\(\{__name__=~"(.+?)"\}, "account", "\$1", "__name__", "(.+)"\) > 0',
         alerts()["SubmissionFailed"],

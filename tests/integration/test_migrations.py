@@ -1,4 +1,4 @@
-"""A migration brings the ledger of an earlier version to this one and keeps its data."""
+"""A migration updates the ledger of an earlier version and keeps its data."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NEWEST = max(path.stem[:4] for path in VERSIONS.glob("*.sql"))
 
 @pytest.fixture
 def ledger_of(server: Home) -> Iterator[Callable[[str], str]]:
-    """Makes an empty ledger as the migrations up to this one left it."""
+    """Creates an empty ledger with all migrations up to this one."""
     with ExitStack() as databases:
 
         def make(version: str) -> str:
@@ -66,7 +66,7 @@ def add_closed_request(url: str, request_id: str, action: str, day: int, package
 def test_migration_0003_remembers_whether_the_last_package_was_sealed(
     ledger_of: Callable[[str], str], last_package: str | None, remembered: list[tuple[str, str]]
 ) -> None:
-    """The requests stay. A second migration changes nothing."""
+    """The requests stay. A second run of the migration changes nothing."""
     before = ledger_of("0002")
     if last_package:
         add_closed_request(before, "a-1", "access", 1, "package.zip")
@@ -82,7 +82,7 @@ def test_migration_0003_remembers_whether_the_last_package_was_sealed(
 
 @pytest.fixture
 def dsn(ledger_of: Callable[[str], str]) -> str:
-    """A ledger of version 0.1.0 with rows in every state, brought to this version."""
+    """Yields the URL of a ledger of version 0.1.0 that was migrated. It has rows in every state."""
     url = ledger_of("0003")
     with psycopg.connect(url) as db:
         db.execute(LEDGER_0003.read_bytes())
@@ -95,13 +95,13 @@ def dsn(ledger_of: Callable[[str], str]) -> str:
 
 
 def test_migration_0004_counts_uncertain_attempts(dsn: str) -> None:
-    """The counts come from the events."""
+    """The migration counts the uncertain attempts in the events."""
     counts = table(dsn, "SELECT state, uncertain_count FROM dsar.submission WHERE uncertain_count > 0")
     assert dict(counts) == {"uncertain": 2, "submitted": 1}
 
 
 def test_migration_0004_rewrites_reasons_that_a_receipt_will_show(dsn: str) -> None:
-    """Reasons of closed requests stay as their receipts have them."""
+    """The migration keeps the reasons of closed requests, because their receipts already have them."""
     shared = "shares a job with another open request of the same data subject"
     query = (
         "SELECT request_id, state, reason FROM dsar.submission s JOIN dsar.request r ON r.id = s.request"
@@ -117,7 +117,7 @@ def test_migration_0004_rewrites_reasons_that_a_receipt_will_show(dsn: str) -> N
 
 
 def test_migration_0005_leaves_all_rows_as_they_were(dsn: str) -> None:
-    """Every row stays as it was: no request is on hold, no job is unknown, each outcome is confirmed."""
+    """After the migration no request is on hold, no job is unknown, and each outcome is confirmed."""
     assert table(dsn, "SELECT DISTINCT hold_reason FROM dsar.request") == [(None,)]
     marks = "SELECT DISTINCT unknown_since, is_unconfirmed FROM dsar.submission"
     assert table(dsn, marks) == [(None, False)]
@@ -130,7 +130,9 @@ def test_migration_0005_leaves_all_rows_as_they_were(dsn: str) -> None:
 async def test_stages_continue_with_a_migrated_ledger(
     dsn: str, db: database.Database, source_table: Any, storage: Storage, open_work: Any, tmp_path: Path
 ) -> None:
-    """They send what was planned, find a dead worker's submission, close what has ended, and report."""
+    """The stages send planned submissions, reconcile the submission of a dead worker, close requests, and
+    report.
+    """
     assert [p.request_id for p in closing.pending_write_backs(db, limit=9)] == ["ended"]
     async with open_work("batch") as work:
         submitted = await submit(work)

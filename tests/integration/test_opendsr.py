@@ -1,4 +1,6 @@
-"""OpenDSR through every stage: signed replies, ids that we choose, and results of any file type."""
+"""OpenDSR passes through every stage, with signed replies, ids that we choose, and results of any file
+type.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,7 @@ def accounts() -> dict[str, Account]:
 async def test_access_and_erasure_end_in_packages_and_receipts(
     db: Database, source_table: Source, storage: Storage, stages: Stages
 ) -> None:
-    """The result of an access request is in its package. A cancelled job has failed."""
+    """The package of an access request contains its result. A cancelled job has failed."""
     plan_each(db, OPENDSR, "ann@example.com", "unknown@example.com", action=Action.ACCESS)
     plan_each(db, OPENDSR, "bob@example.com", "jobfails@example.com")
     await stages.submit(OPENDSR)
@@ -57,7 +59,7 @@ async def test_access_and_erasure_end_in_packages_and_receipts(
 async def test_a_lost_reply_is_reconciled_by_asking_for_the_id(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """The job of a call that was taken is found at once. A call that was not taken is sent again."""
+    """If the call was accepted, its job is found at once. If the call was not accepted, it is sent again."""
     plan_each(db, OPENDSR, "taken@example.com", "lost@example.com")
     sandbox.inject("reset_after", vendor=OPENDSR, route="create")
     sandbox.inject("reset_before", vendor=OPENDSR, route="create")
@@ -73,7 +75,9 @@ async def test_a_lost_reply_is_reconciled_by_asking_for_the_id(
 async def test_a_repeated_call_finds_the_job_of_the_first(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """The processor answers that the id exists. That is not a refusal: the job is asked for."""
+    """The processor answers that the id exists. This is not a refusal: the job is then requested by its
+    id.
+    """
     plan_each(db, OPENDSR, "ann@example.com")
     sandbox.inject("reset_after", vendor=OPENDSR, route="create")
     sandbox.inject("status", vendor=OPENDSR, route="status", status=404)  # the job is slow to appear
@@ -87,7 +91,7 @@ async def test_a_repeated_call_finds_the_job_of_the_first(
 
 
 async def test_a_failed_job_that_is_sent_again_has_a_new_id(db: Database, stages: Stages) -> None:
-    """The old id would only lead to the old job."""
+    """The old id would only lead to the failed job."""
     plan_each(db, OPENDSR, "jobfails@example.com")
     await stages.submit(OPENDSR)
     await stages.poll(OPENDSR)
@@ -101,7 +105,7 @@ async def test_a_failed_job_that_is_sent_again_has_a_new_id(db: Database, stages
 
 
 async def test_a_wrong_signature_is_never_believed(db: Database, stages: Stages) -> None:
-    """The job stays open, although the reply says that it is completed."""
+    """The job stays open, although the reply with the wrong signature says that it is completed."""
     plan_each(db, OPENDSR, "forged@example.com", "ann@example.com")
     await stages.submit(OPENDSR)
     polled = await stages.poll(OPENDSR, seconds=2)

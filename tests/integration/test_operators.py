@@ -1,4 +1,4 @@
-"""The operators, run by `dag.test()`, with connections from the environment."""
+"""The operators are run by `dag.test()`, with connections from the environment."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def statuses(dsn: str) -> dict[str, str]:
 
 
 def sent(sandbox: Sandbox) -> dict[str, set[str]]:
-    """The values that each vendor received."""
+    """Returns the values that each vendor received."""
     got: dict[str, set[str]] = {}
     for job in sandbox.jobs():
         got.setdefault(job.vendor, set()).update(job.values)
@@ -47,7 +47,7 @@ def sent(sandbox: Sandbox) -> dict[str, set[str]]:
 def test_a_run_delivers_the_answers_of_all_vendors(
     dsn: str, db: Database, deployment: Path, sandbox: Sandbox, run_daily: RunDaily
 ) -> None:
-    """All tasks succeed, the source has every status, and receipts and packages are in storage."""
+    """All tasks succeed. The source has every status, and storage has the receipts and packages."""
     put(dsn, *ROWS)
     ran = run_daily()
     assert set(ran.states.values()) == {"success"}
@@ -71,7 +71,7 @@ def test_a_run_delivers_the_answers_of_all_vendors(
 def test_a_second_run_sends_nothing_again(
     dsn: str, deployment: Path, sandbox: Sandbox, run_daily: RunDaily
 ) -> None:
-    """It sends only the new request."""
+    """The second run sends only the new request."""
     put(dsn, ROWS[0])
     run_daily(only="intake|besitos.*|batch.*|package")
     before = len(sandbox.jobs())
@@ -85,7 +85,7 @@ def test_a_second_run_sends_nothing_again(
 def test_a_dry_run_prints_counts_and_sends_nothing(
     dsn: str, db: Database, deployment: Path, sandbox: Sandbox, run_daily: RunDaily
 ) -> None:
-    """Its log has the counts of each account. Source and ledger stay unchanged."""
+    """The log has the counts of each account. Source and ledger stay unchanged."""
     put(dsn, *ROWS)
     ran = run_daily(dry_run=True, decisions=["e-1 id5 send_again"])
     assert ran.states.pop("intake") == "success"
@@ -170,7 +170,7 @@ def test_a_wrong_connection_fails_without_a_retry(
     fields: dict[str, Any], sentence: str, dsn: str, db: Database, deployment: Path,
     set_connection: SetConnection, run_daily: RunDaily,
 ) -> None:  # fmt: skip
-    """The log says what to fix in which connection. Nothing is sent."""
+    """The log names the connection and what to fix in it. No call is made."""
     put(dsn, *ROWS)
     set_connection("besitos", **fields)
     ran = run_daily(only="intake|besitos.submit|report", retries=3)
@@ -184,7 +184,9 @@ def test_a_wrong_connection_fails_without_a_retry(
 def test_a_missing_connection_is_retried_and_named(
     dsn: str, deployment: Path, run_daily: RunDaily, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Airflow gives the same error if a secrets backend does not answer for a moment."""
+    """Airflow raises the same error if a secrets backend does not answer for a moment, so the task is
+    retried.
+    """
     put(dsn, *ROWS)
     monkeypatch.delenv("AIRFLOW_CONN_BESITOS_DEFAULT")
     ran = run_daily(only="intake|besitos.submit", retries=1)
@@ -195,7 +197,7 @@ def test_a_missing_connection_is_retried_and_named(
 def test_a_changed_hash_key_is_retried_and_named(
     dsn: str, db: Database, deployment: Path, run_daily: RunDaily, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A secrets backend may not answer for a moment. Until the key is back, nothing is planned."""
+    """A secrets backend may not answer for a moment. Until the key is back, no request is planned."""
     monkeypatch.setenv("AIRFLOW_VAR_DSAR_HASH_KEY", "the-key-marker")
     put(dsn, ROWS[0])
     run_daily(only="intake")
@@ -218,7 +220,7 @@ def test_a_host_that_does_not_answer_is_retried_and_named(
     run_daily: RunDaily,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An outage may end soon. The log says what to check."""
+    """An outage may end soon, so the task is retried. The log says what to check."""
     monkeypatch.setattr("include.dsar.sending.consequences.MIN_RETRY_DELAY", timedelta(seconds=0))
     put(dsn, *[Row(f"e-{n}", user_id=f"u{n}") for n in range(30)])
     set_connection("besitos", host=f"http://127.0.0.1:{free_port()}", extra={"users_per_call": 1})
@@ -235,7 +237,7 @@ def test_one_failed_account_does_not_stop_the_others(
     set_connection: SetConnection,
     run_daily: RunDaily,
 ) -> None:
-    """When its connection is fixed and its tasks run again, the rest is delivered."""
+    """When the failed connection is fixed and its tasks run again, the remaining requests are delivered."""
     put(dsn, *ROWS, Row("only-id5", email="d@example.com", accounts=["id5"]))
     set_connection("batch", password="wrong")
     ran = run_daily()
@@ -260,7 +262,7 @@ def test_a_missing_connection_of_the_ledger_is_named(
 
 
 def test_the_report_says_what_an_operator_must_do(dsn: str, deployment: Path, run_daily: RunDaily) -> None:
-    """The task fails without a retry. Its log has a sentence for each thing."""
+    """The task fails without a retry. Its log has a sentence for each required action."""
     put(
         dsn,
         Row("e-1", user_id="refused-1", accounts=["besitos"]),
@@ -276,7 +278,7 @@ def test_the_report_says_what_an_operator_must_do(dsn: str, deployment: Path, ru
 
 
 def test_a_failure_is_reported_once(dsn: str, deployment: Path, run_daily: RunDaily) -> None:
-    """By the next report only."""
+    """Only the next report contains the failure."""
     put(dsn, Row("e-2", user_id="jobfails-2", accounts=["batch"]))
     assert set(run_daily(only="intake|batch.*").states.values()) == {"success"}
     ran = run_daily(only="report")
@@ -297,5 +299,5 @@ def test_rows_that_share_a_request_id_are_reported(dsn: str, deployment: Path, r
 
 
 def test_every_account_has_its_tasks() -> None:
-    """The table above covers all accounts of this deployment."""
+    """The list of tasks in this file covers all accounts of the deployment."""
     assert set(SENT) == {account.name for account in ACCOUNTS}

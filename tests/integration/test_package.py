@@ -1,4 +1,4 @@
-"""Package: requests are closed in steps that are safe to stop anywhere."""
+"""The stage package closes requests in steps. It can stop safely after any step."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from tests.integration.test_collect import full_for
 
 
 class Killed(BaseException):
-    """Like a SIGKILL: no `except` in the code catches it."""
+    """An error that no `except` in the code catches, so it acts like SIGKILL."""
 
 
 def ended(
     db: Database, source: Source, storage: Storage, dsn: str, *request_ids: str, action: str = "access"
 ) -> None:
-    """Requests whose submissions have all ended, with a collected file for each access submission."""
+    """Adds requests with ended submissions, and a collected file for each access submission."""
     put(dsn, *(Row(name, action, user_id=f"user of {name}", accounts=["besitos"]) for name in request_ids))
     Intake(db, source, RULES).run()
     for row in rows(db):
@@ -107,7 +107,9 @@ def test_a_stop_at_any_step_is_repaired(
     dsn: str, db: Database, source_table: Source, storage: Storage, monkeypatch: pytest.MonkeyPatch,
     owner: Any, step: str, when: str,
 ) -> None:  # fmt: skip
-    """The next run closes the requests with the same data, also if the collected files are gone."""
+    """The next run closes the requests with the same data, even if the collected files are already
+    deleted.
+    """
     ended(db, source_table, storage, dsn, "r-1", "r-2")
     real: Callable[..., Any] = getattr(owner, step)
 
@@ -132,7 +134,7 @@ def test_a_stop_at_any_step_is_repaired(
 def test_a_request_that_storage_refuses_does_not_stop_others(
     dsn: str, db: Database, source_table: Source, storage: Storage, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It stays open, the log names it, and the next run delivers it."""
+    """The refused request stays open, the log names it, and the next run delivers it."""
     ended(db, source_table, storage, dsn, "r-1", "r-2", "r-3")
     with pytest.raises(NotDelivered, match="1 requests could not be delivered"):
         Package(db, source_table, full_for(storage, "r-2")).run()
@@ -146,7 +148,7 @@ def test_a_request_that_storage_refuses_does_not_stop_others(
 def test_a_changed_file_is_not_delivered(
     dsn: str, db: Database, source_table: Source, storage: Storage
 ) -> None:
-    """A package never has data that the vendor did not send."""
+    """A package never contains data that the vendor did not send."""
     ended(db, source_table, storage, dsn, "r-1", "r-2")
     storage.write(rows(db)[0]["file_path"], b"something else")
     with pytest.raises(NotDelivered):
@@ -160,7 +162,7 @@ def test_a_changed_file_is_not_delivered(
 def test_the_package_of_a_reopened_request_keeps_earlier_results(
     dsn: str, db: Database, source_table: Source, storage: Storage
 ) -> None:
-    """The new result is added."""
+    """The new result is added to the earlier results in the package."""
     put(dsn, Row("r-1", "access", user_id=["a", "b"], accounts=["besitos"]))
     Intake(db, source_table, RULES).run()
     one, two = rows(db)

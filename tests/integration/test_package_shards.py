@@ -1,4 +1,4 @@
-"""The package stage as several shards: each request is closed once, and the source gets every status."""
+"""The package stage runs as several shards. Each request is closed once, and the source gets every status."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NAMES = [f"r-{n:02}" for n in range(30)]
 
 
 class KilledWhileWriting(Storage):
-    """Kills its process before the fourth receipt, after the fourth package."""
+    """A storage that kills its process before it writes the fourth receipt. The fourth package is written."""
 
     receipts = 0
 
@@ -49,7 +49,7 @@ class KilledWhileWriting(Storage):
 
 
 def close_shard(dsn: str, folder: str, shard: Shard, killed: bool, counts: Any) -> None:
-    """One shard, in a process of its own."""
+    """Runs one shard in its own process."""
     engine = create_engine(dsn.replace("postgresql://", "postgresql+psycopg://"))
     storage = (KilledWhileWriting if killed else Storage)(LocalFileSystem(), folder)
     with database.connect(dsn) as db:
@@ -58,7 +58,9 @@ def close_shard(dsn: str, folder: str, shard: Shard, killed: bool, counts: Any) 
 
 @pytest.fixture
 def close_at_once(dsn: str, tmp_path: Path) -> Callable[..., list[Delivered]]:
-    """Runs these shards in processes at the same time. Returns the counts of those that were not killed."""
+    """Runs these shards in processes at the same time. Returns the counts of the shards that were not
+    killed.
+    """
 
     def run(shards: Sequence[Shard], killed: Shard | None = None) -> list[Delivered]:
         context = multiprocessing.get_context("spawn")
@@ -82,7 +84,7 @@ def close_at_once(dsn: str, tmp_path: Path) -> Callable[..., list[Delivered]]:
 def test_each_request_belongs_to_one_shard(
     dsn: str, db: Database, source_table: Source, storage: Storage
 ) -> None:
-    """All shards together close every request, and each shard gets a fair part."""
+    """All shards together close every request. Each shard gets a fair part."""
     ended(db, source_table, storage, dsn, *NAMES, action="erasure")
     every = closing.closable(db, request_pks=None)
     assert closing.closable(db, request_pks=None, shard=WHOLE) == every
@@ -98,7 +100,9 @@ def test_a_killed_shard_loses_and_doubles_nothing(
     storage: Storage,
     close_at_once: Callable[..., list[Delivered]],
 ) -> None:
-    """The other shards close their requests. When the killed shard runs again, it closes the rest."""
+    """The other shards close their own requests. When the killed shard runs again, it closes the remaining
+    requests.
+    """
     ended(db, source_table, storage, dsn, *NAMES)
     of_killed = len(closing.closable(db, request_pks=None, shard=SHARDS[1]))
     assert of_killed > 4
@@ -119,7 +123,7 @@ def test_a_killed_shard_loses_and_doubles_nothing(
 def test_write_backs_at_the_same_time_leave_the_newest_status(
     dsn: str, db: Database, source_table: Source, storage: Storage
 ) -> None:
-    """A slow session does not overwrite a newer status: the other session waits for it."""
+    """A slow session does not overwrite a newer status, because the other session waits for it."""
     ended(db, source_table, storage, dsn, "r-1")
     db.execute("UPDATE dsar.request SET source_updated = false")
     reached, go_on = threading.Event(), threading.Event()
@@ -149,7 +153,7 @@ def test_write_backs_at_the_same_time_leave_the_newest_status(
 
 @pytest.fixture
 def daily(metadata_db: None, monkeypatch: pytest.MonkeyPatch) -> DAG:
-    """The DAG with three shards of the task `package`."""
+    """Returns the DAG with three shards of the task `package`."""
     from airflow.dag_processing.dagbag import DagBag
 
     monkeypatch.setattr("include.accounts.PACKAGE_SHARDS", len(SHARDS))
@@ -164,7 +168,7 @@ def test_the_dag_runs_an_instance_for_each_shard(
     deployment: Path,
     run_daily: Callable[..., Ran],
 ) -> None:
-    """A red shard stops no other, and the report names it. Cleared, it closes the rest."""
+    """A failed shard stops no other shard, and the report names it. After a clear, it closes its requests."""
     ended(db, source_table, storage, dsn, *NAMES)
     (deployment / "requests").mkdir()
     in_the_way = deployment / "requests" / NAMES[0]
@@ -187,7 +191,7 @@ def test_the_dag_runs_an_instance_for_each_shard(
 def test_the_dag_file_refuses_an_impossible_number_of_shards(
     metadata_db: None, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
-    """The import error names the setting."""
+    """The import error names the wrong setting."""
     from airflow.dag_processing.dagbag import DagBag
 
     monkeypatch.setattr("include.accounts.PACKAGE_SHARDS", count)

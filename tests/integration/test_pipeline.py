@@ -1,4 +1,4 @@
-"""Requests go through all stages, without Airflow."""
+"""Requests pass through all stages without Airflow."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def test_each_stage_logs_its_start_and_its_result(
     open_work: OpenWork,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The lines are in this order and contain counts."""
+    """The log lines are in this order and contain counts."""
     caplog.set_level(logging.INFO, "include.dsar")
     put(dsn, Row("a-1", "access", user_id="u1", accounts=["batch"]))
     Intake(db, source_table, RULES).run()
@@ -66,7 +66,9 @@ async def test_each_stage_logs_its_start_and_its_result(
 async def test_every_kind_of_request_ends_as_the_sandbox_decides(
     dsn: str, db: Database, source_table: Source, storage: Storage, open_work: OpenWork
 ) -> None:
-    """The source gets the statuses. The storage gets receipts and packages. The ledger drops identifiers."""
+    """The source gets the statuses, and the storage gets receipts and packages. The ledger erases
+    identifiers.
+    """
     put(
         dsn,
         Row("a-1", "access", user_id="u1"),

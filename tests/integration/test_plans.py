@@ -1,4 +1,4 @@
-"""With a million submissions, closed requests slow down neither a run nor the board."""
+"""In a ledger with a million submissions, closed requests slow down neither a run nor the board."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ SCANS: list[Scan] = []
 
 
 class Explaining(psycopg.Cursor[Any]):
-    """Before each statement, runs it with EXPLAIN ANALYZE and rolls that back."""
+    """A cursor that runs each statement twice: first with EXPLAIN ANALYZE and a rollback, then normally."""
 
     def execute(self, query: Any, params: Any = None, **kwargs: Any) -> Any:
         text = query.as_string(self) if isinstance(query, Composable) else query
@@ -98,7 +98,7 @@ def planned(db: Database) -> None:
 
 
 def claimed(db: Database) -> None:
-    """Claims so often that PostgreSQL may use a generic plan."""
+    """Claims repeatedly, so that PostgreSQL may use a generic plan."""
     with db.transaction(force_rollback=True):
         worker = claiming.register(db)
         for _ in range(12):
@@ -224,7 +224,9 @@ SEARCHES = {
 
 @pytest.mark.parametrize("name", STATEMENTS)
 def test_a_statement_reads_only_open_requests(db: Database, name: str) -> None:
-    """It uses an index, and reads at most three times as many rows as there are open submissions."""
+    """The statement uses an index. It reads at most three times as many rows as there are open
+    submissions.
+    """
     SCANS.clear()
     STATEMENTS[name](db)
     assert SCANS
@@ -234,7 +236,7 @@ def test_a_statement_reads_only_open_requests(db: Database, name: str) -> None:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_of_the_board_reads_few_rows(db: Database, name: str) -> None:
-    """It uses an index, or stops when it has counted enough rows for its heading."""
+    """The page uses an index, or stops counting when its heading has enough rows."""
     SCANS.clear()
     PAGES[name](db)
     assert SCANS
@@ -244,7 +246,7 @@ def test_a_page_of_the_board_reads_few_rows(db: Database, name: str) -> None:
 
 @pytest.mark.parametrize("name", SEARCHES)
 def test_a_search_of_closed_requests_by_account_reads_each_row_once(db: Database, name: str) -> None:
-    """It has no index, because every submission would pay for it. It reads each row once."""
+    """This search has no index, because an index would slow down every submission. It reads each row once."""
     SCANS.clear()
     SEARCHES[name](db)
     assert SCANS

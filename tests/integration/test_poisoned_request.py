@@ -1,4 +1,4 @@
-"""One bad request does not stop the others in any stage, and it is not lost."""
+"""One bad request does not stop other requests in any stage, and it is not lost."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PACE = {"max_concurrency": 1, "poll_min_seconds": 0.02, "poll_max_seconds": 0.02
 
 
 class Run:
-    """The stages of a run at one account, as often as needed. Each may end with an error."""
+    """The stages of a run at one account. They can run repeatedly, and each may end with an error."""
 
     def __init__(
         self, dsn: str, db: Database, source: Source, storage: Storage, sandbox: Sandbox, stages: Stages
@@ -42,7 +42,7 @@ class Run:
         self.sandbox, self.stages = sandbox, stages
 
     def intake(self, *poisoned: Row, account: str = "besitos", action: str = "access") -> None:
-        """The poisoned requests, which are first in every order, and four good ones."""
+        """Adds the poisoned requests, which are first in every order, and four good requests."""
         good = [Row(name, action, user_id=f"user-{name}", accounts=[account]) for name in GOOD]
         put(self.dsn, *poisoned, *good)
         Intake(self.db, self.source, RULES, clock=self.stages.clock).run()
@@ -61,7 +61,7 @@ class Run:
         Package(self.db, self.source, self.storage, clock=self.stages.clock).run()
 
     async def finish(self, account: str = "besitos") -> None:
-        """All stages after intake."""
+        """Runs all stages after intake."""
         await self.submit(account)
         await self.poll(account)
         await self.collect(account)
@@ -76,7 +76,7 @@ class Run:
 
     @property
     def in_source(self) -> dict[str, dict[str, Any]]:
-        """Each request's status in the source."""
+        """Returns each request's status in the source."""
         rows = self.db.execute("SELECT request_id, status, status_reason FROM public.dsar_requests")
         return {row["request_id"]: row for row in rows}
 
@@ -85,7 +85,7 @@ class Run:
         return self.in_source[POISON]
 
     def status_body(self) -> dict[str, Any]:
-        """A reply of Besitos about its only job."""
+        """Returns a reply of Besitos about its only job."""
         (job,) = self.sandbox.jobs()
         return {"success": True, "request": {"id": job.job_id, "status": "completed"}, "data": None}
 
@@ -112,7 +112,7 @@ FIELDS = {
 
 @pytest.mark.parametrize("column", FIELDS)
 async def test_a_bad_field_makes_only_its_row_invalid(run: Run, column: str) -> None:
-    """The row says why. The others are delivered."""
+    """The row gets the reason. The other requests are delivered."""
     run.intake(poisoned(**{column: FIELDS[column]}))
     assert run.poison["status"] == "invalid" and column.removesuffix("s") in run.poison["status_reason"]
     await run.finish()
@@ -129,7 +129,9 @@ async def test_a_bad_field_makes_only_its_row_invalid(run: Run, column: str) -> 
     ],
 )
 async def test_a_record_that_names_nobody_does_not_stop_its_batch(run: Run, record: bytes) -> None:
-    """Nobody gets "no data" because of it. The missing result is fetched again until the limit."""
+    """No data subject gets "no data" because of this record. The missing result is fetched again until the
+    limit.
+    """
     run.intake(poisoned())
     await run.submit()
     await run.poll()
@@ -153,7 +155,7 @@ async def test_a_record_that_names_nobody_does_not_stop_its_batch(run: Run, reco
 
 @pytest.mark.parametrize("action", ["access", "erasure"])
 async def test_a_batch_with_an_unreadable_status_is_sent_again_in_smaller_ones(run: Run, action: str) -> None:
-    """After a day of unreadable replies. The others are delivered."""
+    """The batch is sent again after a day of unreadable replies. The other requests are delivered."""
     run.intake(poisoned(request_type=action), action=action)
     await run.submit()
     run.sandbox.inject("body", vendor="besitos", route="status", body='{"data": [{"a": ', times=None)
@@ -173,7 +175,7 @@ async def test_a_batch_with_an_unreadable_status_is_sent_again_in_smaller_ones(r
 
 
 async def test_a_batch_without_replies_is_sent_again_in_smaller_ones(run: Run) -> None:
-    """Each attempt is on record."""
+    """Each attempt is recorded as an event."""
     run.intake(poisoned())
     run.sandbox.inject("status", status=500, vendor="besitos", route="create", times=2)
     for _ in range(3):
@@ -192,7 +194,7 @@ async def test_a_batch_without_replies_is_sent_again_in_smaller_ones(run: Run) -
     ],
 )
 async def test_one_refused_call_does_not_stop_the_account(run: Run, stage: str, status: int) -> None:
-    """A firewall may refuse one call. The stage reports it and the others go on."""
+    """A firewall may refuse one call. The stage reports it and makes the other calls."""
     run.intake(Row(POISON, "access", user_id=f"user-{POISON}", accounts=["batch"]), account="batch")
     route = "create" if stage == "submit" else "status"
     for name in ("submit", "poll", "collect"):
@@ -221,7 +223,7 @@ BOMB = a_zip(b"\0" * 300_000_000)
 
 @pytest.mark.parametrize("content", [BROKEN_INSIDE, BOMB], ids=["broken", "bomb"])
 async def test_a_damaged_zip_is_delivered_as_it_is(run: Run, content: bytes) -> None:
-    """Also a zip bomb. Each data subject gets the bytes of the vendor."""
+    """A zip bomb is delivered unchanged too. Each data subject gets the bytes of the vendor."""
     run.intake(Row(POISON, "access", user_id=f"user-{POISON}", accounts=["batch"]), account="batch")
     await run.submit("batch")
     await run.poll("batch")
@@ -244,7 +246,9 @@ async def test_a_damaged_zip_is_delivered_as_it_is(run: Run, content: bytes) -> 
 
 @pytest.mark.parametrize("trouble", ["missing", "changed", "in the way"])
 async def test_a_request_that_cannot_be_packaged_stays_open(run: Run, trouble: str) -> None:
-    """A collected file is missing or changed, or the package cannot be written. The others are delivered."""
+    """A collected file is missing or changed, or the package cannot be written. Other requests are
+    delivered.
+    """
     run.intake(poisoned())
     await run.submit()
     await run.poll()

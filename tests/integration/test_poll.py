@@ -1,4 +1,4 @@
-"""Poll: the outcomes that polls find, the times of the polls, and jobs that never end."""
+"""The stage poll finds outcomes, polls at the right times, and ends jobs that never end."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from tests.integration.stage_runs import Stages, plan_each, poll
 async def send(
     db: Database, stages: Stages, account: str, *values: str, action: Action = Action.ERASURE, **extra: Any
 ) -> None:
-    """A request for each value, named after it, submitted."""
+    """Adds a request for each value, named after the value, and submits it."""
     plan_each(db, account, *values, action=action)
     await stages.submit(account, **extra)
 
 
 def age(db: Database, **units: float) -> None:
-    """All open jobs become older."""
+    """Makes all open jobs older."""
     past = datetime.now(UTC) - timedelta(**units)
     put_into(db, [row["id"] for row in rows(db)], {"submitted_at": past})
 
 
 async def test_each_data_subject_in_a_batch_gets_an_outcome(db: Database, stages: Stages) -> None:
-    """The vendor found some of them and not the others."""
+    """The vendor found some of the data subjects and not the others."""
     await send(db, stages, "besitos", "u1", "unknown-2", "u3")
     polled = await stages.poll("besitos")
     assert states(db) == {"u1": "completed", "unknown-2": "no_data", "u3": "completed"}
@@ -57,7 +57,7 @@ async def test_each_data_subject_in_a_batch_gets_an_outcome(db: Database, stages
 async def test_each_vendors_outcome_is_recognised(
     db: Database, stages: Stages, account: str, value: str, state: str
 ) -> None:
-    """A failure is on record with its reason."""
+    """The ledger records a failure with its reason."""
     await send(db, stages, account, value)
     await stages.poll(account)
     assert states(db) == {value: state}
@@ -74,7 +74,7 @@ async def test_an_ended_access_job_is_ready_to_be_collected(
 
 
 async def test_a_failed_batch_is_sent_again_in_smaller_ones(db: Database, stages: Stages) -> None:
-    """In the end the bad id fails alone and the others complete."""
+    """Finally the bad id fails alone, and the other submissions are completed."""
     await send(db, stages, "besitos", *(f"u{n}" for n in range(11)), "jobfails-1")
     polled = await stages.poll("besitos")
     assert (polled.planned_again, set(states(db).values())) == (12, {"planned"})
@@ -114,7 +114,7 @@ async def test_a_job_that_never_ends_fails_after_give_up_after_days(db: Database
 
 
 class FaultyBesitos(Besitos):
-    """Besitos' module with a fault in it, or with a reply that names only others."""
+    """Besitos' module with a fault in it, or with a reply that names only other data subjects."""
 
     name = "faulty"
 
@@ -131,7 +131,7 @@ class FaultyBesitos(Besitos):
 async def test_an_unreadable_reply_does_not_stop_other_jobs(
     db: Database, stages: Stages, value: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its own job fails after give_up_after_days."""
+    """Only the job with the unreadable reply fails, after give_up_after_days."""
     await send(db, stages, "besitos", value, "u1", "u2", users_per_call=1)
     polled = await stages.poll("besitos", seconds=1, vendor=FaultyBesitos())
     assert states(db) == {value: "submitted", "u1": "completed", "u2": "completed"}
@@ -171,7 +171,9 @@ async def test_a_cancelled_trigger_records_the_outcomes_that_it_found(
 async def test_jobs_are_polled_only_when_their_polls_are_due(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """At most four polls for each job in this window. Polling ends when no further poll is due in it."""
+    """Each job gets at most four polls in this window. Polling ends when no further poll is due in the
+    window.
+    """
     await send(db, stages, "batch", "slow-1", "slow-2", "slow-3")
     started = time.monotonic()
     polled = await stages.poll("batch", seconds=1.5, poll_min_seconds=0.4, poll_max_seconds=0.4)
@@ -186,7 +188,7 @@ async def test_jobs_are_polled_only_when_their_polls_are_due(
 async def test_polling_ends_at_once_if_no_poll_is_due_in_the_window(
     db: Database, open_work: OpenWork, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """A vendor that takes weeks keeps no run waiting. The result names the time of the next poll."""
+    """A vendor that takes weeks does not delay a run. The result has the time of the next poll."""
     await send(db, stages, "attentive", "slow@example.com")
     rare = {"poll_min_seconds": 21_600, "poll_max_seconds": 86_400}
     started = time.monotonic()
@@ -201,7 +203,7 @@ async def test_polling_ends_at_once_if_no_poll_is_due_in_the_window(
 
 
 async def test_no_poll_starts_after_the_window(db: Database, sandbox: Sandbox, stages: Stages) -> None:
-    """The window ends on time, although more polls are due than fit in. The result counts the others."""
+    """The window ends on time, even if more polls are due than fit in. The result counts the missed polls."""
     await send(db, stages, "batch", *(f"slow-{n}" for n in range(20)))
     started = time.monotonic()
     polled = await stages.poll("batch", seconds=1, requests_per_second=5, poll_min_seconds=0.1)
@@ -215,7 +217,7 @@ async def test_no_poll_starts_after_the_window(db: Database, sandbox: Sandbox, s
 async def test_the_next_window_begins_with_the_jobs_that_were_not_reached(
     db: Database, stages: Stages
 ) -> None:
-    """So short windows poll every job in turn."""
+    """Short windows therefore poll every job in turn."""
     await send(db, stages, "batch", *(f"slow-{n}" for n in range(20)))
     age(db, days=2)
     asked: list[str] = []
@@ -261,7 +263,7 @@ async def test_a_failed_poll_is_repeated_when_the_next_one_is_due(
 
 
 async def test_two_triggers_at_once_record_each_outcome_once(db: Database, stages: Stages) -> None:
-    """A trigger may run twice for a while. Both end."""
+    """A trigger may run twice for a while. Both runs of the trigger end."""
     await send(db, stages, "besitos", *(f"u{n}" for n in range(30)), users_per_call=3)
     both = await asyncio.gather(stages.poll("besitos", seconds=20), stages.poll("besitos", seconds=20))
     assert sum(polled.ended for polled in both) == 30

@@ -1,4 +1,4 @@
-"""Calls that are refused as if because of our credentials: the account or one request is the cause."""
+"""A call with a refusal of credentials may be caused by the account or by one request."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.integration.stage_runs import Stages, plan_each
 
 
 class Firewall(Vendor):
-    """A firewall in front of the vendor's API refuses calls that look like an attack."""
+    """A firewall in front of the vendor's API that refuses calls which look like an attack."""
 
     def create(self, settings: AccountSettings, action: Action, subjects: Sequence[Subject]) -> HttpRequest:
         call = super().create(settings, action, subjects)
@@ -46,7 +46,7 @@ Run = Callable[..., Awaitable[str | None]]
 
 @pytest.fixture
 def run(stages: Stages) -> Run:
-    """Runs submit behind the firewall, and returns the text of RequestsRefused."""
+    """Runs submit behind the firewall. Returns the text of RequestsRefused."""
 
     async def run_one(account: str, firewall: bool = True, **extra: Any) -> str | None:
         vendor = BEHIND_FIREWALL[account] if firewall else None
@@ -66,7 +66,9 @@ def limits(db: Database) -> set[int | None]:
 async def test_the_only_call_of_an_account_is_sent_again_in_smaller_ones(
     db: Database, sandbox: Sandbox, run: Run
 ) -> None:
-    """The vendor accepts our credentials on another route. The bad request stays alone and is named."""
+    """The vendor accepts our credentials on another route. The bad request is finally sent alone and
+    named.
+    """
     plan_each(db, "besitos", "poison-1", *(f"u{n}" for n in range(4)))
     text = await run("besitos")
     assert text and "the vendor refused 5 submissions (HTTP 401: 5), but it accepts our credentials." in text
@@ -86,7 +88,9 @@ async def test_the_only_call_of_an_account_is_sent_again_in_smaller_ones(
 
 
 async def test_a_single_request_reports_the_account_first(db: Database, run: Run) -> None:
-    """An operator hears of it at once. The next attempt names the request."""
+    """The first report names the account, so an operator can act at once. The next attempt names the
+    request.
+    """
     plan_each(db, "batch", "poison-1")
     with pytest.raises(CredentialsRefused):
         await run("batch")
@@ -95,7 +99,7 @@ async def test_a_single_request_reports_the_account_first(db: Database, run: Run
 
 
 async def test_a_refused_batch_is_split_by_ten_while_the_others_are_sent(db: Database, run: Run) -> None:
-    """In the end only the bad request is left."""
+    """Each refused batch is split into ten batches. Finally only the bad request remains."""
     plan_each(db, "besitos", *(f"u{n}" for n in range(50)), "poison-1", *(f"v{n}" for n in range(49)))
     for planned, limit in ((20, 2), (2, 1), (1, 1), (1, 1)):
         text = await run("besitos", users_per_call=20)
@@ -106,7 +110,7 @@ async def test_a_refused_batch_is_split_by_ten_while_the_others_are_sent(db: Dat
 
 
 async def test_three_refusals_in_a_row_stop_the_account_only_once(db: Database, run: Run) -> None:
-    """At the next attempt these requests are suspects, and stop no others."""
+    """At the next attempt these requests are suspects. A suspect that is refused does not stop the others."""
     plan_each(db, "batch", *(f"poison-{n}" for n in range(4)), *(f"u{n}" for n in range(5)))
     text = await run("batch")
     assert text and "poison-0, poison-1, poison-2" in text
@@ -122,7 +126,7 @@ async def test_three_refusals_in_a_row_stop_the_account_only_once(db: Database, 
 async def test_many_suspects_do_not_stop_the_others(
     db: Database, sandbox: Sandbox, run: Run, suspects: int
 ) -> None:
-    """If there are too many, the rest of them waits for the next attempt."""
+    """If there are too many suspects, some of them wait for the next attempt."""
     plan_each(db, "batch", *(f"poison-{n}" for n in range(suspects)), *(f"u{n}" for n in range(5)))
     put_into(db, [row["id"] for row in rows(db)][:suspects], {"batch_limit": 1})
     text = await run("batch")
@@ -136,7 +140,7 @@ async def test_many_suspects_do_not_stop_the_others(
 async def test_wrong_credentials_are_reported_as_the_account_is_the_cause(
     db: Database, sandbox: Sandbox, run: Run, suspects: int
 ) -> None:
-    """Also if each call carries one suspect. No submission gets a smaller limit."""
+    """This holds even if each call contains one suspect. No submission gets a smaller batch limit."""
     plan_each(db, "batch", *(f"u{n}" for n in range(30)))
     put_into(db, [row["id"] for row in rows(db)][:suspects], {"batch_limit": 1})
     with pytest.raises(CredentialsRefused, match="Password of connection batch_default"):
@@ -149,7 +153,7 @@ async def test_wrong_credentials_are_reported_as_the_account_is_the_cause(
 async def test_credentials_that_expire_before_the_last_calls_are_reported_next_time(
     db: Database, run: Run
 ) -> None:
-    """The first run takes the requests for the cause."""
+    """The first run treats the requests as the cause of the refusals."""
     plan_each(db, "batch", "u1", "poison-1", "poison-2")
     assert "took others" in str(await run("batch"))
     with pytest.raises(CredentialsRefused, match="Password of connection batch_default"):

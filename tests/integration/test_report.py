@@ -1,4 +1,4 @@
-"""Report: the register, the summary, and a sentence for each thing that an operator must do."""
+"""The stage report writes the register, the summary, and a sentence for each required action."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ACCOUNTS = ("besitos", "batch", "id5", "attentive")
 
 
 def report(db: Database, storage: Storage, run_after: datetime = RUN, **options: object) -> list[str]:
-    """The sentences of a report one hour after the run was due."""
+    """Returns the sentences of a report that runs one hour after the run was due."""
     return a_report(db, storage, run_after, **options).run()
 
 
@@ -40,7 +40,7 @@ def a_report(db: Database, storage: Storage, run_after: datetime = RUN, **option
 
 
 def reported(db: Database, storage: Storage, run_after: datetime) -> list[str]:
-    """The sentences of a report whose task has logged them."""
+    """Returns the sentences of a report after its task has logged them."""
     one = a_report(db, storage, run_after)
     sentences = one.run()
     one.mark_reported()
@@ -66,7 +66,9 @@ def close(db: Database, request_id: str, status: Status, at: datetime) -> None:
 
 
 def test_the_register_has_a_line_for_each_request_and_account(db: Database, storage: Storage) -> None:
-    """It covers open requests and those that were closed in the UTC day. It has no identifiers."""
+    """The register covers open requests and requests that were closed on this UTC day. It has no
+    identifiers.
+    """
     plan(
         db,
         request("open", submission(MARKER), submission(MARKER, "batch")),
@@ -98,7 +100,7 @@ def test_a_later_run_of_the_day_replaces_the_register(db: Database, storage: Sto
 def test_there_is_no_sentence_if_there_is_nothing_to_do(
     db: Database, storage: Storage, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The summary is in the log. It has no identifiers."""
+    """The log has only the summary. It has no identifiers."""
     caplog.set_level(logging.INFO)
     plan(db, request("r-1", submission(MARKER)), request("r-2"))
     ended(db, "r-2", "completed")
@@ -108,7 +110,7 @@ def test_there_is_no_sentence_if_there_is_nothing_to_do(
 
 
 def test_there_is_one_sentence_for_each_thing_to_do(db: Database, storage: Storage) -> None:
-    """Overdue, failed, refused and held requests, by account and request id."""
+    """The sentences name overdue, failed, refused and held requests, by account and request id."""
     reporting.reported(db, RUN - timedelta(days=1), at=RUN - timedelta(hours=12))
     late = RUN + timedelta(minutes=30)
     plan(
@@ -134,7 +136,7 @@ def test_there_is_one_sentence_for_each_thing_to_do(db: Database, storage: Stora
 
 
 def test_a_sentence_names_at_most_ten_requests(db: Database, storage: Storage) -> None:
-    """The register has all."""
+    """The register has all requests."""
     plan(db, *(request(f"r-{n:02}", due_at=RUN - timedelta(days=1)) for n in range(14)))
     (sentence,) = report(db, storage)
     assert "14 requests (r-00, " in sentence
@@ -146,7 +148,9 @@ DAY = timedelta(days=1)
 
 
 def test_a_failure_is_in_the_next_report(db: Database, storage: Storage) -> None:
-    """Also if it came after the report of its run, from a cleared task. A cleared report repeats it."""
+    """This includes failures after the report of their run, from a cleared task. A cleared report repeats
+    them.
+    """
     plan(db, *(request(name, submission(name, "batch")) for name in ("in-time", "late", "refused")))
     ended(db, "in-time", "failed")
     for _ in range(2):
@@ -162,7 +166,7 @@ def test_a_failure_is_in_the_next_report(db: Database, storage: Storage) -> None
 
 
 def test_a_report_that_failed_is_repeated_by_the_next(db: Database, storage: Storage) -> None:
-    """Its sentences may not have reached the log."""
+    """The sentences of the failed report may not have reached the log."""
     plan(db, request("r-1", submission("a", "batch")))
     assert reported(db, storage, RUN - DAY) == []
     ended(db, "r-1", "failed", finished_at=RUN)
@@ -173,7 +177,9 @@ def test_a_report_that_failed_is_repeated_by_the_next(db: Database, storage: Sto
 def test_open_submissions_at_an_account_that_is_not_listed_are_reported(
     db: Database, storage: Storage
 ) -> None:
-    """Otherwise nobody would notice before they are overdue. Ended submissions need no action."""
+    """Otherwise an operator would not notice them before they are overdue. Ended submissions need no
+    action.
+    """
     plan(
         db,
         request("r-1", submission("a", "batch_ios"), submission("a")),

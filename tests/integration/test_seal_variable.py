@@ -1,4 +1,4 @@
-"""The variable `dsar_age_recipient`, which says whether and for whom packages are sealed."""
+"""The variable `dsar_age_recipient` decides whether packages are sealed, and for which key."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ def test_the_variable_says_for_whom_packages_are_sealed(
     dsn: str, db: Database, source_table: Source, storage: Storage, deployment: Path, run_daily: RunDaily,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """A value that is not a public key fails the task. The log says what to fix, without the value."""
+    """A value that is not a public key fails the task. The log says what to fix and does not contain the
+    value.
+    """
     ended(db, source_table, storage, dsn, "a-1")
     monkeypatch.setenv(VARIABLE, str(KEY))
     ran = run_daily(only="package")
@@ -82,7 +84,7 @@ def test_the_recipient_can_change(db: Database, monkeypatch: pytest.MonkeyPatch)
 def test_a_deployment_that_never_sealed_needs_no_variable(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The ledger then remembers nothing about it."""
+    """The ledger does not record sealing in such a deployment."""
     monkeypatch.delenv(VARIABLE, raising=False)
     assert seal(db) is None
     assert db.execute("SELECT * FROM dsar.deployment").fetchall() == []

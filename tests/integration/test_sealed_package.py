@@ -43,7 +43,7 @@ later_seals = pytest.mark.parametrize("later", [SEAL, None], ids=["sealing", "no
 
 @dataclass
 class Deployment:
-    """One access request, a-1, for Besitos and Batch."""
+    """A deployment with one access request, a-1, for Besitos and Batch."""
 
     dsn: str
     db: Database
@@ -68,7 +68,7 @@ class Deployment:
         return Package(self.db, self.source, self.storage, seal=seal, clock=lambda: NOW).run()
 
     def package_and_stop(self, seal: Seal | None) -> None:
-        """The ledger refuses to close the request, as if the process had ended just before."""
+        """Stops the stage just before the ledger closes the request, as if the process had ended."""
         self.db.execute(
             "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
             "$$BEGIN RAISE EXCEPTION 'no'; END$$;"
@@ -88,20 +88,20 @@ class Deployment:
 
     @property
     def asked(self) -> list[str]:
-        """The vendors in the order in which they were asked."""
+        """Returns the vendors in the order in which they were asked."""
         return [job.vendor for job in self.sandbox.jobs()]
 
     def opened(self) -> bytes:
-        """The plain package, opened with the data subject's key."""
+        """Returns the plain package, decrypted with the data subject's key."""
         return bytes(pyrage.decrypt((self.folder / SEALED).read_bytes(), [KEY]))
 
     def sealed_accounts(self) -> set[str]:
-        """The accounts whose data is in the sealed package."""
+        """Returns the accounts with data in the sealed package."""
         with zipfile.ZipFile(io.BytesIO(self.opened())) as archive:
             return {name.split("/")[1] for name in archive.namelist() if name.startswith("data/")}
 
     def plans(self) -> list[tuple[str, str]]:
-        """The state and the reason with which submissions were planned again."""
+        """Returns the earlier state and the reason of each submission that was planned again."""
         events = self.db.execute("SELECT leaves, reason FROM dsar.event WHERE enters = 'planned' ORDER BY id")
         return [(row["leaves"], row["reason"]) for row in events]
 
@@ -125,7 +125,7 @@ def _opened(event: str, arguments: tuple[Any, ...]) -> None:
 
 @contextmanager
 def created_files() -> Iterator[list[str]]:
-    """The paths of all files that this process creates."""
+    """Returns the paths of all files that this process creates."""
     if not hasattr(_opened, "added"):
         sys.addaudithook(_opened)  # cannot be removed
         _opened.added = True  # type: ignore[attr-defined]
@@ -135,7 +135,9 @@ def created_files() -> Iterator[list[str]]:
 
 
 async def test_the_sealed_package_holds_the_plain_package(one: Deployment) -> None:
-    """The bytes are the same. No plain package is ever written to a disk."""
+    """The decrypted package has the same bytes as the plain package. No plain package is ever written to
+    disk.
+    """
     await one.collect()
     ((record,),) = closing.records(one.db, closing.closable(one.db, request_pks=None))
     plain = io.BytesIO()
@@ -164,7 +166,7 @@ async def test_a_reopened_request_collects_sealed_results_again(one: Deployment)
 
 
 async def test_a_plain_package_is_removed_when_its_content_is_sealed(one: Deployment) -> None:
-    """The sealed package takes results from the plain package. Their vendor is not asked again."""
+    """The new sealed package includes the results of the plain package. Their vendor is not asked again."""
     await one.collect(refused_at_batch=True)
     one.package(None)
     assert one.files == {PLAIN, RECEIPT}
@@ -180,7 +182,7 @@ async def test_a_plain_package_is_removed_when_its_content_is_sealed(one: Deploy
 async def test_a_run_that_stopped_after_sealing_is_finished(
     one: Deployment, later: Seal | None, earlier_plain: bool
 ) -> None:
-    """The receipt says what the sealed package holds. The package stays unchanged."""
+    """The receipt describes the sealed package. The package stays unchanged."""
     if earlier_plain:
         await one.collect(refused_at_batch=True)
         one.package(None)
@@ -216,7 +218,7 @@ async def test_a_retry_after_such_a_stop_collects_sealed_results_again(
 
 
 async def test_an_older_sealed_package_does_not_replace_lost_results(one: Deployment) -> None:
-    """Results that came after it are collected again."""
+    """Results that are newer than the sealed package are collected again."""
     await one.collect(refused_at_batch=True)
     one.package(SEAL)
     await one.collect(retry_failed=True)
@@ -230,7 +232,9 @@ async def test_an_older_sealed_package_does_not_replace_lost_results(one: Deploy
 
 
 async def test_missing_results_that_were_never_sealed_are_not_collected_again(one: Deployment) -> None:
-    """For example after a wrong dsar_storage_uri: the task is red, and delivers them when it is fixed."""
+    """For example, a wrong dsar_storage_uri fails the task. When it is fixed, the task delivers the
+    results.
+    """
     await one.collect()
     elsewhere = (one.folder / "work").rename(one.folder.parent / "elsewhere")
     with pytest.raises(NotDelivered):
@@ -241,7 +245,7 @@ async def test_missing_results_that_were_never_sealed_are_not_collected_again(on
 
 
 async def test_only_the_owner_can_read_files_in_storage(one: Deployment) -> None:
-    """Results, packages and receipts have mode 0600, and folders 0700, whatever the umask."""
+    """Results, packages and receipts have mode 0600, and folders have mode 0700, whatever the umask is."""
     before = os.umask(0)
     try:
         await one.collect()

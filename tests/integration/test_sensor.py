@@ -1,4 +1,4 @@
-"""The sensor without Airflow's runner, on a real ledger and the sandbox."""
+"""The sensor runs without Airflow's runner, on a real ledger and the sandbox."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ENDED = {
 
 
 class PushedValues:
-    """The part of a task instance that the sensor calls."""
+    """A replacement for a task instance that records the values which the sensor pushes."""
 
     def __init__(self) -> None:
         self.values: dict[str, str] = {}
@@ -119,7 +119,7 @@ def test_a_limited_run_passes_ledger_ids_to_the_trigger(
     "given", [{"dry_run": True}, {"accounts": ["id5"]}], ids=["dry run", "other accounts"]
 )
 def test_it_is_skipped(sensor: PollSensor, deployment: Path, given: dict[str, Any]) -> None:
-    """In a dry run, and in a run that is limited to other accounts."""
+    """The sensor is skipped in a dry run, and in a run that is limited to other accounts."""
     with pytest.raises(AirflowSkipException):
         sensor.execute(context(**given))
 
@@ -133,7 +133,7 @@ def test_a_missing_connection_fails_before_the_deferral(
 
 
 def test_it_returns_the_counts_of_the_event(sensor: PollSensor) -> None:
-    """Open jobs are not a failure. The next run continues with them."""
+    """Open jobs are not a failure. The next run continues to poll them."""
     counts = {name: value for name, value in ENDED.items() if name != "status"}
     assert sensor.resume(context(), dict(ENDED)) == counts
 
@@ -144,7 +144,7 @@ def test_a_window_without_a_poll_is_not_a_failure(sensor: PollSensor) -> None:
 
 
 def test_refused_credentials_fail_without_a_retry(sensor: PollSensor) -> None:
-    """The error has the text of the event."""
+    """The task's error has the text of the event."""
     with pytest.raises(ConfigurationError, match="Fix the secret"):
         sensor.resume(context(), {"status": "refused", "message": "batch: … Fix the secret …"})
 

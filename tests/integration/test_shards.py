@@ -1,4 +1,4 @@
-"""An account whose work is spread over several task instances (shards)."""
+"""The work of an account is distributed over several task instances (shards)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ WAITING = "SELECT FROM pg_locks WHERE NOT granted"
 
 
 def wait_for_sessions(db: Database, count: int) -> None:
-    """Waits until `count` sessions are blocked by another."""
+    """Waits until `count` sessions are blocked by another session."""
     deadline = time.monotonic() + 30
     while len(db.execute(WAITING).fetchall()) < count:
         assert time.monotonic() < deadline
@@ -51,7 +51,7 @@ def wait_for_sessions(db: Database, count: int) -> None:
 def submit_at_once(db: Database, open_work: OpenWork) -> Callable[..., list[Submitted]]:
     """Runs the submit stage of all shards, each in a thread with its own session.
 
-    No shard can write before each has reached its first claim.
+    No shard can write before every shard has reached its first claim.
     """
 
     def run(account: str, **extra: Any) -> list[Submitted]:
@@ -84,7 +84,7 @@ def test_the_shards_together_keep_the_rate_and_concurrency_of_their_account(
 
 @pytest.mark.parametrize("shards", [0, -1, 65])
 def test_an_invalid_number_of_shards_is_refused(shards: int) -> None:
-    """When the DAG is parsed, before any run."""
+    """An invalid number of shards raises an error when Airflow parses the DAG, before any run."""
     with pytest.raises(ValueError, match="account a: shards must be from 1 to 64"):
         Account("a", vendor="batch", shards=shards)
 
@@ -113,7 +113,7 @@ def test_shards_keep_the_daily_quota_of_their_account(
 
 
 def test_two_claims_at_once_do_not_take_two_requests_of_one_data_subject(dsn: str, db: Database) -> None:
-    """The second claim waits for the first, and then takes nothing."""
+    """The second claim waits for the first claim and then gets no submission."""
     plan(db, request("early", submission("u1")), request("late", submission("u1")))
     _, late = rows(db)
     claimed: list[Any] = []
@@ -144,7 +144,7 @@ def test_two_claims_at_once_do_not_take_two_requests_of_one_data_subject(dsn: st
 
 
 def test_each_job_belongs_to_one_shard(db: Database) -> None:
-    """Open or ready. Each shard gets a fair part."""
+    """This holds for open and ready submissions. Each shard gets a fair part."""
     plan(db, *(request(f"r-{n}", submission(f"u{n}")) for n in range(300)))
     for one in rows(db):
         state = "ready" if one["id"] % 2 else "submitted"
@@ -193,7 +193,7 @@ async def test_the_triggers_of_the_shards_poll_each_job_once(
 
 @pytest.fixture
 def daily(metadata_db: None, monkeypatch: pytest.MonkeyPatch) -> DAG:
-    """The DAG with three shards for each account except ID5."""
+    """Returns the DAG with three shards for each account except ID5."""
     from airflow.dag_processing.dagbag import DagBag
 
     sharded = tuple(a if a.name == "id5" else replace(a, shards=3) for a in ACCOUNTS)
@@ -202,7 +202,7 @@ def daily(metadata_db: None, monkeypatch: pytest.MonkeyPatch) -> DAG:
 
 
 def test_each_shard_is_a_mapped_task_instance(daily: DAG) -> None:
-    """A stage also runs if a shard of the stage before it failed."""
+    """A stage also runs if a shard of the previous stage failed."""
     mapped = {task.task_id: task for task in daily.tasks if task.is_mapped}
     assert set(mapped) == {
         task.task_id for task in daily.tasks if "." in task.task_id and not task.task_id.startswith("id5.")
@@ -235,7 +235,7 @@ def test_a_run_with_shards_delivers_everything_once(
 def test_a_dry_run_counts_each_submission_once(
     dsn: str, db: Database, deployment: Path, sandbox: Sandbox, run_daily: Callable[..., Ran]
 ) -> None:
-    """The tasks of all shards are skipped."""
+    """A dry run skips the tasks of all shards."""
     put(dsn, Row("e-1", user_id="u1"), Row("e-2", user_id="u2"))
     ran = run_daily(dry_run=True)
     assert ran.log.count("batch would be sent: 2 erasure") == 1

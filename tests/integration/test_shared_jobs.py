@@ -28,7 +28,7 @@ TakeIn = Callable[..., None]
 
 @pytest.fixture
 def take_in(dsn: str, db: Database, source_table: Source) -> TakeIn:
-    """Rows of the source, in the ledger."""
+    """Adds rows to the source and runs intake."""
 
     def run(*rows: Row) -> None:
         put(dsn, *rows)
@@ -66,7 +66,9 @@ async def test_one_call_serves_two_requests(
 async def test_a_job_is_not_shared_with_a_later_request(
     db: Database, sandbox: Sandbox, stages: Stages, take_in: TakeIn, account: str
 ) -> None:
-    """The later request gets its own job as soon as the vendor accepts one: newer data may have come in."""
+    """The later request gets its own job as soon as the vendor accepts one, because there may be newer
+    data.
+    """
     refuses = account in ("batch", "id5")
     for name in ("first", "second"):
         take_in(Row(name, user_id="u1", email="a@example.com", accounts=[account]))
@@ -85,7 +87,7 @@ async def test_a_job_is_not_shared_with_a_later_request(
 async def test_an_erasure_waits_until_the_data_was_collected(
     sandbox: Sandbox, stages: Stages, take_in: TakeIn
 ) -> None:
-    """If the same data subject asked for their data first. The due dates do not matter."""
+    """The erasure waits if the same data subject asked for access first. The due dates do not matter."""
     ids = {"user_id": "u1", "advertising_id": "38400000-8cf0-11bd-b23e-10b96e40000d", "accounts": ["batch"]}
     due_at = str(datetime.now(UTC) + timedelta(days=8))
     take_in(
@@ -113,7 +115,7 @@ async def test_an_erasure_waits_until_the_data_was_collected(
 async def test_how_long_an_erasure_waits_for_an_access_request(
     stages: Stages, take_in: TakeIn, received_before: timedelta, due_in: timedelta, submitted: int
 ) -> None:
-    """Only if the access request was not received later, and until a week before the erasure is due."""
+    """It waits only if the access request is not newer, and until a week before the erasure is due."""
     at = datetime.now(UTC) - timedelta(days=1)
     times = {"received_at": str(at - received_before), "due_at": str(datetime.now(UTC) + due_in)}
     take_in(

@@ -1,4 +1,4 @@
-"""Faults around a stage: the ledger's server, the clock, the storage."""
+"""Faults of the ledger's server, of the clock and of the storage affect each stage."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NAMES = [f"u{n}" for n in range(40)]
 
 @pytest.fixture(scope="module")
 def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    """A PostgreSQL that a test may restart, with its own template `ledger`."""
+    """Runs a PostgreSQL that a test may restart, with its own template `ledger`."""
     home = Home(tmp_path_factory.mktemp("own-server"))
     with postgres.running(home):
         with psycopg.connect(postgres.url(home, "postgres"), autocommit=True) as db:
@@ -50,7 +50,7 @@ def dsn(own_server: Home) -> Iterator[str]:
 
 
 def when(condition: Callable[[], bool], act: Callable[[], None]) -> threading.Thread:
-    """Acts in a thread when the condition is true, or after 30 seconds."""
+    """Calls a function in a thread when the condition is true, or after 30 seconds."""
 
     def wait() -> None:
         deadline = time.monotonic() + 30
@@ -66,7 +66,7 @@ def when(condition: Callable[[], bool], act: Callable[[], None]) -> threading.Th
 async def test_a_restart_of_the_ledger_during_submit_loses_and_doubles_nothing(
     own_server: Home, dsn: str, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """The stage fails. Its retry asks Batch for its jobs, and sends the rest."""
+    """The stage fails. Its retry asks Batch for its jobs, and sends the remaining submissions."""
     with database.connect(dsn) as db:
         plan_each(db, "batch", *NAMES)
     restart = when(lambda: len(sandbox.jobs()) >= 10, lambda: postgres.restart(own_server))
@@ -86,7 +86,7 @@ async def test_a_restart_of_the_ledger_during_submit_loses_and_doubles_nothing(
 async def test_a_restart_of_the_ledger_during_poll_loses_nothing(
     own_server: Home, dsn: str, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """The trigger fails. The next one polls every job until it ends."""
+    """The trigger fails. The next trigger polls every job until the job ends."""
     with database.connect(dsn) as db:
         plan_each(db, "batch", *NAMES)
     await stages.submit("batch")
@@ -124,7 +124,9 @@ async def test_a_clock_that_was_set_back_doubles_nothing(
 async def test_a_lost_reply_under_a_fast_clock_is_sent_again_with_its_reason(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """The ended job seems older than our call, so it may be another one. Twice is better than never."""
+    """The ended job seems older than our call, so it may be another job. A second call is better than
+    none.
+    """
     plan_each(db, "batch", "u1")
     sandbox.inject("reset_after", vendor="batch", route="create")
     sandbox.inject("status", vendor="batch", route="list", status=502, times=None)

@@ -1,4 +1,6 @@
-"""Submit: what is sent, in which order and how fast, and what a call that fails costs the others."""
+"""The stage submit sends submissions in the right order and speed. A failed call does not stop other
+calls.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,7 @@ async def test_besitos_gets_full_batches_of_one_action_each(
 async def test_attentive_gets_email_and_phone_in_one_call(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """The call also holds the request id, for the audit trail."""
+    """The call also has the request id, for the audit trail."""
     both = {IdentityKind.EMAIL: "a@example.com", IdentityKind.PHONE: "+12025550123"}
     plan(
         db,
@@ -69,7 +71,7 @@ async def test_attentive_gets_email_and_phone_in_one_call(
 async def test_a_run_limited_to_some_requests_sends_no_others(
     db: Database, sandbox: Sandbox, open_work: OpenWork
 ) -> None:
-    """It touches neither planned nor uncertain submissions of other requests."""
+    """Planned and uncertain submissions of other requests stay unchanged."""
     plan_each(db, "besitos", "u1", "u2", "u3")
     one, _, three = rows(db)
     put_into(db, [three["id"]], {"state": "uncertain", "attempted_at": datetime.now(UTC) - timedelta(days=9)})
@@ -79,7 +81,9 @@ async def test_a_run_limited_to_some_requests_sends_no_others(
 
 
 async def test_one_refused_id_does_not_stop_its_batch(db: Database, sandbox: Sandbox, stages: Stages) -> None:
-    """The batch is split until each bad id is alone. It is rejected with the status as its reason."""
+    """The batch is split until each bad id is alone. The bad id is rejected with the HTTP status as
+    reason.
+    """
     plan_each(db, "besitos", *(f"u{n}" for n in range(40)), "refused-1", "refused-2")
     assert (await stages.submit("besitos", users_per_call=50)).rejected == 0
     for _ in range(3):
@@ -94,7 +98,7 @@ async def test_one_refused_id_does_not_stop_its_batch(db: Database, sandbox: San
 async def test_a_run_waits_for_its_smaller_batches(
     db: Database, sandbox: Sandbox, open_work: OpenWork
 ) -> None:
-    """One bad id does not delay the others until tomorrow."""
+    """One bad id does not delay the other submissions until the next day."""
     plan_each(db, "besitos", "u1", "u2", "refused-1")
     async with open_work("besitos") as work:
         done = await submit(work)
@@ -119,7 +123,9 @@ async def test_submissions_over_the_daily_quota_stay_planned(
 
 
 async def test_a_quota_reported_by_id5_stops_the_run(db: Database, stages: Stages) -> None:
-    """Another system may use the same account. The rest waits for the next day without further calls."""
+    """Another system may use the same account. The remaining submissions wait for the next day, without
+    calls.
+    """
     plan_each(db, "id5", *MAILS)
     with run_in_thread(SandboxSettings(id5_daily_limit=2)) as own:
         stages.advance_to_noon(own)
@@ -133,7 +139,7 @@ async def test_a_quota_reported_by_id5_stops_the_run(db: Database, stages: Stage
 async def test_an_identifier_over_its_daily_limit_waits_for_the_next_day(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """ID5 takes one call a day for each e-mail address, and reads two of these as the same."""
+    """ID5 accepts one call a day for each e-mail address. Here it reads two addresses as the same one."""
     mails = ["a.b@gmail.com", "ab+c@gmail.com", "other@example.com"]
     plan_each(db, "id5", *mails)
     stages.advance_to_noon()
@@ -156,7 +162,7 @@ async def test_an_identifier_over_its_daily_limit_waits_for_the_next_day(
 async def test_refused_credentials_name_the_connection_and_count_as_no_attempt(
     db: Database, stages: Stages, account: str, extra: dict[str, str]
 ) -> None:
-    """Everything stays planned, and is sent after the connection was fixed."""
+    """All submissions stay planned, and are sent after the connection was fixed."""
     plan_each(db, account, *(f"{n}@example.com" for n in range(40)))
     with pytest.raises(
         ConfigurationError, match=f"connection {account}_default, then clear this task"
@@ -172,7 +178,7 @@ async def test_refused_credentials_name_the_connection_and_count_as_no_attempt(
 async def test_retry_after_delays_the_next_call_and_halves_the_rate(
     db: Database, sandbox: Sandbox, open_work: OpenWork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A short pause ends within the run. The refused call is on record."""
+    """A short pause ends within the run. The refused call is recorded as an event."""
     monkeypatch.setattr(consequences, "MIN_RETRY_DELAY", timedelta(0))
     plan_each(db, "batch", *(f"u{n}" for n in range(6)))
     sandbox.inject("status", vendor="batch", route="create", status=429, headers={"Retry-After": "2"})
@@ -216,7 +222,7 @@ class FaultyBesitos(Besitos):
 
 
 async def test_a_request_that_no_call_can_be_made_of_is_rejected_alone(db: Database, stages: Stages) -> None:
-    """Its batch is split. The reason names only the type of our own error."""
+    """Its batch is split. The reason of the rejection contains only the type of our own error."""
     plan_each(db, "besitos", *(f"u{n}" for n in range(25)), "poison")
     for _ in range(3):
         await stages.submit("besitos", users_per_call=30, vendor=FaultyBesitos())
@@ -230,7 +236,7 @@ async def test_a_request_that_no_call_can_be_made_of_is_rejected_alone(db: Datab
 async def test_a_reply_that_our_reader_fails_on_is_uncertain(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """The vendor may have taken the call. Other replies are read as usual."""
+    """The vendor may have accepted the call. Other replies are read as usual."""
     plan_each(db, "besitos", "u1", "u2", "u3")
     sandbox.inject("status", vendor="besitos", route="create", status=418)
     done = await stages.submit("besitos", users_per_call=1, max_concurrency=1, vendor=FaultyBesitos())
@@ -241,7 +247,7 @@ async def test_a_reply_that_our_reader_fails_on_is_uncertain(
 async def test_two_runs_at_once_send_each_submission_once(
     db: Database, sandbox: Sandbox, open_work: OpenWork
 ) -> None:
-    """They share the work. Neither takes the other's submissions for abandoned."""
+    """Both runs share the work. Neither run treats the other run's submissions as abandoned."""
     plan_each(db, "batch", *(f"u{n:03}" for n in range(150)))
     slow = {"requests_per_second": 40, "max_concurrency": 4}
     async with open_work("batch", **slow) as one, open_work("batch", **slow) as two:

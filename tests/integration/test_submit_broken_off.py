@@ -1,4 +1,4 @@
-"""A submit stage that breaks off: its worker is killed, or its session of the ledger ends."""
+"""A submit stage may be interrupted: its worker is killed, or its ledger session ends."""
 
 from __future__ import annotations
 
@@ -54,7 +54,9 @@ async def until(true: Callable[[], object]) -> None:
 async def test_the_claims_of_a_killed_worker_become_uncertain_in_the_next_run(
     dsn: str, db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """Nobody touches them while it is alive. Its death is on record, and everything is sent in the end."""
+    """While the worker is alive, no other run changes its claims. Its death is recorded. Everything is
+    sent finally.
+    """
     plan_each(db, "besitos", "u1", "u2")
     sandbox.inject("hang", vendor="besitos", seconds=60)
     worker = await asyncio.create_subprocess_exec(sys.executable, "-c", WORKER, dsn, sandbox.url, cwd=PROJECT)
@@ -76,7 +78,7 @@ async def test_the_claims_of_a_killed_worker_become_uncertain_in_the_next_run(
 async def test_a_lost_session_of_the_ledger_interrupts_no_call(
     dsn: str, db: Database, sandbox: Sandbox, open_work: OpenWork, stages: Stages
 ) -> None:
-    """The run fails. Every call that it made is in the ledger as claimed, and the next run finds its job."""
+    """The run fails. The ledger has every call as claimed, and the next run finds the jobs."""
     plan_each(db, "batch", *(f"u{n:03}" for n in range(60)))
     with pytest.raises(Exception, match=r"terminat|lost|closed") as raised:
         async with open_work("batch", requests_per_second=60) as work:
@@ -99,7 +101,9 @@ async def test_a_lost_session_of_the_ledger_interrupts_no_call(
 async def test_a_reply_resolves_a_submission_that_another_worker_marked_as_uncertain(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """The other worker took us for dead during the call. The job id is recorded all the same."""
+    """The other worker assumed during the call that this worker was dead. The job id is recorded
+    nevertheless.
+    """
     plan_each(db, "besitos", "u1")
     sandbox.inject("slow_drip", vendor="besitos", route="create", seconds=2)
     running = asyncio.create_task(stages.submit("besitos"))

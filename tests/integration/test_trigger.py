@@ -1,4 +1,4 @@
-"""The trigger, on a real ledger and the sandbox."""
+"""The trigger runs on a real ledger and the sandbox."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def trigger(account: str = "batch", seconds: float = 20, request_pks: list[int] 
 
 
 async def fire(one: PollTrigger) -> list[dict[str, Any]]:
-    """All events of the trigger."""
+    """Returns all events of the trigger."""
     return [event.payload async for event in one.run()]
 
 
 @pytest.fixture
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The trigger does not wait ten seconds before its event."""
+    """Lets the trigger send its event without the usual ten seconds of delay."""
     monkeypatch.setattr(triggers, "SHORTEST", 0.0)
 
 
@@ -76,7 +76,7 @@ def test_the_metadata_database_keeps_every_argument() -> None:
 
 
 def test_the_arguments_are_account_times_and_ledger_ids() -> None:
-    """They are stored in clear text, so they must not contain request ids or identifiers."""
+    """Airflow stores the arguments in clear text, so they must not contain request ids or identifiers."""
     _, arguments = trigger(request_pks=[1]).serialize()
     assert set(arguments) == {"account", "since", "until", "request_pks", "shard"}
     assert all(isinstance(one, int) for one in arguments["request_pks"])
@@ -85,12 +85,12 @@ def test_the_arguments_are_account_times_and_ledger_ids() -> None:
 
 
 def test_the_first_event_comes_after_ten_seconds() -> None:
-    """An earlier event can reach a task that is not deferred yet, and fail it."""
+    """An earlier event can reach a task that is not deferred yet, and make it fail."""
     assert triggers.SHORTEST >= 10
 
 
 async def test_an_early_event_is_delayed(deployment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So is a failure."""
+    """An early failure is delayed too."""
     monkeypatch.setattr(triggers, "SHORTEST", 0.8)
     begun = time.monotonic()
     (event,) = await fire(trigger())
@@ -130,7 +130,7 @@ async def test_the_event_has_counts_when_all_jobs_have_ended(
 async def test_it_ends_at_the_deadline_with_open_jobs(
     db: Database, submitted: SubmitRows, fast: None
 ) -> None:
-    """The event says how many are open, since when, and when the next poll is due."""
+    """The event says how many jobs are open, since when, and when the next poll is due."""
     await submitted("batch", Row("e-1", user_id="slow-1"))
     begun = time.monotonic()
     (event,) = await fire(trigger(seconds=1.5))
@@ -154,7 +154,7 @@ async def test_it_polls_only_the_requests_of_its_run(db: Database, submitted: Su
 async def test_the_event_of_refused_credentials_names_the_connection(
     submitted: SubmitRows, fast: None, set_connection: Callable[..., None]
 ) -> None:
-    """So the task fails without a retry, and the triggerer does not."""
+    """Therefore the task fails without a retry, and the triggerer does not fail."""
     await submitted("batch", Row("e-1", user_id="u1"))
     set_connection("batch", password="wrong")
     (event,) = await fire(trigger())
@@ -167,7 +167,7 @@ async def test_the_event_of_refused_credentials_names_the_connection(
 async def test_a_second_trigger_continues_after_the_first_is_cancelled(
     db: Database, sandbox: Sandbox, submitted: SubmitRows, fast: None
 ) -> None:
-    """As after the death of a triggerer."""
+    """This happens after the death of a triggerer."""
     await submitted("batch", *[Row(f"e-{n}", user_id=f"u{n}") for n in range(20)], Row("e-x", user_id="slow"))
     one = trigger(seconds=3)
     running = asyncio.create_task(fire(one))
@@ -188,7 +188,7 @@ async def test_a_second_trigger_continues_after_the_first_is_cancelled(
 async def test_two_triggers_at_once_write_every_outcome_once(
     db: Database, submitted: SubmitRows, fast: None
 ) -> None:
-    """A trigger may run twice for a moment. Each outcome is counted by one of them."""
+    """A trigger may run twice for a moment. Each outcome is counted by only one of the two."""
     await submitted("batch", *[Row(f"e-{n}", user_id=f"u{n}") for n in range(20)])
     events = [event for both in await asyncio.gather(fire(trigger()), fire(trigger())) for event in both]
     assert sum(event["ended"] for event in events) == 20
@@ -196,7 +196,7 @@ async def test_two_triggers_at_once_write_every_outcome_once(
 
 
 async def test_a_lost_ledger_raises(submitted: SubmitRows, fast: None, dsn: str) -> None:
-    """There is no event, so the task fails and is retried."""
+    """The trigger sends no event, so the task fails and is retried."""
     await submitted("batch", *[Row(f"e-{n}", user_id=f"u{n}") for n in range(50)])
     running = asyncio.create_task(fire(trigger()))
     await asyncio.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Uncertain submissions: how each vendor's policy finds out whether a lost call was taken."""
+"""For uncertain submissions, each vendor has a policy to find out whether it accepted a lost call."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ LOST = [
 async def test_batch_is_asked_for_its_list_after_a_lost_reply(
     db: Database, sandbox: Sandbox, stages: Stages, kind: str, fields: Mapping[str, Any], was_taken: bool
 ) -> None:
-    """The job is found in it, or the call is sent again after the pause. There is one job in the end."""
+    """The job is found in the list, or the call is sent again after the pause. Finally there is one job."""
     plan_each(db, "batch", "slow-1")
     sandbox.inject(kind, vendor="batch", route="create", **fields)
     assert (await stages.submit("batch")).uncertain == 1
@@ -62,7 +62,9 @@ async def test_batch_is_asked_for_its_list_after_a_lost_reply(
 async def test_a_409_of_batch_is_resolved_with_the_running_job(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """The list has the job, so it also serves this request. Many 409s do not stop the account."""
+    """The list has the running job, so the job also serves this request. Many 409s do not stop the
+    account.
+    """
     plan_each(db, "batch", *(f"busy-{n}" for n in range(15)))
     done = await stages.submit("batch", max_concurrency=1)
     assert set(states(db).values()) == {"submitted"}
@@ -76,7 +78,7 @@ async def test_a_409_of_batch_is_resolved_with_the_running_job(
 async def test_a_409_of_batch_about_another_action_is_retried_every_hour(
     db: Database, stages: Stages, open_work: OpenWork
 ) -> None:
-    """The list has no job of ours, so the request is sent again at once, and then after an hour."""
+    """The list has no job of ours. The request is sent again at once, and then every hour."""
     plan_each(db, "batch", "slow-1")
     other = Subject(0, {IdentityKind.USER_ID: "slow-1"}, Regulation.GDPR, "r-other", datetime.now(UTC))
     with run_in_thread(SandboxSettings(batch_one_at_a_time=True, slow_seconds=7200)) as own:
@@ -102,7 +104,7 @@ async def test_a_409_of_batch_about_another_action_is_retried_every_hour(
 async def test_an_earlier_job_that_has_ended_does_not_count_as_found(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """It did not erase the data that came in after it, so the request is sent again."""
+    """The earlier job did not erase data that came in after it, so the request is sent again."""
     plan_each(db, "batch", "u1")
     await stages.submit("batch")
     ended = {"state": "completed", "finished_at": datetime.now(UTC) + timedelta(days=9)}
@@ -184,7 +186,7 @@ async def test_a_job_from_the_list_is_found_in_another_spelling(
 async def test_besitos_and_attentive_get_the_call_again_after_a_pause(
     db: Database, sandbox: Sandbox, stages: Stages, account: str
 ) -> None:
-    """A second call does no harm there. The reason for it is on record."""
+    """A second call does no harm at these vendors. An event records its reason."""
     plan_each(db, account, MAIL)
     sandbox.inject("reset_after", vendor=account, route="create")
     for seconds in (30, 31):
@@ -204,7 +206,7 @@ async def test_besitos_and_attentive_get_the_call_again_after_a_pause(
 async def test_id5_gets_the_call_again_on_the_next_utc_day(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """On the same day its limit for the identifier would refuse the call."""
+    """On the same day, ID5's limit for the identifier would refuse the call."""
     plan_each(db, "id5", MAIL)
     sandbox.inject("empty", vendor="id5", route="create")
     stages.advance_to_noon()
@@ -223,7 +225,9 @@ async def test_id5_gets_the_call_again_on_the_next_utc_day(
 async def test_a_daily_limit_of_id5_after_a_lost_reply_stays_uncertain(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """The lost call was probably taken. Only the job of a later day confirms it; the final reason says so."""
+    """ID5 probably accepted the lost call. Only the job of a later day confirms it. The final reason says
+    so.
+    """
     plan_each(db, "id5", MAIL)
     sandbox.inject("empty", vendor="id5", route="create")
     stages.advance_to_noon()
@@ -256,7 +260,7 @@ async def test_a_daily_limit_of_id5_after_a_lost_reply_stays_uncertain(
 async def test_a_recorded_job_id_resolves_an_uncertain_submission(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """If the job fails and is sent again, ID5's daily limit refers to that job."""
+    """If the recorded job fails and the call is sent again, ID5's daily limit refers to that job."""
     plan_each(db, "id5", MAIL)
     sandbox.inject("empty", vendor="id5", route="create")
     stages.advance_to_noon()
@@ -274,7 +278,7 @@ async def test_a_recorded_job_id_resolves_an_uncertain_submission(
 async def test_hold_leaves_the_submission_to_an_operator(
     db: Database, sandbox: Sandbox, stages: Stages, account: str
 ) -> None:
-    """The vendor gets no further call, however long it takes."""
+    """The vendor gets no further call, however long the decision takes."""
     plan_each(db, account, MAIL)
     sandbox.inject("reset_after", vendor=account, route="create")
     for _ in range(3):
@@ -308,7 +312,7 @@ async def test_after_the_last_uncertain_attempt_an_operator_decides(
 async def test_the_pause_doubles_with_each_uncertain_attempt(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """A vendor in trouble gets a call after one, two, four and eight minutes."""
+    """A vendor with an outage gets a call after one, two, four and eight minutes."""
     plan_each(db, "attentive", MAIL)
     sandbox.inject("empty", vendor="attentive", route="create", times=None)
     await stages.submit("attentive")

@@ -29,7 +29,9 @@ DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "faults.md"
 
 @pytest.fixture(scope="module")
 def dsn(server: Home) -> Iterator[str]:
-    """One database for all faults. Each has its own request, and its stages are limited to it."""
+    """Yields one database for all faults. Each fault has its own request, and its stages process only this
+    request.
+    """
     with own_database(server) as url:
         yield url
 
@@ -70,7 +72,7 @@ def new_case(
 
 
 def rows(call: str) -> list[Any]:
-    """Each variant of each fault of a call, at each vendor."""
+    """Returns each variant of each fault of a call, at each vendor, as test parameters."""
     return [
         pytest.param(fault, vendor, dict(variant), outcome, id=f"{fault.name}-{n}-{vendor}")
         for fault in FAULTS
@@ -85,7 +87,7 @@ def ends_as(outcome: Outcome, error: object) -> bool:
 
 
 def time_to_next_attempt(case: Case, outcome: Outcome, fault: Fault) -> timedelta:
-    """Until a submission that is planned or uncertain may be sent again."""
+    """Returns the time until a planned or uncertain submission may be sent again."""
     now = case.stages.clock()
     midnight = datetime(now.year, now.month, now.day, tzinfo=now.tzinfo) + timedelta(days=1, seconds=1)
     if outcome is fault_table.TOMORROW or (outcome is fault_table.UNCERTAIN and case.vendor == "id5"):
@@ -96,7 +98,9 @@ def time_to_next_attempt(case: Case, outcome: Outcome, fault: Fault) -> timedelt
 
 
 async def lose_a_reply(case: Case) -> None:
-    """The submission is uncertain, and may be sent again now."""
+    """Makes the submission uncertain by losing a reply, then advances the clock until it may be sent
+    again.
+    """
     case.inject("create", {"kind": "reset_after"})
     await case.submit()
     assert (case.state, case.taken) == ("uncertain", 1)
@@ -108,7 +112,9 @@ async def lose_a_reply(case: Case) -> None:
 async def test_a_fault_of_create(
     new_case: Callable[..., Case], fault: Fault, vendor: str, variant: dict[str, Any], outcome: Outcome
 ) -> None:
-    """A call is sent again only if the vendor did not take it, or with a reason on record."""
+    """A call is sent again if the vendor did not accept it. Otherwise an event records the reason of the
+    repeat.
+    """
     case = new_case(vendor, Action.ERASURE)
     if fault.on_repeat:
         await lose_a_reply(case)
@@ -138,7 +144,7 @@ async def test_a_fault_of_create(
 async def test_a_fault_of_status(
     new_case: Callable[..., Case], fault: Fault, vendor: str, variant: dict[str, Any], outcome: Outcome
 ) -> None:
-    """A failed poll means nothing for the job. It is polled again."""
+    """A failed poll does not change the job. The job is polled again."""
     case = new_case(vendor, Action.ERASURE)
     await case.submit()
     case.advance(LONG_ENOUGH)
@@ -168,7 +174,7 @@ async def test_a_fault_of_result_or_data(
     variant: dict[str, Any],
     outcome: Outcome,
 ) -> None:
-    """The result is fetched again. Nothing else is stored as the result."""
+    """The result is fetched again. The faulty reply is not stored as a result."""
     case = new_case(vendor, Action.ACCESS)
     await case.submit()
     case.advance(LONG_ENOUGH)
@@ -190,7 +196,7 @@ async def test_a_fault_of_result_or_data(
 async def test_a_fault_of_list(
     new_case: Callable[..., Case], fault: Fault, vendor: str, variant: dict[str, Any], outcome: Outcome
 ) -> None:
-    """A list that cannot be read does not prove that the job is missing."""
+    """An unreadable list does not prove that the job is missing."""
     case = new_case(vendor, Action.ERASURE)
     case.sandbox.inject("reset_after", vendor=vendor, route="create")
     address = case.inject("list", variant)
@@ -209,7 +215,7 @@ async def test_a_fault_of_list(
 
 
 def test_the_document_contains_this_table() -> None:
-    """After a change, paste the output of `fault_table.table()`."""
+    """After a change, paste the output of `fault_table.table()` into docs/faults.md."""
     document = DOCUMENT.read_text()
     assert fault_table.table() in document, "\n" + fault_table.table()
     for call, outcomes in fault_table.OUTCOMES.items():

@@ -1,4 +1,4 @@
-"""A vendor with a fault for longer than one call, or for many calls at once."""
+"""A vendor may have a fault for longer than one call, or for many calls at once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ VALUES = [f"u{n}@example.com" for n in range(30)]
 async def test_a_vendor_that_answers_no_call_is_left_alone_until_the_next_run(
     db: Database, sandbox: Sandbox, stages: Stages, vendor: str, status: int
 ) -> None:
-    """After it recovers, everything is sent once. What was not sent before counts no attempt."""
+    """After the vendor recovers, everything is sent once. Submissions without a call count no attempt."""
     plan_each(db, vendor, *VALUES)
     is_busy = vendor == "batch" and status == 503  # its maintenance answer: it took nothing
     sandbox.inject("status", status=status, vendor=vendor, route="create", times=None)
@@ -59,7 +59,7 @@ async def test_a_vendor_that_answers_no_call_is_left_alone_until_the_next_run(
 async def test_no_further_call_is_made_before_retry_after_is_over(
     db: Database, sandbox: Sandbox, stages: Stages, stage: str, vendor: str, status: int
 ) -> None:
-    """In each stage. The work is left to a later run, and no claim waits for an hour."""
+    """This holds in each stage. A later run continues the work, and no claim waits for an hour."""
     plan_each(db, vendor, *VALUES[:12], action=Action.ACCESS if stage == "collect" else Action.ERASURE)
 
     async def run(one: str) -> None:
@@ -93,7 +93,9 @@ async def test_no_further_call_is_made_before_retry_after_is_over(
 async def test_credentials_that_expire_during_a_run_stop_it(
     db: Database, open_work: OpenWork, sandbox: Sandbox, vendor: str
 ) -> None:
-    """The rest stays planned and counts no attempt. It is sent after the secret was fixed."""
+    """The remaining submissions stay planned and count no attempt. They are sent after the secret was
+    fixed.
+    """
     plan_each(db, vendor, *VALUES)
     async with open_work(vendor, users_per_call=1, max_concurrency=4, requests_per_second=40) as work:
         sending = asyncio.create_task(submit(work))
@@ -117,7 +119,7 @@ async def test_credentials_that_expire_during_a_run_stop_it(
 
 @pytest.mark.parametrize("vendor", VENDORS)
 async def test_the_client_never_repeats_a_post(open_work: OpenWork, sandbox: Sandbox, vendor: str) -> None:
-    """If a kept connection is reset, aiohttp repeats a GET but not a POST."""
+    """If a reused connection is reset, aiohttp repeats a GET but not a POST."""
     now = datetime.now(UTC)
     subjects = [
         Subject(n, submission(VALUES[n], vendor).identifiers or {}, Regulation.GDPR, f"r-{n}", now)
@@ -144,7 +146,7 @@ async def test_the_client_never_repeats_a_post(open_work: OpenWork, sandbox: San
 async def test_huge_replies_to_concurrent_calls_do_not_fill_the_memory(
     db: Database, open_work: OpenWork, sandbox: Sandbox
 ) -> None:
-    """Six polls get 200 MB each. Memory holds little more than the limit of one reply."""
+    """Six polls get 200 MB each. Memory use stays close to the limit of one reply."""
     plan_each(db, "attentive", *VALUES[:6])
     async with open_work("attentive") as work:
         await submit(work)

@@ -1,4 +1,4 @@
-"""Airflow's API server with the board, in this process, and users who log in to it."""
+"""Fixtures for tests of the board: Airflow's API server in this process, and users who log in to it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROLES = {"no right": None, "viewer": "VIEWER"}
 
 @pytest.fixture(scope="session")
 def airflow_app(metadata_db: None) -> Iterator[FastAPI]:
-    """The application as `airflow api-server` creates it."""
+    """Returns the application as `airflow api-server` creates it."""
     from airflow.api_fastapi.app import create_app, purge_cached_app
 
     with pytest.MonkeyPatch.context() as patch:
@@ -32,7 +32,7 @@ def airflow_app(metadata_db: None) -> Iterator[FastAPI]:
 
 @pytest.fixture
 def log_in(airflow_app: FastAPI) -> LogIn:
-    """A client with the cookie of a logged-in user. None: nobody is logged in."""
+    """Returns a client with the cookie of a logged-in user. With None, no user is logged in."""
     from airflow.api_fastapi.app import get_auth_manager
     from airflow.api_fastapi.auth.managers.base_auth_manager import COOKIE_NAME_JWT_TOKEN
     from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
@@ -51,7 +51,7 @@ def log_in(airflow_app: FastAPI) -> LogIn:
 
 @pytest.fixture
 def viewer(log_in: LogIn, deployment: Path) -> TestClient:
-    """A client of a user who may read the DAG, in a deployment with an empty ledger."""
+    """Returns a client of a user who may read the DAG. The ledger of the deployment is empty."""
     return log_in("viewer")
 
 
@@ -61,7 +61,7 @@ def rows(dsn: str) -> Rows:
 
 
 def every_page(viewer: TestClient, request_id: str = "r-1", run_id: str = "manual-1") -> dict[str, str]:
-    """The text of each page that shows data, by path."""
+    """Returns the text of each page that shows data, by path."""
     paths = [
         "/dsar/", "/dsar/requests?status=any", f"/dsar/request?id={quote(request_id, safe='')}",
         "/dsar/account?name=besitos", f"/dsar/run?run_id={quote(run_id, safe='')}",
@@ -73,6 +73,6 @@ def every_page(viewer: TestClient, request_id: str = "r-1", run_id: str = "manua
 
 @pytest.fixture
 def dag_run(metadata_db: None) -> Iterator[str]:
-    """A run of the DAG that began its intake an hour ago."""
+    """Adds a run of the DAG. Its intake began an hour ago."""
     with a_run("manual-1", ("intake", -1, datetime.now(UTC) - timedelta(hours=1), None)) as run_id:
         yield run_id

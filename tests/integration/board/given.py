@@ -1,4 +1,4 @@
-"""Rows that tests of the board put into the ledger and into Airflow's database."""
+"""Writes rows to the ledger and to Airflow's database, for tests of the board."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Rows:
         closed: datetime | None = None,
         **columns: Any,
     ) -> int:
-        """A request with these submissions, or one. Returns its ledger id.
+        """Adds a request with these submissions, or with one submission. Returns its ledger id.
 
         The submissions of an open request have the identifiers MARKERS.
         """
@@ -59,7 +59,7 @@ class Rows:
             return request
 
     def event(self, request: int, at: datetime, **columns: Any) -> None:
-        """An event of the request's first submission."""
+        """Adds an event of the request's first submission."""
         with psycopg.connect(self.dsn) as db:
             row = db.execute("SELECT min(id) FROM dsar.submission WHERE request = %s", [request]).fetchone()
             assert row is not None
@@ -79,7 +79,7 @@ def _insert(db: psycopg.Connection[Any], table: str, values: dict[str, Any]) -> 
 
 @contextmanager
 def a_run(run_id: str, *tries: GivenTry, conf: Mapping[str, Any] | None = None) -> Iterator[str]:
-    """A run of the DAG in Airflow's database. The last try of a task instance is its latest."""
+    """A run of the DAG in Airflow's database. The last try of a task instance is its latest try."""
     from airflow.models.dagrun import DagRun
     from airflow.models.taskinstance import TaskInstance
     from airflow.models.taskinstancehistory import TaskInstanceHistory

@@ -1,4 +1,4 @@
-"""Who may see the board, with Airflow's own API server and auth manager."""
+"""Airflow's own API server and auth manager decide who may see the board."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def board_of(app: FastAPI) -> FastAPI:
 
 
 def test_calls_cover_every_route(airflow_app: FastAPI) -> None:
-    """The board has no other route or mount, and accepts GET only."""
+    """The table of calls covers every route of the board. The board accepts only GET."""
     routes = board_of(airflow_app).routes
     assert all(isinstance(route, APIRoute) and route.methods == {"GET"} for route in routes)
     assert {route.path for route in routes if isinstance(route, APIRoute)} == set(CALLS)
@@ -41,14 +41,14 @@ def test_calls_cover_every_route(airflow_app: FastAPI) -> None:
 
 @pytest.mark.parametrize("path", CALLS.values())
 def test_a_request_without_login_is_refused(log_in: LogIn, path: str) -> None:
-    """The same if the token has no valid signature."""
+    """A request with an invalid token is refused too."""
     for client in (log_in(None), log_in(None, token="ey.not.signed")):
         assert client.get(path).status_code in (401, 403)
 
 
 @pytest.mark.parametrize("path", CALLS.values())
 def test_a_user_without_the_right_to_read_the_dag_is_refused(log_in: LogIn, path: str) -> None:
-    """The page says so with status 403."""
+    """A user without the right to read the DAG gets status 403 and a page that explains it."""
     answer = log_in("no right").get(path)
     assert answer.status_code == 403
     assert "may not see" in answer.text
@@ -59,7 +59,7 @@ def test_a_user_without_the_right_to_read_the_dag_is_refused(log_in: LogIn, path
 def test_a_user_who_may_read_the_dag_sees_the_board(
     viewer: TestClient, rows: Rows, dag_run: str, path: str
 ) -> None:
-    """The role Viewer is enough."""
+    """The role Viewer is enough to see the board."""
     rows.request("r-1")
     assert viewer.get(path).status_code == 200
 
@@ -68,7 +68,7 @@ def test_a_user_who_may_read_the_dag_sees_the_board(
     "path", ["/dsar/docs", "/dsar/redoc", "/dsar/openapi.json", "/dsar/nothing", "/dsar/requests/"]
 )
 def test_fastapis_own_pages_and_redirects_are_off(log_in: LogIn, path: str) -> None:
-    """FastAPI would serve them without a login."""
+    """FastAPI's own pages are off, because FastAPI would serve them without a login."""
     assert log_in(None).get(path, follow_redirects=False).status_code == 404
 
 
@@ -77,7 +77,7 @@ def test_fastapis_own_pages_and_redirects_are_off(log_in: LogIn, path: str) -> N
 def test_every_response_has_strict_security_headers(
     log_in: LogIn, deployment: Path, dag_run: str, path: str, user: str | None
 ) -> None:
-    """Errors too. Only own scripts and styles, frames only in Airflow, no sniffing, no cached pages."""
+    """Error pages have these headers too. Only static files for a logged-in user may be cached."""
     headers = log_in(user).get(path).headers
     policy = dict(part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";"))
     assert policy["default-src"] == "'none'"
@@ -90,7 +90,7 @@ def test_every_response_has_strict_security_headers(
 
 
 def test_a_static_file_is_immutable_only_at_the_address_with_its_version(viewer: TestClient) -> None:
-    """Pages use that address. Other addresses are cached for an hour at most."""
+    """Pages use the address with the version. A file at another address is cached for an hour at most."""
     page = viewer.get("/dsar/").text
     for name in ("board.css", "board.js", "icon.svg", "icon-dark.svg"):
         unversioned = viewer.get(f"/dsar/static/{name}").headers["cache-control"]
@@ -103,7 +103,7 @@ def test_a_static_file_is_immutable_only_at_the_address_with_its_version(viewer:
 
 
 def test_every_page_shows_the_version(viewer: TestClient, rows: Rows, dag_run: str) -> None:
-    """In its footer."""
+    """The footer of every page shows the version."""
     rows.request("r-1")
     for text in every_page(viewer).values():
         assert f"Version {version('airflow-dsar')}." in text.split("<footer>")[1]
@@ -112,7 +112,7 @@ def test_every_page_shows_the_version(viewer: TestClient, rows: Rows, dag_run: s
 def test_pages_load_nothing_external_and_have_no_inline_script_or_style(
     viewer: TestClient, rows: Rows, dag_run: str
 ) -> None:
-    """The policy would block it."""
+    """The content security policy would block external files and inline scripts."""
     rows.request("r-1")
     for text in every_page(viewer).values():
         for forbidden in ("http://", "https://", " style=", "<style", "<script>", " onclick"):

@@ -1,4 +1,4 @@
-"""What screen readers and keyboards get: table headers, charts in words, the meaning of states."""
+"""Screen readers and keyboards can use the board: tables have headers, and charts and states have texts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VOID = re.compile(r"<(meta|link|input|br)\b([^>]*)>")
 
 @pytest.fixture
 def pages(viewer: TestClient, rows: Rows) -> dict[str, ElementTree.Element]:
-    """Every page as XML, with rows in each table. Fails if a page is not well-formed."""
+    """Returns every page as XML, with rows in each table. Fails if a page is not well-formed."""
     request = rows.request(
         "r-1",
         {"state": "uncertain"}, {"state": "submitted", "job_id": "j", "submitted_at": NOW},
@@ -32,13 +32,13 @@ def pages(viewer: TestClient, rows: Rows) -> dict[str, ElementTree.Element]:
 
 
 def as_xml(text: str) -> str:
-    """Closes void elements and gives each attribute a value."""
+    """Converts HTML to XML: closes void elements and gives each attribute a value."""
     closed = VOID.sub(r"<\1\2/>", text.replace("<!doctype html>", ""))
     return re.sub(r" (selected|data-outside)(?=[ >])", r' \1=""', closed)
 
 
 def test_every_table_has_a_caption_and_headers(pages: dict[str, ElementTree.Element]) -> None:
-    """Each column and each row has a header."""
+    """Each column and each row of a table has a header."""
     for path, page in pages.items():
         tables = list(page.iter("table"))
         assert tables, path
@@ -54,7 +54,7 @@ def test_every_table_has_a_caption_and_headers(pages: dict[str, ElementTree.Elem
 
 
 def test_every_chart_has_a_name_a_text_and_a_table(pages: dict[str, ElementTree.Element]) -> None:
-    """A screen reader reads the title and description of the image."""
+    """A screen reader reads the title and the description of a chart."""
     charts = [figure for page in pages.values() for figure in page.iter("figure")]
     assert len(charts) == 2
     for figure in charts:
@@ -66,7 +66,7 @@ def test_every_chart_has_a_name_a_text_and_a_table(pages: dict[str, ElementTree.
 
 
 def test_pages_with_badges_explain_them_in_a_list(pages: dict[str, ElementTree.Element]) -> None:
-    """The title of a badge appears on hover only."""
+    """A list explains the badges, because the title of a badge appears on hover only."""
     for path, page in pages.items():
         spans = {each.get("class", ""): each.get("title") for each in page.iter("span")}
         badges = {kind: title for kind, title in spans.items() if "badge" in kind}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def test_only_tasks_of_an_account_link_to_its_page(daily: DAG) -> None:
-    """Checked on the serialized DAG, as the API server sees it."""
+    """The links are checked on the serialized DAG, as the API server sees it."""
     served = DagSerialization.from_dict(DagSerialization.to_dict(daily))
     links = {task.task_id: task.extra_links for task in served.tasks}
     assert len(links) > 3
@@ -36,7 +36,7 @@ def test_only_tasks_of_an_account_link_to_its_page(daily: DAG) -> None:
 def test_every_link_begins_with_the_path_of_the_server(
     monkeypatch: pytest.MonkeyPatch, base_url: str, path: str
 ) -> None:
-    """A proxy may serve Airflow under a path."""
+    """The links still work if a proxy serves Airflow under a path."""
     monkeypatch.setenv("AIRFLOW__API__BASE_URL", base_url)
     assert board_links.pages() == f"{path}/dsar"
     assert board_links.dag_in_airflow() == f"{path}/dags/dsar_daily"

@@ -1,4 +1,4 @@
-"""The figures of the overview and of an account."""
+"""The figures on the overview and on the page of an account are correct."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DAY = timedelta(days=1)
 
 
 def test_open_requests_are_counted_by_days_left(rows: Rows, db: Database) -> None:
-    """A step includes its upper end, not its lower end. Closed requests do not count."""
+    """A step includes its upper limit, but not its lower limit. Closed requests do not count."""
     second = timedelta(seconds=1)
     for n, left in enumerate([-DAY, 0 * DAY, second, 3 * DAY, 3 * DAY + second, 10 * DAY, 10 * DAY + second]):
         rows.request(f"r-{n}", due=NOW + left)
@@ -28,7 +28,7 @@ def test_open_requests_are_counted_by_days_left(rows: Rows, db: Database) -> Non
 
 
 def test_received_and_closed_requests_are_counted_per_utc_day(rows: Rows, db: Database) -> None:
-    """A day without requests has zeros. What happened before the first day does not count."""
+    """A day without requests has zeros. Events before the first day do not count."""
     midnight = NOW.replace(hour=0)
     rows.request("last-moment", received=midnight - timedelta(seconds=1), closed=midnight)
     rows.request("first-moment", received=midnight)
@@ -42,7 +42,7 @@ def test_received_and_closed_requests_are_counted_per_utc_day(rows: Rows, db: Da
 
 
 def test_closing_times_are_those_of_requests_closed_in_the_period(rows: Rows, db: Database) -> None:
-    """Total, late requests, median, 95th percentile and distribution."""
+    """The figures are the total, the late requests, the median, the 95th percentile and the distribution."""
     for n, took in enumerate([0.5, 1, 2, 6.9, 7, 20, 29, 45]):
         rows.request(f"r-{n}", received=NOW - timedelta(days=took), closed=NOW)
     rows.request("before", received=NOW - 60 * DAY, closed=NOW - 50 * DAY)
@@ -54,7 +54,7 @@ def test_closing_times_are_those_of_requests_closed_in_the_period(rows: Rows, db
 
 
 def test_open_submissions_and_jobs_of_an_account_are_counted(rows: Rows, db: Database) -> None:
-    """A job with several submissions counts once."""
+    """A job with several submissions counts as one job."""
     old, new = NOW - 3 * DAY, NOW - DAY
     rows.request(
         "r-1",
@@ -84,7 +84,7 @@ def test_open_submissions_and_jobs_of_an_account_are_counted(rows: Rows, db: Dat
 
 
 def test_times_and_failures_of_an_account_are_those_of_the_period(rows: Rows, db: Database) -> None:
-    """Failures are counted by reason, the rare reasons together."""
+    """Failures are counted by reason. Rare reasons are counted together."""
     done = [
         {"state": "completed", "submitted_at": NOW - timedelta(hours=hours), "finished_at": NOW}
         for hours in range(1, 20)
@@ -113,7 +113,7 @@ def test_times_and_failures_of_an_account_are_those_of_the_period(rows: Rows, db
 
 
 def test_submissions_sent_since_midnight_are_counted(rows: Rows, db: Database) -> None:
-    """An attempt that was given back does not count."""
+    """An attempt without a call does not count as sent."""
     rows.request(
         "r-1",
         {"attempted_at": NOW, "attempts": 1},
@@ -125,7 +125,7 @@ def test_submissions_sent_since_midnight_are_counted(rows: Rows, db: Database) -
 
 
 def test_open_jobs_and_uncertain_requests_of_an_account_are_listed(rows: Rows, db: Database) -> None:
-    """Jobs by age, with the earliest due date. Uncertain requests by due date."""
+    """Jobs are ordered by age and show the earliest due date. Uncertain requests are ordered by due date."""
     job = {"state": "submitted", "submitted_at": NOW - DAY}
     rows.request("later", {**job, "job_id": "j-2"}, {"state": "uncertain"}, due=NOW + 9 * DAY)
     rows.request(
@@ -147,7 +147,7 @@ def test_open_jobs_and_uncertain_requests_of_an_account_are_listed(rows: Rows, d
 def test_the_overview_shows_the_daily_quota_of_each_connection(
     viewer: TestClient, rows: Rows, set_connection: Callable[..., None]
 ) -> None:
-    """A broken connection has none, and the page still works."""
+    """If a connection is broken, the page shows no quota for it and still works."""
     set_connection("id5", extra={"daily_quota": 1234})
     set_connection("besitos", password=None)
     rows.request("r-1", {"account": "id5", "vendor": "id5", "attempts": 1, "attempted_at": NOW})

@@ -1,4 +1,4 @@
-"""No page shows identifiers or secrets, and hostile text stays text."""
+"""No page shows identifiers or secrets. Hostile text is shown as text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ HOSTILE = "<script>alert(1)</script>\"'&?#%2F../\u202e{{ 7*7 }}"
 
 
 def test_no_page_shows_an_identifier_a_hash_or_a_secret(viewer: TestClient, rows: Rows, dag_run: str) -> None:
-    """While the ledger has the identifiers of an open request, and the connections have secrets."""
+    """This holds while the ledger has the identifiers of an open request, and the connections have
+    secrets.
+    """
     states = ["planned", "submitting", "uncertain", "submitted", "ready", "completed", "failed", "rejected"]
     rows.request(
         "r-1",
@@ -46,7 +48,7 @@ SELECT format('GRANT SELECT (%s) ON dsar.%I TO board_reader', string_agg(column_
 
 @pytest.fixture
 def without_identifiers(dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Connection dsar_db with a role that may not read the columns with identifiers."""
+    """Sets connection dsar_db to a role that may not read the columns with identifiers."""
     url = make_url(dsn).set(username="board_reader", password="secret")
     monkeypatch.setenv("AIRFLOW_CONN_DSAR_DB", url.render_as_string(hide_password=False))
     with psycopg.connect(dsn, autocommit=True) as db:
@@ -62,20 +64,22 @@ def without_identifiers(dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
 def test_no_statement_reads_an_identifier(
     viewer: TestClient, rows: Rows, dag_run: str, without_identifiers: None
 ) -> None:
-    """A role without access to identifiers renders every page, so a template cannot show one by mistake."""
+    """A role without access to identifiers can render every page, so a template cannot show an identifier."""
     rows.request("r-1", {"state": "uncertain"}, {"state": "submitted", "submitted_at": NOW, "job_id": "j"})
     assert "r-1" in every_page(viewer)["/dsar/requests?status=any"]
     assert viewer.get("/dsar/requests?account=besitos&state=uncertain").status_code == 200
 
 
 def test_a_page_can_change_nothing(db: Database) -> None:
-    """Its transaction is read-only."""
+    """The transaction of a page is read-only."""
     with pytest.raises(psycopg.errors.ReadOnlySqlTransaction), snapshot(db):
         db.execute("UPDATE dsar.request SET status = status")
 
 
 def test_hostile_text_is_escaped(viewer: TestClient, rows: Rows) -> None:
-    """In request ids, job ids, reasons, identities, and names of accounts and runs. Links stay local."""
+    """Hostile ids, reasons, identities and names of accounts and runs are escaped. Links stay on the
+    board.
+    """
     request = rows.request(
         HOSTILE,
         {"account": "besitos", "state": "failed", "reason": HOSTILE, "job_id": HOSTILE, "finished_at": NOW},

@@ -1,4 +1,4 @@
-"""What a user sees if a page cannot be shown."""
+"""A page that cannot be shown explains why."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from include.stack.home import free_port
     ],
 )
 def test_a_wrong_address_gets_an_explanation(viewer: TestClient, path: str, status: int, text: str) -> None:
-    """Never status 500 or a stack trace."""
+    """A wrong address never gives status 500 or a stack trace."""
     answer = viewer.get(path)
     assert answer.status_code == status
     assert text in answer.text
@@ -37,7 +37,7 @@ def test_a_wrong_address_gets_an_explanation(viewer: TestClient, path: str, stat
 def test_the_page_names_a_missing_or_broken_connection(
     viewer: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It shows no address and no password."""
+    """The page shows no address and no password of the connection."""
     monkeypatch.delenv("AIRFLOW_CONN_DSAR_DB")
     missing = viewer.get("/dsar/requests")
     monkeypatch.setenv("AIRFLOW_CONN_DSAR_DB", f"postgresql://u:zq7x-pw@127.0.0.1:{free_port()}/dsar")
@@ -49,7 +49,7 @@ def test_the_page_names_a_missing_or_broken_connection(
 
 
 def test_before_the_first_run_the_page_says_how_to_create_the_ledger(viewer: TestClient, dsn: str) -> None:
-    """An empty database is no error."""
+    """An empty database is not an error."""
     with psycopg.connect(dsn) as db:
         db.execute("DROP SCHEMA dsar CASCADE")
     answer = viewer.get("/dsar/")
@@ -58,14 +58,14 @@ def test_before_the_first_run_the_page_says_how_to_create_the_ledger(viewer: Tes
 
 
 def test_pages_of_an_empty_ledger_say_that_there_is_nothing(viewer: TestClient, dag_run: str) -> None:
-    """Overview, requests and run."""
+    """The overview, the request list and the run page say that there is no data."""
     assert "0 open requests" in viewer.get("/dsar/").text
     assert "No request matches these filters" in viewer.get("/dsar/requests").text
     assert "changed no request" in viewer.get(f"/dsar/run?run_id={dag_run}").text
 
 
 def test_a_slow_page_is_cancelled(viewer: TestClient, dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The user learns what to do."""
+    """A page that takes too long is cancelled, and the user learns what to do."""
     monkeypatch.setattr("include.dsar.ledger.board.snapshot.STATEMENT_SECONDS", 0.2)
     with psycopg.connect(dsn) as other:
         other.execute("LOCK TABLE dsar.submission")
@@ -77,7 +77,9 @@ def test_a_slow_page_is_cancelled(viewer: TestClient, dsn: str, monkeypatch: pyt
 def test_an_unexpected_error_reveals_only_its_type_and_place_in_the_log(
     viewer: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The text of an exception may hold identifiers. The page has the usual headers."""
+    """The text of an exception may contain identifiers, so it is not logged. The page has the usual
+    headers.
+    """
 
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("zq7x said something")

@@ -1,4 +1,4 @@
-"""The list of requests: filters, pages and cells."""
+"""The request list has filters, pages and cells."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def page(db: Database, **fields: str) -> Page:
 
 
 def listed(db: Database, **fields: str) -> list[str]:
-    """The request ids on the page."""
+    """Returns the request ids on the page."""
     return [each.request_id for each in page(db, **fields).requests]
 
 
 @pytest.fixture
 def six(rows: Rows) -> None:
-    """Requests that each differ in one way."""
+    """Adds six requests. Each differs from the others in one property."""
     batch: dict[str, Any] = {"account": "batch", "vendor": "batch"}
     rows.request("overdue", due=NOW)
     rows.request("urgent", due=NOW + DAY, action="access")
@@ -70,14 +70,14 @@ def six(rows: Rows) -> None:
 def test_filters_select_the_matching_requests(
     db: Database, six: None, fields: dict[str, str], expected: list[str]
 ) -> None:
-    """Alone and combined. The total has the same number."""
+    """Filters work alone and in combination. The total in the heading matches the list."""
     assert listed(db, **fields) == expected
     assert page(db, **fields).total == len(expected)
 
 
 @pytest.mark.parametrize("prefix", ["a_b", "a.b-"])
 def test_wildcards_of_like_have_no_meaning_in_an_id(rows: Rows, db: Database, prefix: str) -> None:
-    """Each letter of the filter matches itself only."""
+    """Each character of the filter matches only itself."""
     for name in ("a_b-1", "axb-1", "a.b-1"):
         rows.request(name)
     (found,) = listed(db, id=prefix)
@@ -103,7 +103,9 @@ def test_wildcards_of_like_have_no_meaning_in_an_id(rows: Rows, db: Database, pr
     ],
 )
 def test_the_error_for_a_wrong_filter_has_its_name_and_not_its_value(fields: dict[str, str]) -> None:
-    """The value is still in the address, so the form does not send it (tests/e2e/test_ui.py)."""
+    """The error does not contain the value, but the address does. The form does not send it
+    (tests/e2e/test_ui.py).
+    """
     with pytest.raises(BadFilter) as caught:
         RequestFilter.parse(fields)
     (name, value), text = *fields.items(), str(caught.value)
@@ -115,7 +117,7 @@ def test_the_error_for_a_wrong_filter_has_its_name_and_not_its_value(fields: dic
 def test_pages_have_no_gap_and_no_repeat(
     rows: Rows, db: Database, fields: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Forward and back, also if several requests are due at the same moment."""
+    """Paging works forward and back, even if several requests are due at the same moment."""
     monkeypatch.setattr(request_list, "PAGE_SIZE", 3)
     for n in range(8):
         rows.request(f"r-{n}", due=NOW + DAY * (n // 3))
@@ -132,13 +134,15 @@ def test_pages_have_no_gap_and_no_repeat(
 
 
 def test_a_page_after_an_unknown_request_is_the_first_page(rows: Rows, db: Database) -> None:
-    """An old bookmark still works."""
+    """An old bookmark to an unknown request still works."""
     rows.request("r-1")
     assert listed(db, after="999999") == ["r-1"]
 
 
 def test_a_cell_shows_the_most_urgent_open_state_or_the_outcome(rows: Rows, db: Database) -> None:
-    """Uncertain before submitted. If all submissions have ended, their outcome together."""
+    """The state uncertain is shown before submitted. If all submissions have ended, the cell shows their
+    outcome.
+    """
     batch = {"account": "batch", "vendor": "batch"}
     rows.request(
         "r-1",
@@ -153,7 +157,7 @@ def test_a_cell_shows_the_most_urgent_open_state_or_the_outcome(rows: Rows, db: 
 
 
 def test_counting_stops_after_the_maximum(rows: Rows, db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """To count a million requests would cost more than the page."""
+    """Counting a million requests would take longer than the page itself."""
     monkeypatch.setattr(request_list, "MAX_COUNTED", 2)
     for n in range(4):
         rows.request(f"r-{n}")

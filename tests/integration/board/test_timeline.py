@@ -1,4 +1,4 @@
-"""What happened when: the timeline of a request, and the page of a run."""
+"""The timeline of a request and the page of a run show the events in the order of time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ HOUR = timedelta(hours=1)
 
 
 def test_the_timeline_links_each_event_to_its_task(viewer: TestClient, rows: Rows) -> None:
-    """Earlier tries too. If several mapped instances ran at the same time, the link is to their list."""
+    """Earlier tries are linked too. If several mapped instances ran at the same time, the link leads to
+    their list.
+    """
     request = rows.request(
         "r-1",
         {"state": "failed", "attempts": 2, "attempted_at": NOW + 3 * HOUR, "submitted_at": NOW + 3 * HOUR,
@@ -65,7 +67,9 @@ def test_the_timeline_links_each_event_to_its_task(viewer: TestClient, rows: Row
 
 
 def test_a_run_shows_what_happened_while_its_tasks_ran(viewer: TestClient, rows: Rows) -> None:
-    """Requests taken in, sent, ended, closed or uncertain. An attempt that was given back does not count."""
+    """The counts are requests read, sent, ended, closed and uncertain. An attempt without a call does not
+    count.
+    """
     inside, outside = NOW - 1.5 * HOUR, NOW - 8 * HOUR
     rows.request("new", {"attempted_at": inside, "attempts": 1}, planned_at=inside)
     rows.request("sent", {"attempted_at": inside, "attempts": 1}, planned_at=outside)
@@ -90,7 +94,7 @@ def test_a_run_shows_what_happened_while_its_tasks_ran(viewer: TestClient, rows:
 
 
 def test_a_dry_run_shows_what_a_run_would_send(viewer: TestClient) -> None:
-    """From the result of its intake in Airflow's database."""
+    """The counts come from the result of the dry run's intake in Airflow's database."""
     from airflow.models.xcom import XComModel
     from airflow.utils.session import create_session
 

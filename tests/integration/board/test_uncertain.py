@@ -1,4 +1,4 @@
-"""What pages say about uncertain submissions: who must act, and how."""
+"""Pages about uncertain submissions say who must act, and how."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def request_text(viewer: TestClient) -> str:
 
 
 def for_an_operator(viewer: TestClient) -> list[str]:
-    """The list on the overview."""
+    """Returns the list of required decisions on the overview."""
     text = viewer.get("/dsar/").text
     return text.split('id="decide"')[1].split("</ul>")[0].split("<li>")[1:] if 'id="decide"' in text else []
 
@@ -37,7 +37,7 @@ def for_an_operator(viewer: TestClient) -> list[str]:
 def test_an_operator_decides_if_the_connection_says_hold(
     viewer: TestClient, rows: Rows, set_connection: SetConnection
 ) -> None:
-    """The request has the lines to enter. At another account, the next run reconciles."""
+    """The request's page has the lines to enter. At an account without hold, the next run reconciles."""
     set_connection("besitos", extra=HOLD)
     rows.request("r-1", UNCERTAIN, AT_BATCH)
     text = request_text(viewer)
@@ -56,7 +56,7 @@ def test_an_operator_decides_if_the_connection_says_hold(
 def test_an_operator_decides_after_too_many_uncertain_attempts(
     viewer: TestClient, rows: Rows, db: Database
 ) -> None:
-    """At any account."""
+    """This holds for every account."""
     rows.request("r-1", AT_BATCH)
     for attempt in range(MAX_UNCERTAIN_ATTEMPTS):
         assert for_an_operator(viewer) == []
@@ -72,7 +72,7 @@ def test_an_operator_decides_after_too_many_uncertain_attempts(
 def test_pages_say_what_to_repair_before_a_run_can_reconcile(
     viewer: TestClient, rows: Rows, set_connection: SetConnection
 ) -> None:
-    """A broken connection, or an account that is not configured any more."""
+    """The connection is broken, or the account is no longer configured."""
     set_connection("besitos", password=None, extra=HOLD)
     rows.request("r-1", UNCERTAIN, AT_BATCH | {"account": "batch_old"})
     text = request_text(viewer)
@@ -89,7 +89,7 @@ def test_pages_say_what_to_repair_before_a_run_can_reconcile(
 def test_a_shortened_list_of_uncertain_requests_says_so(
     viewer: TestClient, rows: Rows, monkeypatch: pytest.MonkeyPatch, set_connection: SetConnection
 ) -> None:
-    """So that an operator knows that there are more."""
+    """A shortened list says so, so that an operator knows that there are more uncertain requests."""
     monkeypatch.setattr("include.dsar.ledger.board.accounts.MAX_UNCERTAIN", 2)
     set_connection("besitos", extra=HOLD)
     for n, shortened in enumerate((False, True, True)):
@@ -121,7 +121,9 @@ def test_the_page_offers_exactly_the_decisions_that_are_possible(
     kinds: list[str],
     lines: list[str],
 ) -> None:
-    """Several kinds: each line names its kind. One submission per call: a job is for one of them only."""
+    """If an identity can be ambiguous, each line names its kind. A job of a vendor with single calls is
+    for one kind.
+    """
     set_connection(account, extra=HOLD)
     one = UNCERTAIN | {"account": account, "vendor": account}
     rows.request("r-1", *[one | {"identity": kind} for kind in kinds])

@@ -1,4 +1,4 @@
-"""A ledger and a source table, with what the tests of intake do with them."""
+"""Fixtures for the tests of intake: a ledger and a source table."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class IntakeCase:
 
     @property
     def reasons(self) -> dict[str, str]:
-        """The reasons of the rows that are marked invalid."""
+        """Returns the reasons of the rows that are marked invalid."""
         return {
             name: row["status_reason"] for name, row in self.in_source.items() if row["status"] == "invalid"
         }
@@ -59,12 +59,12 @@ class IntakeCase:
         return rows(self.db)
 
     def everything(self) -> Sequence[Any]:
-        """All rows of the ledger and the source."""
+        """Returns all rows of the ledger and the source."""
         with psycopg.connect(self.dsn) as db:
             return [db.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall() for table in TABLES]
 
     def end(self, request_id: str, *, closed: bool, **state: Any) -> None:
-        """Puts all planned submissions of a request into that state."""
+        """Moves all planned submissions of a request into that state."""
         planned = [s for s in self.submissions if (s["request_id"], s["state"]) == (request_id, "planned")]
         put_into(self.db, [s["id"] for s in planned], {"attempts": 1, "finished_at": NOW, **state})
         if closed:
@@ -79,5 +79,5 @@ def case(dsn: str, db: Database, source_table: Source) -> IntakeCase:
 
 @pytest.fixture
 def keyless(case: IntakeCase) -> None:
-    """The source can have a request_id more than once."""
+    """Removes the key of the source, so that a request_id can occur more than once."""
     case.change_source("ALTER TABLE public.dsar_requests DROP CONSTRAINT dsar_requests_pkey")

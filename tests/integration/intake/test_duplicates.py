@@ -1,4 +1,4 @@
-"""Rows of the source that have the same request_id, or differ from what the ledger accepted."""
+"""Rows of the source may have the same request_id, or differ from the accepted request."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("keyless")
 
 @pytest.fixture(params=[10_000, 2], ids=["one chunk", "several"])
 def chunks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All rows are read and planned at once, or in chunks of two."""
+    """Lets intake read all rows at once, or in chunks of two rows."""
     monkeypatch.setattr(source_module, "CHUNK_ROWS", request.param)
     monkeypatch.setattr(staging, "ROWS_PER_TRANSACTION", request.param)
 
@@ -29,7 +29,7 @@ def chunks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 def test_repeated_rows_are_planned_once(
     case: IntakeCase, chunks: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The log names the request, but not for each of many rows."""
+    """The log names the repeated request, but has no line for each of many rows."""
     case.put(*(Row("same", user_id="u") for n in range(60)), Row("other", user_id="u"))
     taken = case.run()
     assert (taken.rows, taken.new, taken.repeated, taken.invalid) == (61, 2, 59, 0)
@@ -42,7 +42,9 @@ def test_repeated_rows_are_planned_once(
     ids=["two data subjects", "then an invalid one", "first an invalid one", "three"],
 )
 def test_contradictory_rows_are_all_invalid(case: IntakeCase, chunks: None, of_one_id: list[Row]) -> None:
-    """Otherwise a data subject could get data of another. A dry run counts the same and changes nothing."""
+    """Otherwise a data subject could get the data of another. A dry run counts the same and changes
+    nothing.
+    """
     case.put(of_one_id[0], *OTHERS, *of_one_id[1:])
     before = case.everything()
     dry = case.run(dry_run=True)
@@ -63,7 +65,7 @@ def test_contradictory_rows_are_all_invalid(case: IntakeCase, chunks: None, of_o
 def test_a_row_that_contradicts_an_accepted_request_changes_nothing(
     case: IntakeCase, chunks: None, caplog: pytest.LogCaptureFixture, dry_run: bool
 ) -> None:
-    """The row is counted, logged and not marked. The accepted row is known."""
+    """The contradictory row is counted, logged and not marked. The accepted request stays as it was."""
     case.put(ALICE)
     case.run()
     first, *_ = case.submissions
@@ -82,7 +84,7 @@ def test_a_row_that_contradicts_an_accepted_request_changes_nothing(
 def test_a_row_that_changed_after_it_was_accepted_is_logged(
     case: IntakeCase, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The order of a list and new accounts of the deployment are not changes."""
+    """Another order of a list and new accounts of the deployment do not count as changes."""
     case.put(Row("r-1", user_id=["a", "b"]), Row("r-2", user_id=[MARKER]))
     case.run()
     case.change_source("UPDATE public.dsar_requests SET status = 'pending'")
@@ -99,7 +101,7 @@ def test_a_row_that_changed_after_it_was_accepted_is_logged(
 def test_a_closed_request_keeps_its_status_if_its_row_becomes_invalid(
     case: IntakeCase, caplog: pytest.LogCaptureFixture, purged: str, dry_run: bool
 ) -> None:
-    """A company erases the identifiers in its source after the request is closed."""
+    """A company may erase the identifiers in its source after the request is closed."""
     case.put(Row("r-1", user_id="a", accounts=["batch"]))
     case.run()
     case.end("r-1", closed=True, state="failed")

@@ -1,4 +1,4 @@
-"""How intake reads a row: valid forms, invalid rows with their reasons, due dates."""
+"""Intake reads valid rows, refuses invalid rows with a reason, and sets due dates."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ BAD_CELLS: dict[str, tuple[dict[str, Any], str]] = {
 def test_each_invalid_row_gets_its_reason_and_stops_no_other_row(
     case: IntakeCase, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Neither the reason nor the log holds the value."""
+    """Neither the reason nor the log contains the value."""
     caplog.set_level(logging.DEBUG)
     case.put(Row("a-good", user_id="u1"), *(Row(name, **cells) for name, (cells, _) in BAD_CELLS.items()))
     case.put(Row("z-good", user_id="u2", email="a@example.com"))
@@ -72,7 +72,7 @@ def test_each_invalid_row_gets_its_reason_and_stops_no_other_row(
 def test_an_unsafe_request_id_is_invalid_and_not_logged(
     case: IntakeCase, caplog: pytest.LogCaptureFixture, request_id: str
 ) -> None:
-    """The id would become part of paths. Its row is still marked in the source."""
+    """An unsafe id would become part of paths. Its row is still marked invalid in the source."""
     case.put(Row(request_id, user_id="u1"), Row("good", user_id="u2"))
     assert case.run().invalid == 1
     assert "unsafe request_id" in case.reasons[request_id]
@@ -83,7 +83,7 @@ def test_an_unsafe_request_id_is_invalid_and_not_logged(
 def test_an_error_of_ours_in_one_row_stops_no_other_row(
     case: IntakeCase, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The row is marked invalid with the type of the error."""
+    """The row is marked invalid with the type of our error. The other rows are planned."""
 
     class Broken(Rules):
         def read(self, row: Any, now: datetime) -> PlannedRequest:
@@ -99,7 +99,7 @@ def test_an_error_of_ours_in_one_row_stops_no_other_row(
 
 
 def test_values_are_normalised(case: IntakeCase) -> None:
-    """Words in any case, repeats, blanks, and the zone of a time."""
+    """Intake normalises upper and lower case, duplicates, blanks, and the zone of a time."""
     case.put(
         Row(
             "r-1",
@@ -123,7 +123,7 @@ def test_values_are_normalised(case: IntakeCase) -> None:
 
 
 def test_an_advertising_id_in_upper_and_lower_case_is_sent_twice(case: IntakeCase) -> None:
-    """Batch keeps an id as the device wrote it."""
+    """Batch keeps an advertising id as the device wrote it, so both spellings are sent."""
     both = ["abcdef00-0000-4000-8000-000000000001", "ABCDEF00-0000-4000-8000-000000000001"]
     case.put(Row("r-1", advertising_id=both, accounts=["batch"]))
     assert case.run().new == 1
@@ -131,7 +131,7 @@ def test_an_advertising_id_in_upper_and_lower_case_is_sent_twice(case: IntakeCas
 
 
 def test_an_account_that_does_not_apply_has_a_reason(case: IntakeCase) -> None:
-    """The receipt names each account of the deployment."""
+    """The receipt names each account of the deployment, so an account that does not apply needs a reason."""
     case.put(Row("r-1", "access", user_id="u1", email="a@example.com"))
     case.run()
     found = {s["account"]: (s["state"], s["reason"]) for s in case.submissions}
@@ -151,7 +151,9 @@ def test_an_account_that_does_not_apply_has_a_reason(case: IntakeCase) -> None:
 def test_the_due_date_follows_from_the_regulation(
     case: IntakeCase, law: str, received: str, due: str
 ) -> None:
-    """GDPR: a calendar month; CCPA: 45 days. A due date from the source replaces it. The source gets it."""
+    """GDPR allows one calendar month, CCPA 45 days. A due date in the source has priority. It is written
+    back.
+    """
     own, legal = datetime(2027, 1, 1, tzinfo=UTC), datetime.fromisoformat(due)
     case.put(Row("r-1", "delete", law, received, user_id="u1"))
     case.put(Row("r-2", "delete", law, received, user_id="u2", due_at=own))
@@ -179,7 +181,7 @@ EMPTY = [None, float("nan"), pd.NaT, pd.NA, "", " ", [], "[]", "[null]", Decimal
 
 @pytest.mark.parametrize("empty", EMPTY, ids=repr)
 def test_each_kind_of_empty_cell_is_empty(empty: Any) -> None:
-    """In an identifier, in accounts, and (except for lists) in a due date."""
+    """Empty cells are accepted for identifiers and accounts, and (except for lists) for due dates."""
     row = {"request_id": "r-1", "request_type": "access", "regulation": "GDPR", "received_at": PAST}
     request = RULES.read({**row, "user_id": "u1", "email": empty, "accounts": empty}, datetime.now(UTC))
     assert {s.account for s in request.submissions} == {account.name for account in RULES.accounts}

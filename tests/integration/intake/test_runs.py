@@ -1,4 +1,6 @@
-"""Runs of intake: repeated, filtered, dry, with retry_failed, stopped in the middle, with another key."""
+"""Intake runs may be repeated, limited, dry, stopped in the middle, or use retry_failed or another hash
+key.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ from tests.integration.requests_given import NOW, RULES, events, put_into
 
 
 def test_a_second_run_plans_nothing_twice(case: IntakeCase) -> None:
-    """A row that is still pending is known, and its status is written again."""
+    """A row that is still pending is known, so intake only writes its status again."""
     case.put(Row("r-1", user_id="u1"), Row("r-2", user_id="u2"))
     case.run()
     before = case.submissions
@@ -30,7 +32,7 @@ def test_a_second_run_plans_nothing_twice(case: IntakeCase) -> None:
 
 
 def test_only_the_given_requests_are_taken_in(case: IntakeCase) -> None:
-    """Other rows stay as they are, also invalid ones. A dry run counts only the given requests."""
+    """Other rows stay unchanged, including invalid rows. A dry run counts only the given requests."""
     case.put(
         *(Row(f"r-{n}", user_id=f"u{n}", accounts=["batch"]) for n in range(3)), Row("../x", user_id="u")
     )
@@ -44,7 +46,7 @@ def test_only_the_given_requests_are_taken_in(case: IntakeCase) -> None:
 def test_a_dry_run_counts_exactly_and_changes_nothing(
     case: IntakeCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It counts what a real run then plans: new rows, earlier plans, and failures to try again."""
+    """A dry run counts new rows, earlier plans, and failures to try again, as a real run then plans them."""
     monkeypatch.setattr(source_module, "CHUNK_ROWS", 2)
     monkeypatch.setattr(staging, "ROWS_PER_TRANSACTION", 2)
     case.put(*(Row(n, user_id=n, accounts=["batch"]) for n in ("planned", "open-failed", "closed-failed")))
@@ -69,7 +71,7 @@ def test_a_dry_run_counts_exactly_and_changes_nothing(
 
 
 def test_retry_failed_plans_failed_submissions_again(case: IntakeCase) -> None:
-    """The identifiers come from the source again. Their hashes assign them. An event has the reason."""
+    """The identifiers are read from the source again and matched by their hashes. An event has the reason."""
     case.put(Row("r-1", user_id=["a", "b"], email="x@example.com", accounts=["batch", "id5"]))
     case.run()
     one, two, mail = case.submissions
@@ -104,7 +106,7 @@ def test_retry_failed_works_after_an_account_was_added(case: IntakeCase) -> None
 def test_another_hash_key_is_refused_before_anything_is_planned(
     case: IntakeCase, retry_failed: bool, dry_run: bool
 ) -> None:
-    """With the right key, intake continues. The ledger does not hold the key."""
+    """With the right key, intake continues. The ledger does not contain the key."""
     case.put(Row("r-1", user_id="a"))
     case.run()
     case.put(Row("r-2", user_id="b"))
@@ -120,7 +122,7 @@ def test_another_hash_key_is_refused_before_anything_is_planned(
 
 
 def test_a_dry_run_does_not_remember_its_hash_key(case: IntakeCase) -> None:
-    """A real run can use another key."""
+    """A real run after the dry run can use another key."""
     case.put(Row("r-1", user_id="a"))
     case.run(dry_run=True)
     assert case.run(type(RULES)(RULES.accounts, None, b"another")).new == 1
@@ -129,7 +131,9 @@ def test_a_dry_run_does_not_remember_its_hash_key(case: IntakeCase) -> None:
 def test_a_run_that_stops_in_the_middle_is_completed_by_the_next(
     case: IntakeCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Planned requests are complete and stay. The next run plans the rest."""
+    """Requests that were planned before the stop are complete and stay. The next run plans the other
+    requests.
+    """
     monkeypatch.setattr(staging, "ROWS_PER_TRANSACTION", 2)
     case.put(*(Row(f"r-{n}", user_id=f"u{n}", accounts=["batch"]) for n in range(1, 6)))
     plan = planning.plan
@@ -150,7 +154,7 @@ def test_a_run_that_stops_in_the_middle_is_completed_by_the_next(
 
 
 def test_thousands_of_rows_are_planned_in_bulk(case: IntakeCase) -> None:
-    """No statement runs once per row."""
+    """No statement runs once for each row."""
     case.change_source(
         "INSERT INTO public.dsar_requests (request_id, request_type, regulation, received_at, user_id)"
         " SELECT 'r-' || n, 'erasure', 'GDPR', now(), ARRAY['u' || n] FROM generate_series(1, 5000) n"

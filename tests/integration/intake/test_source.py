@@ -1,4 +1,4 @@
-"""The source table in different databases, and what happens when it refuses a statement."""
+"""The source table may be in different databases, and may refuse a statement."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ from tests.integration.requests_given import RULES
 def test_a_status_that_the_source_refuses_stops_no_other(
     case: IntakeCase, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """All other statuses are written. Then the task fails, and the next run tries again."""
+    """All other statuses are written. Then the task fails, and the next run writes the refused status
+    again.
+    """
     case.change_source(
         "ALTER TABLE public.dsar_requests ADD CHECK (request_id NOT LIKE '%narrow' OR length(status) < 8),"
         " ADD CHECK (length(status_reason) < 60)"
@@ -69,7 +71,7 @@ def test_a_locked_source_table_is_named(case: IntakeCase, monkeypatch: pytest.Mo
 def test_a_broken_update_is_not_tried_for_each_row(
     case: IntakeCase, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """If the first rows are all refused, the other rows are not tried one by one. Nothing is lost."""
+    """If the first rows are all refused, the other rows are not updated one by one. No request is lost."""
     broken = tmp_path / "update_request.sql"
     broken.write_text("UPDATE public.nowhere SET status = :status WHERE id = :request_id")
     monkeypatch.setattr(source_module, "UPDATE", broken)
@@ -86,7 +88,7 @@ def test_a_broken_update_is_not_tried_for_each_row(
 def test_a_status_without_a_row_in_the_source_is_logged(
     case: IntakeCase, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The source no longer has the request."""
+    """A row may have been removed from the source. Its status is logged instead of written."""
     case.put(Row("r-1", user_id="u1"), Row("r-2", user_id="u2"))
     case.run()
     case.change_source("DELETE FROM public.dsar_requests WHERE request_id = 'r-2'")
@@ -109,7 +111,7 @@ def test_a_status_without_a_row_in_the_source_is_logged(
 def test_the_error_of_a_broken_query_holds_no_values(
     case: IntakeCase, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, statement: str, message: str
 ) -> None:
-    """The message has the file and the SQLSTATE."""
+    """The error of a broken query has the file and the SQLSTATE, but no values."""
     case.put(Row("r-1", user_id="u1"))
     own = tmp_path / "pending_requests.sql"
     own.write_text(statement)
@@ -121,7 +123,7 @@ def test_the_error_of_a_broken_query_holds_no_values(
 
 
 def test_a_source_that_does_not_answer_can_be_retried(db: Database) -> None:
-    """The error is not a ConfigurationError."""
+    """The error is not a ConfigurationError, so Airflow retries the task."""
     nowhere = create_engine("postgresql+psycopg://nobody@127.0.0.1:1/nowhere")
     with pytest.raises(SourceUnavailable):
         Intake(db, Source(nowhere), RULES).run()
@@ -130,7 +132,7 @@ def test_a_source_that_does_not_answer_can_be_retried(db: Database) -> None:
 def test_columns_in_capitals_and_of_other_types_are_read(
     case: IntakeCase, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """JSON, numbers with gaps, dates, uuids, and missing columns."""
+    """JSON, numbers with gaps, dates, uuids and missing columns are read."""
     own = tmp_path / "pending_requests.sql"
     own.write_text(
         "SELECT id AS \"REQUEST_ID\", 'Delete' AS \"Request_Type\", 'ccpa' AS regulation,"
@@ -152,7 +154,7 @@ def test_columns_in_capitals_and_of_other_types_are_read(
 
 @pytest.fixture
 def sqlite(tmp_path: Path) -> Iterator[Source]:
-    """A source in SQLite. Its file is attached as `public`, so that the same SQL files work."""
+    """Creates a source in SQLite. Its file is attached as `public`, so that the same SQL files work."""
     path = tmp_path / "source.sqlite"
     with sqlite3.connect(path) as db:
         db.execute(

@@ -1,4 +1,4 @@
-"""HTTP calls to the sandbox, as the tests of this folder make them."""
+"""Sends HTTP calls to the sandbox for the tests of this folder."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def call(url: str, method: str, path: str, body: Any = None, **options: An
 
 
 def fields(reply: Any) -> Any:
-    """The field names of a JSON reply at every level; of a list, those of its first item."""
+    """Returns the field names of a JSON reply at every level. A list has the names of its first item."""
     if isinstance(reply, list):
         return [fields(each) for each in reply[:1]]
     return {name: fields(value) for name, value in reply.items()} if isinstance(reply, dict) else None

@@ -1,4 +1,4 @@
-"""A sandbox with the default durations, so that a job is pending until the test advances the clock."""
+"""A sandbox with the default durations. A job is pending until the test advances the clock."""
 
 from __future__ import annotations
 

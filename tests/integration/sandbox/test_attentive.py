@@ -18,7 +18,7 @@ async def status(url: str, job_id: str) -> Reply:
 
 
 async def test_deletion(sandbox: Sandbox) -> None:
-    """A creation returns the record or only its id. The status masks the subject."""
+    """A create call returns the record or only its id. The status masks the data subject."""
     shapes = set()
     for number in range(30):
         email, phone = f"ada{number}@example.com", "+15550105555"
@@ -37,7 +37,7 @@ async def test_deletion(sandbox: Sandbox) -> None:
 
 
 async def test_a_failing_job_stays_unprocessed(sandbox: Sandbox) -> None:
-    """Attentive has no failed state."""
+    """The job stays unprocessed because Attentive has no failed state."""
     created = (await create(sandbox.url, subjectEmail="jobfails@example.com")).json()
     sandbox.advance(60 * DAY)
     assert (await status(sandbox.url, created["id"])).json()["processed"] is False

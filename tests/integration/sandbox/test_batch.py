@@ -38,7 +38,7 @@ async def test_review(sandbox: Sandbox) -> None:
 
 
 async def test_the_field_error_says_how_a_finished_request_failed(sandbox: Sandbox) -> None:
-    """``done`` can mean not found or failed. A removal has no data."""
+    """The status ``done`` can mean not found or failed. A removal has no data."""
     shown = []
     for body in (batch_body("unknown-1"), batch_body("jobfails-1", "remove"), batch_body("ada", "remove")):
         token = (await batch_create(sandbox.url, body)).json()["token"]
@@ -51,7 +51,7 @@ async def test_the_field_error_says_how_a_finished_request_failed(sandbox: Sandb
 
 
 async def test_a_running_request_of_the_same_type_gives_409(sandbox: Sandbox) -> None:
-    """Only for the same id in the same app. The list route shows the running request."""
+    """The 409 applies only to the same id in the same app. The list route shows the running request."""
     assert (await batch_create(sandbox.url, batch_body("ada"))).status == 202
     assert (await batch_create(sandbox.url, batch_body("ada"))).status == 409
     assert (await batch_create(sandbox.url, batch_body("ada", "remove"))).status == 202
@@ -79,7 +79,7 @@ async def test_a_setting_extends_409_to_requests_of_any_type() -> None:
 
 
 async def test_finished_requests_expire_after_20_days(sandbox: Sandbox) -> None:
-    """Both routes forget them. Requests of another app are never visible."""
+    """Both routes forget expired requests. Requests of another app are never visible."""
     token = (await batch_create(sandbox.url, batch_body("ada"))).json()["token"]
     assert (await batch_get(sandbox.url, "requests", key="android")).json() == []
     assert (await batch_get(sandbox.url, f"request/{token}", key="android")).status == 404

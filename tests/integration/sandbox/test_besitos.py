@@ -20,7 +20,9 @@ async def status(url: str, request_id: str) -> Reply:
 
 
 async def test_export(sandbox: Sandbox) -> None:
-    """A completed export has a record per known user, null per unknown user, in another order."""
+    """A completed export has a record for each known user and null for each unknown user, in another
+    order.
+    """
     ids = ["ada", "bob", "unknown-1", "carla", "dora"]
     created = (await create(sandbox.url, "export", ids)).json()
     assert created == {**json.loads(EXPORT_CREATED), "request_id": created["request_id"]}
@@ -71,7 +73,7 @@ async def test_one_failing_user_fails_the_whole_job(sandbox: Sandbox) -> None:
 
 
 async def test_invalid_calls_create_no_job(sandbox: Sandbox) -> None:
-    """Wrong credentials, invalid bodies, one invalid id and unknown jobs give a 4xx."""
+    """Wrong credentials, invalid bodies, an invalid id and unknown jobs give a 4xx."""
     path = "/data/partner/export/p/users"
     assert (await call(sandbox.url, "POST", path, {"user_ids": ["ada"]})).status == 401
     assert (await create(sandbox.url, "export", ["ada"], partner="wrong")).status == 403

@@ -9,7 +9,9 @@ from include.sandbox import VENDORS, Decision, SandboxSettings, decide
 
 
 def test_a_decision_depends_only_on_the_identifiers() -> None:
-    """A marker decides how a job ends. The identifier alone decides how long it takes."""
+    """A keyword in an identifier decides how a job ends. The identifier alone decides how long the job
+    takes.
+    """
     settings = SandboxSettings()
     assert decide("batch", "access", ["ada"]) == decide("batch", "access", ["ada"])
     assert settings.min_seconds <= (decide("batch", "access", ["ada"]).seconds or 0) <= settings.max_seconds
@@ -30,13 +32,13 @@ def test_a_decision_depends_only_on_the_identifiers() -> None:
     [("dead", "no_data"), ("fa11", "failed"), ("BAD0", "refused"), ("0000", "completed")],
 )
 def test_the_last_digits_mark_uuids_and_hashes(ending: str, outcome: str) -> None:
-    """An identifier of hex digits only is marked by its last four digits."""
+    """An identifier that has only hex digits is marked by its last four digits."""
     for value in (f"580d2b4c-29a5-7a7b-85dc-44132c02{ending}", "a" * 60 + ending):
         assert decide("id5", "erasure", [value]).outcome == outcome
     assert decide("id5", "erasure", ["someone-dead"]).outcome == "completed"
 
 
 def test_every_vendor_is_simulated() -> None:
-    """The simulated vendor has the same name and the same actions."""
+    """Each simulated vendor has the name and the actions of the real vendor's module."""
     simulated = {name: vendor.actions for name, vendor in VENDORS.items()}
     assert simulated == {name: vendor.actions for name, vendor in vendors.VENDORS.items()}

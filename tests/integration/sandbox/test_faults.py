@@ -1,4 +1,4 @@
-"""The faults that a test can inject."""
+"""A test can inject faults into the sandbox's calls."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from tests.integration.sandbox.calls import batch_body, batch_create, batch_get,
 
 
 async def test_a_status_fault(sandbox: Sandbox) -> None:
-    """It has the vendor's body or a given one. It applies to the named route, and ``times`` times."""
+    """The reply has the vendor's body or a given body. The fault applies to the named route, ``times``
+    times.
+    """
     sandbox.inject("status", vendor="batch", account="ios", route="create", status=503, times=2)
     assert (await batch_get(sandbox.url, "requests")).status == 200
     assert (await batch_create(sandbox.url, batch_body("ada"), key="android")).status == 202
@@ -64,7 +66,7 @@ async def test_faults_that_break_the_connection(
 async def test_faults_that_replace_the_reply(
     sandbox: Sandbox, kind: str, fields: dict[str, Any], status: int, body: bytes, taken: int
 ) -> None:
-    """``taken`` says whether the vendor created the job."""
+    """The fault replaces the reply. ``taken`` says whether the vendor created the job."""
     sandbox.inject(kind, **fields)
     reply = await batch_create(sandbox.url, batch_body("ada"))
     assert (reply.status, reply.body, len(sandbox.jobs())) == (status, body, taken)
