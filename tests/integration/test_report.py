@@ -6,6 +6,7 @@ import csv
 import io
 import logging
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -94,6 +95,31 @@ def test_a_later_run_of_the_day_replaces_the_register(db: Database, storage: Sto
     assert register(storage) == []
     plan(db, request("r-1"))
     report(db, storage)
+    assert len(register(storage)) == 1
+
+
+@pytest.mark.parametrize("later", ["the same run, cleared", "a run that never reported"])
+def test_an_old_report_that_is_cleared_leaves_the_register_of_its_day(
+    db: Database, storage: Storage, later: str
+) -> None:
+    """The ledger has the states of today, which were not true on that day."""
+    plan(db, request("r-1"))
+    reported(db, storage, RUN)
+    before = register(storage)
+    if later == "the same run, cleared":
+        cleared = replace(a_report(db, storage), clock=lambda: RUN + timedelta(days=1))
+    else:
+        reported(db, storage, RUN + timedelta(days=1))
+        cleared = a_report(db, storage, RUN + timedelta(hours=2))
+    plan(db, request("r-2"))
+    cleared.run()
+    assert register(storage) == before
+    assert len(before) == 1
+
+
+def test_the_first_report_of_a_run_writes_the_register_after_midnight(db: Database, storage: Storage) -> None:
+    plan(db, request("r-1"))
+    replace(a_report(db, storage), clock=lambda: RUN + timedelta(days=1)).run()
     assert len(register(storage)) == 1
 
 

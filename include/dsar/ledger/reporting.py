@@ -145,6 +145,16 @@ def reported_before(db: Database, run_after: datetime) -> datetime | None:
     return row["at"]  # type: ignore[no-any-return]
 
 
+def is_past(db: Database, run_after: datetime, *, today: datetime) -> bool:
+    """Whether the register of the run's UTC day is final. `today` is the start of the UTC day now.
+
+    It is if this run reported before today, or if a run of a later day has reported.
+    """
+    row = db.execute(_IS_PAST, {"run_after": run_after, "today": today}).fetchone()
+    assert row is not None
+    return bool(row["is_past"])
+
+
 def reported(db: Database, run_after: datetime, *, at: datetime) -> None:
     """Remembers when the report of this run read the ledger."""
     db.execute(_REPORT, {"run_after": run_after, "at": at})
@@ -218,6 +228,14 @@ SELECT s.account, (SELECT request_id FROM dsar.request WHERE id = s.request) AS 
 
 _REPORTED = """
 SELECT max(reported_at) AS at FROM dsar.report WHERE run_after < %(run_after)s
+"""
+
+_IS_PAST = """
+SELECT EXISTS (
+    SELECT FROM dsar.report
+     WHERE (run_after = %(run_after)s AND reported_at < %(today)s)
+        OR (run_after AT TIME ZONE 'UTC')::date > (%(run_after)s::timestamptz AT TIME ZONE 'UTC')::date
+) AS is_past
 """
 
 _REPORT = """

@@ -45,14 +45,17 @@ class Report:
 
     def run(self) -> list[str]:
         """Writes the register, logs the summary, and returns one sentence for each action that an operator
-        must take.
+        must take. If an old run is cleared, the register of its day stays as it was.
         """
-        log.info("report: writing the register of %s", f"{self.run_after.astimezone(UTC):%Y-%m-%d}")
-        uri = self._write_register()
+        day = f"{self.run_after.astimezone(UTC):%Y-%m-%d}"
+        if reporting.is_past(self.db, self.run_after, today=start_of_utc_day(self.clock())):
+            log.info("report: the register of %s stays as it was: the ledger has only today's states", day)
+        else:
+            log.info("report: writing the register of %s", day)
+            log.info("report: the register is %s", self._write_register())
         requests = reporting.request_counts(self.db, self.run_after)
         days = reporting.account_days(self.db, self.run_after)
         log.info("\n%s", summary(days, requests))
-        log.info("report: the register is %s", uri)
         self._reported_at = now = self.clock()
         since = reporting.reported_before(self.db, self.run_after)
         attention = reporting.attention(
