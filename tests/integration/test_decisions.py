@@ -165,6 +165,20 @@ async def test_a_job_of_another_data_subject_ends_nothing(
             assert submissions(db)[lost, "batch", "user_id"] == "ready"
 
 
+@pytest.mark.asyncio
+async def test_a_decision_does_not_apply_to_what_became_uncertain_after_it(
+    dsn: str, db: Database, source_table: Source, open_work: OpenWork, sandbox: Sandbox
+) -> None:
+    """An intake that is cleared later repeats the decisions of its run."""
+    made_at = datetime.now(UTC)
+    await hold_one(dsn, db, source_table, open_work, sandbox)
+    again = [Decision.parse("r1 besitos send_again")]
+    with pytest.raises(ConfigurationError, match="nothing is uncertain since before the run"):
+        decide(db, again, by="run-7", now=datetime.now(UTC), made_at=made_at)
+    assert set(submissions(db).values()) == {"uncertain"}
+    assert decide(db, again, by="run-8", now=datetime.now(UTC), made_at=datetime.now(UTC)) == 1
+
+
 def test_a_decision_about_nothing_is_refused(db: Database) -> None:
     """The error names the request and the account. A line with another form is refused too."""
     with pytest.raises(ConfigurationError, match=r"r9 at besitos \(nothing is uncertain"):

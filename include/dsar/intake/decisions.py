@@ -61,7 +61,8 @@ def decide(
 ) -> int:
     """Applies the decisions and records their author `by`. Returns how many submissions were decided.
 
-    Outcomes that ended after `made_at` (default: now) still wait.
+    Outcomes that ended after `made_at` (default: now) still wait. So do submissions that became uncertain
+    after it: an operator whose run is cleared later did not decide about them.
     Raises ConfigurationError after all other decisions are applied, if a request has no uncertain
     submission at the account, if no outcome of the account waits, or if one job is given for several
     submissions. The error says what to decide instead.
@@ -75,7 +76,9 @@ def decide(
             if not decided:
                 impossible.append(f"{decision.account} (no outcome waits for an operator)")
             continue
-        held = uncertain.undecided(db, decision.request_id, decision.account, decision.identity)
+        held = uncertain.undecided(
+            db, decision.request_id, decision.account, decision.identity, until=made_at
+        )
         where = f"{decision.request_id} at {decision.account}"
         if decision.job_id is not None and _is_one_of_several(held):
             impossible.append(f"{where} ({len(held)} are uncertain, of {_instead(decision, held)})")
@@ -84,7 +87,7 @@ def decide(
         moved = move(db, moves, leave=State.UNCERTAIN, now=now)
         reconciled += len(moved)
         if not moved:
-            impossible.append(f"{where} (nothing is uncertain)")
+            impossible.append(f"{where} (nothing is uncertain{' since before the run' if made_at else ''})")
     if impossible:
         raise ConfigurationError(f"these decisions could not be carried out: {', '.join(impossible)}")
     return reconciled

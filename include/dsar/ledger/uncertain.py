@@ -79,9 +79,11 @@ def not_reconciled(db: Database, submissions: Sequence[int], why: str) -> None:
     db.execute(_NOT_RECONCILED, {"submissions": sorted(submissions), "reason": reason})
 
 
-def undecided(db: Database, request_id: str, account: str, identity: str | None) -> list[Uncertain]:
+def undecided(
+    db: Database, request_id: str, account: str, identity: str | None, *, until: datetime | None = None
+) -> list[Uncertain]:
     """Returns the uncertain submissions of one request at one account. `identity` limits them to one kind."""
-    parameters = {"request_id": request_id, "account": account, "identity": identity}
+    parameters = {"request_id": request_id, "account": account, "identity": identity, "until": until}
     rows = db.execute(_UNCERTAIN, parameters).fetchall()
     return [Uncertain(row["id"], row["vendor"], row["identity"]) for row in rows]
 
@@ -118,5 +120,6 @@ _UNCERTAIN = """
 SELECT s.id, s.vendor, s.identity FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
  WHERE r.request_id = %(request_id)s AND s.account = %(account)s AND s.state = 'uncertain'
    AND (%(identity)s::text IS NULL OR s.identity = %(identity)s)
+   AND (%(until)s::timestamptz IS NULL OR s.changed_at <= %(until)s)
  ORDER BY s.id
 """
