@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 
 USERS_PER_CALL = 100
-PAUSE = 0.1  # seconds after a poll of an open job
+PAUSE = 0.1  # seconds between two polls of a job
 
 
 @dataclass(frozen=True)

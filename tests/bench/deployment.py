@@ -80,7 +80,9 @@ Seconds = dict[str, dict[str, float]]  # by account and stage; `polls_since` is 
 
 
 def pass_on(deployment: Deployment, stages: Sequence[str] = STAGES) -> Seconds:
-    """Run the stages for all accounts concurrently. Returns the seconds of each stage."""
+    """Run the stages submit, poll and collect for all accounts concurrently. Returns the seconds of each
+    stage.
+    """
 
     async def run() -> Seconds:
         seconds = await asyncio.gather(*(_pass_on(deployment, account, stages) for account in ACCOUNTS))

@@ -7,7 +7,12 @@ from uuid import UUID
 
 import psycopg
 
-ACCOUNTS = ("besitos", "batch", "id5", "attentive")  # those that the benchmark's vendor server simulates
+ACCOUNTS = (
+    "besitos",
+    "batch",
+    "id5",
+    "attentive",
+)  # the accounts that the benchmark's vendor server simulates
 COLUMNS = (
     "request_id, request_type, regulation, received_at, email, phone, user_id, advertising_id, "
     "id5_id, accounts"

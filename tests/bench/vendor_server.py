@@ -59,7 +59,7 @@ class Vendors:
         self._ids = map("{:08x}-0000-4000-8000-000000000000".format, count(1))
         self._jobs: dict[str, tuple[str, list[str], float]] = {}
         self._replies: dict[str, bytes] = {}
-        self._asked: defaultdict[str, list[float]] = defaultdict(list)  # when, by job
+        self._asked: defaultdict[str, list[float]] = defaultdict(list)  # times of the polls, by job
         self._record = "x" * self.record_bytes
         self._archive = reply(archive(self.record_bytes))
         self._late = self._replied = 0.0

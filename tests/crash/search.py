@@ -33,7 +33,7 @@ class Undisturbed:
 
 @dataclass
 class Findings:
-    """The results of a search."""
+    """The results of a search: the cases, the kills and the problems."""
 
     cases: int = 0
     kills: int = 0

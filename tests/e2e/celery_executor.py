@@ -116,7 +116,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[
     parts = {name: command for name, command in COMPONENTS.items() if name != "triggerer"}
     for one in ("one", "two"):
         pid = str(home.path(f"worker-{one}.pid"))
-        # One trigger each. Otherwise one triggerer may take all triggers, and killing the other does nothing.
+        # One trigger for each triggerer. Otherwise killing one triggerer may have no effect.
         parts[f"triggerer-{one}"] = [*COMPONENTS["triggerer"], "--capacity", "1"]
         parts[f"worker-{one}"] = [
             *("celery", "worker", "--skip-serve-logs", "--concurrency", "6"),
@@ -128,14 +128,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[
 
 @pytest.fixture(scope="module")
 def delivered(stack: RunningStack) -> RunResult:
-    """Run the DAG, kill a worker during submit and a triggerer during polling, and wait for the end of the
-    run.
-    """
+    """Run the DAG to its end. Kill a worker during submit and a triggerer during polling."""
     insert(stack, *ROWS)
     run_id = stack.trigger({"await_minutes": 3})
     id5 = [
         f"id5.submit[{n}]" for n in range(SHARDS)
-    ]  # an uncertain submission there is reconciled on another day
+    ]  # an uncertain submission at ID5 is reconciled on another day
     batch = [f"batch.submit[{n}]" for n in range(SHARDS)]
 
     def submitting() -> bool:
@@ -198,9 +196,7 @@ def test_every_outcome_is_the_sandboxs_decision(delivered: RunResult) -> None:
 
 
 def test_every_repeated_call_is_recorded(stack: RunningStack, delivered: RunResult) -> None:
-    """The submissions of the dead worker became uncertain. An event records every repeat of an accepted
-    call.
-    """
+    """The dead worker's submissions became uncertain. An event records every repeat of an accepted call."""
     sent = Counter((job.vendor, value) for job in delivered.jobs for value in job.values)
     assert set(sent) == expected_calls(ROWS)
     events = ledger(

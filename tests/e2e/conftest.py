@@ -16,9 +16,7 @@ from include.stack.stack import DAG_ID, Stack, running
 
 
 def own_environment(**variables: str) -> dict[str, str]:
-    """Returns this process's environment without settings of Airflow, a stack or PostgreSQL, plus
-    `variables`.
-    """
+    """Returns the environment without settings of Airflow, a stack or PostgreSQL, plus `variables`."""
     foreign = ("AIRFLOW", "_AIRFLOW", "DSAR", "PG")
     return {name: value for name, value in os.environ.items() if not name.startswith(foreign)} | variables
 

@@ -140,9 +140,7 @@ def expected_calls(rows: Sequence[SourceRow]) -> set[tuple[str, str]]:
 
 
 def check_files(stack: RunningStack, result: RunResult, rows: Sequence[SourceRow]) -> None:
-    """Check that each request has a receipt, and each access request a package with the hashes of its
-    receipt.
-    """
+    """Check that each request has a receipt, and each access request a package with the same hashes."""
     for row in rows:
         folder = stack.storage / "requests" / row.request_id
         receipt = json.loads((folder / "receipt.json").read_text())

@@ -25,9 +25,7 @@ SELECT count(*) FROM dsar.event e JOIN dsar.request r ON r.id = e.request
 
 
 class Drill:
-    """A set of erasure requests for one test. Every run that the drill triggers contains only these
-    requests.
-    """
+    """A set of erasure requests for one test. The drill's runs contain only these requests."""
 
     def __init__(
         self, stack: RunningStack, name: str, count: int, accounts: Sequence[str] = ACCOUNTS
@@ -45,7 +43,7 @@ class Drill:
                 )
 
     def inject(self, vendor: str, route: str, **fault: Any) -> None:
-        """Inject a fault into the sandbox."""
+        """Inject a fault into the sandbox's calls."""
         body = {"vendor": vendor, "route": route, **fault}
         httpx.post(
             f"{self._stack.sandbox_url}/_sandbox/faults", json=body, trust_env=False
@@ -95,7 +93,7 @@ class Drill:
         wait_for(f"the end of {run_id}", RUN_SECONDS, ended)
 
     def finish(self, run_id: str) -> None:
-        """Wait until the run ends. If requests are still open, do a second run."""
+        """Wait until the run ends. If requests are still open, trigger a second run and wait for it."""
         self.end(run_id)
         if self.statuses() != {"completed"}:
             self.end(self.trigger())

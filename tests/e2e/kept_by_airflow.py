@@ -68,7 +68,7 @@ def answers(stack: Stack, runs: Sequence[str]) -> Places:
 
         def ask(path: str) -> httpx.Response:
             reply = client.get(path)
-            if not path.endswith("/return_value"):  # only a successful task has one
+            if not path.endswith("/return_value"):  # only a successful task has a return value
                 reply.raise_for_status()
             replies[f"GET {path}"] = reply.content
             return reply

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-# Every free-text marker contains it, so that one search finds them all. It has no vowels, so that it cannot
-# contain a word that the sandbox reacts to.
+# Every free-text marker contains the stem, so that one search finds all markers. The stem has no vowels, so
+# that it contains no word that the sandbox reacts to.
 STEM = "".join(random.SystemRandom().choices("bcdfghjklmnpqrstvwxz", k=12))
 CONTEXT_BYTES = 80  # shown around a hit
 

@@ -114,7 +114,7 @@ def test_up_starts_no_sandbox_with_a_users_ledger(up: Up) -> None:
     assert "the sandbox simulates no vendor" in up.output
     assert "AIRFLOW_CONN_BATCH_DEFAULT, AIRFLOW_CONN_DSAR_DB\n" in up.output
     assert "zq7x-key" not in up.output
-    assert len(up.leaders()) == len(COMPONENTS) + 1  # PostgreSQL, and no sandbox
+    assert len(up.leaders()) == len(COMPONENTS) + 1  # plus PostgreSQL, without a sandbox
     assert [each for each in members(up.leaders()) if "include.sandbox" in each.cmdline()] == []
 
 

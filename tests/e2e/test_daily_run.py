@@ -118,9 +118,7 @@ def first(stack: RunningStack, seen_triggers: list[dict[str, Any]]) -> RunResult
 
 @pytest.fixture(scope="module")
 def second(stack: RunningStack, first: RunResult) -> RunResult:
-    """Do a second run two hours later. The slow jobs have ended. Batch rejects our credentials for new
-    requests.
-    """
+    """Do a second run two hours later. The slow jobs have ended. Batch rejects our credentials."""
     sandbox(stack, "POST", "clock", {"advance": 7200})
     sandbox(
         stack, "POST", "faults",
@@ -153,9 +151,7 @@ def test_a_run_survives_a_killed_triggerer(first: RunResult) -> None:
 
 
 def test_after_the_first_run_every_submission_matches_its_job(first: RunResult) -> None:
-    """A submission has the sandbox's outcome if its job has ended. Otherwise it is open. No submission is
-    missing.
-    """
+    """A submission has the sandbox's outcome if its job has ended. Otherwise the submission is open."""
     jobs = {(job.vendor, value): job for job in first.jobs for value in job.values}
     assert set(first.submissions) >= {
         (row.request_id, *key) for row in ROWS for key in row.sent()
@@ -176,9 +172,7 @@ def test_after_the_first_run_every_submission_matches_its_job(first: RunResult) 
 
 
 def test_the_source_has_the_status_of_each_request(first: RunResult) -> None:
-    """Open requests have the status in_progress. Invalid rows have a reason. All other rows have a due
-    date.
-    """
+    """Open requests are in_progress. Invalid rows have a reason. All other rows have a due date."""
     for row in ROWS:
         states = {state for (request, _, _), state in first.submissions.items() if request == row.request_id}
         written = first.source[row.request_id]
@@ -211,9 +205,7 @@ def test_the_second_run_continues_the_first(second: RunResult) -> None:
 
 
 def test_clearing_the_failed_task_finishes_the_rest(cleared: RunResult) -> None:
-    """The cleared task succeeds and its request is closed. The report still fails because of the failed
-    jobs.
-    """
+    """The cleared task succeeds and its request is closed. The report still fails for the failed jobs."""
     assert {name: state for name, state in cleared.tasks.items() if state != "success"} == {
         "report": "failed"
     }
@@ -226,9 +218,7 @@ def test_every_final_outcome_is_the_sandboxs_decision(cleared: RunResult) -> Non
 
 
 def test_nothing_is_sent_twice_or_to_the_wrong_account(cleared: RunResult) -> None:
-    """Only a failed batch is sent again. No account receives an identifier of another kind or data
-    subject.
-    """
+    """Only a failed batch is sent again. No account receives another account's identifiers."""
     sent = Counter(
         (job.vendor, value)
         for job in cleared.jobs

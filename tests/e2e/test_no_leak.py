@@ -116,9 +116,7 @@ def _cause_every_failure(world: World) -> None:
 
 
 def _assert_search_is_complete(kept: Places) -> None:
-    """Check that each place has content and that each failure is in the logs. Otherwise the search proves
-    nothing.
-    """
+    """Check that each place has content and that the logs have each failure."""
     logs = b"\n".join(content for place, content in kept.items() if place.startswith("logs/tasks"))
     assert {task for task in TASKS if f"task_id={task}" not in "\n".join(kept)} == set()
     for text in FAILURES:

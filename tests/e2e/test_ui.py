@@ -1,4 +1,4 @@
-"""The trigger form, the board and the connection form in Airflow's UI, in a real browser."""
+"""A real browser uses the trigger form, the board and the connection form in Airflow's UI."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_a_dry_run_from_the_form_is_shown_in_the_log_and_on_the_board(
 
 
 def test_the_form_rejects_an_invalid_request_id(open_page: OpenPage) -> None:
-    """A message appears and no run starts."""
+    """The form shows a message and no run starts."""
     page = open_page("/dags/dsar_daily", viewport={"width": 1280, "height": 1400})
     page.get_by_role("button", name="Trigger").first.click()
     form = page.get_by_role("dialog")
@@ -163,7 +163,9 @@ def test_a_request_can_be_found_on_the_board(open_page: OpenPage, real_run: str)
     seen.get_by_role("button", name="Filter").click()
     expect(seen.get_by_role("heading", name="2 requests")).to_be_visible()
     expect(seen.locator("tbody tr")).to_have_count(2)
-    expect(page).to_have_url(re.compile(f"{BOARD}/requests[?].*id=ui-"))  # a link to share
+    expect(page).to_have_url(
+        re.compile(f"{BOARD}/requests[?].*id=ui-")
+    )  # the address can be shared as a link
     seen.get_by_role("link", name="ui-erasure-2").click()
     expect(seen.get_by_role("heading", name=re.compile("ui-erasure-2"))).to_be_visible()
     expect(seen.get_by_text("requests/ui-erasure-2/receipt.json")).to_be_visible()
@@ -291,4 +293,4 @@ def test_a_connection_can_be_created_and_tested_in_the_form(stack: RunningStack,
         row = page.get_by_role("row").filter(has_text=name)
         row.get_by_role("button", name="Test Connection").click()
         expect(page.get_by_text(answer)).to_be_visible()
-        page.mouse.move(0, 0)  # away from the button, to hide its tooltip
+        page.mouse.move(0, 0)  # moves away from the button, to hide the tooltip

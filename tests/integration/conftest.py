@@ -99,9 +99,7 @@ class OpenWork(Protocol):
 
 @pytest.fixture
 def open_work(dsn: str, sandbox: Sandbox, accounts: dict[str, Account]) -> OpenWork:
-    """Returns a function that opens the work of an account at the sandbox, with additional fields of
-    Extra.
-    """
+    """Returns a function that opens an account's work at the sandbox, with additional fields of Extra."""
 
     @asynccontextmanager
     async def opened(account: str, **extra: Any) -> AsyncIterator[AccountWork]:
@@ -126,9 +124,7 @@ def open_work(dsn: str, sandbox: Sandbox, accounts: dict[str, Account]) -> OpenW
 
 @pytest.fixture
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets a submit stage end instead of waiting for postponed submissions. The next submit stage sends
-    them.
-    """
+    """Lets a submit stage end without waiting for postponed submissions. The next stage sends them."""
     monkeypatch.setattr("include.dsar.stages.submit.MAX_WAIT", timedelta())
 
 

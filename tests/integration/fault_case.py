@@ -22,7 +22,7 @@ from tests.integration.stage_runs import Stages
 
 SERIAL = itertools.count(1)
 ONE_POLL = 0.03  # seconds
-LONG_ENOUGH = timedelta(seconds=2)  # for any job of the sandbox
+LONG_ENOUGH = timedelta(seconds=2)  # every job of the sandbox has then ended
 
 
 @dataclass

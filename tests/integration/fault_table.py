@@ -11,7 +11,7 @@ from typing import Any
 from include.dsar.errors import ConfigurationError, VendorUnavailable
 
 VENDORS = ("besitos", "batch", "id5", "attentive")
-CALLS = {  # the call, and the vendors that it is made to
+CALLS = {  # call: the vendors that have this call
     "create": VENDORS,
     "status": VENDORS,
     "result": ("besitos", "batch"),
@@ -52,7 +52,7 @@ FIX_BEFORE_COLLECT = Outcome("fix the connection", "ready", ConfigurationError)
 ASKED_AGAIN = Outcome("asked again", "uncertain")
 FIX_BEFORE_LIST = Outcome("fix the connection", "uncertain", ConfigurationError)
 
-AS_USUAL = Outcome("as usual", "")  # not a fault for this call
+AS_USUAL = Outcome("as usual", "")  # this is no fault for the call
 
 OUTCOMES = {
     "create": (LATER, TOMORROW, FIX_CONNECTION, UNCERTAIN, REJECTED),
@@ -62,7 +62,7 @@ OUTCOMES = {
     "data": (COLLECTED_AGAIN,),
 }
 
-Cell = Outcome | Mapping[str, Outcome] | None  # None: impossible for this call
+Cell = Outcome | Mapping[str, Outcome] | None  # None: the fault is impossible for this call
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Fault:
     name: str
     variants: tuple[Mapping[str, Any], ...]
     cells: Mapping[str, Cell] = field(default_factory=dict)
-    on_repeat: bool = False  # the second call meets it, after the reply to the first was lost
+    on_repeat: bool = False  # the fault affects the second call, after the first reply was lost
 
     def outcome(self, call: str, vendor: str) -> Outcome | None:
         cell = self.cells[call]
@@ -114,7 +114,7 @@ ONLY_ID5: Mapping[str, Cell] = {
     "create": {"id5": TOMORROW}, "status": {"id5": POLLED_AGAIN},
     "result": None, "listed": None, "data": None,
 }  # fmt: skip
-PAUSE = timedelta(minutes=10)  # in Retry-After
+PAUSE = timedelta(minutes=10)  # the value of Retry-After
 IN_10_MINUTES = {"Retry-After": str(int(PAUSE.total_seconds()))}
 AT_A_TIME = {"Retry-After": format_datetime(datetime.now(UTC) + PAUSE, usegmt=True)}
 ELSEWHERE = "<elsewhere>"  # the address of a second server, which must get no call

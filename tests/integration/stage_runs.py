@@ -76,9 +76,7 @@ class Stages:
         (sandbox or self._sandbox).advance(timedelta(**units).total_seconds())
 
     def advance_to_noon(self, sandbox: Sandbox | None = None) -> None:
-        """Advances the clocks to noon of the next day in UTC, so that no test reaches midnight by
-        accident.
-        """
+        """Advances the clocks to the next noon in UTC, so that no test reaches midnight by accident."""
         noon = self.clock().replace(hour=12, minute=0, second=0) + timedelta(days=1)
         self.advance(sandbox, seconds=(noon - self.clock()).total_seconds())
 

@@ -21,7 +21,7 @@ PINNED = re.compile(r"[a-z/]+:(slim-)?\d+\.\d+[\w.-]*")
 SECRET = re.compile(r"PASSWORD|SECRET|FERNET|_KEY\b")
 OF_AIRFLOW = {name for name, service in SERVICES.items() if "build" in service} - {"sandbox"}
 
-# Variables that a user may put into .env: one of each kind, and all with a default in this file.
+# Variables that a user may put into .env: one of each kind, and each variable with a default in this file.
 OWN = {
     name: f"my-{name}"
     for name in (
@@ -108,9 +108,7 @@ def test_the_schema_rejects_a_wrong_key(tmp_path):
 
 
 def test_all_components_of_airflow_have_a_service():
-    """All components of Airflow have a service. The other services are the two databases and two for the
-    demo.
-    """
+    """The other services are the two databases, and two services for the demo."""
     parts = {"apiserver", "scheduler", "dag-processor", "triggerer", "worker", "init", "cli"}
     assert {f"airflow-{part}" for part in parts} | {"postgres", "redis", "sandbox", "demo-data"} == set(
         SERVICES
@@ -163,9 +161,7 @@ def test_the_recipe_in_the_header_makes_all_secrets(tmp_path):
 
 @pytest.mark.parametrize("service", sorted(OF_AIRFLOW))
 def test_variables_in_env_reach_every_service_of_airflow(service):
-    """These variables include connections, a secrets backend, metrics, and variables with a default in the
-    file.
-    """
+    """These are connections, a secrets backend, metrics, and variables with a default in the file."""
     env = required() | OWN
     given = container(service, env)
     assert {name: given.get(name) for name in OWN} == OWN
@@ -182,9 +178,7 @@ def test_the_file_sets_no_account_connection(service):
 
 
 def test_the_demo_fills_only_the_ledger_of_this_file():
-    """The service demo-data gets this ledger's URL as a separate variable, so it can detect another
-    ledger.
-    """
+    """The service demo-data knows this ledger's URL, so it can detect another ledger."""
     given = container("demo-data", required())
     assert given["DSAR_DEMO_LEDGER"] == given["AIRFLOW_CONN_DSAR_DB"]
     own = container("demo-data", required() | OWN)

@@ -25,7 +25,7 @@ from include.sandbox.vendor import WRONG_ACCOUNT
 from tests.conftest import EXTRA
 
 TYPES = {each["connection-type"]: each for each in get_provider_info()["connection-types"]}
-# Airflow's own Test button takes the way that Airflow itself calls deprecated.
+# Airflow's own Test button uses a method that Airflow has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:ProvidersManager.hooks is deprecated")
 
 every_vendor = pytest.mark.parametrize("vendor", VENDORS.values(), ids=VENDORS)
@@ -115,9 +115,7 @@ def test_airflow_finds_the_types() -> None:
 
 @every_vendor
 def test_the_form_has_every_field_of_the_vendor(vendor: Vendor) -> None:
-    """Each field has a schema of its type. Its text says that it is required, or what an empty field
-    means.
-    """
+    """Each field has a schema. Its text says that it is required, or what an empty field means."""
     form = TYPES[vendor.name]
     assert list(form["conn-fields"]) == [field.name for field in vendor.connection_fields]
     for field in vendor.connection_fields:

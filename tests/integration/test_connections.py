@@ -75,9 +75,7 @@ ADDRESSES = {
 def test_every_form_of_a_connection_gives_the_address(
     monkeypatch: pytest.MonkeyPatch, connection: str | dict[str, Any], base_url: str
 ) -> None:
-    """The address is read as Airflow's HttpHook reads it. Without a schema it is https, except for this
-    machine.
-    """
+    """The rules are those of Airflow's HttpHook, but the default is https, except for this machine."""
     resolved = read(monkeypatch, connection)
     assert resolved.base_url == base_url
     assert resolved.secret == "t"
@@ -210,7 +208,7 @@ def test_the_source_is_in_the_database_of_the_ledger_by_default(
     assert [row["request_id"] for row in rows] == ["e-1"]
     monkeypatch.setenv("AIRFLOW_CONN_DSAR_SOURCE", dsn.rpartition("/")[0] + "/postgres")
     with source() as table, pytest.raises(DsarError, match="connection dsar_source"):
-        list(table.pending(retry_failed=False))  # there is no such table in that one
+        list(table.pending(retry_failed=False))  # that database has no such table
 
 
 @pytest.mark.parametrize("text", ["http://:t@h.example/", "nosuchdatabase://u@h/x", "postgres://a://b://c"])

@@ -62,26 +62,25 @@ def test_each_account_is_a_group_between_intake_and_package(daily: DAG) -> None:
 
 
 def test_tasks_after_a_failed_task_run(daily: DAG) -> None:
-    """Open jobs of earlier days do not wait for today's submissions, and packages do not wait for any
-    account.
-    """
+    """Open jobs of earlier days do not wait for today's submissions. Packages wait for no account."""
     rules = {task.task_id: task.trigger_rule for task in daily.tasks}
     assert rules.pop("intake") == TriggerRule.ALL_SUCCESS
     assert set(rules.values()) == {TriggerRule.ALL_DONE}
 
 
 def test_it_runs_daily_without_catch_up(daily: DAG) -> None:
-    """Only one run is active at a time. No backfill is needed, because a run processes all pending
-    requests.
-    """
+    """One run is active at a time. It needs no backfill, because it processes all pending requests."""
     assert daily.timetable.expression == "0 0 * * *"
     assert (daily.max_active_runs, daily.catchup) == (1, False)
     assert daily.allowed_run_types == {"scheduled", "manual", "operator_triggered"}
 
 
 def test_every_task_has_a_time_limit(daily: DAG) -> None:
-    """If every task hangs and polling takes its longest window, the report still runs. A task is not retried
-    after its limit. A hung run ends, so that the next one can start."""
+    """The report still runs if every task hangs and polling takes its longest window. A task is not
+    retried after its limit.
+
+    A hung run ends, so that the next run can start.
+    """
     limits = {task.task_id.rpartition(".")[2]: task.execution_timeout for task in daily.tasks}
     assert all(limits.values())
     longest = timedelta(minutes=daily.params.get_param("await_minutes").schema["maximum"]) + GRACE
@@ -253,7 +252,7 @@ OF_A_TASK = ("dsar_airflow.operators", "dsar_airflow.sensors", "dsar_airflow.tri
     [
         ((), set()),
         (("dsar_airflow.connections.source", "dsar_airflow.connections.storage"), {"psycopg"}),
-        # The sensor before it defers, and when it resumes.
+        # The sensor imports this both before it defers and when it resumes.
         (("dsar_airflow.connections.accounts", "include.dsar.stages.poll"), {"psycopg"}),
         (("dsar_airflow.metrics", "include.dsar.errors"), set()),
     ],

@@ -1,4 +1,4 @@
-"""An operator decides about uncertain submissions."""
+"""An operator can decide about uncertain submissions."""
 
 from __future__ import annotations
 
@@ -30,9 +30,7 @@ RULES = Rules(ACCOUNTS, None, b"key")
 async def hold_one(
     dsn: str, db: Database, source_table: Source, open_work: OpenWork, sandbox: Sandbox
 ) -> None:
-    """Prepares an uncertain submission at Besitos: the call was accepted, the reply was lost, the account
-    is on hold.
-    """
+    """Makes a submission uncertain: Besitos accepts a call, the reply is lost, and on_uncertain is hold."""
     put(dsn, Row("r1", user_id="u1", accounts=["besitos"]))
     Intake(db, source_table, RULES).run()
     sandbox.inject("reset_after", vendor="besitos", route="create")
@@ -49,9 +47,7 @@ async def test_a_held_submission_is_sent_again_by_a_decision(
     sandbox: Sandbox,
     storage: Storage,
 ) -> None:
-    """The report asks for a decision. An event records the decision and its author. The next submit sends
-    the call.
-    """
+    """The report asks for a decision. An event records the decision and its author."""
     await hold_one(dsn, db, source_table, open_work, sandbox)
     report = Report(db, storage, datetime.now(UTC), ["besitos"], held=["besitos"])
     (asked,) = report.run()
@@ -101,9 +97,7 @@ async def test_one_job_is_refused_for_several_identifiers(
 async def test_a_job_is_refused_for_two_identifiers_of_one_kind(
     dsn: str, db: Database, source_table: Source, open_work: OpenWork, sandbox: Sandbox
 ) -> None:
-    """The ledger cannot know which of the two identifiers has the job. The error says what to decide
-    instead.
-    """
+    """The ledger cannot know which identifier has the job. The error says what to decide instead."""
     row = Row("r1", email=["a@example.com", "b@example.com"], id5_id="ID5*abc", accounts=["id5"])
     put(dsn, row)
     Intake(db, source_table, RULES).run()
@@ -159,7 +153,7 @@ async def test_a_job_of_another_data_subject_ends_nothing(
         await look(work)
         assert submissions(db)[lost, "batch", "user_id"] == "submitted"
         put_into(db, [row["id"] for row in rows(db) if row["request_id"] == lost], {"state": "ready"})
-        if action == "access":  # as an earlier version would have left it
+        if action == "access":  # the state that an earlier version would have left
             with pytest.raises(VendorUnavailable, match="another data subject"):
                 await collect(replace(work, clock=clock), storage)
             assert submissions(db)[lost, "batch", "user_id"] == "ready"

@@ -11,7 +11,7 @@ from docs.generate import BLOCK, BLOCKS, generated, pages
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
 def test_every_generated_block_is_current(page: Path) -> None:
-    """If this fails, run `make docs`."""
+    """If this test fails, run `make docs`."""
     assert page.read_text() == generated(page.read_text())
 
 

@@ -34,7 +34,7 @@ def test_every_wait_for_the_ledger_has_a_bound(db: Database) -> None:
 
 
 def test_a_locked_table_and_a_slow_statement_are_named(dsn: str, db: Database) -> None:
-    """Both errors can be retried."""
+    """Both errors are LedgerUnavailable, so Airflow retries the task."""
     db.execute("SET lock_timeout = '50ms'; SET statement_timeout = '2s'")
     with psycopg.connect(dsn) as other:
         other.execute("LOCK TABLE dsar.request")
@@ -47,7 +47,7 @@ def test_a_locked_table_and_a_slow_statement_are_named(dsn: str, db: Database) -
 
 
 def test_every_wait_of_a_migration_has_a_bound(dsn: str) -> None:
-    """A migration may take longer than another statement, but it waits no longer for a lock."""
+    """A migration may take longer than other statements. It does not wait longer for a lock."""
     with database._migrating(dsn) as migrating:
         for name, bound in (("statement_timeout", "6h"), ("lock_timeout", "5min")):
             assert migrating.execute(f"SHOW {name}").fetchone() == (bound,)

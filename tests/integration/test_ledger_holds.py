@@ -40,9 +40,7 @@ def test_a_request_on_hold_is_not_sent(db: Database) -> None:
 
 
 def test_a_request_on_hold_shares_no_job(db: Database) -> None:
-    """A job of another request must not end a request on hold. The request shares that job when the hold
-    ends.
-    """
+    """Another request's job must not end a request on hold. They share the job when the hold ends."""
     same = submission("u1", "batch")
     plan(db, request("free", same), request("held", same))
     put_into(db, [1], {"state": "submitted", "job_id": "j", "submitted_at": NOW, "attempted_at": NOW})

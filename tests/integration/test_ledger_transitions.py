@@ -225,9 +225,7 @@ def test_sessions_that_move_the_same_rows_in_different_orders_do_not_deadlock(ds
 
 
 def test_a_stale_read_does_not_move_an_uncertain_submission(db: Database) -> None:
-    """The submission became uncertain again after the read, so the read says nothing about the new
-    attempt.
-    """
+    """The submission became uncertain again after the read, so the read is about an earlier attempt."""
     plan(db, request("r-1"))
     (one,) = rows(db)
     put_into(db, [one["id"]], {"state": "uncertain", "changed_at": LATER, "attempted_at": LATER})

@@ -21,7 +21,7 @@ from tests.conftest import PROJECT, Ran
 from tests.integration.conftest import Row, put
 from tests.integration.requests_given import plan, put_into, request, rows, submission
 
-# Airflow leaves its client's socket to the garbage collector.
+# Airflow does not close the socket of its client.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 
 
@@ -40,7 +40,7 @@ def statsd(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], dict[str, f
         server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
         monkeypatch.setenv("AIRFLOW__METRICS__STATSD_ON", "True")
         monkeypatch.setenv("AIRFLOW__METRICS__STATSD_PORT", str(server.getsockname()[1]))
-        # The process of a task does this when it starts. `dag.test()` does not.
+        # A task's process does this when it starts, but `dag.test()` does not.
         stats.initialize(factory=stats_utils.get_stats_factory(), export_legacy_names=False)
         yield lambda: _received(server)
     stats.initialize(factory=stats_utils.NoStatsLogger, export_legacy_names=False)
@@ -75,7 +75,7 @@ def test_a_run_sends_what_it_did_and_what_is_open(
         Row("e-3", email="a@example.com", accounts=["attentive"], due_at="2020-01-01T00:00:00+00:00"),
     )
     set_connection("attentive", extra={"poll_min_seconds": 3600, "poll_max_seconds": 3600})
-    set_connection("id5", password="wrong")  # no submission: never called
+    set_connection("id5", password="wrong")  # this account has no submission, so it is never called
     sandbox.inject("status", vendor="batch", status=429)
     run_daily()
     received = statsd()
@@ -103,7 +103,7 @@ def test_a_run_sends_what_it_did_and_what_is_open(
 def test_what_is_uncertain_or_waits_for_an_operator_has_a_gauge(
     statsd: Callable[[], dict[str, float]], db: Database
 ) -> None:
-    """The age of the oldest uncertain submission in days, and the number of outcomes that wait."""
+    """The gauges are the age of the oldest uncertain submission in days, and the number of held outcomes."""
     plan(db, *(request(f"r-{n}", submission(f"u{n}", "batch")) for n in range(3)))
     old, new, waits = (row["id"] for row in rows(db))
     for one, days in ((old, 9), (new, 2)):
@@ -133,7 +133,7 @@ def test_refused_credentials_are_counted(
     received = statsd()
     assert received["dsar.refused_calls.batch"] >= 1
     assert received["dsar.refused_calls.besitos"] >= 1
-    # The stage stops after a few refusals, so the alert must fire on that few.
+    # The stage stops after a few refusals, so the alert must fire after a few refusals.
     assert received["dsar.refused_calls.besitos"] > float(alerts()["VendorRefusesUs"].rpartition(">")[2])
 
 

@@ -130,13 +130,14 @@ def test_migration_0005_leaves_all_rows_as_they_were(dsn: str) -> None:
 async def test_stages_continue_with_a_migrated_ledger(
     dsn: str, db: database.Database, source_table: Any, storage: Storage, open_work: Any, tmp_path: Path
 ) -> None:
-    """The stages send planned submissions, reconcile the submission of a dead worker, close requests, and
-    report.
-    """
+    """The stages send, reconcile a dead worker's submission, close requests, and report."""
     assert [p.request_id for p in closing.pending_write_backs(db, limit=9)] == ["ended"]
     async with open_work("batch") as work:
         submitted = await submit(work)
-    assert (submitted.submitted, submitted.left) == (2, 0)  # one planned, one uncertain and sent again
+    assert (submitted.submitted, submitted.left) == (
+        2,
+        0,
+    )  # one was planned, one was uncertain and was sent again
     assert uncertain.mark_abandoned(db, "id5", worker=1, now=datetime.now(UTC)) == 1
     (found,) = uncertain.uncertain_submissions(db, "id5", request_pks=None)
     assert found.uncertain_count == 1

@@ -75,12 +75,10 @@ async def test_a_lost_reply_is_reconciled_by_asking_for_the_id(
 async def test_a_repeated_call_finds_the_job_of_the_first(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """The processor answers that the id exists. This is not a refusal: the job is then requested by its
-    id.
-    """
+    """The processor answers that the id exists. This is not a refusal: the job is found by its id."""
     plan_each(db, OPENDSR, "ann@example.com")
     sandbox.inject("reset_after", vendor=OPENDSR, route="create")
-    sandbox.inject("status", vendor=OPENDSR, route="status", status=404)  # the job is slow to appear
+    sandbox.inject("status", vendor=OPENDSR, route="status", status=404)  # the job is not visible yet
     await stages.submit(OPENDSR)
     assert states(db) == {"ann@example.com": "uncertain"}
     sandbox.inject("status", vendor=OPENDSR, route="status", status=404)

@@ -100,7 +100,7 @@ def test_a_dry_run_prints_counts_and_sends_nothing(
 
 
 def test_a_dry_run_with_a_failed_intake_fails(dsn: str, deployment: Path, run_daily: RunDaily) -> None:
-    """Its last task fails, so Airflow counts the run as failed."""
+    """The last task of the dry run fails, so Airflow counts the run as failed."""
     ran = run_daily(dry_run=True, request_ids=["r-9"])
     assert (ran.states["intake"], ran.states["report"]) == ("failed", "failed")
     assert "intake is red" in ran.log
@@ -137,7 +137,7 @@ def test_a_run_limited_to_an_account_leaves_the_others_for_later(
 def test_unknown_request_ids_are_named_and_fail_intake(
     dsn: str, deployment: Path, run_daily: RunDaily, dry_run: bool
 ) -> None:
-    """So does a dry run. The requests that exist are processed."""
+    """A dry run with an unknown request id fails too. The requests that exist are processed."""
     put(dsn, ROWS[1])
     ran = run_daily(only="intake", dry_run=dry_run, request_ids=["e-1", "e-9", "E-1"])
     assert ran.states["intake"] == "failed"
@@ -184,9 +184,7 @@ def test_a_wrong_connection_fails_without_a_retry(
 def test_a_missing_connection_is_retried_and_named(
     dsn: str, deployment: Path, run_daily: RunDaily, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Airflow raises the same error if a secrets backend does not answer for a moment, so the task is
-    retried.
-    """
+    """Airflow raises the same error if a secrets backend does not answer, so the task is retried."""
     put(dsn, *ROWS)
     monkeypatch.delenv("AIRFLOW_CONN_BESITOS_DEFAULT")
     ran = run_daily(only="intake|besitos.submit", retries=1)

@@ -1,4 +1,6 @@
-"""The outcome breaker: implausible outcomes wait for an operator, and nothing is closed until then."""
+"""The outcome breaker holds implausible outcomes for an operator. No request with such an outcome is
+closed.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,7 @@ def given(
     finished_at: datetime = NOW,
     prefix: str = "r",
 ) -> list[int]:
-    """Requests with these outcomes of an account. Closed ones are its history."""
+    """Adds requests with these outcomes of an account. Closed requests are the account's history."""
     names = [f"{prefix}-{state}-{n}" for state, count in outcomes for n in range(count)]
     plan(db, *(request(name, submission(name, account)) for name in names))
     by_name = {row["request_id"]: row["id"] for row in rows(db)}
@@ -53,7 +55,7 @@ def given(
 
 
 def package(db: Database, source_table: Source, storage: Storage) -> int:
-    """Runs the stage. Returns the number of requests that it closed."""
+    """Runs the stage package. Returns the number of requests that it closed."""
     done = Package(db, source_table, storage).run()
     return done.completed + done.partial + done.failed
 
@@ -81,7 +83,9 @@ async def test_not_found_for_everybody_closes_nothing(
     account: str,
     action: Action,
 ) -> None:
-    """A wrong but valid key answers so. The task says what to check; no identifier is erased."""
+    """A wrong but valid API key can cause such replies. The task says what to check. No identifier is
+    erased.
+    """
     kind = IdentityKind.ID5_ID if account == "id5" else None
     plan(db, *(request(value, submission(value, account, kind), action=action) for value in WAVE))
     await stages.submit(account)
@@ -101,7 +105,7 @@ async def test_not_found_for_everybody_closes_nothing(
 def test_package_holds_a_wave_that_no_stage_has_held(
     db: Database, source_table: Source, storage: Storage, state: str
 ) -> None:
-    """For example, after the worker of the stage died. Each other account's requests close."""
+    """This can happen after the worker of the stage died. Requests of other accounts are closed."""
     given(db, [(state, 20)])
     given(db, [("completed", 5)], account="id5", prefix="other")
     assert package(db, source_table, storage) == 5
@@ -131,7 +135,9 @@ def test_the_history_of_the_account_says_what_is_plausible(
     today: Sequence[tuple[str, int]],
     held: int,
 ) -> None:
-    """Without 50 earlier outcomes: 20 or more, of which 90 % are not `completed`."""
+    """With fewer than 50 earlier outcomes, a wave is 20 or more outcomes, of which 90 % are not
+    `completed`.
+    """
     if usual:
         given(db, usual, closed=True, finished_at=NOW - timedelta(days=9), prefix="old")
     given(db, today)
@@ -142,7 +148,9 @@ def test_the_history_of_the_account_says_what_is_plausible(
 def test_a_wave_is_not_hidden_by_earlier_outcomes_of_open_requests(
     db: Database, source_table: Source, storage: Storage
 ) -> None:
-    """The day is compared too. Requests may be open for weeks because another account is slow."""
+    """The outcomes of the day are also compared. Requests may stay open for weeks because another account
+    is slow.
+    """
     old = given(db, [("completed", 100)], finished_at=NOW - timedelta(days=5), prefix="old")
     given(db, [("no_data", 30)])
     plan(db, *(request(f"slow-{n}", submission(f"s{n}"), submission(f"s{n}", "attentive")) for n in range(2)))
@@ -155,7 +163,9 @@ def test_a_wave_is_not_hidden_by_earlier_outcomes_of_open_requests(
 async def test_an_operator_discards_outcomes(
     db: Database, source_table: Source, storage: Storage, stages: Stages
 ) -> None:
-    """They are sent again. Who decided, and why, is on record for each submission."""
+    """Discarded submissions are sent again. An event of each submission records the operator and the
+    reason.
+    """
     given(db, [("no_data", 20), ("failed", 5), ("rejected", 5)])
     assert package(db, source_table, storage) == 0
     assert decided(db, "batch discard_outcomes wrong key, mended") == 30
@@ -167,7 +177,9 @@ async def test_an_operator_discards_outcomes(
 
 
 def test_an_operator_confirms_outcomes(db: Database, source_table: Source, storage: Storage) -> None:
-    """Their requests close, and are never held again. Who decided, and why, is on record."""
+    """The requests close and are never held again. An event of each submission records the operator and
+    reason.
+    """
     ids = given(db, [("no_data", 25)])
     package(db, source_table, storage)
     assert decided(db, "batch confirm_outcomes a test list of unknown users") == 25
@@ -180,7 +192,9 @@ def test_an_operator_confirms_outcomes(db: Database, source_table: Source, stora
 def test_a_confirmed_outcome_is_not_held_while_its_request_is_open(
     db: Database, source_table: Source, storage: Storage
 ) -> None:
-    """Another account may need weeks. Later outcomes are compared with the confirmed ones."""
+    """The request may stay open for weeks for another account. Later outcomes are compared with confirmed
+    ones.
+    """
     names = [f"r-{n}" for n in range(60)]
     plan(db, *(request(name, submission(name, "batch"), submission(name)) for name in names))
     ended = {"state": "no_data", "finished_at": NOW, "attempts": 1}
@@ -196,7 +210,7 @@ def test_a_confirmed_outcome_is_not_held_while_its_request_is_open(
 def test_a_decision_covers_only_what_waited_when_it_was_made(
     db: Database, source_table: Source, storage: Storage
 ) -> None:
-    """A run that is cleared later does not decide about newer outcomes."""
+    """If the run is cleared later, the decision does not apply to newer outcomes."""
     given(db, [("no_data", 20)], finished_at=NOW - timedelta(hours=2), prefix="old")
     given(db, [("no_data", 20)], finished_at=NOW, prefix="new")
     package(db, source_table, storage)
@@ -207,7 +221,7 @@ def test_a_decision_covers_only_what_waited_when_it_was_made(
 
 
 def test_a_decision_on_outcomes_needs_a_reason() -> None:
-    """It is on record for years."""
+    """The reason is necessary because the ledger keeps the decision for years."""
     for line in ("batch confirm_outcomes", "batch discard_outcomes "):
         with pytest.raises(ConfigurationError, match="confirm_outcomes <reason>"):
             Decision.parse(line)
@@ -216,7 +230,7 @@ def test_a_decision_on_outcomes_needs_a_reason() -> None:
 def test_the_report_asks_for_a_decision_until_there_is_one(
     db: Database, source_table: Source, storage: Storage
 ) -> None:
-    """In each run. It does not say that failed outcomes can be tried again: they may be wrong."""
+    """Each report asks. It does not suggest a retry of failed outcomes, because they may be wrong."""
     given(db, [("failed", 20)])
     package(db, source_table, storage)
     for _ in range(2):
@@ -232,7 +246,7 @@ def test_the_report_asks_for_a_decision_until_there_is_one(
 async def test_the_error_of_a_stage_is_not_replaced(
     db: Database, stages: Stages, open_work: OpenWork
 ) -> None:
-    """Outcomes are held although the stage fails for another reason."""
+    """The outcomes are held even if the stage fails for another reason."""
     given(db, [("no_data", 25)])
     plan_each(db, "batch", "u1")
     with pytest.raises(DsarError, match="refused our credentials"):

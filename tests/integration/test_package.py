@@ -107,9 +107,7 @@ def test_a_stop_at_any_step_is_repaired(
     dsn: str, db: Database, source_table: Source, storage: Storage, monkeypatch: pytest.MonkeyPatch,
     owner: Any, step: str, when: str,
 ) -> None:  # fmt: skip
-    """The next run closes the requests with the same data, even if the collected files are already
-    deleted.
-    """
+    """The next run closes the requests with the same data, even if collected files are already deleted."""
     ended(db, source_table, storage, dsn, "r-1", "r-2")
     real: Callable[..., Any] = getattr(owner, step)
 

@@ -58,9 +58,7 @@ def close_shard(dsn: str, folder: str, shard: Shard, killed: bool, counts: Any) 
 
 @pytest.fixture
 def close_at_once(dsn: str, tmp_path: Path) -> Callable[..., list[Delivered]]:
-    """Runs these shards in processes at the same time. Returns the counts of the shards that were not
-    killed.
-    """
+    """Runs these shards in processes at the same time. Returns the counts of shards that were not killed."""
 
     def run(shards: Sequence[Shard], killed: Shard | None = None) -> list[Delivered]:
         context = multiprocessing.get_context("spawn")
@@ -100,9 +98,7 @@ def test_a_killed_shard_loses_and_doubles_nothing(
     storage: Storage,
     close_at_once: Callable[..., list[Delivered]],
 ) -> None:
-    """The other shards close their own requests. When the killed shard runs again, it closes the remaining
-    requests.
-    """
+    """The other shards close their requests. When the killed shard runs again, it closes its requests."""
     ended(db, source_table, storage, dsn, *NAMES)
     of_killed = len(closing.closable(db, request_pks=None, shard=SHARDS[1]))
     assert of_killed > 4

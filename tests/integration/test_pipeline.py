@@ -66,9 +66,7 @@ async def test_each_stage_logs_its_start_and_its_result(
 async def test_every_kind_of_request_ends_as_the_sandbox_decides(
     dsn: str, db: Database, source_table: Source, storage: Storage, open_work: OpenWork
 ) -> None:
-    """The source gets the statuses, and the storage gets receipts and packages. The ledger erases
-    identifiers.
-    """
+    """The source gets statuses, storage gets receipts and packages, and the ledger erases identifiers."""
     put(
         dsn,
         Row("a-1", "access", user_id="u1"),

@@ -224,9 +224,7 @@ SEARCHES = {
 
 @pytest.mark.parametrize("name", STATEMENTS)
 def test_a_statement_reads_only_open_requests(db: Database, name: str) -> None:
-    """The statement uses an index. It reads at most three times as many rows as there are open
-    submissions.
-    """
+    """The statement uses an index. It reads at most three rows for each open submission."""
     SCANS.clear()
     STATEMENTS[name](db)
     assert SCANS

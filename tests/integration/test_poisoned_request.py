@@ -129,9 +129,7 @@ async def test_a_bad_field_makes_only_its_row_invalid(run: Run, column: str) -> 
     ],
 )
 async def test_a_record_that_names_nobody_does_not_stop_its_batch(run: Run, record: bytes) -> None:
-    """No data subject gets "no data" because of this record. The missing result is fetched again until the
-    limit.
-    """
+    """No data subject gets "no data" because of this record. The missing result is fetched again."""
     run.intake(poisoned())
     await run.submit()
     await run.poll()
@@ -183,7 +181,7 @@ async def test_a_batch_without_replies_is_sent_again_in_smaller_ones(run: Run) -
         run.stages.advance(minutes=2)
     assert [len(job.subjects) for job in run.sandbox.jobs()] == [5]
     assert {row["batch_limit"] for row in rows(run.db)} == {10}
-    assert len(events(run.db)) == 5 * 5  # uncertain and planned again, twice, and then submitted
+    assert len(events(run.db)) == 5 * 5  # twice uncertain and planned again, then submitted
 
 
 @pytest.mark.parametrize(
@@ -246,9 +244,7 @@ async def test_a_damaged_zip_is_delivered_as_it_is(run: Run, content: bytes) -> 
 
 @pytest.mark.parametrize("trouble", ["missing", "changed", "in the way"])
 async def test_a_request_that_cannot_be_packaged_stays_open(run: Run, trouble: str) -> None:
-    """A collected file is missing or changed, or the package cannot be written. Other requests are
-    delivered.
-    """
+    """A file is missing or changed, or the package cannot be written. Other requests are delivered."""
     run.intake(poisoned())
     await run.submit()
     await run.poll()

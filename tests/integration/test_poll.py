@@ -171,9 +171,7 @@ async def test_a_cancelled_trigger_records_the_outcomes_that_it_found(
 async def test_jobs_are_polled_only_when_their_polls_are_due(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """Each job gets at most four polls in this window. Polling ends when no further poll is due in the
-    window.
-    """
+    """Each job gets at most four polls. Polling ends when no further poll is due in the window."""
     await send(db, stages, "batch", "slow-1", "slow-2", "slow-3")
     started = time.monotonic()
     polled = await stages.poll("batch", seconds=1.5, poll_min_seconds=0.4, poll_max_seconds=0.4)

@@ -66,9 +66,7 @@ def limits(db: Database) -> set[int | None]:
 async def test_the_only_call_of_an_account_is_sent_again_in_smaller_ones(
     db: Database, sandbox: Sandbox, run: Run
 ) -> None:
-    """The vendor accepts our credentials on another route. The bad request is finally sent alone and
-    named.
-    """
+    """The probe shows that the credentials work. The bad request is finally sent alone and named."""
     plan_each(db, "besitos", "poison-1", *(f"u{n}" for n in range(4)))
     text = await run("besitos")
     assert text and "the vendor refused 5 submissions (HTTP 401: 5), but it accepts our credentials." in text
@@ -88,9 +86,7 @@ async def test_the_only_call_of_an_account_is_sent_again_in_smaller_ones(
 
 
 async def test_a_single_request_reports_the_account_first(db: Database, run: Run) -> None:
-    """The first report names the account, so an operator can act at once. The next attempt names the
-    request.
-    """
+    """The first error names the account, so an operator can act at once. The next one names the request."""
     plan_each(db, "batch", "poison-1")
     with pytest.raises(CredentialsRefused):
         await run("batch")

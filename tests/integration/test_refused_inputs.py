@@ -1,4 +1,4 @@
-"""Calls that the vendor refuses because of what they contained: who is rejected, and who is not."""
+"""A vendor refuses calls because of their content. Only requests that cause a refusal are rejected."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ WAVES = [
 async def test_the_same_refusal_of_every_call_rejects_nobody(
     db: Database, sandbox: Sandbox, stages: Stages, account: str, wave: dict[str, Any]
 ) -> None:
-    """The account is stopped after a few calls. The error names the connection and the answer."""
+    """The account is stopped after a few calls. The error names the connection and the vendor's answer."""
     plan_each(db, account, *(f"u{n}@example.com" for n in range(60)))
     sandbox.inject(vendor=account, route="create", times=None, **wave)
     for _ in range(2):
@@ -52,7 +52,7 @@ async def test_the_same_refusal_of_every_call_rejects_nobody(
 async def test_a_refusal_of_every_batch_rejects_nobody(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """The batches are split at first. The refusals of the smaller ones stop the account."""
+    """First the batches are split. Then the refusals of the smaller batches stop the account."""
     plan_each(db, "besitos", *(f"u{n}" for n in range(60)))
     sandbox.inject(vendor="besitos", route="create", times=None, **refusal(200, {"success": False}))
     await stages.submit("besitos", users_per_call=20)
@@ -67,7 +67,7 @@ async def test_a_refusal_of_every_batch_rejects_nobody(
 async def test_a_single_refusal_rejects_only_if_the_account_works(
     db: Database, sandbox: Sandbox, stages: Stages, account: str, works: bool
 ) -> None:
-    """Without another call, the probe shows if it works."""
+    """If no other call was accepted, the probe shows whether the account works."""
     plan_each(db, account, "refused-1@example.com")
     sandbox.inject(vendor=account, route="create", times=None, **refusal(400, {"code": 31, "error": {
         "code": "user_objects_invalid"}, "success": False, "message": "m"}))  # fmt: skip
@@ -85,7 +85,9 @@ async def test_a_single_refusal_rejects_only_if_the_account_works(
 async def test_bad_requests_at_the_front_do_not_block_the_others_for_ever(
     db: Database, stages: Stages
 ) -> None:
-    """The first attempt stops the account. At the second one they are suspects, and the others are sent."""
+    """The first attempt stops the account. In the second attempt the bad requests are suspects, and others
+    are sent.
+    """
     bad = [f"refused-{n}" for n in range(MAX_IDENTICAL_REFUSALS)]
     plan_each(db, "batch", *bad, *(f"u{n}" for n in range(5)))
     with pytest.raises(ConfigurationError):
@@ -97,7 +99,7 @@ async def test_bad_requests_at_the_front_do_not_block_the_others_for_ever(
 async def test_an_account_that_breaks_in_the_middle_of_a_run_rejects_nobody(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """More refusals in a row than any list of requests explains."""
+    """So many refusals in a row mean that the account is the cause, not the requests."""
     plan_each(db, "batch", *(f"u{n}" for n in range(3)), *(f"refused-{n}" for n in range(40)))
     with pytest.raises(ConfigurationError, match=f"refused {MAX_REFUSALS_AFTER_ACCEPTED} calls in a row"):
         await stages.submit("batch", max_concurrency=1)
@@ -106,7 +108,7 @@ async def test_an_account_that_breaks_in_the_middle_of_a_run_rejects_nobody(
 
 @pytest.mark.parametrize("is_closed", [False, True])
 async def test_retry_failed_reopens_what_was_rejected(db: Database, is_closed: bool) -> None:
-    """Whether its request is still open or was closed."""
+    """This holds for an open request and for a closed request."""
     asked = request("r-1", submission("u1", "batch"))
     plan(db, asked)
     put_into(db, [1], {"state": "rejected", "finished_at": NOW, "identifiers": None if is_closed else "{}"})

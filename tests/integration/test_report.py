@@ -67,9 +67,7 @@ def close(db: Database, request_id: str, status: Status, at: datetime) -> None:
 
 
 def test_the_register_has_a_line_for_each_request_and_account(db: Database, storage: Storage) -> None:
-    """The register covers open requests and requests that were closed on this UTC day. It has no
-    identifiers.
-    """
+    """The register has open requests and those closed on this UTC day. It has no identifiers."""
     plan(
         db,
         request("open", submission(MARKER), submission(MARKER, "batch")),
@@ -174,9 +172,7 @@ DAY = timedelta(days=1)
 
 
 def test_a_failure_is_in_the_next_report(db: Database, storage: Storage) -> None:
-    """This includes failures after the report of their run, from a cleared task. A cleared report repeats
-    them.
-    """
+    """This includes failures after the report of their run. A cleared report repeats its failures."""
     plan(db, *(request(name, submission(name, "batch")) for name in ("in-time", "late", "refused")))
     ended(db, "in-time", "failed")
     for _ in range(2):
@@ -203,9 +199,7 @@ def test_a_report_that_failed_is_repeated_by_the_next(db: Database, storage: Sto
 def test_open_submissions_at_an_account_that_is_not_listed_are_reported(
     db: Database, storage: Storage
 ) -> None:
-    """Otherwise an operator would not notice them before they are overdue. Ended submissions need no
-    action.
-    """
+    """Otherwise nobody notices them before they are overdue. Ended submissions need no action."""
     plan(
         db,
         request("r-1", submission("a", "batch_ios"), submission("a")),

@@ -33,9 +33,7 @@ def test_the_variable_says_for_whom_packages_are_sealed(
     dsn: str, db: Database, source_table: Source, storage: Storage, deployment: Path, run_daily: RunDaily,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """A value that is not a public key fails the task. The log says what to fix and does not contain the
-    value.
-    """
+    """A value that is not a public key fails the task. The log says what to fix, without the value."""
     ended(db, source_table, storage, dsn, "a-1")
     monkeypatch.setenv(VARIABLE, str(KEY))
     ran = run_daily(only="package")

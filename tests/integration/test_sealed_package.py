@@ -1,4 +1,4 @@
-"""Packages that are sealed with age while they are written."""
+"""Packages are sealed with age while they are written."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def _opened(event: str, arguments: tuple[Any, ...]) -> None:
 def created_files() -> Iterator[list[str]]:
     """Returns the paths of all files that this process creates."""
     if not hasattr(_opened, "added"):
-        sys.addaudithook(_opened)  # cannot be removed
+        sys.addaudithook(_opened)  # a hook cannot be removed
         _opened.added = True  # type: ignore[attr-defined]
     LISTENERS.append([])
     yield LISTENERS[0]
@@ -135,9 +135,7 @@ def created_files() -> Iterator[list[str]]:
 
 
 async def test_the_sealed_package_holds_the_plain_package(one: Deployment) -> None:
-    """The decrypted package has the same bytes as the plain package. No plain package is ever written to
-    disk.
-    """
+    """The decrypted package equals the plain package. No plain package is ever written to disk."""
     await one.collect()
     ((record,),) = closing.records(one.db, closing.closable(one.db, request_pks=None))
     plain = io.BytesIO()
@@ -232,9 +230,7 @@ async def test_an_older_sealed_package_does_not_replace_lost_results(one: Deploy
 
 
 async def test_missing_results_that_were_never_sealed_are_not_collected_again(one: Deployment) -> None:
-    """For example, a wrong dsar_storage_uri fails the task. When it is fixed, the task delivers the
-    results.
-    """
+    """A wrong dsar_storage_uri fails the task. After a fix, the task delivers the results."""
     await one.collect()
     elsewhere = (one.folder / "work").rename(one.folder.parent / "elsewhere")
     with pytest.raises(NotDelivered):

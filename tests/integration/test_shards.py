@@ -92,7 +92,7 @@ def test_an_invalid_number_of_shards_is_refused(shards: int) -> None:
 def test_shards_send_nothing_twice(
     db: Database, sandbox: Sandbox, submit_at_once: Callable[..., list[Submitted]]
 ) -> None:
-    """The second request of a data subject shares the job of the first."""
+    """The second request of a data subject shares the job of the first request."""
     values = [f"u{n}" for n in range(120)]
     plan(db, *(request(f"{again}-{value}", submission(value, "batch")) for again in "ab" for value in values))
     done = submit_at_once("batch", max_concurrency=6)
@@ -104,7 +104,7 @@ def test_shards_send_nothing_twice(
 def test_shards_keep_the_daily_quota_of_their_account(
     db: Database, sandbox: Sandbox, submit_at_once: Callable[..., list[Submitted]]
 ) -> None:
-    """Shards that claim at the same time do not exceed it."""
+    """Shards that claim at the same time do not exceed the quota."""
     plan(db, *(request(f"r-{n}", submission(f"u{n}", "batch")) for n in range(90)))
     for quota in (20, 55):  # the quota is raised during the day
         done = submit_at_once("batch", daily_quota=quota)
@@ -128,7 +128,7 @@ def test_two_claims_at_once_do_not_take_two_requests_of_one_data_subject(dsn: st
 
     second = threading.Thread(target=claim_all)
     with claiming.one_at_a_time(db, "besitos"):
-        only = [late["request"]]  # a run that is limited to the later request
+        only = [late["request"]]  # the run is limited to the later request
         assert (
             len(
                 claiming.claim(

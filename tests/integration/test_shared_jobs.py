@@ -66,9 +66,7 @@ async def test_one_call_serves_two_requests(
 async def test_a_job_is_not_shared_with_a_later_request(
     db: Database, sandbox: Sandbox, stages: Stages, take_in: TakeIn, account: str
 ) -> None:
-    """The later request gets its own job as soon as the vendor accepts one, because there may be newer
-    data.
-    """
+    """The later request gets its own job when the vendor accepts one, because there may be newer data."""
     refuses = account in ("batch", "id5")
     for name in ("first", "second"):
         take_in(Row(name, user_id="u1", email="a@example.com", accounts=[account]))
@@ -78,7 +76,7 @@ async def test_a_job_is_not_shared_with_a_later_request(
     await stages.poll(account)
     assert states(db)["first"] == "completed"
     if account == "id5":
-        sandbox.advance(24 * 60 * 60)  # it takes one call a day
+        sandbox.advance(24 * 60 * 60)  # ID5 accepts one call a day for an identifier
     if refuses:
         assert (await stages.submit(account)).submitted == 1
     assert [len(job.values) for job in sandbox.jobs()] == [1, 1]

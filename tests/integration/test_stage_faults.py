@@ -25,7 +25,7 @@ from tests.crash.laboratory import copy_of_ledger
 from tests.integration.requests_given import events, rows, states
 from tests.integration.stage_runs import VENDORS, Stages, plan_each, sent
 
-SLOW = {"requests_per_second": 20}  # so that something happens in the middle
+SLOW = {"requests_per_second": 20}  # slow enough for a fault in the middle of the stage
 
 
 NAMES = [f"u{n}" for n in range(40)]
@@ -112,7 +112,7 @@ async def test_a_clock_that_was_set_back_doubles_nothing(
     await stages.submit(account)
     stages.clock.advance(hours=-3)
     await stages.submit(account)
-    assert (await stages.poll(account, seconds=60)).ended == 0  # not due by this clock
+    assert (await stages.poll(account, seconds=60)).ended == 0  # no poll is due by this clock
     assert set(states(db).values()) == {"submitted"}
     stages.clock.advance(hours=4)
     sandbox.advance(60)
@@ -124,9 +124,7 @@ async def test_a_clock_that_was_set_back_doubles_nothing(
 async def test_a_lost_reply_under_a_fast_clock_is_sent_again_with_its_reason(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """The ended job seems older than our call, so it may be another job. A second call is better than
-    none.
-    """
+    """The ended job seems older than our call, so it may be another job. The call is made again."""
     plan_each(db, "batch", "u1")
     sandbox.inject("reset_after", vendor="batch", route="create")
     sandbox.inject("status", vendor="batch", route="list", status=502, times=None)

@@ -81,9 +81,7 @@ async def test_a_run_limited_to_some_requests_sends_no_others(
 
 
 async def test_one_refused_id_does_not_stop_its_batch(db: Database, sandbox: Sandbox, stages: Stages) -> None:
-    """The batch is split until each bad id is alone. The bad id is rejected with the HTTP status as
-    reason.
-    """
+    """The batch is split until each bad id is alone. Its rejection has the HTTP status as reason."""
     plan_each(db, "besitos", *(f"u{n}" for n in range(40)), "refused-1", "refused-2")
     assert (await stages.submit("besitos", users_per_call=50)).rejected == 0
     for _ in range(3):
@@ -123,9 +121,7 @@ async def test_submissions_over_the_daily_quota_stay_planned(
 
 
 async def test_a_quota_reported_by_id5_stops_the_run(db: Database, stages: Stages) -> None:
-    """Another system may use the same account. The remaining submissions wait for the next day, without
-    calls.
-    """
+    """Another system may use the same account. The remaining submissions wait for the next day."""
     plan_each(db, "id5", *MAILS)
     with run_in_thread(SandboxSettings(id5_daily_limit=2)) as own:
         stages.advance_to_noon(own)

@@ -54,9 +54,7 @@ async def until(true: Callable[[], object]) -> None:
 async def test_the_claims_of_a_killed_worker_become_uncertain_in_the_next_run(
     dsn: str, db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """While the worker is alive, no other run changes its claims. Its death is recorded. Everything is
-    sent finally.
-    """
+    """While the worker is alive, no other run changes its claims. Its death is recorded as an event."""
     plan_each(db, "besitos", "u1", "u2")
     sandbox.inject("hang", vendor="besitos", seconds=60)
     worker = await asyncio.create_subprocess_exec(sys.executable, "-c", WORKER, dsn, sandbox.url, cwd=PROJECT)
@@ -101,9 +99,7 @@ async def test_a_lost_session_of_the_ledger_interrupts_no_call(
 async def test_a_reply_resolves_a_submission_that_another_worker_marked_as_uncertain(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """The other worker assumed during the call that this worker was dead. The job id is recorded
-    nevertheless.
-    """
+    """The other worker assumed that this worker was dead. The job id of the reply is recorded."""
     plan_each(db, "besitos", "u1")
     sandbox.inject("slow_drip", vendor="besitos", route="create", seconds=2)
     running = asyncio.create_task(stages.submit("besitos"))

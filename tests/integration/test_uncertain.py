@@ -62,9 +62,7 @@ async def test_batch_is_asked_for_its_list_after_a_lost_reply(
 async def test_a_409_of_batch_is_resolved_with_the_running_job(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """The list has the running job, so the job also serves this request. Many 409s do not stop the
-    account.
-    """
+    """The list has the running job, so it also serves this request. Many 409s do not stop the account."""
     plan_each(db, "batch", *(f"busy-{n}" for n in range(15)))
     done = await stages.submit("batch", max_concurrency=1)
     assert set(states(db).values()) == {"submitted"}
@@ -123,7 +121,9 @@ async def test_an_earlier_job_that_has_ended_does_not_count_as_found(
 async def test_a_running_job_from_before_the_request_is_not_adopted(
     db: Database, sandbox: Sandbox, stages: Stages, open_work: OpenWork
 ) -> None:
-    """It is another request's, or somebody else's. The request gets its own job when that one has ended."""
+    """The job belongs to another request or another system. The request gets its own job when that job has
+    ended.
+    """
     other = Subject(0, {IdentityKind.USER_ID: "slow-1"}, Regulation.GDPR, "r-other", datetime.now(UTC))
     async with open_work("batch") as work:
         await work.client.send(work.vendor.create(work.settings, Action.ERASURE, [other]))
@@ -143,7 +143,9 @@ async def test_a_running_job_from_before_the_request_is_not_adopted(
 async def test_a_job_from_the_list_is_shared_only_by_the_vendors_time(
     db: Database, sandbox: Sandbox, stages: Stages, open_work: OpenWork
 ) -> None:
-    """The job began after the first request and before the second, so it ends only the first."""
+    """The job began after the first request and before the second request, so it ends only the first
+    request.
+    """
 
     def take_in(name: str) -> None:
         plan(db, request(name, submission("slow-1", "batch")), now=stages.clock())
@@ -168,7 +170,7 @@ async def test_a_job_from_the_list_is_shared_only_by_the_vendors_time(
 async def test_a_job_from_the_list_is_found_in_another_spelling(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """Case does not matter in an advertising id."""
+    """Upper and lower case of an advertising id do not matter."""
     given = "38400000-8CF0-11BD-B23E-10B96E40000D"
     plan(db, request("r-1", submission(given, "batch", IdentityKind.ADVERTISING_ID)))
     sandbox.inject("reset_after", vendor="batch", route="create")
@@ -225,9 +227,7 @@ async def test_id5_gets_the_call_again_on_the_next_utc_day(
 async def test_a_daily_limit_of_id5_after_a_lost_reply_stays_uncertain(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """ID5 probably accepted the lost call. Only the job of a later day confirms it. The final reason says
-    so.
-    """
+    """ID5 probably accepted the lost call. Only the job of a later day confirms the deletion."""
     plan_each(db, "id5", MAIL)
     sandbox.inject("empty", vendor="id5", route="create")
     stages.advance_to_noon()
@@ -326,7 +326,7 @@ async def test_the_pause_doubles_with_each_uncertain_attempt(
 
 
 class UnreadableList(Batch):
-    """Batch with a list of requests that cannot be read."""
+    """Batch's module with an unreadable list of requests."""
 
     def __init__(self, change: Callable[[HttpReply], HttpReply]) -> None:
         self.change = change
@@ -357,7 +357,7 @@ async def test_an_unreadable_list_is_reported_after_two_runs(
     change: Callable[[HttpReply], HttpReply],
     what: str,
 ) -> None:
-    """The report and the log of the task name what could not be read, and the connection."""
+    """The report and the task's log name the unreadable part and the connection."""
     plan_each(db, "batch", "u1")
     sandbox.inject("reset_before", vendor="batch", route="create")
     batch = UnreadableList(change)

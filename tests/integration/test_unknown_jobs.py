@@ -1,4 +1,4 @@
-"""Jobs that a vendor says it does not know, and accounts that do not work."""
+"""A vendor may say that it does not know a job, or an account may not work."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ RETURNING = ("besitos", "batch")
 
 
 async def submitted(db: Database, stages: Stages, account: str, action: Action = Action.ERASURE) -> None:
-    """Twenty jobs of the same age as the longest that a vendor documents is not reached."""
+    """Submits twenty jobs, all younger than the longest time that a vendor documents."""
     plan_each(db, account, *VALUES, action=action)
     await stages.submit(account, users_per_call=1)
 
@@ -47,7 +47,7 @@ async def poll(stages: Stages, account: str, **extra: Any) -> None:
 
 
 def forget(db: Database, *submissions: int) -> None:
-    """The vendor does not know the jobs of these submissions."""
+    """Lets the vendor deny the jobs of these submissions."""
     for one in submissions or [row["id"] for row in rows(db)]:
         put_into(db, [one], {"job_id": f"gone-{one}"})
 
@@ -57,7 +57,7 @@ def forget(db: Database, *submissions: int) -> None:
 async def test_a_404_of_every_poll_leaves_all_jobs_open(
     db: Database, sandbox: Sandbox, stages: Stages, account: str, reply: Any
 ) -> None:
-    """On many days. The stage is red and names the connection. Afterwards every job ends as usual."""
+    """This holds for days. The task fails and names the connection. Later every job ends as usual."""
     given = {"status": 404, "body": json.dumps(OWN_404[account])} if reply == "own" else reply
     if account == "attentive" and reply == GATEWAY:
         pytest.skip("Attentive documents no shape of an error")
@@ -78,7 +78,9 @@ async def test_a_404_of_every_poll_leaves_all_jobs_open(
 async def test_a_job_fails_if_the_vendor_denies_it_again_a_day_later(
     db: Database, stages: Stages, account: str
 ) -> None:
-    """Other jobs answer, so the account works. A job that is known in between starts anew."""
+    """The account works, because the vendor knows other jobs. If the job is known meanwhile, the day
+    starts again.
+    """
     plan_each(db, account, *VALUES[:2], SLOW)
     await stages.submit(account, users_per_call=1)
     first, second, other = (row["id"] for row in rows(db))
@@ -105,7 +107,7 @@ async def test_a_job_fails_if_the_vendor_denies_it_again_a_day_later(
 
 
 async def test_a_wrong_api_key_of_batch_fails_nothing(db: Database, sandbox: Sandbox, stages: Stages) -> None:
-    """Batch documents code 20 for a route that it does not have. Ready results stay ready."""
+    """Batch documents code 20 for an unknown route, not for an unknown job. Ready results stay ready."""
     await submitted(db, stages, "batch", Action.ACCESS)
     await stages.poll("batch")
     assert set(states(db).values()) == {"ready"}
@@ -123,7 +125,7 @@ async def test_a_wrong_api_key_of_batch_fails_nothing(db: Database, sandbox: San
 async def test_a_404_leaves_ready_results_ready(
     db: Database, sandbox: Sandbox, stages: Stages, account: str, reply: Any
 ) -> None:
-    """The account does not work. The error names the connection. Afterwards the results are collected."""
+    """The account does not work. The error names the connection. Later the results are collected."""
     given = {"status": 404, "body": json.dumps(OWN_404[account])} if reply == "own" else reply
     await submitted(db, stages, account, Action.ACCESS)
     await stages.poll(account)
@@ -140,7 +142,7 @@ async def test_a_404_leaves_ready_results_ready(
 
 
 async def test_a_result_fails_if_the_vendor_denies_it_again_a_day_later(db: Database, stages: Stages) -> None:
-    """The probe shows that the account works."""
+    """The probe shows that the account works, so the results have expired."""
     await submitted(db, stages, "batch", Action.ACCESS)
     await stages.poll("batch")
     forget(db)
@@ -157,7 +159,7 @@ async def test_a_result_fails_if_the_vendor_denies_it_again_a_day_later(db: Data
 async def test_give_up_after_days_ends_nothing_while_the_account_does_not_work(
     db: Database, stages: Stages, account: str
 ) -> None:
-    """A job is given up when the vendor answers again and the job has still not ended."""
+    """A job fails only when the vendor answers again and the job has still not ended."""
     plan_each(db, account, SLOW)
     await stages.submit(account)
     stages.clock.advance(days=40)

@@ -29,9 +29,7 @@ DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "faults.md"
 
 @pytest.fixture(scope="module")
 def dsn(server: Home) -> Iterator[str]:
-    """Yields one database for all faults. Each fault has its own request, and its stages process only this
-    request.
-    """
+    """Yields one database for all faults. Each fault has its own request and runs only that request."""
     with own_database(server) as url:
         yield url
 
@@ -64,7 +62,7 @@ def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
 def new_case(
     dsn: str, sandbox: Sandbox, clock: Clock, stages: Stages, elsewhere: Elsewhere
 ) -> Iterator[Callable[..., Case]]:
-    stages.clock = clock  # as far ahead as the sandbox
+    stages.clock = clock  # the same offset as the sandbox's clock
     with connect(dsn) as db:
         yield lambda vendor, action: Case(db, sandbox, stages, elsewhere, vendor, action)
     sandbox.clear_faults()
@@ -98,9 +96,7 @@ def time_to_next_attempt(case: Case, outcome: Outcome, fault: Fault) -> timedelt
 
 
 async def lose_a_reply(case: Case) -> None:
-    """Makes the submission uncertain by losing a reply, then advances the clock until it may be sent
-    again.
-    """
+    """Loses a reply, so the submission is uncertain. Advances the clock until it may be sent again."""
     case.inject("create", {"kind": "reset_after"})
     await case.submit()
     assert (case.state, case.taken) == ("uncertain", 1)
@@ -112,9 +108,7 @@ async def lose_a_reply(case: Case) -> None:
 async def test_a_fault_of_create(
     new_case: Callable[..., Case], fault: Fault, vendor: str, variant: dict[str, Any], outcome: Outcome
 ) -> None:
-    """A call is sent again if the vendor did not accept it. Otherwise an event records the reason of the
-    repeat.
-    """
+    """A call is sent again only if the vendor did not accept it, or with a recorded reason."""
     case = new_case(vendor, Action.ERASURE)
     if fault.on_repeat:
         await lose_a_reply(case)
@@ -123,7 +117,7 @@ async def test_a_fault_of_create(
     was_taken = case.taken
     assert ends_as(outcome, error)
     if outcome is AS_USUAL or (outcome is fault_table.UNCERTAIN and vendor == "batch" and was_taken):
-        assert case.state == "submitted"  # Batch is asked for its list at once
+        assert case.state == "submitted"  # submit reads Batch's list at once
     else:
         assert case.state == outcome.state
     assert was_taken <= (outcome in (fault_table.UNCERTAIN, AS_USUAL))
@@ -200,7 +194,7 @@ async def test_a_fault_of_list(
     case = new_case(vendor, Action.ERASURE)
     case.sandbox.inject("reset_after", vendor=vendor, route="create")
     address = case.inject("list", variant)
-    for _ in range(2):  # the second time, a list without the job would mean: send again
+    for _ in range(2):  # if the second list lacked the job, the call would be sent again
         error = await case.submit(address)
         if outcome is AS_USUAL:
             break

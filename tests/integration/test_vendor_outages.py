@@ -32,7 +32,7 @@ async def test_a_vendor_that_answers_no_call_is_left_alone_until_the_next_run(
 ) -> None:
     """After the vendor recovers, everything is sent once. Submissions without a call count no attempt."""
     plan_each(db, vendor, *VALUES)
-    is_busy = vendor == "batch" and status == 503  # its maintenance answer: it took nothing
+    is_busy = vendor == "batch" and status == 503  # a 503 of Batch means maintenance: no job was created
     sandbox.inject("status", status=status, vendor=vendor, route="create", times=None)
     for run in range(3):
         before = sandbox.calls().get(vendor, {}).get("create", 0)
@@ -93,9 +93,7 @@ async def test_no_further_call_is_made_before_retry_after_is_over(
 async def test_credentials_that_expire_during_a_run_stop_it(
     db: Database, open_work: OpenWork, sandbox: Sandbox, vendor: str
 ) -> None:
-    """The remaining submissions stay planned and count no attempt. They are sent after the secret was
-    fixed.
-    """
+    """The remaining submissions stay planned and count no attempt. They are sent after a fix."""
     plan_each(db, vendor, *VALUES)
     async with open_work(vendor, users_per_call=1, max_concurrency=4, requests_per_second=40) as work:
         sending = asyncio.create_task(submit(work))
@@ -108,7 +106,9 @@ async def test_credentials_that_expire_during_a_run_stop_it(
     assert 5 <= taken < len(VALUES)
     assert sorted(states(db).values()) == ["planned"] * (len(VALUES) - taken) + ["submitted"] * taken
     assert {row["attempts"] for row in rows(db) if row["state"] == "planned"} == {0}
-    assert sandbox.calls()[vendor]["create"] < taken + 3 + 4  # three refusals, and four calls at once
+    assert (
+        sandbox.calls()[vendor]["create"] < taken + 3 + 4
+    )  # three refusals, and four calls that run at the same time
     sandbox.clear_faults()
     async with open_work(vendor) as work:
         await submit(work)
@@ -127,20 +127,20 @@ async def test_the_client_never_repeats_a_post(open_work: OpenWork, sandbox: San
     ]
     async with open_work(vendor, max_concurrency=1) as work:
         create = [work.vendor.create(work.settings, Action.ERASURE, [subject]) for subject in subjects]
-        job = work.vendor.read_created(await work.client.send(create[0]))  # opens the connection
+        job = work.vendor.read_created(await work.client.send(create[0]))  # this call opens the connection
         for kind_of_reset, posted in (("reset_before", create[1]), ("reset_after", create[2])):
             before = sandbox.calls()[vendor]["create"]
             sandbox.inject(kind_of_reset, vendor=vendor, route="create")
             with pytest.raises(ReplyLost):
                 await work.client.send(posted)
             assert sandbox.calls()[vendor]["create"] == before + 1
-            await work.client.send(work.vendor.status(work.settings, job))  # a connection that is kept
+            await work.client.send(work.vendor.status(work.settings, job))  # this call reuses the connection
         before = sandbox.calls()[vendor]["status"]
         sandbox.inject("reset_before", vendor=vendor, route="status")
         reply = await work.client.send(work.vendor.status(work.settings, job))
         assert reply.status == 200
         assert sandbox.calls()[vendor]["status"] == before + 2
-    assert len(sandbox.jobs()) == 2  # the first, and the one that was reset after the vendor took it
+    assert len(sandbox.jobs()) == 2  # the first job, and the job of the call that was reset
 
 
 async def test_huge_replies_to_concurrent_calls_do_not_fill_the_memory(

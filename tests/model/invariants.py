@@ -97,9 +97,7 @@ class Invariants:
         return dict(found)
 
     def job_that_took(self, rows: list[dict[str, Any]]) -> str | None:
-        """Returns the job that all these calls created at the vendor, or None. An operator would ask the
-        vendor for it.
-        """
+        """Returns the job that all these calls created, or None. An operator would ask the vendor for it."""
         keys, since = {self.key_of(row) for row in rows}, max(row["attempted_at"] for row in rows)
         jobs = [
             job.id
@@ -264,9 +262,7 @@ class Invariants:
         self._before = (statuses, states)
 
     def _quota_is_kept(self, rows: list[dict[str, Any]]) -> None:
-        """Check the quota. One worker keeps it exactly. If two workers run, the vendor's own limit stops
-        them.
-        """
+        """Check that one worker keeps the quota exactly. The vendor's own limit stops two workers."""
         days: Counter[str] = Counter(
             _day(row["attempted_at"]) for row in rows if row["account"] == "id5" and row["attempts"]
         )

@@ -35,9 +35,7 @@ class WorkerDied(BaseException):
 
 @dataclass
 class Life:
-    """The number of steps (statements, calls, files) until the worker dies. If None, the worker does not
-    die.
-    """
+    """The number of steps (statements, calls, files) until the worker dies. None means never."""
 
     steps: int | None = None
     on_death: list[Callable[[], None]] = field(default_factory=list)
@@ -112,7 +110,7 @@ class _Reply:
 
 
 class LivedLedger:
-    """A ledger session. Each use is a step of the worker."""
+    """A ledger session that counts each use as a step of the worker."""
 
     def __init__(self, db: Database, life: Life) -> None:
         self._db, self._life = db, life
@@ -123,7 +121,7 @@ class LivedLedger:
 
 
 class LivedStorage(Storage):
-    """The real storage. Each file is a step of the worker."""
+    """The real storage, which counts each file as a step of the worker."""
 
     def __init__(self, fs: AbstractFileSystem, root: str, life: Life) -> None:
         super().__init__(fs, root)
@@ -143,7 +141,7 @@ class LivedStorage(Storage):
 
 
 class LivedSource(Source):
-    """The real source. Each update is a step of the worker."""
+    """The real source, which counts each update as a step of the worker."""
 
     def __init__(self, engine: Engine, life: Life) -> None:
         super().__init__(engine)

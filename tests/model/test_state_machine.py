@@ -146,9 +146,7 @@ class DeploymentMachine(RuleBasedStateMachine):
 
     @rule(account=accounts, stage=st.sampled_from(STAGES), at=deaths)
     def a_worker_dies(self, account: str, stage: str, at: int) -> None:
-        """Let a worker die before its statement, call or file number `at`, or between a call and its
-        reply.
-        """
+        """Let a worker die before its step number `at`, or between a call and its reply."""
         match stage:
             case "intake":
                 self.deployment.intake(dies_at=at)
@@ -198,9 +196,7 @@ class DeploymentMachine(RuleBasedStateMachine):
         self.retried = False
 
     def teardown(self) -> None:
-        """Check that everything is closed after the vendors work again, and that the source has each
-        status.
-        """
+        """Check that everything closes when the vendors work again, and that the source has each status."""
         self.world.get_well()
         for account in NAMES:
             self.deployment.hold(account, held=False)
@@ -238,9 +234,7 @@ class DeploymentMachine(RuleBasedStateMachine):
 
 
 def test_the_invariants_always_hold(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With requests, faults, dead workers and time in any order, the invariants hold and everything is
-    closed.
-    """
+    """After any order of requests, faults, deaths and time, the invariants hold and everything is closed."""
     info = f"{dsn}?options=-c%20synchronous_commit%3Doff"
     engine = create_engine(info.replace("postgresql://", "postgresql+psycopg://"))
     # Real clocks are replaced only here and in the loop of `Deployment`.

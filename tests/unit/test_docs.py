@@ -15,7 +15,7 @@ ROOTS = [
     PROJECT,
     PROJECT / "include/dsar",
     PROJECT / "plugins",
-]  # a file name may be relative to any of these
+]  # a file name may be relative to any of these folders
 
 
 def anchors(page: Path) -> set[str]:

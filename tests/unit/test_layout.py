@@ -78,12 +78,14 @@ def test_the_product_imports_neither_the_sandbox_nor_the_stack() -> None:
 
 
 def room(module: str) -> str:
-    """The room of a module of include.dsar: its folder, or its file."""
+    """Returns the room of a module of include.dsar. The room is the module's folder or its file."""
     return module.removeprefix("include.dsar.").partition(".")[0]
 
 
 def test_rooms_import_only_rooms_below_them() -> None:
-    """No module of include/dsar imports a room above its own (docs/architecture.md lists the rooms)."""
+    """No module of include/dsar imports from a room above its own room (docs/architecture.md lists the
+    rooms).
+    """
     upward = [
         f"{file.relative_to(PROJECT)} imports {name}"
         for file in (PROJECT / "include/dsar").rglob("*.py")
@@ -129,7 +131,7 @@ print(json.dumps({
 
 
 def load_plugins(folder: Path, home: Path) -> dict[str, object]:
-    """Load the plugins with Airflow's own loader in a new interpreter. Returns its effects."""
+    """Loads the plugins with Airflow's own loader in a new interpreter. Returns the effects of loading."""
     keep = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTHON"))}
     done = subprocess.run(
         [sys.executable, "-c", LOAD],
@@ -148,9 +150,7 @@ def load_plugins(folder: Path, home: Path) -> dict[str, object]:
 
 
 def test_airflow_does_not_import_the_packages_files_as_plugins(tmp_path: Path) -> None:
-    """plugins/.airflowignore excludes the package. Otherwise one of its files could replace a standard
-    module.
-    """
+    """plugins/.airflowignore excludes the package. Otherwise its files could replace standard modules."""
     assert load_plugins(PROJECT / "plugins", tmp_path) == {"bare": [], "http": True, "errors": {}}
 
 
@@ -194,7 +194,7 @@ def tracked() -> list[Path]:
 
 
 MACHINE = re.compile(r"(?<![\w.])/(?:home|Users|work|root|shared)/[\w.-]+|\.\./shared")
-CONTAINER_FILES = {"Dockerfile", "docker-compose.yaml"}  # their paths are inside an image
+CONTAINER_FILES = {"Dockerfile", "docker-compose.yaml"}  # paths in these files are inside an image
 
 
 def test_no_file_contains_a_path_of_one_machine() -> None:

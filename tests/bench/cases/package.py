@@ -20,7 +20,7 @@ SENTENCE = "package and close 5,000 access requests, each with 20 kB of data fro
 COMPARED_WITH = "Python's zipfile writing archives of the same bytes from memory"
 
 REQUESTS = 5_000
-PACKAGES_READ = 100  # the comparison writes their contents repeatedly
+PACKAGES_READ = 100  # the baseline writes their contents repeatedly
 
 
 def run(stand: Stand) -> Outcome:

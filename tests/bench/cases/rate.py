@@ -22,7 +22,7 @@ COMPARED_WITH = (
 
 REQUESTS = 2_000
 LEAST_SECONDS = 30.0  # for each account; its rate follows from this
-# Calls per request. A Besitos call has 100 users. A result takes one call to collect, at Batch two.
+# Calls per request. A Besitos call has 100 users. Collecting a result takes one call, at Batch two calls.
 CALLS = {"besitos": 2.5 / 100, "batch": 3.0, "id5": 1.0, "attentive": 1.0}
 
 

@@ -1,4 +1,4 @@
-"""Links between Airflow's UI and the board."""
+"""Airflow's UI and the board link to each other."""
 
 from __future__ import annotations
 

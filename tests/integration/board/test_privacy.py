@@ -21,9 +21,7 @@ HOSTILE = "<script>alert(1)</script>\"'&?#%2F../\u202e{{ 7*7 }}"
 
 
 def test_no_page_shows_an_identifier_a_hash_or_a_secret(viewer: TestClient, rows: Rows, dag_run: str) -> None:
-    """This holds while the ledger has the identifiers of an open request, and the connections have
-    secrets.
-    """
+    """The ledger has the identifiers of an open request, and the connections have secrets."""
     states = ["planned", "submitting", "uncertain", "submitted", "ready", "completed", "failed", "rejected"]
     rows.request(
         "r-1",
@@ -77,9 +75,7 @@ def test_a_page_can_change_nothing(db: Database) -> None:
 
 
 def test_hostile_text_is_escaped(viewer: TestClient, rows: Rows) -> None:
-    """Hostile ids, reasons, identities and names of accounts and runs are escaped. Links stay on the
-    board.
-    """
+    """Hostile ids, reasons, identities and names are escaped. Links stay on the board."""
     request = rows.request(
         HOSTILE,
         {"account": "besitos", "state": "failed", "reason": HOSTILE, "job_id": HOSTILE, "finished_at": NOW},

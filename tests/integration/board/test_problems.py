@@ -77,9 +77,7 @@ def test_a_slow_page_is_cancelled(viewer: TestClient, dsn: str, monkeypatch: pyt
 def test_an_unexpected_error_reveals_only_its_type_and_place_in_the_log(
     viewer: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The text of an exception may contain identifiers, so it is not logged. The page has the usual
-    headers.
-    """
+    """The text of an exception is not logged, because it may contain identifiers."""
 
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("zq7x said something")

@@ -103,9 +103,7 @@ def test_wildcards_of_like_have_no_meaning_in_an_id(rows: Rows, db: Database, pr
     ],
 )
 def test_the_error_for_a_wrong_filter_has_its_name_and_not_its_value(fields: dict[str, str]) -> None:
-    """The error does not contain the value, but the address does. The form does not send it
-    (tests/e2e/test_ui.py).
-    """
+    """The page does not repeat the value. The form never sends such a value (tests/e2e/test_ui.py)."""
     with pytest.raises(BadFilter) as caught:
         RequestFilter.parse(fields)
     (name, value), text = *fields.items(), str(caught.value)
@@ -140,9 +138,7 @@ def test_a_page_after_an_unknown_request_is_the_first_page(rows: Rows, db: Datab
 
 
 def test_a_cell_shows_the_most_urgent_open_state_or_the_outcome(rows: Rows, db: Database) -> None:
-    """The state uncertain is shown before submitted. If all submissions have ended, the cell shows their
-    outcome.
-    """
+    """Uncertain is shown before submitted. If all submissions have ended, the cell shows their outcome."""
     batch = {"account": "batch", "vendor": "batch"}
     rows.request(
         "r-1",

@@ -14,9 +14,7 @@ HOUR = timedelta(hours=1)
 
 
 def test_the_timeline_links_each_event_to_its_task(viewer: TestClient, rows: Rows) -> None:
-    """Earlier tries are linked too. If several mapped instances ran at the same time, the link leads to
-    their list.
-    """
+    """Earlier tries are linked too. If several mapped instances ran at once, the link leads to their list."""
     request = rows.request(
         "r-1",
         {"state": "failed", "attempts": 2, "attempted_at": NOW + 3 * HOUR, "submitted_at": NOW + 3 * HOUR,
@@ -32,7 +30,7 @@ def test_the_timeline_links_each_event_to_its_task(viewer: TestClient, rows: Row
         return task, index, at - timedelta(minutes=1), at + timedelta(minutes=1)
 
     with (
-        a_run("day+zero", a_try("package", -1, -5)),  # ran when the request was received, by no task
+        a_run("day+zero", a_try("package", -1, -5)),  # no task of this run received the request
         a_run(
             "day+one",
             a_try("intake", -1, 0),
@@ -63,13 +61,11 @@ def test_the_timeline_links_each_event_to_its_task(viewer: TestClient, rows: Row
     ]
     for expected in ("reply lost", "job-7", "s3://bucket/requests/r-1/receipt.json"):
         assert expected in text
-    assert text.count("the vendor's own reason") == 2  # with the submission, and once in the timeline
+    assert text.count("the vendor's own reason") == 2  # once at the submission, once in the timeline
 
 
 def test_a_run_shows_what_happened_while_its_tasks_ran(viewer: TestClient, rows: Rows) -> None:
-    """The counts are requests read, sent, ended, closed and uncertain. An attempt without a call does not
-    count.
-    """
+    """Requests read, sent, ended, closed and uncertain are counted. An attempt without a call is not."""
     inside, outside = NOW - 1.5 * HOUR, NOW - 8 * HOUR
     rows.request("new", {"attempted_at": inside, "attempts": 1}, planned_at=inside)
     rows.request("sent", {"attempted_at": inside, "attempts": 1}, planned_at=outside)

@@ -121,9 +121,7 @@ def test_the_page_offers_exactly_the_decisions_that_are_possible(
     kinds: list[str],
     lines: list[str],
 ) -> None:
-    """If an identity can be ambiguous, each line names its kind. A job of a vendor with single calls is
-    for one kind.
-    """
+    """A line names the kind of identity if there are several. A job can be named only if it is unique."""
     set_connection(account, extra=HOLD)
     one = UNCERTAIN | {"account": account, "vendor": account}
     rows.request("r-1", *[one | {"identity": kind} for kind in kinds])

@@ -151,9 +151,7 @@ def test_an_account_that_does_not_apply_has_a_reason(case: IntakeCase) -> None:
 def test_the_due_date_follows_from_the_regulation(
     case: IntakeCase, law: str, received: str, due: str
 ) -> None:
-    """GDPR allows one calendar month, CCPA 45 days. A due date in the source has priority. It is written
-    back.
-    """
+    """GDPR allows one calendar month, CCPA 45 days. A due date in the source has priority."""
     own, legal = datetime(2027, 1, 1, tzinfo=UTC), datetime.fromisoformat(due)
     case.put(Row("r-1", "delete", law, received, user_id="u1"))
     case.put(Row("r-2", "delete", law, received, user_id="u2", due_at=own))

@@ -131,9 +131,7 @@ def test_a_dry_run_does_not_remember_its_hash_key(case: IntakeCase) -> None:
 def test_a_run_that_stops_in_the_middle_is_completed_by_the_next(
     case: IntakeCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Requests that were planned before the stop are complete and stay. The next run plans the other
-    requests.
-    """
+    """Requests that were planned before the stop are complete. The next run plans the other requests."""
     monkeypatch.setattr(staging, "ROWS_PER_TRANSACTION", 2)
     case.put(*(Row(f"r-{n}", user_id=f"u{n}", accounts=["batch"]) for n in range(1, 6)))
     plan = planning.plan

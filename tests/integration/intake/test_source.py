@@ -29,9 +29,7 @@ from tests.integration.requests_given import RULES
 def test_a_status_that_the_source_refuses_stops_no_other(
     case: IntakeCase, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """All other statuses are written. Then the task fails, and the next run writes the refused status
-    again.
-    """
+    """All other statuses are written. Then the task fails. The next run tries the refused status again."""
     case.change_source(
         "ALTER TABLE public.dsar_requests ADD CHECK (request_id NOT LIKE '%narrow' OR length(status) < 8),"
         " ADD CHECK (length(status_reason) < 60)"
@@ -50,7 +48,7 @@ def test_a_status_that_the_source_refuses_stops_no_other(
 
 
 def test_a_locked_source_table_is_named(case: IntakeCase, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The task fails after five minutes, when it reads and when it writes. It does not wait for ever."""
+    """Reading and writing fail after five minutes. The task does not wait forever."""
     assert "SET LOCAL lock_timeout = '5min'" in source_module.SETTINGS["postgresql"]
     soon = ("SET LOCAL lock_timeout = '50ms'",)
     monkeypatch.setitem(source_module.SETTINGS, "postgresql", soon)
@@ -88,7 +86,7 @@ def test_a_broken_update_is_not_tried_for_each_row(
 def test_a_status_without_a_row_in_the_source_is_logged(
     case: IntakeCase, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A row may have been removed from the source. Its status is logged instead of written."""
+    """If a row was removed from the source, the log says how many requests were found."""
     case.put(Row("r-1", user_id="u1"), Row("r-2", user_id="u2"))
     case.run()
     case.change_source("DELETE FROM public.dsar_requests WHERE request_id = 'r-2'")

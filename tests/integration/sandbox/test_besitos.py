@@ -20,9 +20,7 @@ async def status(url: str, request_id: str) -> Reply:
 
 
 async def test_export(sandbox: Sandbox) -> None:
-    """A completed export has a record for each known user and null for each unknown user, in another
-    order.
-    """
+    """A completed export has, in another order, a record per known user and null per unknown user."""
     ids = ["ada", "bob", "unknown-1", "carla", "dora"]
     created = (await create(sandbox.url, "export", ids)).json()
     assert created == {**json.loads(EXPORT_CREATED), "request_id": created["request_id"]}

@@ -1,4 +1,4 @@
-"""How the sandbox decides the outcome and the duration of a job."""
+"""The sandbox decides the outcome and the duration of a job."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from include.sandbox import VENDORS, Decision, SandboxSettings, decide
 
 
 def test_a_decision_depends_only_on_the_identifiers() -> None:
-    """A keyword in an identifier decides how a job ends. The identifier alone decides how long the job
-    takes.
-    """
+    """A keyword in an identifier decides how a job ends. The whole identifier decides how long it takes."""
     settings = SandboxSettings()
     assert decide("batch", "access", ["ada"]) == decide("batch", "access", ["ada"])
     assert settings.min_seconds <= (decide("batch", "access", ["ada"]).seconds or 0) <= settings.max_seconds

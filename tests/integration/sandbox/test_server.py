@@ -1,4 +1,4 @@
-"""The sandbox's own routes, its rate limit and its state file."""
+"""The sandbox has its own routes, a rate limit and a state file."""
 
 from __future__ import annotations
 
@@ -32,14 +32,16 @@ async def test_jobs_and_calls(sandbox: Sandbox) -> None:
 
 
 async def test_calls_over_the_rate_limit_get_429() -> None:
-    """The limit applies per second and route."""
+    """The rate limit applies per second and route."""
     with run_in_thread(SandboxSettings(rate_limit=2)) as sandbox:
         statuses = [(await call(sandbox.url, "GET", "/v1/me", headers=BEARER)).status for _ in range(6)]
     assert statuses[:2] == [200, 200] and 429 in statuses
 
 
 async def test_jobs_and_clock_survive_a_kill(tmp_path: Path) -> None:
-    """A new process restores them from the state file, even if its last line is incomplete."""
+    """A new process reads jobs and clock from the state file, even if the last line of the file is
+    incomplete.
+    """
     state = tmp_path / "state" / "jobs.jsonl"
     with process(state) as (first, url):
         token = (await batch_create(url, batch_body("slow-ada"))).json()["token"]

@@ -1,4 +1,4 @@
-"""The geometry of charts, and the format of times and durations."""
+"""Charts have the right geometry, and times and durations the right format."""
 
 from __future__ import annotations
 

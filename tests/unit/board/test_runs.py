@@ -18,7 +18,7 @@ def a_try(task: str, begin: float, end: float | None, *, run: str = "r", index: 
 
 
 def test_a_task_of_the_account_is_preferred_to_one_for_all_accounts() -> None:
-    """A task of another account is never found."""
+    """A task of another account is never linked."""
     tries = [a_try("intake", 0, 9), a_try("batch.submit", 0, 9), a_try("besitos.submit", 3, 9)]
     assert find(tries, at(4), "besitos") == TaskInstance("r", "besitos.submit", -1)
     assert find(tries, at(1), "besitos") == TaskInstance("r", "intake", -1)

@@ -1,4 +1,4 @@
-"""The contrast of the style sheet's colours, computed from its tokens."""
+"""The contrast of the style sheet's colours is computed from its tokens."""
 
 from __future__ import annotations
 

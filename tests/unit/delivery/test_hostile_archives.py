@@ -78,7 +78,7 @@ def test_members_that_overlap_are_not_read_twice() -> None:
     start = honest.index(DIRECTORY)
     second = honest.index(DIRECTORY, start + 1)
     overlapping = bytearray(honest)
-    overlapping[second + 42 : second + 46] = struct.pack("<I", 0)  # b's data is a's
+    overlapping[second + 42 : second + 46] = struct.pack("<I", 0)  # b.json points to the data of a.json
     assert "cannot be read" in notes(bytes(overlapping))
 
 
@@ -123,9 +123,7 @@ HONEST = made(("profile.json", b'[{"a": 1, "b": "x"}]'), ("l/events.csv", b"a,b\
 )
 @example(changes=[(HONEST.index(b"profile.json", HONEST.index(DIRECTORY)), 0)], cut=len(HONEST))  # no name
 def test_a_damaged_archive_raises_nothing(changes: list[tuple[int, int]], cut: int) -> None:
-    """Any bytes of the archive may change, and the file may end anywhere. A notice names each unreadable
-    member.
-    """
+    """Any bytes may change, and the file may end anywhere. A notice names each unreadable member."""
     damaged = bytearray(HONEST)
     for at, byte in changes:
         damaged[at] = byte

@@ -26,9 +26,7 @@ def notes(name: str, content: bytes) -> str:
 
 
 def test_a_besitos_record_is_one_table_and_one_for_each_list() -> None:
-    """The fields of a record are one table. Each of its lists is another table, also if the list is given
-    as text.
-    """
+    """The fields of a record are one table. Each list is another table, even if it is given as text."""
     found = tables("export.json", as_json(BESITOS))
     assert found["export"].rows == [
         ["status", "true"], ["sub_id", ""], ["balance", "0.00"], ["country_id", "1"],

@@ -1,4 +1,4 @@
-"""The progress of a stage, in its task's log."""
+"""A stage logs its progress in its task's log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The HTTP client: redirects, sizes, Retry-After, and the texts of its errors."""
+"""The HTTP client limits redirects and sizes, obeys Retry-After, and raises errors with safe texts."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def test_a_download_has_no_credentials_and_arrives_unchanged() -> None:
     async def handle(request: web.Request) -> web.Response:
         seen.append(request)
         response = web.Response(body=b"PK" * 1000)
-        response.enable_compression()  # if the client accepts it
+        response.enable_compression()  # only if the client accepts compression
         return response
 
     target = io.BytesIO()

@@ -36,7 +36,7 @@ async def test_https_at_a_public_address_is_allowed(url: str) -> None:
 INTERNAL_HOSTS = [
     "127.0.0.1", "10.0.0.1", "192.168.1.1", "172.16.0.1", "169.254.169.254", "100.64.0.1", "0.0.0.0",
     "224.0.0.1", "192.0.0.192", "198.18.0.1", "255.255.255.255", "240.0.0.1",
-    # short, decimal, octal, with a final dot, with digits that are not ASCII, out of range
+    # notations: short, decimal, octal, final dot, digits that are not ASCII, out of range
     "127.1", "127.0.1", "2130706433", "017700000001", "0177.0.0.1", "0", "127.0.0.1.", "169.254.169.254.",
     "１２７.0.0.1", "127。0。0。1", "①②⑦.0.0.1", "99999999999", "1.2.3.4.5",
     "[::1]", "[::]", "[fe80::1]", "[fd00::1]", "[fec0::1]", "[ff02::1]", "[fe80::1%25eth0]", "[fe80::1%eth0]",
@@ -46,7 +46,7 @@ INTERNAL_HOSTS = [
     "[2002:a9fe:a9fe::1]", "[2001:0:7f00:1::1]",
 ]  # fmt: skip
 SCHEMES = ["http", "ftp", "file", "data", "gopher", "unix", "javascript", "HTTP", "ws", "https+unix"]
-AMBIGUOUS_URLS = [  # without a host, or parsers disagree about it
+AMBIGUOUS_URLS = [  # no host, or a host that parsers read differently
     "file:///etc/passwd", "//93.184.215.14/", "a.zip", "", "https:///a", "https://user:password@93.184.215.14/",
     "https://user@93.184.215.14/", "https://:p@93.184.215.14/", "https://93.184.215.14:99999/", "https://[::1",
     "https://a\\@127.0.0.1/", "https://93.184.215.14@127.0.0.1/", "https://127.0.0.1#@93.184.215.14/",
@@ -66,9 +66,7 @@ AMBIGUOUS_URLS = [  # without a host, or parsers disagree about it
     ],
 )
 async def test_any_other_address_is_refused(url: str) -> None:
-    """An internal host in any notation, another scheme, and a host that parsers read differently are
-    refused.
-    """
+    """Internal hosts in any notation, other schemes, and hosts that parsers read differently are refused."""
     with pytest.raises(UnsafeDownload) as raised:
         await check_download_url(url, PUBLIC)
     assert "93.184" not in str(raised.value)
@@ -137,9 +135,7 @@ async def test_dns_rebinding_gains_nothing(monkeypatch: pytest.MonkeyPatch) -> N
 async def test_hex_addresses_and_localhost_are_resolved_before_the_check(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """0x7f000001 is a name for this code and an address for the system's resolver. The resolved address is
-    checked.
-    """
+    """0x7f000001 is an address only for the system's resolver. The resolved address is checked."""
     assert not await is_public("localhost")
     connected = _count_connections(monkeypatch)
     async with client(ACCOUNT) as one:

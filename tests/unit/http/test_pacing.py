@@ -93,7 +93,7 @@ async def test_the_rate_is_halved_at_most_once_a_second_and_recovers() -> None:
     await asyncio.sleep(0.2)
     assert before + 1.9 <= pacer.rate <= 100
     for _ in range(20):
-        pacer._slowed_at -= 1.0  # a second later, and no time to recover
+        pacer._slowed_at -= 1.0  # one second has passed, without time to recover
         pacer._rate = max(pacer._rate - 10, 0)
         pacer.slow_down(None)
     assert pacer.rate >= 100 * pacing.MIN_RATE_SHARE

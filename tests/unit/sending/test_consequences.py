@@ -39,7 +39,7 @@ def moves(error: Exception, size: int = 1, uncertain_reason: str | None = None) 
         (errors.AlreadyRunning("HTTP 409"), "HTTP 409", State.PLANNED, NOW + OTHER_JOB_DELAY),
         (errors.ReplyLost("no reply"), None, State.UNCERTAIN, None),
         (errors.ProtocolError("HTTP 200"), None, State.UNCERTAIN, None),
-        (errors.JobUnknown("HTTP 404"), None, State.UNCERTAIN, None),  # not in the table
+        (errors.JobUnknown("HTTP 404"), None, State.UNCERTAIN, None),  # this error is not in the table
         (KeyError("u0"), None, State.UNCERTAIN, None),
     ],
     ids=lambda value: f"{value!r}" if isinstance(value, Exception) else None,
@@ -47,18 +47,14 @@ def moves(error: Exception, size: int = 1, uncertain_reason: str | None = None) 
 def test_the_error_and_an_earlier_attempt_decide(
     error: Exception, uncertain_reason: str | None, state: State, not_before: datetime | None
 ) -> None:
-    """A submission is sent again only if the vendor took nothing. It is rejected only if the vendor refused
-    it.
-    """
+    """A submission is sent again only if the vendor did not accept it, and rejected only if it refused it."""
     (found,) = moves(error, uncertain_reason=uncertain_reason)
     assert (found.to, found.not_before) == (state, not_before)
     assert found.reason and "u0" not in found.reason
 
 
 def test_only_a_documented_answer_ends_a_row_of_strikes() -> None:
-    """Only an answer that the vendor documents ends a row of strikes. An unusable reply counts five
-    strikes.
-    """
+    """An unusable reply counts five strikes, a busy vendor one. Neither ends the row."""
     answers = (errors.Refused, errors.IdentifierQuota, errors.AccountQuota, errors.AlreadyRunning)
     assert all(consequence_of(kind("")).ends_strikes for kind in answers)
     for kind, strikes in ((errors.VendorBusy, 1), (errors.NotTaken, 5), (errors.ReplyLost, 5)):

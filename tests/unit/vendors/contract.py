@@ -44,16 +44,16 @@ class Contract:
 
     vendor: Vendor
     subject: str  # the data subject that the replies are about, as `identifier_of` names it
-    created: Mapping[bytes, str]  # body: job id
-    not_created: Sequence[tuple[int, bytes, type[DsarError], str]]  # the message has this part
+    created: Mapping[bytes, str]  # reply body: job id
+    not_created: Sequence[tuple[int, bytes, type[DsarError], str]]  # the text is in the message
     statuses: Sequence[tuple[Action, bytes, State | None]]  # None: the job is running
     status_errors: Sequence[tuple[int, bytes, type[DsarError]]]
     unknown_shapes: Sequence[tuple[Action, bytes]]  # with status 200
     others: Sequence[Documented] = ()
     extra: Mapping[str, object] = field(default_factory=dict)
     base_url: str | None = None
-    conflict: type[DsarError] = ReplyLost  # after a POST that is answered with 409
-    quotes: str = "ann"  # in the messages of the error replies, as a vendor may quote an identifier
+    conflict: type[DsarError] = ReplyLost  # the error for a POST with reply 409
+    quotes: str = "ann"  # the error replies have this text, as a vendor may quote an identifier
 
     def account(self, **extra: object) -> AccountSettings:
         account = Account(self.vendor.name, self.vendor.name)

@@ -112,14 +112,18 @@ CONTRACT = Contract(
     statuses=[
         *((ERASURE, deleted(status=status), None) for status in ("pending", "processing", "failed?")),
         (ERASURE, DELETE_STATUS, State.COMPLETED),
-        (ACCESS, EXPORT_STATUS, State.READY),  # only its results say who has data
+        (ACCESS, EXPORT_STATUS, State.READY),  # only the results of an export say who has data
         *(
             (action, deleted(**changes), State.FAILED)
             for action in Action
             for changes in ({"error_message": "E12: sampleuser1 is locked"}, {"success": False})
         ),
-        (ERASURE, deleted(not_found_partner_user_ids=["sampleuser1"]), State.FAILED),  # in both lists
-        (ERASURE, deleted(not_found_partner_user_ids=None), State.COMPLETED),  # everybody was found
+        (
+            ERASURE,
+            deleted(not_found_partner_user_ids=["sampleuser1"]),
+            State.FAILED,
+        ),  # the user is in both lists
+        (ERASURE, deleted(not_found_partner_user_ids=None), State.COMPLETED),  # all users were found
         (ERASURE, deleted(found_partner_user_ids=["sampleuser1", None]), State.COMPLETED),
     ],
     status_errors=[
@@ -185,9 +189,7 @@ def test_deleted() -> None:
     ],
 )
 def test_found_but_not_deleted(changes: dict[str, Any]) -> None:
-    """If the reply denies the deletion of found users, their outcome is a failure. Smaller batches are
-    worth a try.
-    """
+    """If the reply denies the deletion of found users, they have failed. Smaller batches may succeed."""
     status = BESITOS.read_status(Action.ERASURE, HttpReply(200, deleted(**changes)))
     assert status.retry_alone
     assert status.outcome_of("sampleuser1").state is State.FAILED
@@ -232,9 +234,7 @@ def test_results_of_others() -> None:
 
 @pytest.mark.parametrize("asked", [b'["u1", "b"]', b"null", b"[]"])
 def test_a_record_of_an_id_that_was_not_sent(asked: bytes) -> None:
-    """A record with an unclear id (`U1` for `u1`) could belong to any user without a record, so no user
-    gets it.
-    """
+    """A record with an unclear id (`U1` for `u1`) is given to no user, because it could be any user's."""
     reply = export(b'{"partner_user_id": "U1"}', b'{"partner_user_id": "b"}', asked=asked)
     results = BESITOS.read_results(reply, ["u1", "b"])
     assert results["u1"].unreadable and results["u1"].content is None
@@ -258,9 +258,7 @@ def test_two_records() -> None:
 
 @pytest.mark.parametrize("record", [b"{}", b'"a"', b"[]", b'{"partner_user_id": null}', b"true"])
 def test_records_without_an_owner(record: bytes) -> None:
-    """A record without an id could belong to any user. The result of a user without a record is then
-    unreadable.
-    """
+    """A record without an id could be any user's. A user without a record then has an unreadable result."""
     results = BESITOS.read_results(export(record, b'{"partner_user_id": "b"}'), ["a", "b"])
     assert results["a"].unreadable and results["a"].content is None
     assert results["b"].content == b'{"partner_user_id": "b"}' and not results["b"].unreadable

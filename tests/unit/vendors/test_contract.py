@@ -29,7 +29,7 @@ from include.dsar.vendors.replies import opaque_id
 from include.dsar.vendors.vendor import OnUncertain, Vendor
 from tests.unit.vendors.contract import SECRET, Contract, contracts, subject
 
-MARK = "leakme"  # in every identifier and every error message below
+MARK = "leakme"  # this text is in every identifier and error message below
 VALUES = {
     IdentityKind.EMAIL: f"{MARK}@example.com",
     IdentityKind.PHONE: f"+1{MARK}",
