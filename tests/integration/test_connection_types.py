@@ -46,11 +46,12 @@ def pressed(
 
 @every_vendor
 def test_a_connection_that_works(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, vendor: Vendor) -> None:
-    """The Test button makes one call that changes nothing, and answers with a sentence."""
+    """The Test button makes one call that changes nothing, and one more if the API has a discovery."""
     works, sentence = pressed(monkeypatch, sandbox, vendor.name)
     assert works and sentence.startswith(f"{vendor.title} accepts our credentials.")
     assert sandbox.jobs() == []
-    assert sum(sandbox.calls()[vendor.name].values()) == 1
+    calls = 1 if type(vendor).discovery is Vendor.discovery else 2
+    assert sum(sandbox.calls()[vendor.name].values()) == calls
 
 
 @every_vendor
@@ -61,6 +62,14 @@ def test_a_wrong_secret(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, vendo
     assert sentence.startswith(f"{vendor.title} refused our credentials (HTTP 40")
     assert sentence.endswith("enter a valid secret in Password.")
     assert "wrong-secret" not in sentence
+
+
+def test_a_discovery_without_a_usable_answer(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection works even if its discovery fails. Some processors do not have this route."""
+    sandbox.inject("status", vendor="opendsr", route="me", status=404, body="<html>")
+    works, sentence = pressed(monkeypatch, sandbox, "opendsr")
+    assert works and "Our copy of its certificate is valid until " in sentence
+    assert "OpenDSR does not say what it supports (HTTP 404: no such route" in sentence
 
 
 @every_vendor

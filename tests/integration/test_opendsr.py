@@ -12,6 +12,7 @@ import pytest
 
 from include.dsar.accounts import Account
 from include.dsar.delivery.storage import Storage
+from include.dsar.errors import CredentialsRefused
 from include.dsar.intake.source import Source
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.transitions import Move, move
@@ -109,3 +110,13 @@ async def test_a_wrong_signature_is_never_believed(db: Database, stages: Stages)
     polled = await stages.poll(OPENDSR, seconds=2)
     assert polled.failed_polls > 0
     assert states(db) == {"forged@example.com": "submitted", "ann@example.com": "completed"}
+
+
+async def test_a_wrong_secret_is_red_at_once(db: Database, stages: Stages) -> None:
+    """A wrong Password fails submit at once. The discovery is public, so it does not prove our credentials."""
+    plan_each(db, OPENDSR, "ann@example.com", "bob@example.com")
+    for _ in range(2):
+        with pytest.raises(CredentialsRefused, match="HTTP 401"):
+            await stages.submit(OPENDSR, secret="wrong")
+        assert set(states(db).values()) == {"planned"}
+        assert {row["batch_limit"] for row in rows(db)} == {None}

@@ -1,4 +1,4 @@
-"""Probe: one harmless call that checks an account's connection."""
+"""The *Test* button: one call that checks the connection, then one that asks what the API supports."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from include.dsar.errors import (
     VendorBusy,
     VendorUnavailable,
 )
-from include.dsar.http.client import client
+from include.dsar.http.client import Client, client
 from include.dsar.vendors import vendor
+from include.dsar.vendors.vendor import Vendor
 
 
 async def probe(settings: AccountSettings) -> str:
@@ -25,6 +26,7 @@ async def probe(settings: AccountSettings) -> str:
     try:
         async with client(settings) as http:
             finding = known.read_probe(settings, await http.send(known.probe(settings)))
+            supported = await _supported(known, settings, http)
     except CredentialsRefused as error:
         raise CredentialsRefused(
             f"{known.title} refused our credentials ({error}): enter a valid secret in Password"
@@ -40,4 +42,15 @@ async def probe(settings: AccountSettings) -> str:
             f"the answer is not from {known.title}'s API, or the API is down ({error}): "
             "check Host, Port and Schema"
         ) from None
-    return f"{known.title} accepts our credentials. {finding}".rstrip()
+    return " ".join(filter(None, [f"{known.title} accepts our credentials.", finding, supported]))
+
+
+async def _supported(known: Vendor, settings: AccountSettings, http: Client) -> str:
+    """What the API says that it supports. Without an answer the connection works all the same."""
+    request = known.discovery(settings)
+    if request is None:
+        return ""
+    try:
+        return known.read_discovery(settings, await http.send(request))
+    except DsarError as error:
+        return f"{known.title} does not say what it supports ({error})."

@@ -169,10 +169,14 @@ class OpenDsr(Vendor):
     def read_cancelled(self, reply: HttpReply) -> None:
         check(reply, self.cancel_errors, self.error_code(reply))
 
-    def probe(self, settings: AccountSettings) -> HttpRequest:
+    def read_probe(self, settings: AccountSettings, reply: HttpReply) -> str:
+        super().read_probe(settings, reply)
+        return _signature_sentence(settings)
+
+    def discovery(self, settings: AccountSettings) -> HttpRequest:
         return HttpRequest("GET", "/discovery", headers(settings))  # not signed
 
-    def read_probe(self, settings: AccountSettings, reply: HttpReply) -> str:
+    def read_discovery(self, settings: AccountSettings, reply: HttpReply) -> str:
         """Describes what the processor supports. It is no error if the reply omits this or has another
         shape.
         """
@@ -190,10 +194,11 @@ class OpenDsr(Vendor):
             f"Identities: {_words(f'{a} {b}' for a, b in pairs)}.",
             f"Requests: {_words(types if isinstance(types, list) else [types])}.",
             f"Version: {_words([found.get('api_version')])}.",
+            f"Certificate published at: {_words([_host(found.get('processor_certificate'))])}.",
         ]
         if pairs and missing:
             sentences.append(f"Not supported: {', '.join(missing)}.")
-        return " ".join([*sentences, _signature_sentence(settings, found.get("processor_certificate"))])
+        return " ".join(sentences)
 
     def error_code(self, reply: HttpReply) -> str | None:
         found = error_object(reply)
@@ -227,13 +232,22 @@ def _outcome(action: Action, body: Mapping[str, Any]) -> Outcome:
     raise ProtocolError("the job is completed, but has no results_url")
 
 
-def _signature_sentence(settings: AccountSettings, published: object) -> str:
+def _signature_sentence(settings: AccountSettings) -> str:
     processor = signer(settings)
     if processor is None:
         return "Replies are not verified."
-    last = processor.certificate(datetime.now(UTC)).not_valid_after_utc
-    host = urlsplit(published).hostname if isinstance(published, str) else None
-    return f"Our copy of its certificate is valid until {last:%Y-%m-%d}. Published at: {_words([host])}."
+    try:
+        last = processor.certificate(datetime.now(UTC)).not_valid_after_utc
+    except ValueError as error:
+        raise ProtocolError(f"the processor's certificate {error}") from None
+    return f"Our copy of its certificate is valid until {last:%Y-%m-%d}."
+
+
+def _host(url: object) -> str | None:
+    try:
+        return urlsplit(url).hostname if isinstance(url, str) else None
+    except ValueError:
+        return None
 
 
 def _job_path(settings: AccountSettings, job_id: str) -> str:

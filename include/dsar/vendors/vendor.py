@@ -34,7 +34,8 @@ from include.dsar.vendors.replies import (
 if TYPE_CHECKING:
     from include.dsar.accounts import AccountSettings
 
-NIL_JOB_ID = "00000000-0000-0000-0000-000000000000"  # RFC 9562's nil UUID
+# The id of a job that no vendor has. OpenDSR demands a UUID of version 4, and the nil UUID is none.
+NO_JOB_ID = "6f1c0b52-7d3e-4a9b-8c15-e2a46d90b37f"
 
 
 class OnUncertain(StrEnum):
@@ -160,7 +161,7 @@ class Vendor(ABC):
         """Returns a GET that changes nothing and needs our credentials. By default, it asks for a job id
         that does not exist.
         """
-        return self.status(settings, NIL_JOB_ID)
+        return self.status(settings, NO_JOB_ID)
 
     def read_probe(self, settings: AccountSettings, reply: HttpReply) -> str:
         """Returns a sentence about the account, from the reply to the probe. It may be empty.
@@ -170,6 +171,20 @@ class Vendor(ABC):
         with suppress(JobUnknown):
             self.read_status(min(self.actions), reply)
         return ""
+
+    def discovery(self, settings: AccountSettings) -> HttpRequest | None:
+        """Returns a GET that asks what the API supports, for the *Test* button only; None if there is none.
+
+        It may need no credentials, so it does not prove them.
+        """
+        return None
+
+    def read_discovery(self, settings: AccountSettings, reply: HttpReply) -> str:
+        """Returns what the API supports, and what it lacks for this connection.
+
+        Raises the errors of `read_probe`.
+        """
+        raise NotImplementedError(f"{self.name} has no discovery")
 
     def identifier_of(self, identifiers: Mapping[IdentityKind, str]) -> str:
         """Returns the identifier that replies use for the data subject of a submission."""

@@ -82,8 +82,7 @@ def cancel(call: Call) -> web.Response:
 
 
 def discovery(call: Call) -> web.Response:
-    """``GET /discovery``. It is not signed."""
-    _authorise(call)
+    """``GET /discovery``. It is public and not signed."""
     identities = [
         {"identity_type": kind, "identity_format": form}
         for kind in ("email", "controller_customer_id", "ios_advertising_id", "android_advertising_id")

@@ -72,6 +72,10 @@ def subjects_of(vendor: Vendor) -> list[Subject]:
     return [subject({kind: VALUES[kind]}) for kind in vendor.identities + vendor.optional_identities]
 
 
+def has_discovery(vendor: Vendor) -> bool:
+    return vendor.discovery(CONTRACTS[vendor.name].account()) is not None
+
+
 @literals("created")
 def test_created(contract: Contract, literal: bytes) -> None:
     """The reply to a POST contains the job's id."""
@@ -165,6 +169,7 @@ def test_capabilities(vendor: Vendor) -> None:
         "cancel": vendor.can_cancel,
         "read_cancelled": vendor.can_cancel,
         "read_results": vendor.returns_data,
+        "read_discovery": has_discovery(vendor),
     }
     for name, promised in methods.items():
         assert (getattr(type(vendor), name) is not getattr(Vendor, name)) == promised
@@ -212,6 +217,8 @@ def test_garbage_after_a_get(vendor: Vendor, action: Action, reply: HttpReply) -
     ]
     if vendor.returns_data:
         readers.append(lambda: vendor.read_results(reply, ["a", "b"]))
+    if has_discovery(vendor):
+        readers.append(lambda: vendor.read_discovery(CONTRACTS[vendor.name].account(), reply))
     if vendor.on_uncertain is OnUncertain.ASK:
         readers.append(lambda: vendor.read_listing(reply))
     for read in readers:

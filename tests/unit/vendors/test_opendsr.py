@@ -118,7 +118,7 @@ CONTRACT = Contract(
     others=[
         Documented("opendsr results", job("completed"), lambda reply: OPENDSR.read_results(reply, ["a"])),
         Documented(
-            "opendsr discovery", DISCOVERY, lambda reply: OPENDSR.read_probe(CONTRACT.account(), reply)
+            "opendsr discovery", DISCOVERY, lambda reply: OPENDSR.read_discovery(CONTRACT.account(), reply)
         ),
     ],
 )
@@ -281,19 +281,20 @@ def test_results() -> None:
             [
                 "Identities: email raw, email sha256. Requests: erasure. Version: 1.0.",
                 "Not supported: controller_customer_id (raw).",
-                "Replies are not verified.",
+                "Certificate published at: static.exampleprocessor.com.",
             ],
         ),
         (b"{}", ["Identities: not listed. Requests: not listed. Version: not listed."]),
         # AppsFlyer writes a text, Intempt an object.
         (b'{"supported_subject_request_types": "access", "supported_identities": {}}', ["Requests: access."]),
         (b'{"api_version": "<script>", "supported_identities": [1, {}]}', ["Version: not listed."]),
+        (b'{"processor_certificate": "https://[bad"}', ["Certificate published at: not listed."]),
     ],
 )
 def test_discovery(body: bytes, parts: list[str]) -> None:
     """The Test button shows what the processor supports. An unknown shape of the reply is not an error."""
-    request = OPENDSR.probe(CONTRACT.account())
-    assert (request.method, request.path) == ("GET", "/discovery")
-    sentence = OPENDSR.read_probe(CONTRACT.account(), HttpReply(200, body))
+    request = OPENDSR.discovery(CONTRACT.account())
+    assert request and (request.method, request.path) == ("GET", "/discovery")
+    sentence = OPENDSR.read_discovery(CONTRACT.account(), HttpReply(200, body))
     assert all(part in sentence for part in parts)
     assert "<" not in sentence
