@@ -182,21 +182,27 @@ class OpenDsr(Vendor):
         """
         found = self.answered(reply, self.route_errors).object()
         listed = found.get("supported_identities")
-        pairs = {
-            (str(one.get("identity_type")), str(one.get("identity_format")))
+        identities = [
+            f"{one.get('identity_type')} {one.get('identity_format')}"
             for one in (listed if isinstance(listed, list) else [])
             if isinstance(one, dict)
-        }
-        kinds, form = identity_types(settings), settings.fields["identity_format"]
-        missing = [f"{kinds[k]} ({form})" for k in self.identities if (kinds.get(k), form) not in pairs]
-        types = found.get("supported_subject_request_types")
+        ]
+        requests = _texts(found.get("supported_subject_request_types"))
+        versions = _texts(found.get("api_version"))
+        fields = settings.fields
+        form = fields["identity_format"]
+        missing = [
+            *_missing([f"{one} {form}" for one in identity_types(settings).values()], identities),
+            *_missing([fields["access_type"], "erasure"], requests),
+            *_missing([fields["api_version"]] if fields["api_version"] else [], versions, "version "),
+        ]
         sentences = [
-            f"Identities: {_words(f'{a} {b}' for a, b in pairs)}.",
-            f"Requests: {_words(types if isinstance(types, list) else [types])}.",
-            f"Version: {_words([found.get('api_version')])}.",
+            f"Identities: {_words(identities)}.",
+            f"Requests: {_words(requests)}.",
+            f"Version: {_words(versions)}.",
             f"Certificate published at: {_words([_host(found.get('processor_certificate'))])}.",
         ]
-        if pairs and missing:
+        if missing:
             sentences.append(f"Not supported: {', '.join(missing)}.")
         return " ".join(sentences)
 
@@ -256,6 +262,18 @@ def _job_path(settings: AccountSettings, job_id: str) -> str:
 
 def _formatted(value: str, form: str) -> str:
     return value if form == "raw" else hashlib.new(form, value.encode(), usedforsecurity=False).hexdigest()
+
+
+def _texts(value: object) -> Sequence[str]:
+    """The entries of a list, or of a text with commas. Another shape lists nothing."""
+    if isinstance(value, str):
+        return [one.strip() for one in value.split(",")]
+    return [str(one) for one in value] if isinstance(value, list) else []
+
+
+def _missing(wanted: Sequence[str], listed: Sequence[str], what: str = "") -> Sequence[str]:
+    """What is wanted and not listed. A processor that lists nothing may support everything."""
+    return [f"{what}{one}" for one in wanted if listed and one not in listed]
 
 
 def _words(values: Any) -> str:

@@ -280,7 +280,7 @@ def test_results() -> None:
             DISCOVERY,
             [
                 "Identities: email raw, email sha256. Requests: erasure. Version: 1.0.",
-                "Not supported: controller_customer_id (raw).",
+                "Not supported: controller_customer_id raw, mobile_number raw, ios_advertising_id raw,",
                 "Certificate published at: static.exampleprocessor.com.",
             ],
         ),
@@ -298,3 +298,22 @@ def test_discovery(body: bytes, parts: list[str]) -> None:
     sentence = OPENDSR.read_discovery(CONTRACT.account(), HttpReply(200, body))
     assert all(part in sentence for part in parts)
     assert "<" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("extra", "missing"),
+    [
+        ({}, "controller_customer_id raw, access"),
+        ({"identity_format": "sha1"}, "email sha1, controller_customer_id sha1, access"),
+        ({"identity_types": {"user_id": "email"}, "identity_format": "sha256"}, "access"),
+        ({"identity_types": {"user_id": "email", "phone": "mobile"}}, "mobile raw, access"),
+        ({"identity_types": {"user_id": "email"}, "access_type": "portability"}, "portability"),
+        ({"identity_types": {"user_id": "email"}, "api_version": "1.0"}, "access"),
+        ({"identity_types": {"user_id": "email"}, "api_version": "2.0"}, "access, version 2.0"),
+    ],
+)
+def test_what_the_discovery_does_not_list(extra: dict[str, Any], missing: str) -> None:
+    """It is all that this connection may send: types and format, kinds of requests, the version."""
+    account = CONTRACT.account(**{"identity_types": None, **extra})
+    assert f" Not supported: {missing}." in OPENDSR.read_discovery(account, HttpReply(200, DISCOVERY))
+    assert "Not supported" not in OPENDSR.read_discovery(account, HttpReply(200, b"{}"))
