@@ -7,14 +7,14 @@ from pathlib import Path
 
 import psycopg
 
+from include.dsar.model import State
 from include.stack.stack import DAG_ID, Stack
 
-COLUMNS = ("completed", "no_data", "not_applicable", "rejected", "failed", "open")
+COLUMNS = (*(state.value for state in State if state.is_terminal), "open")
 
 OUTCOMES = """
 SELECT submission.account,
-       CASE WHEN submission.state IN ('completed', 'no_data', 'not_applicable', 'rejected', 'failed')
-            THEN submission.state ELSE 'open' END,
+       CASE WHEN dsar.is_open(submission.state) THEN 'open' ELSE submission.state END,
        count(*)
   FROM dsar.submission AS submission JOIN dsar.request AS request ON request.id = submission.request
  WHERE request.request_id LIKE %s

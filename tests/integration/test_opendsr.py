@@ -113,7 +113,7 @@ async def test_a_wrong_signature_is_never_believed(db: Database, stages: Stages)
 
 
 async def test_a_wrong_secret_is_red_at_once(db: Database, stages: Stages) -> None:
-    """A wrong Password fails submit at once. The discovery is public, so it does not prove our credentials."""
+    """A wrong Password fails submit at once. The discovery is public, so it proves no credentials."""
     plan_each(db, OPENDSR, "ann@example.com", "bob@example.com")
     for _ in range(2):
         with pytest.raises(CredentialsRefused, match="HTTP 401"):

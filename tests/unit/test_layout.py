@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from include.dsar.model import State
+
 PROJECT = Path(__file__).resolve().parents[2]
 MAX_LINES = 305
 
@@ -95,6 +97,15 @@ def test_rooms_import_only_rooms_below_them() -> None:
         < ROOMS.index(file.relative_to(PROJECT / "include/dsar").with_suffix("").parts[0])
     ]
     assert upward == []
+
+
+def test_sql_lists_neither_the_open_nor_the_terminal_states() -> None:
+    """SQL outside migrations uses dsar.is_open(state) instead of a list of all open or terminal states."""
+    names = {frozenset(s.value for s in State if s.is_open == wanted) for wanted in (True, False)}
+    for floor in ("include", "plugins"):
+        for file in (PROJECT / floor).rglob("*.py"):
+            lists = re.findall(r"IN \(((?:'\w+'[,\s]*)+)\)", file.read_text())
+            assert not names & {frozenset(re.findall(r"\w+", one)) for one in lists}, file
 
 
 @pytest.mark.parametrize(
