@@ -131,6 +131,7 @@ class Vendor(ABC):
     create_errors: ClassVar[ErrorTable] = CREATE_ERRORS
     status_errors: ClassVar[ErrorTable] = STATUS_ERRORS
     route_errors: ClassVar[ErrorTable] = ROUTE_ERRORS  # of the list route and the probe
+    cancel_errors: ClassVar[ErrorTable] = STATUS_ERRORS  # only if `can_cancel`
 
     @abstractmethod
     def create(self, settings: AccountSettings, action: Action, subjects: Sequence[Subject]) -> HttpRequest:
@@ -267,7 +268,7 @@ class Vendor(ABC):
 
     @cached_property
     def _codes(self) -> frozenset[str | None]:
-        tables = (self.create_errors, self.status_errors, self.route_errors)
+        tables = (self.create_errors, self.status_errors, self.route_errors, self.cancel_errors)
         return frozenset(code for table in tables for _, code in table if code)
 
 

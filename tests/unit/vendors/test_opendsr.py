@@ -249,19 +249,19 @@ def test_cancel() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "expected"),
+    ("status", "body", "expected", "message"),
     [
-        (400, error("only if the status is pending", wrapped=False), Refused),
-        (400, error("cannot cancel in this status", "e211"), Refused),
-        (409, b"", Refused),
-        (404, b"", JobUnknown),
-        (401, b"", CredentialsRefused),
-        (500, b"", ReplyLost),
+        (400, error("only if the status is pending", wrapped=False), Refused, "HTTP 400"),
+        (400, error("cannot cancel in this status", "e211"), Refused, "HTTP 400, code e211"),
+        (409, b"", Refused, "HTTP 409"),
+        (404, b"", JobUnknown, "HTTP 404"),
+        (401, b"", CredentialsRefused, "HTTP 401"),
+        (500, b"", ReplyLost, "HTTP 500"),
     ],
 )
-def test_cancel_errors(status: int, body: bytes, expected: type[DsarError]) -> None:
+def test_cancel_errors(status: int, body: bytes, expected: type[DsarError], message: str) -> None:
     """A refused cancellation means that it is too late. The job continues."""
-    with pytest.raises(expected):
+    with pytest.raises(expected, match=f"^{message}$"):
         OPENDSR.read_cancelled(HttpReply(status, body))
 
 
