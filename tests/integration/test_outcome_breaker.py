@@ -207,6 +207,27 @@ def test_a_confirmed_outcome_is_not_held_while_its_request_is_open(
     assert waiting(db) == 0
 
 
+def test_confirmed_outcomes_do_not_make_later_ones_implausible(
+    db: Database, source_table: Source, storage: Storage
+) -> None:
+    """They are not counted again, and never held again, while their requests are open."""
+    given(db, [("completed", 200)], closed=True, finished_at=NOW - timedelta(days=9), prefix="old")
+    names = [f"slow-{n}" for n in range(25)]
+    plan(db, *(request(name, submission(name, "batch"), submission(name)) for name in names))
+    ended = {"state": "no_data", "finished_at": NOW, "attempts": 1}
+    put_into(
+        db, [row["id"] for row in rows(db) if row["request_id"] in names and row["account"] == "batch"], ended
+    )
+    given(db, [("no_data", 1)], prefix="closes")
+    package(db, source_table, storage)
+    assert decided(db, "batch confirm_outcomes checked") == 26
+    given(db, [("no_data", 5)], prefix="few")
+    assert package(db, source_table, storage) == 6
+    given(db, [("no_data", 20)], prefix="wave")
+    assert package(db, source_table, storage) == 0
+    assert waiting(db) == 20
+
+
 def test_a_decision_covers_only_what_waited_when_it_was_made(
     db: Database, source_table: Source, storage: Storage
 ) -> None:
