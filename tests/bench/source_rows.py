@@ -7,12 +7,7 @@ from uuid import UUID
 
 import psycopg
 
-ACCOUNTS = (
-    "besitos",
-    "batch",
-    "id5",
-    "attentive",
-)  # the accounts that the benchmark's vendor server simulates
+ACCOUNTS = ("besitos", "batch", "id5", "attentive")  # the vendor server simulates these accounts
 COLUMNS = (
     "request_id, request_type, regulation, received_at, email, phone, user_id, advertising_id, "
     "id5_id, accounts"

@@ -69,7 +69,7 @@ def test_a_kill_at_any_kind_of_step_does_no_harm(search: Search) -> None:
 
 
 def test_a_kill_at_an_upload_does_no_harm(search: Search) -> None:
-    """In this test the storage accepts only whole files, and packages are sealed."""
+    """A kill at an upload does no harm if storage accepts only whole files and packages are sealed."""
     steps = search.undisturbed(Place.BUCKET).steps
     uploads = Counter({name: n for name, n in steps.items() if ": upload " in name or ": remove " in name})
     findings = search.try_all(single_kills(uploads, 2, Place.BUCKET))
@@ -78,7 +78,9 @@ def test_a_kill_at_an_upload_does_no_harm(search: Search) -> None:
 
 
 def test_a_kill_between_sealing_and_closing_does_no_harm(search: Search) -> None:
-    """This holds for a retry, another run, the next day's run, and a run with retry_failed."""
+    """After such a kill, a retry, another run, the next day's run or a run with retry_failed repairs
+    everything.
+    """
     name = "package: close UPDATE dsar.request"
     findings = search.try_all(
         [Case((Kill(name, 1, after=False),), restart, Place.BUCKET) for restart in Restart]

@@ -163,9 +163,7 @@ def test_a_request_can_be_found_on_the_board(open_page: OpenPage, real_run: str)
     seen.get_by_role("button", name="Filter").click()
     expect(seen.get_by_role("heading", name="2 requests")).to_be_visible()
     expect(seen.locator("tbody tr")).to_have_count(2)
-    expect(page).to_have_url(
-        re.compile(f"{BOARD}/requests[?].*id=ui-")
-    )  # the address can be shared as a link
+    expect(page).to_have_url(re.compile(f"{BOARD}/requests[?].*id=ui-"))  # a user can share this link
     seen.get_by_role("link", name="ui-erasure-2").click()
     expect(seen.get_by_role("heading", name=re.compile("ui-erasure-2"))).to_be_visible()
     expect(seen.get_by_text("requests/ui-erasure-2/receipt.json")).to_be_visible()

@@ -18,10 +18,7 @@ from include.dsar.ledger.staging import PlannedRequest, PlannedSubmission, Sourc
 from include.dsar.model import Action, IdentityKind, Regulation, State
 
 RULES = Rules(ACCOUNTS, None, b"key")
-KINDS = {
-    "besitos": IdentityKind.USER_ID,
-    "batch": IdentityKind.USER_ID,
-}  # other accounts use e-mail addresses
+KINDS = {"besitos": IdentityKind.USER_ID, "batch": IdentityKind.USER_ID}  # others: e-mail addresses
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 

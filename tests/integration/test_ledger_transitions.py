@@ -112,7 +112,9 @@ def test_every_other_transition_is_refused(scratch: Database, leave: State, to: 
 
 @pytest.mark.parametrize("state", list(State))
 def test_a_submission_in_another_state_does_not_move(scratch: Database, state: State) -> None:
-    """This holds for every transition from another state. The function require_moved raises an error."""
+    """A submission in another state than expected does not move. The function require_moved raises an
+    error.
+    """
     one = given(scratch, state)
     before = row(scratch, one)
     for leave, to in ALLOWED:

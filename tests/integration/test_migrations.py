@@ -134,10 +134,7 @@ async def test_stages_continue_with_a_migrated_ledger(
     assert [p.request_id for p in closing.pending_write_backs(db, limit=9)] == ["ended"]
     async with open_work("batch") as work:
         submitted = await submit(work)
-    assert (submitted.submitted, submitted.left) == (
-        2,
-        0,
-    )  # one was planned, one was uncertain and was sent again
+    assert (submitted.submitted, submitted.left) == (2, 0)  # a planned and an uncertain submission
     assert uncertain.mark_abandoned(db, "id5", worker=1, now=datetime.now(UTC)) == 1
     (found,) = uncertain.uncertain_submissions(db, "id5", request_pks=None)
     assert found.uncertain_count == 1

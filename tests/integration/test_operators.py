@@ -276,7 +276,7 @@ def test_the_report_says_what_an_operator_must_do(dsn: str, deployment: Path, ru
 
 
 def test_a_failure_is_reported_once(dsn: str, deployment: Path, run_daily: RunDaily) -> None:
-    """Only the next report contains the failure."""
+    """Only the next report contains the failure. Later reports do not repeat it."""
     put(dsn, Row("e-2", user_id="jobfails-2", accounts=["batch"]))
     assert set(run_daily(only="intake|batch.*").states.values()) == {"success"}
     ran = run_daily(only="report")

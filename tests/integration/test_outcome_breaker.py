@@ -105,7 +105,7 @@ async def test_not_found_for_everybody_closes_nothing(
 def test_package_holds_a_wave_that_no_stage_has_held(
     db: Database, source_table: Source, storage: Storage, state: str
 ) -> None:
-    """This can happen after the worker of the stage died. Requests of other accounts are closed."""
+    """The stage package holds the outcomes if no stage did, for example because a worker died."""
     given(db, [(state, 20)])
     given(db, [("completed", 5)], account="id5", prefix="other")
     assert package(db, source_table, storage) == 5
@@ -251,7 +251,9 @@ def test_a_decision_on_outcomes_needs_a_reason() -> None:
 def test_the_report_asks_for_a_decision_until_there_is_one(
     db: Database, source_table: Source, storage: Storage
 ) -> None:
-    """Each report asks. It does not suggest a retry of failed outcomes, because they may be wrong."""
+    """Each report asks for the decision. It does not suggest a retry, because failed outcomes may be
+    wrong.
+    """
     given(db, [("failed", 20)])
     package(db, source_table, storage)
     for _ in range(2):

@@ -106,7 +106,7 @@ async def test_a_refused_batch_is_split_by_ten_while_the_others_are_sent(db: Dat
 
 
 async def test_three_refusals_in_a_row_stop_the_account_only_once(db: Database, run: Run) -> None:
-    """At the next attempt these requests are suspects. A suspect that is refused does not stop the others."""
+    """After three refusals in a row, the requests are suspects. Refused suspects do not stop the others."""
     plan_each(db, "batch", *(f"poison-{n}" for n in range(4)), *(f"u{n}" for n in range(5)))
     text = await run("batch")
     assert text and "poison-0, poison-1, poison-2" in text
@@ -136,7 +136,7 @@ async def test_many_suspects_do_not_stop_the_others(
 async def test_wrong_credentials_are_reported_as_the_account_is_the_cause(
     db: Database, sandbox: Sandbox, run: Run, suspects: int
 ) -> None:
-    """This holds even if each call contains one suspect. No submission gets a smaller batch limit."""
+    """Wrong credentials are reported even if each call contains one suspect. No batch limit gets smaller."""
     plan_each(db, "batch", *(f"u{n}" for n in range(30)))
     put_into(db, [row["id"] for row in rows(db)][:suspects], {"batch_limit": 1})
     with pytest.raises(CredentialsRefused, match="Password of connection batch_default"):

@@ -108,7 +108,7 @@ async def test_an_account_that_breaks_in_the_middle_of_a_run_rejects_nobody(
 
 @pytest.mark.parametrize("is_closed", [False, True])
 async def test_retry_failed_reopens_what_was_rejected(db: Database, is_closed: bool) -> None:
-    """This holds for an open request and for a closed request."""
+    """A rejected submission is reopened whether its request is open or closed."""
     asked = request("r-1", submission("u1", "batch"))
     plan(db, asked)
     put_into(db, [1], {"state": "rejected", "finished_at": NOW, "identifiers": None if is_closed else "{}"})

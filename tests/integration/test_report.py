@@ -172,7 +172,9 @@ DAY = timedelta(days=1)
 
 
 def test_a_failure_is_in_the_next_report(db: Database, storage: Storage) -> None:
-    """This includes failures after the report of their run. A cleared report repeats its failures."""
+    """The next report includes failures that came after a run's report. A cleared report repeats its
+    failures.
+    """
     plan(db, *(request(name, submission(name, "batch")) for name in ("in-time", "late", "refused")))
     ended(db, "in-time", "failed")
     for _ in range(2):
@@ -199,7 +201,7 @@ def test_a_report_that_failed_is_repeated_by_the_next(db: Database, storage: Sto
 def test_open_submissions_at_an_account_that_is_not_listed_are_reported(
     db: Database, storage: Storage
 ) -> None:
-    """Otherwise nobody notices them before they are overdue. Ended submissions need no action."""
+    """The report names such submissions before they are overdue. Ended submissions need no action."""
     plan(
         db,
         request("r-1", submission("a", "batch_ios"), submission("a")),

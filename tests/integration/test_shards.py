@@ -144,7 +144,7 @@ def test_two_claims_at_once_do_not_take_two_requests_of_one_data_subject(dsn: st
 
 
 def test_each_job_belongs_to_one_shard(db: Database) -> None:
-    """This holds for open and ready submissions. Each shard gets a fair part."""
+    """Each open or ready job belongs to one shard. Each shard gets a fair part."""
     plan(db, *(request(f"r-{n}", submission(f"u{n}")) for n in range(300)))
     for one in rows(db):
         state = "ready" if one["id"] % 2 else "submitted"

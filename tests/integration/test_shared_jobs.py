@@ -113,7 +113,9 @@ async def test_an_erasure_waits_until_the_data_was_collected(
 async def test_how_long_an_erasure_waits_for_an_access_request(
     stages: Stages, take_in: TakeIn, received_before: timedelta, due_in: timedelta, submitted: int
 ) -> None:
-    """It waits only if the access request is not newer, and until a week before the erasure is due."""
+    """An erasure waits only if the access request is not newer, and until a week before the erasure is
+    due.
+    """
     at = datetime.now(UTC) - timedelta(days=1)
     times = {"received_at": str(at - received_before), "due_at": str(datetime.now(UTC) + due_in)}
     take_in(

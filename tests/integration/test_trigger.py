@@ -154,7 +154,7 @@ async def test_it_polls_only_the_requests_of_its_run(db: Database, submitted: Su
 async def test_the_event_of_refused_credentials_names_the_connection(
     submitted: SubmitRows, fast: None, set_connection: Callable[..., None]
 ) -> None:
-    """Therefore the task fails without a retry, and the triggerer does not fail."""
+    """The event makes the task fail without a retry. The triggerer does not fail."""
     await submitted("batch", Row("e-1", user_id="u1"))
     set_connection("batch", password="wrong")
     (event,) = await fire(trigger())
@@ -167,7 +167,7 @@ async def test_the_event_of_refused_credentials_names_the_connection(
 async def test_a_second_trigger_continues_after_the_first_is_cancelled(
     db: Database, sandbox: Sandbox, submitted: SubmitRows, fast: None
 ) -> None:
-    """This happens after the death of a triggerer."""
+    """A second trigger polls the remaining jobs, as after the death of a triggerer."""
     await submitted("batch", *[Row(f"e-{n}", user_id=f"u{n}") for n in range(20)], Row("e-x", user_id="slow"))
     one = trigger(seconds=3)
     running = asyncio.create_task(fire(one))

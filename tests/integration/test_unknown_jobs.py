@@ -57,7 +57,7 @@ def forget(db: Database, *submissions: int) -> None:
 async def test_a_404_of_every_poll_leaves_all_jobs_open(
     db: Database, sandbox: Sandbox, stages: Stages, account: str, reply: Any
 ) -> None:
-    """This holds for days. The task fails and names the connection. Later every job ends as usual."""
+    """All jobs stay open for days. The task fails and names the connection. Later every job ends as usual."""
     given = {"status": 404, "body": json.dumps(OWN_404[account])} if reply == "own" else reply
     if account == "attentive" and reply == GATEWAY:
         pytest.skip("Attentive documents no shape of an error")

@@ -59,7 +59,9 @@ async def test_a_vendor_that_answers_no_call_is_left_alone_until_the_next_run(
 async def test_no_further_call_is_made_before_retry_after_is_over(
     db: Database, sandbox: Sandbox, stages: Stages, stage: str, vendor: str, status: int
 ) -> None:
-    """This holds in each stage. A later run continues the work, and no claim waits for an hour."""
+    """No stage makes a call before Retry-After is over. A later run continues, and no claim waits for an
+    hour.
+    """
     plan_each(db, vendor, *VALUES[:12], action=Action.ACCESS if stage == "collect" else Action.ERASURE)
 
     async def run(one: str) -> None:
@@ -106,9 +108,7 @@ async def test_credentials_that_expire_during_a_run_stop_it(
     assert 5 <= taken < len(VALUES)
     assert sorted(states(db).values()) == ["planned"] * (len(VALUES) - taken) + ["submitted"] * taken
     assert {row["attempts"] for row in rows(db) if row["state"] == "planned"} == {0}
-    assert (
-        sandbox.calls()[vendor]["create"] < taken + 3 + 4
-    )  # three refusals, and four calls that run at the same time
+    assert sandbox.calls()[vendor]["create"] < taken + 3 + 4  # three refusals, four concurrent calls
     sandbox.clear_faults()
     async with open_work(vendor) as work:
         await submit(work)

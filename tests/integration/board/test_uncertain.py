@@ -56,7 +56,9 @@ def test_an_operator_decides_if_the_connection_says_hold(
 def test_an_operator_decides_after_too_many_uncertain_attempts(
     viewer: TestClient, rows: Rows, db: Database
 ) -> None:
-    """This holds for every account."""
+    """An account with too many uncertain attempts needs an operator's decision, whatever its connection
+    says.
+    """
     rows.request("r-1", AT_BATCH)
     for attempt in range(MAX_UNCERTAIN_ATTEMPTS):
         assert for_an_operator(viewer) == []

@@ -42,7 +42,7 @@ def test_repeated_rows_are_planned_once(
     ids=["two data subjects", "then an invalid one", "first an invalid one", "three"],
 )
 def test_contradictory_rows_are_all_invalid(case: IntakeCase, chunks: None, of_one_id: list[Row]) -> None:
-    """Otherwise a data subject could get another's data. A dry run gives the same counts."""
+    """Contradictory rows are invalid; otherwise a data subject could get another's data. A dry run agrees."""
     case.put(of_one_id[0], *OTHERS, *of_one_id[1:])
     before = case.everything()
     dry = case.run(dry_run=True)

@@ -19,7 +19,7 @@ def storage(tmp_path: Path) -> Storage:
 
 
 async def test_each_caller_gets_its_own_file(storage: Storage) -> None:
-    """This includes callers that come while other files are being written."""
+    """Each caller gets its own file, even if it calls while other files are being written."""
     batched = BatchedStorage(storage)
 
     async def call(n: int) -> None:

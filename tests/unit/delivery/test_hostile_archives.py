@@ -94,7 +94,7 @@ def test_a_nested_bomb_is_not_opened(depth: int) -> None:
 
 @pytest.mark.parametrize("really", [False, True], ids=["declared", "real"])
 def test_a_million_entries_take_little_memory(really: bool) -> None:
-    """This holds if the directory has a million entries, and if it only claims to have them."""
+    """An archive with a million entries takes little memory, even if it only claims to have them."""
     if really:
         entry = (
             DIRECTORY

@@ -126,7 +126,7 @@ def test_names_in_a_zip_do_not_become_paths(name: str) -> None:
 
 
 def test_every_value_can_be_read_back_from_the_csv() -> None:
-    """This includes quotes, line breaks and a value of one megabyte."""
+    """Quotes, line breaks and a value of one megabyte can be read back from the CSV file."""
     values = ['say "hi", you', "two\r\nlines", "x" * 1_000_000, "", "ünï", "a;b"]
     files = (
         Delivery().account("besitos", ("e.json", as_json([{"v": v, "w": "1"} for v in values]))).unpacked()

@@ -65,7 +65,7 @@ def test_repeated_and_colliding_keys_are_kept() -> None:
 
 
 def test_rows_without_common_columns_become_lines() -> None:
-    """Otherwise the table would have nine million empty cells."""
+    """Rows without common columns are not made a table. The table would have nine million empty cells."""
     found = tables("a.json", as_json([{f"k{n}": n} for n in range(3_000)]))
     assert found["a"].columns == ["row", "field", "value"]
     assert len(found["a"].rows) == 3_000
@@ -118,7 +118,7 @@ def test_a_zip_bomb_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_bytes_of_refused_members_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Therefore a thousand bombs cost no more than one bomb."""
+    """The bytes of refused members count too, so a thousand bombs cost no more than one bomb."""
     monkeypatch.setattr(table, "MAX_FILE_BYTES", 100_000)
     monkeypatch.setattr(archive, "MAX_ARCHIVE_BYTES", 400_000)
     found = list(tables_of("b.zip", zipped({f"{n}.json": b" " * 200_000 for n in range(50)})))

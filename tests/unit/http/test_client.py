@@ -146,7 +146,7 @@ async def test_errors_contain_neither_url_nor_secret() -> None:
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_no_call_is_made_before_retry_after_is_over(method: str, status: int, form: str) -> None:
-    """This holds after a 429 or 503 to any call. If Retry-After is long, calls raise NotTaken at once."""
+    """A 429 or 503 to any call delays all calls. If Retry-After is long, calls raise NotTaken at once."""
     seen: list[float] = []
     wait = 1 if method == "GET" else 3600
 

@@ -73,7 +73,9 @@ async def test_any_other_address_is_refused(url: str) -> None:
 
 
 async def test_http_and_internal_addresses_are_allowed_for_an_account_with_such_an_address() -> None:
-    """Therefore results can be downloaded from the sandbox."""
+    """An account with an internal address, such as the sandbox's, may download results from internal
+    addresses.
+    """
     await check_download_url("http://127.0.0.1:8000/a.zip", "http://127.0.0.1")
     await check_download_url("https://127.0.0.1/a.zip", "http://127.0.0.1")
     with pytest.raises(UnsafeDownload, match="not https"):

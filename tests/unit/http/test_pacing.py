@@ -26,7 +26,7 @@ async def starts(pacer: Pacer, count: int) -> list[float]:
 
 
 async def test_calls_start_at_least_one_interval_apart() -> None:
-    """This includes the first calls, and calls after a pause."""
+    """The first calls and calls after a pause also start at least one interval apart."""
     pacer = Pacer(50, 16)
     first = time.monotonic()
     await starts(pacer, 6)

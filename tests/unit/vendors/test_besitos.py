@@ -118,11 +118,8 @@ CONTRACT = Contract(
             for action in Action
             for changes in ({"error_message": "E12: sampleuser1 is locked"}, {"success": False})
         ),
-        (
-            ERASURE,
-            deleted(not_found_partner_user_ids=["sampleuser1"]),
-            State.FAILED,
-        ),  # the user is in both lists
+        # The user is in both lists.
+        (ERASURE, deleted(not_found_partner_user_ids=["sampleuser1"]), State.FAILED),
         (ERASURE, deleted(not_found_partner_user_ids=None), State.COMPLETED),  # all users were found
         (ERASURE, deleted(found_partner_user_ids=["sampleuser1", None]), State.COMPLETED),
     ],

@@ -200,10 +200,7 @@ def test_authentication(extra: dict[str, str], headers: dict[str, str | None]) -
         ({"authentication_header": "X Key"}, "authentication_header in Extra"),
         ({"identity_types": {"email": 1}}, "identity_types in Extra: has no type for email"),
         ({"extra_body": {"subject_request_id": "x"}}, "must not contain subject_request_id"),
-        (
-            {"signature": None},
-            "processor_certificate is missing in Extra",
-        ),  # a signature is required by default
+        ({"signature": None}, "processor_certificate is missing in Extra"),  # by default it is required
         ({"signature": "if present"}, "signature in Extra: must be one of required, off"),
         (
             {"signature": "required", "processor_certificate": "x"},
