@@ -205,7 +205,7 @@ def test_only_two_services_get_the_admins_password():
 
 
 def test_only_localhost_is_published():
-    """Other machines cannot reach any port."""
+    """Ports are published on localhost only, so other machines cannot reach them."""
     ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
     assert ports == ["127.0.0.1:8080:8080"]
 

@@ -34,7 +34,7 @@ def test_planning_twice_plans_nothing_twice(db: Database) -> None:
 
 
 def test_a_changed_row_is_counted_and_changes_nothing(db: Database) -> None:
-    """The accepted submissions stay as they are."""
+    """A changed row is counted. The accepted submissions stay unchanged."""
     plan(db, request("r-1"))
     before = rows(db)
     again = plan(db, request("r-1", submission("somebody else"), fingerprint="otherwise"))

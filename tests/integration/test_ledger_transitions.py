@@ -170,7 +170,7 @@ def test_a_move_with_a_reason_adds_an_event(scratch: Database, leave: State, to:
 
 @pytest.mark.parametrize(("leave", "to"), sorted(ORDINARY))
 def test_an_ordinary_move_adds_no_event(scratch: Database, leave: State, to: State) -> None:
-    """The times in the submission's row are enough."""
+    """An ordinary move adds no event, because the times in the submission's row are enough."""
     move(scratch, [Move(given(scratch, leave), to, job_id="job-2")], leave=leave, now=LATER)
     assert events(scratch) == []
 

@@ -87,7 +87,7 @@ def test_a_request_is_closed_with_its_files(
 def test_an_erasure_gets_a_receipt_and_no_package(
     dsn: str, db: Database, source_table: Source, storage: Storage
 ) -> None:
-    """The source gets the address of the receipt."""
+    """An erasure request gets a receipt and no package. The source gets the address of the receipt."""
     ended(db, source_table, storage, dsn, "r-1", action="erasure")
     Package(db, source_table, storage).run()
     assert source_rows(dsn)["r-1"]["export_uri"] == storage.uri("requests/r-1/receipt.json")

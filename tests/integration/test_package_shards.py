@@ -187,7 +187,7 @@ def test_the_dag_runs_an_instance_for_each_shard(
 def test_the_dag_file_refuses_an_impossible_number_of_shards(
     metadata_db: None, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
-    """The import error names the wrong setting."""
+    """An impossible number of shards is an import error of the DAG file. The error names the setting."""
     from airflow.dag_processing.dagbag import DagBag
 
     monkeypatch.setattr("include.accounts.PACKAGE_SHARDS", count)

@@ -173,7 +173,7 @@ async def test_a_batch_with_an_unreadable_status_is_sent_again_in_smaller_ones(r
 
 
 async def test_a_batch_without_replies_is_sent_again_in_smaller_ones(run: Run) -> None:
-    """Each attempt is recorded as an event."""
+    """Each attempt without a reply is recorded as an event."""
     run.intake(poisoned())
     run.sandbox.inject("status", status=500, vendor="besitos", route="create", times=2)
     for _ in range(3):
@@ -270,7 +270,7 @@ async def test_a_request_that_cannot_be_packaged_stays_open(run: Run, trouble: s
 
 
 async def test_a_source_row_that_cannot_be_updated_is_updated_by_a_later_run(run: Run) -> None:
-    """The other rows are updated at once."""
+    """The row that cannot be updated is updated by a later run. The other rows are updated at once."""
     run.intake(poisoned())
     with psycopg.connect(run.dsn) as db:
         db.execute(

@@ -102,7 +102,7 @@ async def test_the_outcome_of_an_earlier_batch_does_not_reach_the_later_one(
 
 
 async def test_a_job_that_never_ends_fails_after_give_up_after_days(db: Database, stages: Stages) -> None:
-    """Attentive reports no failures."""
+    """Attentive reports no failures, so a job that never ends fails after give_up_after_days."""
     await send(db, stages, "attentive", "jobfails@example.com")
     age(db, days=36)
     await stages.poll("attentive", seconds=0.5)
@@ -155,7 +155,7 @@ async def test_refused_credentials_name_the_connection(db: Database, stages: Sta
 async def test_a_cancelled_trigger_records_the_outcomes_that_it_found(
     db: Database, open_work: OpenWork, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """The other jobs stay open."""
+    """A cancelled trigger records the outcomes that it found. The other jobs stay open."""
     await send(db, stages, "batch", *(f"u{n}" for n in range(8)))
     sandbox.advance(60)
     async with open_work("batch", max_concurrency=1, requests_per_second=20) as work:
@@ -215,7 +215,7 @@ async def test_no_poll_starts_after_the_window(db: Database, sandbox: Sandbox, s
 async def test_the_next_window_begins_with_the_jobs_that_were_not_reached(
     db: Database, stages: Stages
 ) -> None:
-    """Short windows therefore poll every job in turn."""
+    """The next window begins with the jobs that were not reached, so short windows poll every job in turn."""
     await send(db, stages, "batch", *(f"slow-{n}" for n in range(20)))
     age(db, days=2)
     asked: list[str] = []
@@ -237,7 +237,7 @@ async def test_the_next_window_begins_with_the_jobs_that_were_not_reached(
 
 
 async def test_without_open_jobs_no_poll_is_due(db: Database, open_work: OpenWork, stages: Stages) -> None:
-    """Polling ends at once."""
+    """Polling ends at once if no job is open."""
     assert (await stages.poll("batch", seconds=99)).polls == 0
     async with open_work("batch") as work:
         assert next_poll(work.db, work.settings, datetime.now(UTC)) is None

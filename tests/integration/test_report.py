@@ -160,7 +160,7 @@ def test_there_is_one_sentence_for_each_thing_to_do(db: Database, storage: Stora
 
 
 def test_a_sentence_names_at_most_ten_requests(db: Database, storage: Storage) -> None:
-    """The register has all requests."""
+    """A sentence names at most ten requests. The register has all of them."""
     plan(db, *(request(f"r-{n:02}", due_at=RUN - timedelta(days=1)) for n in range(14)))
     (sentence,) = report(db, storage)
     assert "14 requests (r-00, " in sentence

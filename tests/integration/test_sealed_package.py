@@ -54,7 +54,7 @@ class Deployment:
     folder: Path
 
     async def collect(self, *, retry_failed: bool = False, refused_at_batch: bool = False) -> None:
-        """Runs the stages up to collect."""
+        """Runs the stages from intake to collect."""
         if refused_at_batch:
             body = json.dumps({"status": "done", "request_type": "review", "error": "no"})
             self.sandbox.inject("body", vendor="batch", route="status", body=body)

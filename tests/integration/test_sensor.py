@@ -139,7 +139,7 @@ def test_it_returns_the_counts_of_the_event(sensor: PollSensor) -> None:
 
 
 def test_a_window_without_a_poll_is_not_a_failure(sensor: PollSensor) -> None:
-    """Another trigger may have ended the jobs."""
+    """A window without a poll is not a failure, because another trigger may have ended the jobs."""
     assert sensor.resume(context(), ENDED | {"polls": 0, "failed_polls": 0})["polls"] == 0
 
 
@@ -150,7 +150,7 @@ def test_refused_credentials_fail_without_a_retry(sensor: PollSensor) -> None:
 
 
 def test_outcomes_that_wait_fail_without_a_retry(sensor: PollSensor) -> None:
-    """The error has the text of the event."""
+    """Refused credentials fail the task without a retry. The error has the text of the event."""
     with pytest.raises(OperatorActionRequired, match="discard_outcomes"):
         sensor.resume(context(), {"status": "waiting", "message": "batch: … discard_outcomes …"})
 

@@ -218,7 +218,7 @@ def test_each_shard_is_a_mapped_task_instance(daily: DAG) -> None:
 def test_a_run_with_shards_delivers_everything_once(
     dsn: str, deployment: Path, sandbox: Sandbox, run_daily: Callable[..., Ran]
 ) -> None:
-    """Every request is closed."""
+    """The run closes every request, and no vendor gets the same call twice."""
     access_rows = [Row(f"a-{n}", "access", user_id=f"u{n}", email=f"a{n}@example.com") for n in range(9)]
     put(dsn, *access_rows, *[Row(f"e-{n}", user_id=f"v{n}", email=f"e{n}@example.com") for n in range(9)])
     ran = run_daily()

@@ -90,7 +90,7 @@ def test_the_first_event_comes_after_ten_seconds() -> None:
 
 
 async def test_an_early_event_is_delayed(deployment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An early failure is delayed too."""
+    """The trigger delays an early event, and an early failure too."""
     monkeypatch.setattr(triggers, "SHORTEST", 0.8)
     begun = time.monotonic()
     (event,) = await fire(trigger())

@@ -53,7 +53,7 @@ def test_no_account_uses_the_sandbox_if_requests_may_be_real(home: Home, name: s
 
 
 def test_a_users_connection_replaces_only_that_account(home: Home) -> None:
-    """The sandbox simulates the other accounts."""
+    """A user's connection replaces only its own account. The sandbox simulates the other accounts."""
     variables = environment(home, {BATCH: "batch://mine"})
     assert variables[BATCH] == "batch://mine"
     assert sandboxed(variables) == set(SANDBOX_CONNECTIONS) - {BATCH}

@@ -69,7 +69,7 @@ def test_no_statement_reads_an_identifier(
 
 
 def test_a_page_can_change_nothing(db: Database) -> None:
-    """The transaction of a page is read-only."""
+    """The transaction of a page is read-only, so a page can change nothing."""
     with pytest.raises(psycopg.errors.ReadOnlySqlTransaction), snapshot(db):
         db.execute("UPDATE dsar.request SET status = status")
 

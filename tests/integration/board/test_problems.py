@@ -49,7 +49,7 @@ def test_the_page_names_a_missing_or_broken_connection(
 
 
 def test_before_the_first_run_the_page_says_how_to_create_the_ledger(viewer: TestClient, dsn: str) -> None:
-    """An empty database is not an error."""
+    """An empty database is not an error. The page says how to create the ledger."""
     with psycopg.connect(dsn) as db:
         db.execute("DROP SCHEMA dsar CASCADE")
     answer = viewer.get("/dsar/")

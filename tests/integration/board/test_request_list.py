@@ -77,7 +77,7 @@ def test_filters_select_the_matching_requests(
 
 @pytest.mark.parametrize("prefix", ["a_b", "a.b-"])
 def test_wildcards_of_like_have_no_meaning_in_an_id(rows: Rows, db: Database, prefix: str) -> None:
-    """Each character of the filter matches only itself."""
+    """Wildcards of LIKE have no meaning: each character of the filter matches only itself."""
     for name in ("a_b-1", "axb-1", "a.b-1"):
         rows.request(name)
     (found,) = listed(db, id=prefix)

@@ -152,7 +152,7 @@ def test_a_run_that_stops_in_the_middle_is_completed_by_the_next(
 
 
 def test_thousands_of_rows_are_planned_in_bulk(case: IntakeCase) -> None:
-    """No statement runs once for each row."""
+    """Intake plans thousands of rows in bulk. No statement runs once for each row."""
     case.change_source(
         "INSERT INTO public.dsar_requests (request_id, request_type, regulation, received_at, user_id)"
         " SELECT 'r-' || n, 'erasure', 'GDPR', now(), ARRAY['u' || n] FROM generate_series(1, 5000) n"

@@ -56,7 +56,7 @@ def test_an_axis_has_at_most_eight_labels() -> None:
     ],
 )
 def test_a_duration_has_its_two_largest_units(length: timedelta | None, text: str) -> None:
-    """A unit that is zero is left out."""
+    """A duration has its two largest units. A unit that is zero is left out."""
     assert words.span(length) == text
 
 

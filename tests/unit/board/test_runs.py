@@ -33,7 +33,7 @@ def test_no_task_is_found_if_none_was_running() -> None:
 
 
 def test_a_running_try_covers_the_time_since_it_began() -> None:
-    """The first moment of the try counts too."""
+    """A try that still runs covers all moments since its beginning, including the first moment."""
     tries = [a_try("besitos.submit", 0, None)]
     for minutes in (0, 99):
         assert find(tries, at(minutes), "besitos") == TaskInstance("r", "besitos.submit", -1)

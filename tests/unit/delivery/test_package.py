@@ -57,7 +57,7 @@ def test_the_same_request_gives_the_same_bytes() -> None:
 
 @pytest.mark.parametrize("change", [lambda c: c[:-1], lambda c: c + b" ", lambda c: b"x" + c[1:]])
 def test_a_changed_file_is_refused(change: Callable[[bytes], bytes]) -> None:
-    """The error names the account and the request."""
+    """A changed file is not packaged. The error names the account and the request."""
     delivery = Delivery().account("besitos", ("export.json", as_json(BESITOS)))
     delivery.contents = {path: change(content) for path, content in delivery.contents.items()}
     with pytest.raises(UnsafeDownload, match=r"account besitos, request DSAR-42") as raised:
@@ -141,7 +141,7 @@ def test_every_value_can_be_read_back_from_the_csv() -> None:
 
 
 def test_a_large_answer_is_unchanged() -> None:
-    """The answer is not kept in memory."""
+    """A large answer is packaged unchanged. It is not kept in memory."""
     content = as_json([os.urandom(500_000).hex() for _ in range(10)])
     delivery = Delivery().account("besitos", ("export.json", content))
     with zipfile.ZipFile(io.BytesIO(delivery.package())) as archive:

@@ -1,4 +1,4 @@
-"""A stream is sealed with age."""
+"""A stream is encrypted with age when a package is sealed."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def test_a_file_appears_when_the_block_ends(storage: Storage) -> None:
 
 
 def test_an_exception_leaves_the_old_file(storage: Storage, tmp_path: Path) -> None:
-    """No part file remains after an exception."""
+    """After an exception the old file is unchanged, and no part file remains."""
     storage.write("a/b", b"old")
     with pytest.raises(KeyboardInterrupt), storage.writer("a/b") as out:
         out.write(b"new")
@@ -80,7 +80,7 @@ def test_several_files_are_written_together(storage: Storage, tmp_path: Path) ->
 
 
 def test_an_error_of_one_file_leaves_no_incomplete_file(local: Storage, tmp_path: Path) -> None:
-    """No part file remains after an error."""
+    """After an error of one file, no incomplete file and no part file remains."""
 
     class Broken(io.BytesIO):
         def read(self, *_: object) -> bytes:
@@ -143,7 +143,7 @@ def test_remove_deletes_a_file_or_a_folder(storage: Storage) -> None:
      "a\\b"],
 )  # fmt: skip
 def test_a_path_that_is_not_plain_is_refused(storage: Storage, path: str) -> None:
-    """Every method of the storage refuses the path."""
+    """Every method of the storage refuses a path that is not plain and relative."""
     for call in (storage.open, storage.exists, storage.remove, storage.remove_tree, storage.uri):
         with pytest.raises(ValueError, match="relative"):
             call(path)

@@ -200,7 +200,7 @@ def test_a_damaged_member_does_not_affect_the_others() -> None:
      "\u200b=1", "-2+3+cmd|' /C calc'!A0", "+49 30 1234567", "\ufeff=1", "-"],
 )  # fmt: skip
 def test_a_formula_gets_an_apostrophe(cell: str) -> None:
-    """No other value changes."""
+    """A formula in a cell gets an apostrophe. No other value changes."""
     assert harmless(cell)[0] == "'"
     assert harmless(cell).replace("'", "") == cell.replace("'", "")
 

@@ -102,7 +102,7 @@ async def test_the_rate_is_halved_at_most_once_a_second_and_recovers() -> None:
 
 
 async def test_retry_after_also_delays_calls_that_wait_already() -> None:
-    """A shorter Retry-After does not shorten the pause."""
+    """Retry-After also delays calls that already wait. A shorter Retry-After does not shorten the pause."""
     pacer = Pacer(20, 4)
     waiting = asyncio.create_task(starts(pacer, 4))
     await asyncio.sleep(0.01)
@@ -114,7 +114,7 @@ async def test_retry_after_also_delays_calls_that_wait_already() -> None:
 
 
 async def test_a_long_retry_after_raises_an_error_at_once() -> None:
-    """The error says how long the pause is."""
+    """A long Retry-After raises an error at once. The error says how long the pause is."""
     pacer = Pacer(1000, 4)
     pacer.slow_down(3600)
     with pytest.raises(NotTaken) as raised:

@@ -89,7 +89,7 @@ def test_garbage(body: bytes) -> None:
 
 @given(body=st.binary() | st.text().map(str.encode))
 def test_any_bytes(body: bytes) -> None:
-    """No bytes raise another error."""
+    """Any bytes without the requested member raise ProtocolError and no other error."""
     with pytest.raises(ProtocolError):
         items(body, "no such member")
 

@@ -158,7 +158,7 @@ def test_create() -> None:
 def test_the_body_follows_the_connection(
     extra: dict[str, Any], action: Action, expected: dict[str, str | None]
 ) -> None:
-    """Processors differ in the fields that they expect."""
+    """OpenDSR processors differ in the fields that they expect, so the connection sets these fields."""
     body = OPENDSR.create(CONTRACT.account(**extra), action, [subject(ANN)]).body
     assert {name: body.get(name) for name in expected} == expected
 

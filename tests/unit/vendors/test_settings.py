@@ -133,7 +133,7 @@ def test_unusable_host(host: str) -> None:
 )
 @pytest.mark.parametrize("extra", [{}, {"partner_id": "", "api_key": ""}])
 def test_missing_need(name: str, field: str, extra: dict[str, object]) -> None:
-    """The error names the missing field."""
+    """The error names the required field that is missing."""
     with pytest.raises(ConfigurationError, match=f"connection {name}_default: {field} is missing"):
         settings(Account(name, name), base_url=None, secret="s3cr3t", extra=extra)
 
