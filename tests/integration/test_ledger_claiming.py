@@ -63,6 +63,19 @@ def test_submissions_that_wait_for_another_one_have_no_next_time(db: Database) -
     assert times == {True: None, False: None}
 
 
+def test_an_older_job_is_never_shared(db: Database) -> None:
+    """The vendor may refuse a second job: then there is no next time, so submit does not wake up in vain."""
+    plan(db, request("first"), request("second"))
+    first, _ = rows(db)
+    requested_at = NOW - timedelta(hours=1)  # before the second request was planned
+    job = {"job_id": "j", "attempts": 1, "attempted_at": requested_at, "submitted_at": requested_at}
+    put_into(db, [first["id"]], {"state": "submitted", **job})
+    assert claiming.share_jobs(db, "besitos", now=LATER, request_pks=None) == 0
+    given: dict[str, Any] = {"now": LATER, "request_pks": None}
+    assert claiming.next_planned_at(db, "besitos", **given, one_job_per_subject=True) is None
+    assert claiming.next_planned_at(db, "besitos", **given, one_job_per_subject=False) == LATER
+
+
 def test_a_claim_without_a_call_uses_no_quota(db: Database) -> None:
     """Submit returns such a claim as untried, for example after the vendor refused our credentials."""
     plan(db, request())
