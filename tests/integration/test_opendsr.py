@@ -12,7 +12,7 @@ import pytest
 
 from include.dsar.accounts import Account
 from include.dsar.delivery.storage import Storage
-from include.dsar.errors import CredentialsRefused
+from include.dsar.errors import CredentialsRefused, ProtocolError, Refused
 from include.dsar.intake.source import Source
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.transitions import Move, move
@@ -20,6 +20,7 @@ from include.dsar.model import Action, State
 from include.dsar.sending.reconcile import FOUND_JOB, NO_JOB
 from include.dsar.stages.package import Package
 from include.sandbox import Sandbox
+from tests.integration.conftest import OpenWork
 from tests.integration.requests_given import rows, states
 from tests.integration.stage_runs import Stages, plan_each, reasons, sent
 
@@ -120,3 +121,22 @@ async def test_a_wrong_secret_is_red_at_once(db: Database, stages: Stages) -> No
             await stages.submit(OPENDSR, secret="wrong")
         assert set(states(db).values()) == {"planned"}
         assert {row["batch_limit"] for row in rows(db)} == {None}
+
+
+async def test_a_pending_job_can_be_cancelled(
+    db: Database, sandbox: Sandbox, stages: Stages, open_work: OpenWork
+) -> None:
+    """The reply to the DELETE must be signed. A later status says that the job is cancelled."""
+    plan_each(db, OPENDSR, "slow@example.com")
+    await stages.submit(OPENDSR)
+    async with open_work(OPENDSR) as work:
+        cancel = work.vendor.cancel(work.settings, rows(db)[0]["job_id"])
+        sandbox.inject("status", vendor=OPENDSR, route="cancel", status=202, body="{}")
+        with pytest.raises(ProtocolError, match="no signature"):
+            await work.client.send(cancel)
+        work.vendor.read_cancelled(await work.client.send(cancel))
+        late = await work.client.send(cancel)
+        with pytest.raises(Refused, match="HTTP 400"):
+            work.vendor.read_cancelled(late)
+    await stages.poll(OPENDSR)
+    assert [(row["state"], row["reason"]) for row in rows(db)] == [("failed", "the job was cancelled")]
