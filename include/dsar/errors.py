@@ -14,7 +14,7 @@
     ├── Refused                   the vendor refused our input
     ├── OutcomeUnknown            the vendor may or may not have taken the call
     │   ├── ReplyLost             time-out, reset, 5xx of a proxy, unreadable reply
-    │   └── AlreadyRunning        the vendor has a job for this data subject; its id is unknown
+    │   └── AlreadyRunning        the vendor has a job for this data subject, perhaps ours
     ├── JobUnknown                the vendor has no such job
     ├── UnexpectedAnswer          an error reply that is not the vendor's own, such as a proxy's 404
     ├── ProtocolError             a reply that the vendor's documentation does not have
@@ -102,8 +102,8 @@ class ReplyLost(OutcomeUnknown):
 
 
 class AlreadyRunning(OutcomeUnknown):
-    """The vendor already has a job for this data subject, perhaps for another action. Its reply contains no
-    job id (Batch: 409).
+    """The vendor already has a job for this data subject, or with this job id (409 of Batch, 400 or 409 of
+    OpenDSR). It may be ours. It may also be for another request or action: the reply does not say.
     """
 
 

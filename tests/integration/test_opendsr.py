@@ -16,7 +16,8 @@ from include.dsar.errors import CredentialsRefused, ProtocolError, Refused
 from include.dsar.intake.source import Source
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.transitions import Move, move
-from include.dsar.model import Action, State
+from include.dsar.model import Action, IdentityKind, Regulation, State, Subject
+from include.dsar.sending.consequences import OTHER_JOB
 from include.dsar.sending.reconcile import FOUND_JOB, NO_JOB
 from include.dsar.stages.package import Package
 from include.sandbox import Sandbox
@@ -140,3 +141,23 @@ async def test_a_pending_job_can_be_cancelled(
             work.vendor.read_cancelled(late)
     await stages.poll(OPENDSR)
     assert [(row["state"], row["reason"]) for row in rows(db)] == [("failed", "the job was cancelled")]
+
+
+async def test_a_409_about_a_job_of_another_id_is_retried_later(
+    db: Database, sandbox: Sandbox, stages: Stages, open_work: OpenWork
+) -> None:
+    """The processor has no list of jobs, so the reason must not mention one."""
+    async with open_work(OPENDSR) as work:
+        other = Subject(
+            99, {IdentityKind.EMAIL: "slow@example.com"}, Regulation.GDPR, "DSAR-99", stages.clock()
+        )
+        await work.client.send(work.vendor.create(work.settings, Action.ERASURE, [other]))
+    plan_each(db, OPENDSR, "slow@example.com")
+    for state in ("uncertain", "planned"):
+        await stages.submit(OPENDSR)
+        assert states(db) == {"slow@example.com": state}
+        stages.clock.advance(minutes=2)
+    (reason,) = [reason for *_, reason in reasons(db)][-1:]
+    assert reason == OTHER_JOB.format(error="HTTP 409")
+    assert "list" not in reason
+    assert len(sandbox.jobs()) == 1

@@ -28,7 +28,7 @@ OTHER_JOB_DELAY = timedelta(hours=1)
 
 # Templates of reasons: {error} is the text of the error, {kind} its type.
 PROBABLY_TAKEN = "{error}: the vendor has this identifier today, probably from the call whose reply was lost"
-OTHER_JOB = "{error}: the vendor has another job for this data subject, its list has none of ours: sent later"
+OTHER_JOB = "{error}: the vendor has another job for this data subject, and none of ours: sent later"
 UNREADABLE = "its reply could not be read ({kind})"
 NO_CALL = "no call can be made of it ({kind})"
 
@@ -95,9 +95,9 @@ CONSEQUENCES: Mapping[type[Exception], Consequence] = {
     VendorBusy: Consequence(State.PLANNED, not_before=_after_pause, strikes=1),
     NotTaken: Consequence(State.PLANNED, not_before=_after_pause, strikes=5),
     AlreadyRunning: Consequence(
-        State.UNCERTAIN,  # the running job may be ours: reconcile asks for the vendor's list
+        State.UNCERTAIN,  # the running job may be ours: reconcile asks the vendor
         ends_strikes=True,
-        # The list did not have it, so the vendor is working on another action.
+        # Reconcile did not find our job, so the vendor is working on another one.
         after_same=Consequence(State.PLANNED, OTHER_JOB, not_before=lambda now, _: now + OTHER_JOB_DELAY),
     ),
     OutcomeUnknown: Consequence(State.UNCERTAIN, strikes=5),
