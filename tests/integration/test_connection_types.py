@@ -131,6 +131,7 @@ def test_the_form_has_every_field_of_the_vendor(vendor: Vendor) -> None:
         shown = form["conn-fields"][field.name]
         assert (shown["label"], shown["description"]) == (field.title, field.description)
         assert field.secret == (shown["schema"].get("format") == "password")
+        assert not field.choices or any(choice in field.help for choice in field.choices)
     assert form["ui-field-behaviour"]["placeholders"]["host"].startswith(vendor.base_url)
     assert form["ui-field-behaviour"]["relabeling"] == {"password": f"Password: {vendor.credential}"}
 

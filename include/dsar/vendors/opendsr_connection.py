@@ -28,50 +28,62 @@ FIELDS = (
         FieldKind.TEXT, default="/requests",
     ),
     ConnectionField(
-        "authentication", "Authentication", "How Password is sent. header: alone, without a scheme.",
+        "authentication", "Authentication", "bearer: Password is a token. basic: Password is name:password. "
+        "header: the processor wants Password as it is, such as an API key.",
         FieldKind.CHOICE, default="bearer", choices=("bearer", "basic", "header"),
     ),
     ConnectionField(
-        "authentication_header", "Header", "The header that contains Password.",
+        "authentication_header", "Header", "The header that contains Password. Change it if the processor "
+        "documents another one, such as X-Api-Key.",
         FieldKind.TEXT, default="Authorization",
     ),
     ConnectionField(
-        "identity_types", "Identity types", "Our kinds and the processor's types, as a JSON object. "
-        'Such as {"advertising_id": "ios_advertising_id"}.', FieldKind.OBJECT,
-        empty="email as email, user_id as controller_customer_id",
+        "identity_types", "Identity types", "The processor's type for each of our kinds, as a JSON object. "
+        'Needed for kinds besides email and user_id, such as {"advertising_id": "ios_advertising_id"}.',
+        FieldKind.OBJECT, empty="email as email, user_id as controller_customer_id",
     ),
     ConnectionField(
-        "identity_format", "Identity format", "raw, or a digest in lower-case hexadecimal.",
+        "identity_format", "Identity format",
+        "raw: identifiers are sent as they are. Choose a digest if the processor knows only this digest.",
         FieldKind.CHOICE, default="raw", choices=("raw", *DIGESTS),
     ),
     ConnectionField(
-        "access_type", "Type of access requests", "What an access request asks for.",
+        "access_type", "Type of access requests",
+        "What an access request asks for. Choose portability if the processor does not support access.",
         FieldKind.CHOICE, default="access", choices=("access", "portability"),
     ),
     ConnectionField(
-        "regulation", "Regulation", "Version 1.0 of the protocol does not have this field.",
+        "regulation", "Regulation", "send: each request names its law, such as gdpr. Choose omit if the "
+        "processor refuses this field, which version 1.0 of the protocol does not have.",
         FieldKind.CHOICE, default="send", choices=("send", "omit"),
     ),
-    ConnectionField("api_version", "API version", "Such as 2.0.", empty="not sent"),
     ConnectionField(
-        "extra_body", "Extra fields", 'Other fields of the request, such as {"property_id": "app"}.',
+        "api_version", "API version",
+        "The version of the protocol, such as 2.0. Needed if the processor demands it.", empty="not sent",
+    ),
+    ConnectionField(
+        "extra_body", "Extra fields", 'Fields that this processor demands in each request, as a JSON object, '
+        'such as {"property_id": "app"}.',
         FieldKind.OBJECT,
     ),
     ConnectionField(
-        "signature", "Signatures", "required: a reply without a valid signature is not accepted.",
+        "signature", "Signatures", "required: a reply without a valid signature is not accepted. "
+        "Choose off only if the processor does not sign its replies.",
         FieldKind.CHOICE, default="required", choices=("required", "off"),
     ),
     ConnectionField(
-        "processor_domain", "Processor domain", "The domain that signs the replies.", empty="Host"
+        "processor_domain", "Processor domain", "The domain of the processor's certificate. Needed if "
+        "it is not Host.", empty="Host"
     ),
     ConnectionField(
         "processor_certificate", "Processor certificate",
-        "Its chain as PEM text, its own certificate first. Needed if signatures are required.",
+        "The processor's chain as PEM text, its own certificate first. Needed if signatures are required.",
         FieldKind.TEXT,
     ),
     ConnectionField(
         "certificate_authority", "Certificate authority",
-        "PEM text of an authority to trust besides the public ones.", FieldKind.TEXT,
+        "PEM text of the authority that issued this certificate. Needed if the authority is not public.",
+        FieldKind.TEXT,
     ),
 )  # fmt: skip
 
