@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,9 @@ from tests.conftest import EXTRA
 TYPES = {each["connection-type"]: each for each in get_provider_info()["connection-types"]}
 # Airflow's own Test button uses a method that Airflow has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:ProvidersManager.hooks is deprecated")
+
+DOCS = Path(__file__).resolve().parents[2] / "docs/connections.md"
+EXAMPLES = re.findall(r"^AIRFLOW_CONN_(\w+)_DEFAULT='(\{.*?\})'$", DOCS.read_text(), re.M | re.S)
 
 every_vendor = pytest.mark.parametrize("vendor", VENDORS.values(), ids=VENDORS)
 
@@ -171,6 +175,27 @@ def test_a_connection_of_another_vendor_is_refused(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("AIRFLOW_CONN_BESITOS_DEFAULT", json.dumps({"conn_type": "batch", "password": "t"}))
     with pytest.raises(ConfigurationError, match="is of type batch, and account besitos is one of besitos"):
         account_settings(Account("besitos", "besitos"), BaseHook.get_connection("besitos_default"))
+
+
+@pytest.mark.parametrize(("name", "given"), EXAMPLES, ids=[name for name, _ in EXAMPLES])
+def test_the_examples_in_the_docs(monkeypatch: pytest.MonkeyPatch, name: str, given: str) -> None:
+    """Each example of docs/connections.md is a connection that works after its placeholders are filled."""
+    parts = json.loads(given)
+    vendor = VENDORS[parts["conn_type"]]
+    assert parts["extra"].keys() <= {field.name for field in vendor.connection_fields}
+    if chain := parts["extra"].get("processor_certificate"):
+        certificate = ["-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"]
+        assert [line for line in chain.splitlines() if line.startswith("-----")] == certificate * 2
+        parts["extra"] |= EXTRA[vendor.name]
+    monkeypatch.setenv(f"AIRFLOW_CONN_{name}_DEFAULT", json.dumps(parts))
+    account = Account(name.lower(), vendor.name)
+    found = account_settings(account, BaseHook.get_connection(account.connection))
+    assert found.secret == parts["password"]
+
+
+def test_every_vendor_has_an_example_in_the_docs() -> None:
+    """docs/connections.md has an example in the environment for each vendor."""
+    assert {json.loads(given)["conn_type"] for _, given in EXAMPLES} == set(VENDORS)
 
 
 def test_a_secrets_backend(sandbox: Sandbox, tmp_path: Path, metadata_db: None) -> None:
