@@ -52,7 +52,7 @@ class Run:
 
     async def poll(self, account: str = "besitos") -> None:
         self.stages.advance(seconds=2)
-        await self.stages.poll(account, seconds=0.05, **PACE)
+        await self.stages.poll(account, seconds=0.5, **PACE)
 
     async def collect(self, account: str = "besitos") -> None:
         await self.stages.collect(account, **PACE)

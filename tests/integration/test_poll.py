@@ -12,7 +12,7 @@ import pytest
 
 from include.dsar.errors import CredentialsRefused
 from include.dsar.ledger.database import Database
-from include.dsar.model import Action
+from include.dsar.model import Action, Outcome, State
 from include.dsar.stages.poll import BATCH_FAILED, next_poll
 from include.dsar.vendors.batch import Batch
 from include.dsar.vendors.besitos import Besitos
@@ -122,8 +122,8 @@ class FaultyBesitos(Besitos):
         if b"poison" in reply.body:
             raise KeyError("a value that must not be shown")
         status = super().read_status(action, reply)
-        if status.ended and status.outcome and b"unmentioned" in reply.body:
-            return replace(status, outcome=None, outcomes={"somebody else": status.outcome})
+        if status.ended and b"unmentioned" in reply.body:
+            return replace(status, outcome=None, outcomes={"somebody else": Outcome(State.COMPLETED)})
         return status
 
 

@@ -41,9 +41,7 @@ async def submitted(db: Database, stages: Stages, account: str, action: Action =
 
 
 async def poll(stages: Stages, account: str, **extra: Any) -> None:
-    await stages.poll(
-        account, **{"seconds": 0.05, "poll_min_seconds": 0.02, "poll_max_seconds": 0.02, **extra}
-    )
+    await stages.poll(account, **{"seconds": 1, "poll_min_seconds": 0.5, "poll_max_seconds": 0.5, **extra})
 
 
 def forget(db: Database, *submissions: int) -> None:

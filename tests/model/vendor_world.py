@@ -254,6 +254,7 @@ class World:
             return _json(200, {"success": True, "request": request, "data": None})
         found = [key for key in job.keys if fate(key) != "unknown"]
         missing = [key for key in job.keys if fate(key) == "unknown"]
+        request["progress"] = {"completed": len(found), "failed": len(missing), "pending": 0}
         head = json.dumps({"success": True, "request": request})[:-1]
         if job.action == "access":  # in another order, and null for unknown users
             records = [self.data("besitos", key) for key in reversed(found)] + [b"null"] * len(missing)

@@ -162,8 +162,7 @@ moved AS (
            is_unconfirmed = false,
            confirmed_at = NULL,
            earlier_jobs = s.earlier_jobs
-                          + (m.enters = 'planned'
-                             AND s.state IN ('submitted', 'completed', 'no_data', 'failed'))::int,
+                          + (m.enters = 'planned' AND s.job_id IS NOT NULL)::int,
            file_path = m.file_path,
            file_name = m.file_name,
            file_sha256 = m.file_sha256,

@@ -19,6 +19,7 @@ from include.dsar.delivery.deliver import COLLECTED
 from include.dsar.delivery.storage import Storage
 from include.dsar.errors import ConfigurationError, ProtocolError, VendorUnavailable, describe
 from include.dsar.execution.account_work import AccountWork
+from include.dsar.execution.batch_size import smaller_batch
 from include.dsar.execution.job_failures import COLLECT_FAILURES, COLLECT_GAVE_UP
 from include.dsar.execution.job_stage import JobStage
 from include.dsar.execution.outcome_check import outcomes_checked
@@ -105,7 +106,7 @@ class _Collect(JobStage):
 
         async def stored(member: Member) -> list[Move]:
             try:
-                return [await self._store(member, job, results)]
+                return [await self._store(member, job, results, smaller_batch(len(members)))]
             except Exception as error:  # the other data subjects in the job get their results
                 return self._without_result(job, [member], error)
 
@@ -129,15 +130,28 @@ class _Collect(JobStage):
         work = self._work
         reply = await work.client.send(work.vendor.status(work.settings, job_id))
         identifiers = [self._identifier(member) for member in members]
-        return await self._parse(reply, lambda: work.vendor.read_results(reply, identifiers))
 
-    async def _store(self, member: Member, job: ReadyJob, results: Mapping[str, Result]) -> Move:
+        def read() -> Mapping[str, Result]:
+            results = work.vendor.read_results(reply, identifiers)
+            work.vendor.check_job(job_id, reply)
+            return results
+
+        return await self._parse(reply, read)
+
+    async def _store(
+        self, member: Member, job: ReadyJob, results: Mapping[str, Result], batch_limit: int
+    ) -> Move:
         """Writes the result of one data subject to storage. The ledger gets the path after the file is
         complete.
         """
         result = results.get(self._identifier(member))
         if result is None:
             return Move(member.submission, State.NO_DATA, of_job=job.job_id)
+        if result.lost:
+            log.warning("%s: a result is asked for again: %s", self._work.account, result.lost)
+            return Move(
+                member.submission, State.PLANNED, result.lost, of_job=job.job_id, batch_limit=batch_limit
+            )
         if result.unreadable:
             raise ProtocolError(result.unreadable)
         if result.content is not None:

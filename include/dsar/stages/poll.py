@@ -28,6 +28,7 @@ from include.dsar.execution.job_failures import POLL_FAILURES, POLL_GAVE_UP
 from include.dsar.execution.job_stage import JobStage
 from include.dsar.execution.outcome_check import outcomes_checked
 from include.dsar.execution.poll_schedule import PollSchedule
+from include.dsar.http.messages import HttpReply
 from include.dsar.ledger import vendor_jobs
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.transitions import Move
@@ -38,6 +39,7 @@ from include.dsar.vendors.vendor import JobStatus
 log = logging.getLogger(__name__)
 
 BATCH_FAILED = "the vendor failed the whole batch"
+UNCLEAR = "the reply about the whole batch does not say what became of this data subject"
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,7 @@ class _Poll(JobStage):
         within = self._until - work.clock().timestamp()
         try:
             reply = await work.client.send(work.vendor.status(work.settings, job.job_id), within=within)
-            status = await self._parse(reply, lambda: work.vendor.read_status(job.action, reply))
+            status = await self._parse(reply, lambda: self._read(job, reply))
         except WindowOver:
             self._polls -= 1
             raise
@@ -186,6 +188,11 @@ class _Poll(JobStage):
             return self._after_error(job, error)
         self._answered(job)
         return await self._outcomes(job, status) if status.ended else self._failed(job, None)
+
+    def _read(self, job: OpenJob, reply: HttpReply) -> JobStatus:
+        status = self._work.vendor.read_status(job.action, reply)
+        self._work.vendor.check_job(job.job_id, reply)
+        return status
 
     def _after_error(self, job: OpenJob, error: Exception) -> list[Move] | None:
         if isinstance(error, UnexpectedAnswer):
@@ -212,14 +219,18 @@ class _Poll(JobStage):
         if not status.outcomes and status.outcome:
             return _retried(job, status, _all(job, status.outcome))
         identifier_of = self._work.vendor.identifier_of
-        members = await self._members.get(job.job_id)
-        try:
-            moves = [
-                _move(m.submission, job, status.outcome_of(identifier_of(m.identifiers))) for m in members
-            ]
-        except ProtocolError as error:
-            return self._after_error(job, error)
-        return _retried(job, status, moves)
+        moves, unclear = [], []
+        for member in await self._members.get(job.job_id):
+            try:
+                outcome = status.outcome_of(identifier_of(member.identifiers))
+            except ProtocolError as error:
+                if job.subject_count == 1:
+                    return self._after_error(job, error)
+                outcome = Outcome(State.FAILED, str(error))
+                unclear.append(_move(member.submission, job, outcome))
+            else:
+                moves.append(_move(member.submission, job, outcome))
+        return _retried(job, status, moves) + _in_smaller_batches(job, unclear, UNCLEAR)
 
     def _result(self) -> PollResult:
         moved, left = self._moved, self._later + self._not_reached

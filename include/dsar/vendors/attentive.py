@@ -39,6 +39,7 @@ class Attentive(Vendor):
     poll_max = timedelta(hours=24)  # ours
     give_up_after = PROMISE + GRACE  # a failed job has no state of its own
     on_uncertain = OnUncertain.REPEAT  # ours: deleting twice does no harm
+    job_id_path = ("id",)
 
     def create(self, settings: AccountSettings, action: Action, subjects: Sequence[Subject]) -> HttpRequest:
         if action not in self.actions:
@@ -63,8 +64,13 @@ class Attentive(Vendor):
         return HttpRequest("GET", f"{ROUTE}/{quote(job_id, safe='')}", _headers(settings))
 
     def read_status(self, action: Action, reply: HttpReply) -> JobStatus:
-        processed = self.answered(reply).object().get("processed")
+        body = self.answered(reply).object()
+        processed = body.get("processed")
+        if body.get("type", "DELETE") != "DELETE":
+            raise ProtocolError("the request is not a deletion")
         if processed is True:
+            if body.get("processingEndDateTime", "") is None:
+                raise ProtocolError("processed, but the processing has no end")
             return JobStatus(ended=True, outcome=Outcome(State.COMPLETED))
         if processed is False:
             return RUNNING

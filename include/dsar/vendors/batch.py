@@ -69,6 +69,7 @@ class Batch(Vendor):
     poll_max = timedelta(hours=1)  # ours
     give_up_after = timedelta(days=20)  # the page: requests disappear 20 days after their creation
     on_uncertain = OnUncertain.ASK
+    job_id_path = ("request_id",)
     error_fields = ("code",)
     create_errors = errors(
         CREATE_ERRORS,
@@ -160,7 +161,10 @@ class Batch(Vendor):
 def _outcome(action: Action, body: dict[str, Any]) -> Outcome:
     """Returns the outcome of a job that is done. `error` is absent if the job had no error."""
     error = body.get("error")
-    if isinstance(error, str) and error.strip().lower() == USER_NOT_FOUND:
+    is_unknown_user = isinstance(error, str) and error.strip().lower() == USER_NOT_FOUND
+    if body.get("data_url") and (action is Action.ERASURE or is_unknown_user):
+        raise ProtocolError("the request has a data_url that it cannot have")
+    if is_unknown_user:
         return Outcome(State.NO_DATA)
     if error is not None:
         return Outcome(State.FAILED, "Batch reports an error")

@@ -7,8 +7,9 @@ https://help.besitoscorp.com/en/articles/13862031-data-request-status-api
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Mapping, Sequence, Set
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
@@ -28,7 +29,7 @@ ROUTES = {Action.ACCESS: "export", Action.ERASURE: "delete"}
 FILE = "record.json"
 STRANGE_RECORD = "a record in the reply names no user of this job, and could belong to this data subject"
 NOT_ASKED = "the reply is about other data subjects"
-NOT_CONFIRMED = Outcome(State.FAILED, "not confirmed")
+EXPIRED = "the export has expired"
 
 
 class Besitos(Vendor):
@@ -50,6 +51,7 @@ class Besitos(Vendor):
     poll_max = timedelta(hours=1)  # ours
     give_up_after = timedelta(days=7)  # ours: the samples take seconds
     on_uncertain = OnUncertain.REPEAT  # ours: a second export or deletion does no harm
+    job_id_path = ("request", "id")
     error_fields = ("success",)  # ours: the pages show no error reply
 
     def create(self, settings: AccountSettings, action: Action, subjects: Sequence[Subject]) -> HttpRequest:
@@ -87,10 +89,14 @@ class Besitos(Vendor):
         that is not in the job (`USER-1` for `user-1`), could belong to any user. If there is such a record,
         each user without a record of their own counts as unreadable, not as without data. A user whom the
         reply's job does not name also counts as unreadable.
+        If the reply contradicts itself, a user without a record is lost. There must be a new export.
         """
         body = self.answered(reply).object()
         if _status(Action.ACCESS, body).outcome != Outcome(State.READY):
             raise ProtocolError("the export has not completed")
+        data = body.get("data")
+        if data is None or (isinstance(data, dict) and data.get("data") is None):
+            return dict.fromkeys(identifiers, Result(FILE, lost=EXPIRED))
         records: dict[str, list[bytes]] = {}
         nameless = False
         for record, content in items(reply.body, "data", "data"):
@@ -104,18 +110,26 @@ class Besitos(Vendor):
         asked = {str(name) for name in listed} if isinstance(listed, list) else set()
         strange = nameless or not records.keys() <= asked | {*identifiers}
         found = {name: Result(FILE, _joined(records[name])) for name in identifiers if name in records}
-        unreadable = {
-            name: Result(FILE, unreadable=STRANGE_RECORD if strange else NOT_ASKED)
-            for name in identifiers
-            if strange or (asked and name not in asked)
-        }
-        return unreadable | found
+        damage = _damage(body["request"], reply, records.keys(), asked or {*identifiers})
+        is_new_export_safe = damage == EXPIRED or len(asked) > 1  # each is in a smaller batch
+
+        def absent(name: str) -> Result | None:
+            if strange or (asked and name not in asked):
+                return Result(FILE, unreadable=STRANGE_RECORD if strange else NOT_ASKED)
+            if damage is None:
+                return None  # no data
+            return Result(FILE, lost=damage) if is_new_export_safe else Result(FILE, unreadable=damage)
+
+        doubtful = {name: result for name in identifiers if (result := absent(name))}
+        return doubtful | found
 
 
 def _status(action: Action, body: dict[str, Any]) -> JobStatus:
+    request = _shape(dict, body.get("request"))  # without one, the reply is about no job
+    if request.get("action", ROUTES[action]) != ROUTES[action]:
+        raise ProtocolError("the job has another action than we asked for")
     if body.get("success") is False:
         return _failed("success: false")
-    request = _shape(dict, body.get("request"))
     if request.get("error_message") is not None:
         return _failed("error_message is set")
     status = request.get("status")
@@ -123,27 +137,72 @@ def _status(action: Action, body: dict[str, Any]) -> JobStatus:
         raise ProtocolError("the reply names no status")
     if status != "completed":
         return RUNNING  # ours: `pending` is the only other one that the pages show
+    if _count(request, "pending") or _count(request, "percentage", 100) < 100:
+        raise ProtocolError("the job is completed, but its progress says that it goes on")
+    if request.get("completed_at", "") is None:
+        raise ProtocolError("the job is completed, but has no time of completion")
     if action is Action.ACCESS:
         return JobStatus(ended=True, outcome=Outcome(State.READY))  # collect reads each user's record
     return _deleted(request, _shape(dict, _shape(dict, body.get("data")).get("data")))
 
 
 def _deleted(request: dict[str, Any], data: dict[str, Any]) -> JobStatus:
+    """The outcome of each user that the reply is clear about. There is none for the others."""
     summary, verification = _shape(dict, data.get("summary")), _shape(dict, data.get("verification", {}))
     found, missing = _ids(summary, "found_partner_user_ids"), _ids(summary, "not_found_partner_user_ids")
     if found is None and missing is None:
         raise ProtocolError("the summary of a deletion names no user")
     found, missing = found or set(), missing or set()
-    # "The number of user IDs deleted", and "of completed delete processes": either may be missing.
-    counts = (_shape(dict, request.get("progress", {})).get("completed"), summary.get("processed_count"))
-    short = any(type(done) is int and done < len(found) for done in counts)
-    flags = (verification.get("deletion_completed", True), summary.get("success", True))
+    if summary.get("success", True) is not True:
+        return JobStatus(ended=True)
+    # "The number of user IDs deleted", "of completed delete processes": any of them may be absent.
+    counts = (
+        _count(request, "completed", len(found)),
+        summary.get("processed_count"),
+        verification.get("total_processed"),
+    )
+    is_short = any(type(done) is int and done < len(found) for done in counts)
+    # "failed" counts the users that were not found, too.
+    is_short = is_short or _count(request, "failed") > len(missing)
     # Found does not mean deleted. If the counts or flags deny it, they do not say for which user.
-    confirmed = not found or (flags == (True, True) and not short)
+    is_confirmed = verification.get("deletion_completed", True) is True and not is_short
     outcomes = dict.fromkeys(missing - found, Outcome(State.NO_DATA))
-    if confirmed:
+    if is_confirmed:
         outcomes |= dict.fromkeys(found - missing, Outcome(State.COMPLETED))
-    return JobStatus(ended=True, outcome=NOT_CONFIRMED, outcomes=outcomes, retry_alone=not confirmed)
+    asked = request.get("partner_user_ids")
+    if isinstance(asked, list) and asked:
+        outcomes = {name: outcomes[name] for name in outcomes.keys() & set(map(str, asked))}
+    return JobStatus(ended=True, outcomes=outcomes)
+
+
+def _damage(request: dict[str, Any], reply: HttpReply, recorded: Set[str], asked: Set[str]) -> str | None:
+    """Why a user without a record may have data all the same; None if the reply accounts for everybody."""
+    missing = asked - recorded
+    if not missing:
+        return None
+    if _is_expired(request, reply):
+        return EXPIRED
+    if _count(request, "completed", len(asked)) > len(recorded):
+        return "the export has fewer records than users"
+    if _count(request, "failed") < len(missing):
+        return "the export does not say why records are missing"
+    return None
+
+
+def _is_expired(request: dict[str, Any], reply: HttpReply) -> bool:
+    """By the clock of the reply itself."""
+    try:
+        expires_at = datetime.fromisoformat(str(request.get("expires_at")))
+        now = parsedate_to_datetime(reply.headers.get("date", ""))
+        return expires_at <= now
+    except (TypeError, ValueError):
+        return False
+
+
+def _count(request: dict[str, Any], name: str, otherwise: int = 0) -> int:
+    """A number in the job's progress."""
+    value = _shape(dict, request.get("progress") or {}).get(name)
+    return value if type(value) is int else otherwise
 
 
 def _joined(records: list[bytes]) -> bytes:

@@ -53,7 +53,6 @@ ENDED = frozenset({"DONE", "SENT", "SEND_FAILED"})  # the last two are about the
 RESULTS = {
     "DELETE_DELETED": Outcome(State.COMPLETED),
     "DELETE_NO_DATA": Outcome(State.NO_DATA),
-    "NONE": Outcome(State.FAILED, "ended without a deletion"),
 }
 GMAIL = frozenset({"gmail.com", "googlemail.com"})
 
@@ -80,6 +79,7 @@ class Id5(Vendor):
     poll_max = timedelta(hours=6)  # ours
     give_up_after = timedelta(days=30)  # ours: the page names no limit
     on_uncertain = OnUncertain.NEXT_DAY  # ours: one call a day per identifier, and no list of jobs
+    job_id_path = ("id",)
     error_fields = ("code",)
     create_errors = errors(
         CREATE_ERRORS,
@@ -129,10 +129,11 @@ class Id5(Vendor):
         job_status, result = (str(body.get(field)) for field in ("jobStatus", "processingResult"))
         if job_status in ("CREATED", "STARTED"):
             return RUNNING
-        if job_status in NOT_DONE:
+        if job_status in NOT_DONE and result not in RESULTS:
             return JobStatus(ended=True, outcome=Outcome(State.FAILED, NOT_DONE[job_status]))
         if job_status not in ENDED or result not in RESULTS:
-            raise ProtocolError("jobStatus or processingResult is not documented")
+            # Also if the two contradict each other: done without a result, or failed with one.
+            raise ProtocolError("jobStatus and processingResult are not documented together")
         return JobStatus(ended=True, outcome=RESULTS[result])
 
 

@@ -86,6 +86,7 @@ class Result:
     content: bytes | None = field(default=None, repr=False)
     url: str | None = field(default=None, repr=False)
     unreadable: str | None = None  # the reply may contain this data, but we cannot tell which part
+    lost: str | None = None  # the reply is damaged or has expired: there must be a new job
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,7 @@ class Vendor(ABC):
 
     can_cancel: ClassVar[bool] = False  # has `cancel` and `read_cancelled`
     on_uncertain: ClassVar[OnUncertain]
+    job_id_path: ClassVar[tuple[str, ...]] = ()  # where a status reply names its job, if it does
     # An error reply of the vendor is a JSON object, and has one of these fields if any is listed.
     error_fields: ClassVar[tuple[str, ...]] = ()
     create_errors: ClassVar[ErrorTable] = CREATE_ERRORS
@@ -157,6 +159,14 @@ class Vendor(ABC):
         Raises ConfigurationError, CredentialsRefused, VendorBusy, JobUnknown, UnexpectedAnswer, ReplyLost or
         ProtocolError. An unknown status or shape raises an error. It never counts as success.
         """
+
+    def check_job(self, job_id: str, reply: HttpReply) -> None:
+        """Raises ProtocolError if a readable status reply names another job than this one."""
+        value = reply.json()
+        for name in self.job_id_path:
+            value = value.get(name) if isinstance(value, dict) else None
+        if self.job_id_path and value is not None and str(value) != job_id:
+            raise ProtocolError("the reply is about another job")
 
     def probe(self, settings: AccountSettings) -> HttpRequest:
         """Returns a GET that changes nothing and needs our credentials. By default, it asks for a job id

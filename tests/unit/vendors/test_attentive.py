@@ -48,7 +48,15 @@ CONTRACT = Contract(
         (429, b"", VendorBusy),
         (500, b"", ReplyLost),
     ],
-    unknown_shapes=[(Action.ERASURE, body) for body in (b'{"processed": "true"}', b'{"processed": 1}')],
+    unknown_shapes=[
+        (Action.ERASURE, body)
+        for body in (
+            b'{"processed": "true"}',
+            b'{"processed": 1}',
+            b'{"processed": true, "type": "EXPORT"}',
+            b'{"processed": true, "processingEndDateTime": null}',
+        )
+    ],
 )
 
 

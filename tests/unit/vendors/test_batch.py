@@ -130,6 +130,8 @@ CONTRACT = Contract(
         ),
         (ACCESS, job(status=None)),
         (ACCESS, job(**REMOVE, **URL)),
+        (ACCESS, job(error="user not found", **URL)),  # with data all the same
+        (ERASURE, job(**REMOVE, **URL)),
     ],
     others=[
         Documented("batch results", job(**URL), lambda reply: BATCH.read_results(reply, [JOHN])),

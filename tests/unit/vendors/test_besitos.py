@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -75,10 +76,14 @@ null
 
 
 def export(*records: bytes, asked: bytes = b'["a", "b", "7", "u1"]') -> HttpReply:
-    """Returns the sample export with these records, for a job with the ids `asked`."""
+    """Returns the sample export with these records, for a job with the ids `asked`. Its progress fits."""
     head, tail = EXPORT_STATUS.split(RECORD + b",\nnull")
     head = head.replace(b'["sampleuser1", "sampleuser2"]', asked)
-    return HttpReply(200, head + b",\n".join(records) + tail)
+    completed = sum(record != b"null" for record in records)
+    total = len(json.loads(asked) or records)
+    progress = {"total": total, "completed": completed, "failed": total - completed, "pending": 0}
+    head = re.sub(rb'"progress": \{[^}]*\}', b'"progress": ' + json.dumps(progress).encode(), head)
+    return HttpReply(200, head + b",\n".join(records) + tail, {"date": "Wed, 25 Feb 2026 16:00:00 GMT"})
 
 
 def deleted(**changes: Any) -> bytes:
@@ -115,12 +120,13 @@ CONTRACT = Contract(
         (ACCESS, EXPORT_STATUS, State.READY),  # only the results of an export say who has data
         *(
             (action, deleted(**changes), State.FAILED)
-            for action in Action
-            for changes in ({"error_message": "E12: sampleuser1 is locked"}, {"success": False})
+            for action, name in ((ACCESS, "export"), (ERASURE, "delete"))
+            for changes in (
+                {"error_message": "E12: sampleuser1 is locked", "action": name},
+                {"success": False, "action": name},
+            )
         ),
-        # The user is in both lists.
-        (ERASURE, deleted(not_found_partner_user_ids=["sampleuser1"]), State.FAILED),
-        (ERASURE, deleted(not_found_partner_user_ids=None), State.COMPLETED),  # all users were found
+        (ERASURE, deleted(not_found_partner_user_ids=None, failed=0), State.COMPLETED),  # all were found
         (ERASURE, deleted(found_partner_user_ids=["sampleuser1", None]), State.COMPLETED),
     ],
     status_errors=[
@@ -172,30 +178,103 @@ def test_deleted() -> None:
     assert status.ended and not status.retry_alone
     assert status.outcome_of("sampleuser1") == Outcome(State.COMPLETED)
     assert status.outcome_of("sampleuser2") == Outcome(State.NO_DATA)
-    assert status.outcome_of("sampleuser3") == Outcome(State.FAILED, "not confirmed")
+    with pytest.raises(ProtocolError):
+        status.outcome_of("sampleuser3")
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"deletion_completed": False},
-        {"progress": {"completed": 0, "failed": 2}},
-        {"processed_count": 0},
-        {"processed_count": 0, "progress": {}},
-        {"deletion_completed": "no"},
-    ],
-)
-def test_found_but_not_deleted(changes: dict[str, Any]) -> None:
-    """If the reply denies the deletion of found users, they have failed. Smaller batches may succeed."""
+COUNTS = {"total": 2, "completed": 1, "failed": 1, "pending": 0, "percentage": 100}
+NOT_OVER = [
+    {"pending": 1}, {"percentage": 99}, {"completed_at": None}, {"progress": COUNTS | {"pending": 2}},
+]  # fmt: skip
+NOTHING_IS_CLEAR = [{"success": None}, {"success": "yes"}, {"found_partner_user_ids": ["sampleuser2"]}]
+FOUND_IS_NOT_CLEAR = [
+    {"deletion_completed": False}, {"deletion_completed": "no"}, {"processed_count": 0},
+    {"total_processed": 0}, {"progress": COUNTS | {"completed": 0}}, {"failed": 2},
+    {"processed_count": 0, "progress": {}},
+]  # fmt: skip
+
+
+def unclear(changes: dict[str, Any], *names: str) -> None:
     status = BESITOS.read_status(Action.ERASURE, HttpReply(200, deleted(**changes)))
-    assert status.retry_alone
-    assert status.outcome_of("sampleuser1").state is State.FAILED
+    for name in names:
+        with pytest.raises(ProtocolError):
+            status.outcome_of(name)
+
+
+@pytest.mark.parametrize("changes", FOUND_IS_NOT_CLEAR, ids=str)
+def test_found_but_not_deleted(changes: dict[str, Any]) -> None:
+    """If the reply denies the deletion of found users, they have no outcome."""
+    unclear(changes, "sampleuser1")
+    status = BESITOS.read_status(Action.ERASURE, HttpReply(200, deleted(**changes)))
     assert status.outcome_of("sampleuser2").state is State.NO_DATA
 
 
+@pytest.mark.parametrize("changes", [*NOTHING_IS_CLEAR, {"partner_user_ids": ["other"]}], ids=str)
+def test_a_deletion_that_is_not_clear(changes: dict[str, Any]) -> None:
+    """No success, an id in both lists, or lists of users that were not asked about: nobody has an outcome."""
+    unclear(changes, "sampleuser2" if "found_partner_user_ids" in changes else "sampleuser1", "sampleuser2")
+
+
+@pytest.mark.parametrize("changes", NOT_OVER, ids=str)
+@pytest.mark.parametrize(("action", "name"), [(Action.ACCESS, "export"), (Action.ERASURE, "delete")])
+def test_a_completed_job_that_goes_on(action: Action, name: str, changes: dict[str, Any]) -> None:
+    """It is polled again."""
+    with pytest.raises(ProtocolError):
+        BESITOS.read_status(action, HttpReply(200, deleted(**changes, action=name)))
+
+
+def test_a_job_of_another_action() -> None:
+    """A deletion is no export. A failure without a request is about no job."""
+    with pytest.raises(ProtocolError):
+        BESITOS.read_status(Action.ACCESS, HttpReply(200, DELETE_STATUS))
+    with pytest.raises(ProtocolError):
+        BESITOS.read_status(Action.ERASURE, HttpReply(200, b'{"success": false}'))
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_lost"),
+    [
+        ({"progress": {"completed": 3, "failed": 1}}, True),
+        ({"progress": {"completed": 2, "failed": 0}}, True),
+        ({"progress": {}}, True),
+        ({"expires_at": "2026-02-25T15:59:00.000000Z"}, True),
+        ({}, False),
+    ],
+    ids=str,
+)
+def test_an_export_that_contradicts_itself(changes: dict[str, Any], is_lost: bool) -> None:
+    """A user without a record has no data only if the counts say so and the export has not expired."""
+    reply = export(b'{"partner_user_id": "b"}', b"null", asked=b'["a", "b"]')
+    document = json.loads(reply.body)
+    document["request"] |= changes
+    changed = HttpReply(200, json.dumps(document).encode(), reply.headers)
+    results = BESITOS.read_results(changed, ["a", "b"])
+    assert results["b"].content == b'{"partner_user_id": "b"}'
+    assert ("a" in results and bool(results["a"].lost)) == is_lost
+    document["request"]["partner_user_ids"] = ["a"]  # alone
+    document["data"]["data"] = [None]
+    alone = BESITOS.read_results(HttpReply(200, json.dumps(document).encode(), reply.headers), ["a"])
+    if is_lost:
+        assert alone["a"].lost if "expires_at" in changes else alone["a"].unreadable
+
+
+@pytest.mark.parametrize("data", [None, {"data": None}])
+def test_an_export_without_data(data: object) -> None:
+    """It is gone, and says nothing about anybody."""
+    document = json.loads(EXPORT_STATUS) | {"data": data}
+    results = BESITOS.read_results(HttpReply(200, json.dumps(document).encode()), ["sampleuser1"])
+    assert results["sampleuser1"].lost
+
+
 def test_nobody_found() -> None:
-    """If no user was found, no deletion needs a confirmation."""
-    nobody = deleted(found_partner_user_ids=[], not_found_partner_user_ids=["a", 7], deletion_completed=False)
+    """If no user was found, there is no deletion to confirm."""
+    nobody = deleted(
+        found_partner_user_ids=[],
+        not_found_partner_user_ids=["a", 7],
+        deletion_completed=False,
+        partner_user_ids=["a", 7],
+        progress={"completed": 0, "failed": 2},
+    )
     status = BESITOS.read_status(Action.ERASURE, HttpReply(200, nobody))
     assert {status.outcome_of("a").state, status.outcome_of("7").state} == {State.NO_DATA}
     assert not status.retry_alone

@@ -123,6 +123,20 @@ def test_unknown_shapes(contract: Contract, literal: tuple[Action, bytes]) -> No
 
 
 @every_vendor
+def test_a_reply_about_another_job(vendor: Vendor) -> None:
+    """If a reply names a job, it must be the one that was asked for."""
+    document: Any = "j-1"
+    for name in reversed(vendor.job_id_path):
+        document = {name: document}
+    reply = HttpReply(200, json.dumps(document).encode())
+    vendor.check_job("j-1", reply)
+    vendor.check_job("j-2", HttpReply(200, b"{}"))
+    if vendor.job_id_path:
+        with pytest.raises(ProtocolError):
+            vendor.check_job("j-2", reply)
+
+
+@every_vendor
 def test_facts(vendor: Vendor) -> None:
     """The facts in a vendor's declaration are consistent."""
     assert VENDORS[vendor.name] is vendor

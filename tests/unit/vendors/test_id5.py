@@ -49,7 +49,7 @@ def job(status: str, result: str | None) -> bytes:
     return json.dumps(body).encode()
 
 
-RESULTS = {"DELETE_DELETED": State.COMPLETED, "DELETE_NO_DATA": State.NO_DATA, "NONE": State.FAILED}
+RESULTS = {"DELETE_DELETED": State.COMPLETED, "DELETE_NO_DATA": State.NO_DATA}
 CONTRACT = Contract(
     ID5,
     extra={"partner_id": 173},
@@ -85,11 +85,7 @@ CONTRACT = Contract(
             for s in ("DONE", "SENT", "SEND_FAILED")
             for r, state in RESULTS.items()
         ),
-        *(
-            (Action.ERASURE, job(s, r), State.FAILED)
-            for s in ("FAILED", "CANCELLED")
-            for r in ("NONE", "DELETE_DELETED", None)
-        ),
+        *((Action.ERASURE, job(s, r), State.FAILED) for s in ("FAILED", "CANCELLED") for r in ("NONE", None)),
     ],
     status_errors=[
         (400, error("partiner_id_invalid"), ConfigurationError),
@@ -105,7 +101,15 @@ CONTRACT = Contract(
     unknown_shapes=[
         (Action.ERASURE, job(*pair))
         # The sample of the page has DELEVE_DELEVED, though the text has DELETE_DELETED.
-        for pair in (("SENT", "DELEVE_DELEVED"), ("SENT", None), ("DONE", ""), ("PAUSED", "DELETE_DELETED"))
+        for pair in (
+            ("SENT", "DELEVE_DELEVED"),
+            ("SENT", None),
+            ("DONE", ""),
+            ("PAUSED", "DELETE_DELETED"),
+            # These contradict themselves.
+            *((status, "NONE") for status in ("DONE", "SENT", "SEND_FAILED")),
+            *((status, result) for status in ("FAILED", "CANCELLED") for result in RESULTS),
+        )
     ],
     others=[Documented("id5 limit", limit("maid"), ID5.read_created, 403)],
 )
