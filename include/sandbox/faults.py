@@ -167,7 +167,8 @@ async def _truncated(fault: Fault, call: FaultyCall) -> web.StreamResponse:
 
 async def _mislabelled(fault: Fault, call: FaultyCall) -> web.StreamResponse:
     reply = _real(call)
-    return web.Response(status=reply.status, body=reply.body, content_type=fault.content_type)
+    reply.headers["Content-Type"] = fault.content_type  # the other headers may be a signature
+    return reply
 
 
 async def _oversize(fault: Fault, call: FaultyCall) -> web.StreamResponse:
@@ -193,8 +194,7 @@ async def _start(call: FaultyCall) -> tuple[web.StreamResponse, bytes]:
     """Sends the head of the real reply. Returns its body, which is not sent yet."""
     reply = _real(call)
     assert isinstance(reply.body, bytes)
-    response = web.StreamResponse(status=reply.status)
-    response.content_type = reply.content_type
+    response = web.StreamResponse(status=reply.status, headers=reply.headers)
     response.content_length = len(reply.body)
     await response.prepare(call.request)
     return response, reply.body

@@ -16,7 +16,6 @@ from fsspec.implementations.local import LocalFileSystem
 from psycopg import sql
 from sqlalchemy import create_engine
 
-from include.accounts import ACCOUNTS
 from include.dsar.accounts import Account
 from include.dsar.delivery.storage import Storage
 from include.dsar.execution.account_work import AccountWork
@@ -26,7 +25,7 @@ from include.dsar.intake.source import Source
 from include.dsar.ledger import database
 from include.dsar.ledger.database import Database
 from include.dsar.stages.intake import Intake
-from include.dsar.vendors import settings, vendor
+from include.dsar.vendors import VENDORS, settings, vendor
 from include.sandbox import Sandbox, SandboxSettings, run_in_thread
 from include.stack import postgres, source
 from include.stack.home import Home
@@ -90,7 +89,8 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def accounts() -> dict[str, Account]:
-    return {account.name: account for account in ACCOUNTS}
+    """One account for each vendor, with its name."""
+    return {name: Account(name, vendor=name) for name in VENDORS}
 
 
 class OpenWork(Protocol):
@@ -190,12 +190,14 @@ SubmitRows = Callable[..., Awaitable[None]]
 
 
 @pytest.fixture
-def submit_rows(dsn: str, db: Database, source_table: Source, stages: Stages) -> SubmitRows:
+def submit_rows(
+    dsn: str, db: Database, source_table: Source, stages: Stages, accounts: dict[str, Account]
+) -> SubmitRows:
     """Inserts rows into the source, and runs the stages intake and submit for an account."""
 
     async def run(account: str, *rows: Row) -> None:
         put(dsn, *rows)
-        Intake(db, source_table, Rules(ACCOUNTS, None, b"key")).run()
+        Intake(db, source_table, Rules(tuple(accounts.values()), None, b"key")).run()
         await stages.submit(account)
 
     return run

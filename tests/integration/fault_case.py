@@ -21,7 +21,8 @@ from tests.integration.requests_given import plan, request, row, submission
 from tests.integration.stage_runs import Stages
 
 SERIAL = itertools.count(1)
-ONE_POLL = 0.03  # seconds
+ONE_POLL = 0.15  # seconds, while the polls have a fault
+ANSWERED_POLLS = 5.0  # seconds. The stage ends sooner if the job has ended
 LONG_ENOUGH = timedelta(seconds=2)  # every job of the sandbox has then ended
 
 
@@ -89,9 +90,9 @@ class Case:
         result = await _error_of(self.stages.submit(self.vendor, **self._given(base_url)))
         return result if isinstance(result, DsarError) else None
 
-    async def poll(self, base_url: str | None = None) -> PollResult | DsarError:
+    async def poll(self, base_url: str | None = None, *, seconds: float = ONE_POLL) -> PollResult | DsarError:
         result: PollResult | DsarError = await _error_of(
-            self.stages.poll(self.vendor, seconds=ONE_POLL, **self._given(base_url))
+            self.stages.poll(self.vendor, seconds=seconds, **self._given(base_url))
         )
         return result
 
@@ -106,7 +107,7 @@ class Case:
             assert await self.submit() is None
         if self.state == "submitted":
             self.advance(LONG_ENOUGH)
-            assert isinstance(await self.poll(), PollResult)
+            assert isinstance(await self.poll(seconds=ANSWERED_POLLS), PollResult)
         if self.state == "ready":
             assert await self.collect() is None
         assert self.state == "completed"

@@ -9,14 +9,18 @@ from email.utils import format_datetime
 from typing import Any
 
 from include.dsar.errors import ConfigurationError, VendorUnavailable
+from include.dsar.vendors import VENDORS
+from include.dsar.vendors.vendor import OnUncertain
+from include.sandbox import VENDORS as SIMULATED
 
-VENDORS = ("besitos", "batch", "id5", "attentive")
 CALLS = {  # call: the vendors that have this call
-    "create": VENDORS,
-    "status": VENDORS,
-    "result": ("besitos", "batch"),
-    "list": ("batch",),
-    "data": ("batch",),
+    "create": tuple(VENDORS),
+    "status": tuple(VENDORS),
+    "result": tuple(name for name, vendor in VENDORS.items() if vendor.returns_data),
+    "list": tuple(name for name, vendor in VENDORS.items() if vendor.on_uncertain is OnUncertain.ASK),
+    "data": tuple(
+        name for name, vendor in SIMULATED.items() if any(route.name == "data" for route in vendor.routes)
+    ),
 }
 
 
@@ -47,6 +51,7 @@ UNKNOWN_JOB = Outcome("unknown job", "submitted")
 FIX_BEFORE_POLL = Outcome("fix the connection", "submitted", ConfigurationError)
 
 COLLECTED_AGAIN = Outcome("collected again", "ready", VendorUnavailable)
+COLLECTED_AS_IT_IS = Outcome("collected as it is", "completed")
 FIX_BEFORE_COLLECT = Outcome("fix the connection", "ready", ConfigurationError)
 
 ASKED_AGAIN = Outcome("asked again", "uncertain")
@@ -59,7 +64,7 @@ OUTCOMES = {
     "status": (POLLED_AGAIN, STILL_RUNNING, UNKNOWN_JOB, FIX_BEFORE_POLL),
     "result": (COLLECTED_AGAIN, FIX_BEFORE_COLLECT),
     "list": (ASKED_AGAIN, FIX_BEFORE_LIST),
-    "data": (COLLECTED_AGAIN,),
+    "data": (COLLECTED_AGAIN, COLLECTED_AS_IT_IS),
 }
 
 Cell = Outcome | Mapping[str, Outcome] | None  # None: the fault is impossible for this call
@@ -114,6 +119,8 @@ ONLY_ID5: Mapping[str, Cell] = {
     "create": {"id5": TOMORROW}, "status": {"id5": POLLED_AGAIN},
     "result": None, "listed": None, "data": None,
 }  # fmt: skip
+# Only Batch says what type of file its result has.
+ANY_FILE: Cell = {"": COLLECTED_AGAIN, "opendsr": COLLECTED_AS_IT_IS}
 PAUSE = timedelta(minutes=10)  # the value of Retry-After
 IN_10_MINUTES = {"Retry-After": str(int(PAUSE.total_seconds()))}
 AT_A_TIME = {"Retry-After": format_datetime(datetime.now(UTC) + PAUSE, usegmt=True)}
@@ -124,6 +131,7 @@ UNKNOWN_STATUS = {
     "batch": '{"status": "paused"}',
     "id5": '{"jobStatus": "PAUSED", "processingResult": "NONE"}',
     "attentive": '{"processed": "perhaps"}',
+    "opendsr": '{"request_status": "paused"}',  # not signed either
 }
 
 HUGE: Mapping[str, Any] = {"kind": "oversize", "bytes": 200_000_000}
@@ -137,8 +145,8 @@ FAULTS = (
     _row("a reply that is cut off", {"kind": "truncated"}),
     _row("200 with an empty body", {"kind": "empty"}),
     _row("HTML instead of JSON", {"kind": "html"}, {"kind": "html", "taken": True}),
-    _row("truncated JSON", _body('{"request_id": "7d"')),
-    _row("JSON of another shape", *map(_body, ('{"of": "another"}', '[{"of": "another"}]'))),
+    _row("truncated JSON", _body('{"request_id": "7d"'), data=ANY_FILE),
+    _row("JSON of another shape", *map(_body, ('{"of": "another"}', '[{"of": "another"}]')), data=ANY_FILE),
     _row(
         "an unknown status",
         {"kind": "body", "body": UNKNOWN_STATUS},
@@ -152,7 +160,7 @@ FAULTS = (
         {"kind": "mislabelled", "content_type": "text/html"},
         create=AS_USUAL, status=AS_USUAL, result=AS_USUAL, listed=AS_USUAL, data=AS_USUAL,
     ),
-    _row("a reply of 200 MB", HUGE, {**HUGE, "announced": False}),
+    _row("a reply of 200 MB", HUGE, {**HUGE, "announced": False}, data=ANY_FILE),
     _row("a redirect", *({"kind": "redirect", "location": ELSEWHERE, "status": s} for s in (302, 307))),
     _row("400", _status(400), create=REJECTED),
     _row("401", _status(401), **FIX_CELLS),
