@@ -60,7 +60,7 @@ def _refuse_real_data(environ: Mapping[str, str]) -> None:
     set_by_user = sorted({*SANDBOX_CONNECTIONS, *OF_REAL_REQUESTS} & environ.keys())
     if set_by_user:
         raise StackError(
-            f"the demo works with its own database and simulated vendors only, and {', '.join(set_by_user)} "
+            f"the demo works with its own database and simulated vendors only, but {', '.join(set_by_user)} "
             "is set: unset it for the demo, or use `make up`, which uses your connections"
         )
 

@@ -32,13 +32,13 @@ def fill(environ: Mapping[str, str]) -> None:
     own = _may_be_real(environ)
     if own:
         raise StackError(
-            f"the demo simulates the vendors and would close real requests, and {', '.join(own)} is yours: "
+            f"the demo simulates the vendors and would close real requests, but {', '.join(own)} is set: "
             "remove it, or do not use the profile `demo`"
         )
     dsn = ledger_dsn(environ)
     source.create(dsn)
     if source.holds_others(dsn):
-        raise StackError("public.dsar_requests contains requests that are not the demo's: nothing is added")
+        raise StackError("public.dsar_requests contains requests that are not the demo's: nothing was added")
     _connect_sandbox(environ)
     insert(dsn, synthetic_requests(new_call()))
 
@@ -68,4 +68,4 @@ def _connect_sandbox(environ: Mapping[str, str]) -> None:
         command = [sys.executable, "-m", "airflow", "connections", "import", file.name]
         status = subprocess.run(command, env=environ).returncode
     if status:
-        raise StackError(f"airflow connections import ended with status {status}: no request is added")
+        raise StackError(f"airflow connections import ended with status {status}: no request was added")

@@ -56,7 +56,7 @@ class IntakeOperator(BaseOperator):
                 made_at, now = context["dag_run"].run_after, datetime.now(UTC)
                 counts["decided"] = decide(db, decisions, by=_operator(context), now=now, made_at=made_at)
             elif decisions:
-                self.log.warning("dry run: the decisions (%d) are not applied", len(decisions))
+                self.log.warning("dry run: %d decisions are not applied", len(decisions))
         wanted = params.accounts or [account.name for account in ACCOUNTS]
         would_send = {name: counts["would_send"].get(name, {}) for name in wanted}
         if params.dry_run:
@@ -189,7 +189,7 @@ class ReportOperator(BaseOperator):
             raise OperatorActionRequired(
                 "An operator must act:\n" + "\n".join(f"- {sentence}" for sentence in to_do)
             )
-        self.log.info("report: no operator needs to act")
+        self.log.info("report: nothing needs manual action")
         return {"to_do": 0}
 
 

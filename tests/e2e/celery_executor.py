@@ -206,7 +206,7 @@ def test_every_repeated_call_is_recorded(stack: RunningStack, delivered: RunResu
     )
     died = [e for e in events if (e["leaves"], e["enters"]) == ("submitting", "uncertain")]
     assert died
-    assert {e["reason"] for e in died} == {"the worker died between claim and record"}
+    assert {e["reason"] for e in died} == {"the worker died before it recorded the result"}
     again = Counter(e["account"] for e in events if (e["leaves"], e["enters"]) == ("uncertain", "planned"))
     for account in ALL:
         repeated = sum(count - 1 for (vendor, _), count in sent.items() if vendor == account)

@@ -134,7 +134,7 @@ FAILURES = (
     rb"jobStatus or processingResult is not documented", rb"HTTP 500",
     rb"access-unwritable could not be delivered",
     rb"update_request.sql failed \(P0001\)", rb"pending_requests.sql failed \(22P02\)",
-    rb"does not answer, or refuses us", rb"SQLSTATE 23514", rb"its request_id is not shown",
+    rb"does not answer or refuses the connection", rb"SQLSTATE 23514", rb"its request_id is not shown",
 )  # fmt: skip
 
 

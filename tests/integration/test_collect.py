@@ -182,7 +182,9 @@ async def test_a_storage_error_for_one_request_does_not_stop_the_others(
 ) -> None:  # fmt: skip
     """The result of that request stays ready. It is stored when the storage works again."""
     await ready(db, stages, "besitos", "u1", "u2", "u3")
-    with pytest.raises(VendorUnavailable, match="1 results could not be fetched, the last: QuotaExceeded"):
+    with pytest.raises(
+        VendorUnavailable, match=r"1 results could not be fetched\. Last error: QuotaExceeded"
+    ):
         await stages.collect("besitos", storage=full_for(storage, "u2"))
     assert states(db) == {"u1": "completed", "u2": "ready", "u3": "completed"}
     assert "shown" not in caplog.text

@@ -173,7 +173,9 @@ def test_the_provider_imports_no_slow_library() -> None:
 def test_a_connection_of_another_vendor_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection of another vendor is refused, so its secret is never sent to the wrong vendor."""
     monkeypatch.setenv("AIRFLOW_CONN_BESITOS_DEFAULT", json.dumps({"conn_type": "batch", "password": "t"}))
-    with pytest.raises(ConfigurationError, match="is of type batch, and account besitos is one of besitos"):
+    with pytest.raises(
+        ConfigurationError, match="is of type batch, but account besitos belongs to vendor besitos"
+    ):
         account_settings(Account("besitos", "besitos"), BaseHook.get_connection("besitos_default"))
 
 

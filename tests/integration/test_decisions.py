@@ -175,7 +175,7 @@ async def test_a_decision_does_not_apply_to_what_became_uncertain_after_it(
 
 def test_a_decision_about_nothing_is_refused(db: Database) -> None:
     """The error names the request and the account. A line with another form is refused too."""
-    with pytest.raises(ConfigurationError, match=r"r9 at besitos \(nothing is uncertain"):
+    with pytest.raises(ConfigurationError, match=r"r9 at besitos \(no submission is uncertain"):
         decide(db, [Decision.parse("r9 besitos send_again")], by="run-7", now=datetime.now(UTC))
     for text in ("", "r9 besitos", "r9 besitos taken", "r9 besitos send_again email now", "r9 besitos maybe"):
         with pytest.raises(ConfigurationError, match="has the form"):

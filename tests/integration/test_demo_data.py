@@ -111,7 +111,7 @@ def test_a_setting_of_real_requests_is_refused(
     """The message names the ledger, source or secrets backend. The demo adds nothing."""
     done = fill({**container, **REAL[name]})
     assert (done.returncode, count(dsn), connections(airflow)) == (1, 0, {})
-    assert f"and {name} is yours" in done.stderr
+    assert f"but {name} is set" in done.stderr
     assert "zq7x-pw" not in done.stderr
 
 
@@ -122,7 +122,7 @@ def test_a_source_made_in_the_ui_is_refused(
     put(airflow, "dsar_source", "postgres", "db.example")
     done = fill(container)
     assert (done.returncode, count(dsn), list(connections(airflow))) == (1, 0, ["dsar_source"])
-    assert "connection dsar_source is yours" in done.stderr
+    assert "connection dsar_source is set" in done.stderr
 
 
 def test_other_requests_in_the_source_table_are_refused(

@@ -65,7 +65,7 @@ def test_a_run_delivers_the_answers_of_all_vendors(
     receipt = json.loads((deployment / "requests/e-1/receipt.json").read_text())
     assert {one["account"]: one["outcome"] for one in receipt["accounts"]} == dict.fromkeys(SENT, "completed")
     assert len(list((deployment / "register").glob("*.csv"))) == 1
-    assert "no operator needs to act" in ran.log
+    assert "nothing needs manual action" in ran.log
 
 
 def test_a_second_run_sends_nothing_again(
@@ -89,7 +89,7 @@ def test_a_dry_run_prints_counts_and_sends_nothing(
     put(dsn, *ROWS)
     ran = run_daily(dry_run=True, decisions=["e-1 id5 send_again"])
     assert ran.states.pop("intake") == "success"
-    assert "dry run: the decisions (1) are not applied" in ran.log
+    assert "dry run: 1 decisions are not applied" in ran.log
     assert set(ran.states.values()) == {"skipped"}
     assert "besitos would be sent: 1 access, 2 erasure" in ran.log
     assert "id5 would be sent: 2 erasure" in ran.log

@@ -110,7 +110,7 @@ async def test_a_job_that_never_ends_fails_after_give_up_after_days(db: Database
     age(db, days=38)
     await stages.poll("attentive", seconds=0.5)
     assert set(states(db).values()) == {"failed"}
-    assert rows(db)[0]["reason"] == "no end after 37 days"
+    assert rows(db)[0]["reason"] == "the job did not end in 37 days"
 
 
 class FaultyBesitos(Besitos):

@@ -38,7 +38,7 @@ def write_package(target: Target, request: RequestRecord, closed_at: datetime, o
     discard.
     """
     if request.action is not Action.ACCESS:
-        raise ValueError("a package is for an access request")
+        raise ValueError("no package can be written: this is not an access request")
     with _Package(target, request, closed_at) as package:
         shown = [package.add_answer(packaged, open_file) for packaged in packaged_files(request)]
         package.add("index.html", [page(request, closed_at, shown)])

@@ -31,7 +31,7 @@ class Seal:
         try:
             self._recipient = kind.from_str(text)
         except pyrage.RecipientError:
-            raise ValueError("neither an age recipient nor an SSH public key") from None
+            raise ValueError("the text is neither an age recipient nor an SSH public key") from None
 
     @contextmanager
     def sealing(self, target: Target) -> Iterator[BinaryIO]:

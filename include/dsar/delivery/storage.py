@@ -37,7 +37,7 @@ class Storage:
         self._fs = fs
         self._root = str(fs._strip_protocol(root)).rstrip("/")
         if not self._root.strip("/") and not str(root).startswith("memory:"):
-            raise ValueError("the root of a storage is a folder or a bucket")
+            raise ValueError("invalid storage root: it must be a folder or a bucket")
         self._local = isinstance(fs, LocalFileSystem)
 
     def write(self, path: str, content: bytes | BinaryIO) -> StorageWriter:
@@ -100,7 +100,7 @@ class Storage:
     def _full(self, path: str) -> str:
         parts = path.split("/")
         if any(part in ("", ".", "..") for part in parts) or _FORBIDDEN.search(path):
-            raise ValueError("a path in storage is relative and made of plain names")
+            raise ValueError("invalid storage path: it must be relative, without empty, '.' or '..' parts")
         return f"{self._root}/{path}"
 
     @contextmanager

@@ -28,9 +28,9 @@ class JobFailure:
 JobFailures = Mapping[type[Exception], JobFailure]
 
 MIN_UNKNOWN = timedelta(days=1)
-JOB_FORGOTTEN = "the vendor does not know the job (any more)"
-UNREADABLE = "no reply about the whole batch could be read for a day"
-RESULT_EXPIRED = "the vendor does not know the job any more: its result has expired"
+JOB_FORGOTTEN = "the vendor does not have the job, or no longer has it"
+UNREADABLE = "for a day, no reply about the batch could be read"
+RESULT_EXPIRED = "the vendor no longer has the job: its result has expired"
 
 POLL_FAILURES: JobFailures = {
     # A new job may not be visible at once.
@@ -43,5 +43,5 @@ COLLECT_FAILURES: JobFailures = {
     # The vendor's own reply about this job names what cannot be fetched.
     UnsafeDownload: JobFailure("{error}", is_documented=True),
 }
-POLL_GAVE_UP = "no end after {days:g} days"
-COLLECT_GAVE_UP = "its result could not be fetched in {days:g} days"
+POLL_GAVE_UP = "the job did not end in {days:g} days"
+COLLECT_GAVE_UP = "the result could not be fetched in {days:g} days"

@@ -95,7 +95,7 @@ class Client:
                     url, headers=uncompressed, allow_redirects=False, timeout=DOWNLOAD_TIMEOUT
                 ) as reply:
                     if reply.status != 200:
-                        raise ReplyLost(f"the download answered HTTP {reply.status}")
+                        raise ReplyLost(f"the reply to the download was HTTP {reply.status}")
                     size = 0
                     async for chunk in reply.content.iter_chunked(CHUNK_BYTES):
                         size += len(chunk)

@@ -33,7 +33,7 @@ async def check_download_url(url: str, base_url: str) -> None:
     if target.scheme != "https" and not target.scheme == own.scheme == "http":
         raise UnsafeDownload("the address of the result is not https")
     if not host or target.raw_user is not None or target.raw_password is not None:
-        raise UnsafeDownload("the address of the result has no host, or has credentials in it")
+        raise UnsafeDownload("the address of the result has no host, or contains credentials")
     if _is_address(host) and not _is_public_address(host) and await is_public(own_host):
         raise UnsafeDownload(NOT_PUBLIC)
 

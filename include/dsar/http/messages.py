@@ -49,5 +49,5 @@ class HttpReply:
         """Returns the body as a JSON object. Raises ProtocolError if the body is not one."""
         value = self.json()
         if not isinstance(value, dict):
-            raise ProtocolError(f"HTTP {self.status} with JSON that is not an object")
+            raise ProtocolError(f"HTTP {self.status} and a JSON body that is not an object")
         return value

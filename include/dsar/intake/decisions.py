@@ -45,7 +45,7 @@ class Decision:
             case [request_id, account, "taken", job_id, *identity] if len(identity) < 2:
                 return cls(request_id, account, job_id, *identity)
         raise ConfigurationError(
-            "a decision has the form `<request_id> <account> send_again` "
+            "a decision must have the form `<request_id> <account> send_again` "
             "or `<request_id> <account> taken <job_id>`, and may end with a kind of identity; or the form "
             "`<account> confirm_outcomes <reason>` or `<account> discard_outcomes <reason>`"
         )

@@ -52,9 +52,9 @@ def normalise(kind: IdentityKind, value: str, *, phone_region: str | None = None
     if not (value.isascii() and value.isprintable()):
         categories = {unicodedata.category(character) for character in value}
         if categories & {"Cc", "Zl", "Zp"}:
-            raise InvalidRow(f"{kind} holds control characters")
+            raise InvalidRow(f"{kind} contains control characters")
         if "Cs" in categories:
-            raise InvalidRow(f"{kind} holds lone surrogates")
+            raise InvalidRow(f"{kind} contains invalid Unicode (lone surrogates)")
     match kind:
         case IdentityKind.EMAIL:
             return _email(value)
@@ -100,7 +100,7 @@ def _phone(value: str, region: str | None) -> str:
     valid numbers, because our copy of the numbering plan may be old.
     """
     if region is not None and region.upper() not in phonenumbers.SUPPORTED_REGIONS:
-        raise ConfigurationError("PHONE_REGION is not a country's two letters")
+        raise ConfigurationError("PHONE_REGION is not a two-letter country code")
     if plain := PLAIN_PHONE.fullmatch(value):
         return "+1" + "".join(filter(None, plain.groups()))
     if not PHONE_FORM.fullmatch(value):
@@ -137,7 +137,7 @@ def _json_array(text: str) -> Iterable[object]:
     try:
         parsed = json.loads(text)
     except (ValueError, RecursionError):
-        raise InvalidRow("a list that is not JSON") from None
+        raise InvalidRow("the list is not valid JSON") from None
     return parsed if isinstance(parsed, list) else []
 
 
@@ -155,7 +155,7 @@ def _text(item: object) -> str | None:
         return _whole(item)
     if isinstance(item, int) and not isinstance(item, bool) and item.bit_length() <= 1024:
         return str(item)
-    raise InvalidRow("a value that is neither text nor a whole number")
+    raise InvalidRow("the value is neither text nor a whole number")
 
 
 def _whole(number: float | Decimal) -> str | None:
@@ -165,9 +165,9 @@ def _whole(number: float | Decimal) -> str | None:
     if (isinstance(number, Decimal) and number.is_nan()) or number != number:
         return None
     if isinstance(number, float) and not abs(number) < LARGEST_EXACT:
-        raise InvalidRow("a number too large to be exact: cast the column to text")
+        raise InvalidRow("the number is too large to be exact: cast the column to text")
     if isinstance(number, Decimal) and not (number.is_finite() and abs(number.adjusted()) < 100):
-        raise InvalidRow("a value that is neither text nor a whole number")
+        raise InvalidRow("the value is neither text nor a whole number")
     if number != int(number):
-        raise InvalidRow("a value that is neither text nor a whole number")
+        raise InvalidRow("the value is neither text nor a whole number")
     return str(int(number))

@@ -80,7 +80,7 @@ class Rules:
             if distinct:
                 found[kind] = list(distinct)
         if not found:
-            raise InvalidRow("no usable identifier: email to id5_id are all empty")
+            raise InvalidRow("no usable identifier: all columns from email to id5_id are empty")
         return found
 
     def _accounts(self, names: Sequence[str]) -> Sequence[Account]:
@@ -95,7 +95,7 @@ class Rules:
         planned = [s for account in accounts for s in self._for_account(account, asked, identities)]
         if all(s.state is State.NOT_APPLICABLE for s in planned):
             raise InvalidRow(
-                f"no usable identifier: no account takes an {asked} request by {', '.join(identities)}"
+                f"no usable identifier: no account accepts an {asked} request by {', '.join(identities)}"
             )
         return tuple(planned)
 
@@ -152,7 +152,7 @@ def request_id(cell: object) -> str:
     text = str(cell) if isinstance(cell, str | UUID) or is_number else ""
     if not REQUEST_ID.fullmatch(text):
         raise InvalidRow(
-            "unsafe request_id: up to 128 letters, digits and . _ - are allowed, a letter or digit first"
+            "unsafe request_id: use at most 128 letters, digits and . _ - and begin with a letter or digit"
         )
     return text
 

@@ -40,8 +40,8 @@ SETTINGS = {
     "mariadb": _MYSQL,
 }
 WAITED = {
-    "55P03": f"another session has locked the table or a row for more than {LOCK_MINUTES} minutes",
-    "57014": f"it took more than {STATEMENT_MINUTES} minutes, or was cancelled",
+    "55P03": f"another session has locked the table or one of its rows for more than {LOCK_MINUTES} minutes",
+    "57014": f"the statement took more than {STATEMENT_MINUTES} minutes, or was cancelled",
 }
 MAX_REFUSED_AT_START = 20  # if the first rows are all refused, the statement is wrong, not the rows
 
@@ -67,7 +67,7 @@ class Source:
                 columns = [str(name).lower() for name in rows.keys()]  # noqa: SIM118 - a result is no dict
                 missing = [name for name in REQUIRED if name not in columns]
                 if missing:
-                    raise ConfigurationError(f"{PENDING.name} returns no column {', '.join(missing)}")
+                    raise ConfigurationError(f"{PENDING.name} does not return column {', '.join(missing)}")
                 for chunk in rows.partitions(CHUNK_ROWS):
                     yield [dict(zip(columns, row, strict=True)) for row in chunk]
 

@@ -25,7 +25,7 @@ from include.dsar.model import (
 )
 
 WRITE_BACK_LOCK = 0x6473617202
-REASON_SEALED = "its result was sealed before the request was closed, and we cannot open it"
+REASON_SEALED = "the result was sealed before the request was closed, and we cannot open it"
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def close(db: Database, closed: Sequence[Closed], *, now: datetime) -> None:
     }
     with db.transaction():
         if db.execute(_CLOSE, parameters).rowcount != len(closed):
-            raise TransitionLost("a request cannot be closed: it is no longer open")
+            raise TransitionLost("a request cannot be closed, because it is no longer open")
         db.execute(_ERASE, {"ids": parameters["id"]})
 
 
@@ -96,7 +96,7 @@ def replan_sealed(db: Database, request: int, file_paths: Sequence[str], *, now:
         moves = [Move(row["id"], State.PLANNED, REASON_SEALED) for row in rows]
         moved = move(db, moves, leave=State.COMPLETED, now=now)
         if len(moved) != len(file_paths):
-            raise TransitionLost("a result cannot be collected again: its request is no longer open")
+            raise TransitionLost("a result cannot be collected again, because its request is no longer open")
 
 
 @contextmanager

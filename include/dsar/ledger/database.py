@@ -57,8 +57,8 @@ def connect(info: str) -> Database:
         return db
     except psycopg.OperationalError:
         raise LedgerUnavailable(
-            "the ledger's PostgreSQL does not answer, or refuses us: "
-            "check that it runs, and connection dsar_db"
+            "the ledger's PostgreSQL does not answer or refuses the connection. "
+            "Check that it is running, and check the Airflow connection dsar_db"
         ) from None
 
 
@@ -71,8 +71,7 @@ def _bound(db: psycopg.Connection[Any], *, statement: str, lock: str) -> None:
 
 @contextmanager
 def without_rows() -> Iterator[None]:
-    """Raises our own errors instead of PostgreSQL's, because the text of those quotes rows ("Failing row
-    contains …").
+    """Replaces PostgreSQL's errors with ours, because their text quotes rows ("Failing row contains …").
 
     Raises LedgerUnavailable if the server ended the connection or a wait took too long, LedgerFault if it
     refused a statement.
@@ -82,7 +81,7 @@ def without_rows() -> Iterator[None]:
     except psycopg.errors.LockNotAvailable:
         raise LedgerUnavailable(
             f"another session has locked a table or row of the ledger for more than {LOCK_MINUTES} minutes "
-            "(SQLSTATE 55P03). pg_locks in the database of connection dsar_db shows which"
+            "(SQLSTATE 55P03). pg_locks in the database of connection dsar_db shows the session"
         ) from None
     except psycopg.errors.QueryCanceled:
         raise LedgerUnavailable(

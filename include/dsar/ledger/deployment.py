@@ -31,8 +31,7 @@ def require_hash_key(db: Database, key: bytes) -> None:
 
 
 def remember_sealing(db: Database, *, sealing: bool | None) -> None:
-    """Remembers whether packages are sealed. If `sealed` is None, Airflow has no setting, and nothing
-    changes.
+    """Remembers whether packages are sealed. None means that Airflow has no setting, and changes nothing.
 
     Raises SettingDiffers if Airflow has no setting, but packages were sealed before.
     """
@@ -41,8 +40,8 @@ def remember_sealing(db: Database, *, sealing: bool | None) -> None:
     elif _remembered(db, SEALING) == ON:
         raise SettingDiffers(
             "this deployment seals its packages, but Airflow gives no Variable dsar_age_recipient: it was "
-            "removed, or cannot be read now. Nothing was written. Set it to a public key again, or to none "
-            "to stop sealing. Then clear this task."
+            "removed, or Airflow cannot read it now. Nothing was written. Set it to a public key, or to "
+            "none to stop sealing. Then clear this task."
         )
 
 

@@ -15,9 +15,7 @@ from include.dsar.ledger.transitions import Move, move, require_moved
 from include.dsar.model import State
 
 REASON_RETRY = "an operator asked for another try"
-REASON_RETRY_SEALED = (
-    "an operator asked for another try, and we cannot open the sealed package with its result"
-)
+REASON_RETRY_SEALED = "an operator asked for another try: we cannot open the sealed package with the result"
 REASON_CONTRADICTION = "the source has this request_id more than once, with different content"
 
 

@@ -14,7 +14,7 @@ from include.dsar.model import Action, State, Subject
 MAX_UNCERTAIN_ATTEMPTS = 8  # of one submission; then an operator decides
 
 REASON_NOT_RECONCILED = "it could not be reconciled"  # how the reason begins of one that a run tried in vain
-REASON_WORKER_DIED = "the worker died between claim and record"
+REASON_WORKER_DIED = "the worker died before it recorded the result"
 
 
 @dataclass(frozen=True)

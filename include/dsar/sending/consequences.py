@@ -27,10 +27,10 @@ MIN_RETRY_DELAY = timedelta(seconds=5)  # if the vendor names no time
 OTHER_JOB_DELAY = timedelta(hours=1)
 
 # Templates of reasons: {error} is the text of the error, {kind} its type.
-PROBABLY_TAKEN = "{error}: the vendor has this identifier today, probably from the call whose reply was lost"
+PROBABLY_TAKEN = "{error}: the vendor already got this identifier today, probably in a call with a lost reply"
 OTHER_JOB = "{error}: the vendor has another job for this data subject, and none of ours: sent later"
-UNREADABLE = "its reply could not be read ({kind})"
-NO_CALL = "no call can be made of it ({kind})"
+UNREADABLE = "the vendor's reply could not be read ({kind})"
+NO_CALL = "we cannot build a call for this submission ({kind})"
 
 
 def _after_pause(now: datetime, error: Exception) -> datetime:
@@ -64,7 +64,7 @@ class Consequence:
         """Returns the move of each submission in the call."""
         reason, size = self._reason(error), len(call.claims)
         if self.splits_batch and size > 1:
-            split, limit = f"its batch was refused: {reason}", smaller_batch(size)
+            split, limit = f"the vendor refused the batch: {reason}", smaller_batch(size)
             return [Move(s.submission, State.PLANNED, split, batch_limit=limit) for s in call.subjects]
         return [self._move(claim, error, now) for claim in call.claims]
 

@@ -38,11 +38,11 @@ CLOCK_SKEW = timedelta(minutes=2)  # between the vendor's clock and ours
 LIST = "the vendor's list of jobs"
 JOB = "the status of the job"
 FOUND = "found in the vendor's list of jobs"
-NOT_FOUND = "uncertain, and not in the vendor's list of jobs: sent again"
-FOUND_JOB = "its reply was lost, but the vendor has the job"
-NO_JOB = "uncertain, and the vendor does not have the job: sent again"
-REPEATED = "its reply was lost: sent again after a pause, a second call does no harm"
-NEXT_DAY = "uncertain: sent again on the next UTC day, a job of that day confirms it"
+NOT_FOUND = "the vendor's list of jobs does not have it: sent again"
+FOUND_JOB = "the reply was lost, but the vendor has the job"
+NO_JOB = "the reply was lost, and the vendor does not have the job: sent again"
+REPEATED = "the reply was lost: sent again after a pause, because a second call does no harm"
+NEXT_DAY = "the reply was lost: sent again on the next UTC day, to get a job id"
 
 
 async def reconcile(work: AccountWork) -> datetime | None:

@@ -108,13 +108,13 @@ class RefusedCalls:
         by_status = ", ".join(f"{status}: {n:,}" for status, n in sorted(counts.items()))
         submissions = f"{total:,} submission{'s' if total > 1 else ''} ({by_status})"
         yield f"{work.account}: the vendor refused {submissions}, but it {self._proof}."
-        yield "They stay planned. The next attempt sends them in smaller calls, in the end one by one."
+        yield "They stay planned. The next attempts send smaller calls, in the end one submission per call."
         alone = {one.call.subjects[0].request_id for one in self._refused if len(one.call.subjects) == 1}
         if alone:
             more = f" and {len(alone) - MAX_NAMED_REQUESTS:,} more" if len(alone) > MAX_NAMED_REQUESTS else ""
             yield f"Refused alone: {', '.join(sorted(alone)[:MAX_NAMED_REQUESTS])}{more}."
         if not self._others_answered:
-            yield f"If it refuses all, connection {work.settings.connection} lacks the right to this route."
+            yield f"If this continues, connection {work.settings.connection} lacks the right to this route."
 
     @property
     def _proof(self) -> str:

@@ -24,7 +24,7 @@ MAX_IDENTICAL_REFUSALS = 5  # in a row, if the vendor accepted no call of this s
 MAX_REFUSALS_AFTER_ACCEPTED = 20  # in a row, if it accepted one before
 MAX_REFUSED_BATCHES = 20  # in a row, if it accepted no call: one bad id is enough to refuse a batch
 
-STOPPED = "{error}: refused like {count} calls in a row, which says nothing about this data subject"
+STOPPED = "{error}: refused like {count} calls in a row, so the cause is not this data subject"
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class RefusedInputs:
         return self._rejections()
 
     async def find_cause(self) -> None:
-        """Decides between the account and the data subjects, after the last call."""
+        """Decides whether the account or the data subjects are the cause. Call this after the last call."""
         if not self._refused or (self._evidence.has_answered and not self.are_too_many):
             return
         work, count, error = self._work, len(self._refused), self._refused[0].error
@@ -75,12 +75,12 @@ class RefusedInputs:
             self._error = self._stopped(error, count)
         elif not await self._evidence.probe_succeeds():
             self._error = VendorUnavailable(
-                f"{work.account}: the vendor refused {count} calls ({describe(error)}) and does not answer a "
-                f"harmless one. All stay planned. Check connection {work.settings.connection}."
+                f"{work.account}: the vendor refused {count} calls ({describe(error)}) and did not answer a "
+                f"test call. All submissions stay planned. Check connection {work.settings.connection}."
             )
 
     def moves(self) -> list[Move]:
-        """Rejects what was refused. Puts it back to planned if the account may be the cause."""
+        """Returns the moves of refused submissions: rejected, or planned if the account may be the cause."""
         if self._error is None:
             return self._rejections()
         count, limit = len(self._refused), 1 if self._work.settings.users_per_call == 1 else None
@@ -96,7 +96,7 @@ class RefusedInputs:
         ]
 
     def error(self) -> Exception | None:
-        """The error that the stage must raise, if the account was stopped."""
+        """Returns the error that the stage must raise. None if the account was not stopped."""
         return self._error
 
     def _rejections(self) -> list[Move]:
@@ -108,8 +108,8 @@ class RefusedInputs:
 
     def _stopped(self, error: Exception, count: int) -> Exception:
         return ConfigurationError(
-            f"the vendor refused {count} calls in a row with the same answer ({describe(error)}). Nobody was "
-            "rejected, and all stay planned. Check that the connection is for the right account"
+            f"the vendor refused {count} calls in a row with the same answer ({describe(error)}). No "
+            "submission was rejected: all stay planned. Check that the connection is for the right account"
         )
 
     def _is_suspect(self, call: Call) -> bool:

@@ -86,8 +86,8 @@ class _Collect(JobStage):
             raise self._refusals.first
         if self._left:
             raise VendorUnavailable(
-                f"{work.account}: {self._left} results could not be fetched, the last: {self._last_problem}. "
-                "They stay ready. A retry or the next run fetches them. "
+                f"{work.account}: {self._left} results could not be fetched. "
+                f"Last error: {self._last_problem}. They stay ready. A retry or the next run fetches them. "
                 f"If this lasts, check connection {work.settings.connection}."
             )
         return result

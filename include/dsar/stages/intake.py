@@ -127,11 +127,11 @@ class Intake:
             log.warning("request %s is in the source more than once", row.request_id)
         for row in staging.rows_with(self.db, RowOutcome.CHANGED, limit=MAX_LOGGED):
             log.warning(
-                "request %s is in the ledger, but row %d %s: put the new content into a row with its own"
-                " request_id",
+                "request %s is in the ledger, but row %d %s: put the new content into a row with a"
+                " new request_id",
                 row.request_id,
                 row.number,
-                f"cannot be used ({row.reason})" if row.reason else "asks something else",
+                f"cannot be used ({row.reason})" if row.reason else "has other content",
             )
         for row in staging.rows_with(self.db, RowOutcome.INVALID, limit=MAX_LOGGED):
             called = f"request {row.request_id}" if row.request_id else "its request_id is not shown"

@@ -72,15 +72,15 @@ class Package:
         log.info("package: %s", ", ".join(f"{k}: {v}" for k, v in asdict(result).items()))
         if result.not_delivered:
             raise NotDelivered(
-                f"{result.not_delivered} requests could not be delivered. The log above names each. "
+                f"{result.not_delivered} requests could not be delivered. The log above names them. "
                 "Fix the cause, then clear this task."
             )
         return result
 
     def _closable(self) -> list[int]:
-        """The ledger ids of requests to close. Implausible outcomes are held first.
+        """Returns the ledger ids of requests to close. Implausible outcomes are held first.
 
-        The check comes after the list: so it has seen each outcome of a request in the list.
+        The list is read before the check, so the check covers each outcome of each listed request.
         """
         ended = closing.closable(self.db, request_pks=self.request_pks, shard=self.shard)
         unconfirmed = hold_implausible(self.db, self.breakers, now=self.clock()) if ended else []
@@ -110,7 +110,7 @@ class Package:
         else:
             result.asked_again += 1
             log.warning(
-                "request %s: an earlier result exists only in a sealed package. Its vendor is asked again.",
+                "request %s: an earlier result is only in a sealed package, so the vendor is asked again",
                 record.request_id,
             )
         return None

@@ -128,8 +128,8 @@ class _Poll(JobStage):
         await self._remember_position()
         if not self._evidence.has_answered and (self._endings.unknown_count or self._foreign):
             raise ConfigurationError(
-                f"no poll found a job: the vendor does not know {self._endings.unknown_count} jobs"
-                + (f", and gave {self._foreign}" if self._foreign else "")
+                f"no poll found a job: the vendor does not have {self._endings.unknown_count} jobs"
+                + (f", and replied {self._foreign}" if self._foreign else "")
                 + ". They stay open. Check Host, and that the connection is for the account that sent them"
             )
         return self._result()

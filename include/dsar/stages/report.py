@@ -91,7 +91,7 @@ def summary(accounts: Sequence[AccountDay], requests: Mapping[str, int]) -> str:
     )
     table = counts.dropna(axis="columns", how="all").fillna(0).astype(int)
     table["due soonest"] = [f"{day.due_soonest:%Y-%m-%d}" if day.due_soonest else "-" for day in accounts]
-    shown = table.to_string() if accounts else "no submission ended in this run, and none is open"
+    shown = table.to_string() if accounts else "no submission ended in this run, and no submission is open"
     return f"{shown}\nrequests: {_counts(requests)}"
 
 

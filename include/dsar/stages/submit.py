@@ -81,7 +81,7 @@ class _Submit:
             uncertain.mark_abandoned, work.account, worker=self._worker, now=work.clock()
         )
         if abandoned:
-            log.warning("%s: a worker died. Its %d submissions are uncertain.", work.account, abandoned)
+            log.warning("%s: a worker died. Its %d submissions are now uncertain.", work.account, abandoned)
         await reconcile(work)
         waited = timedelta()
         while True:
@@ -108,7 +108,7 @@ class _Submit:
             "%s: %s to send%s; at most %g calls a second, %d at a time",
             work.account,
             ", ".join(f"{n:,} {action}" for action, n in sorted(planned.items())),
-            "" if work.shard.of == 1 else f" by {work.shard.of} shards, this is {work.shard}",
+            "" if work.shard.of == 1 else f" by {work.shard.of} shards together; this is {work.shard}",
             work.settings.requests_per_second,
             work.settings.max_concurrency,
         )
@@ -182,8 +182,8 @@ class _Submit:
         self._strikes.add(error, consequence.strikes)
         if self._strikes.limit_reached and not self._stopped_by:
             self._stopped_by = VendorUnavailable(
-                f"{self._work.account}: no usable answer to many calls in a row, the last: {error}. "
-                "The rest stays planned. A retry or the next run sends it."
+                f"{self._work.account}: no usable answer to many calls in a row. Last error: {error}. "
+                "The other submissions stay planned. A retry or the next run sends them."
             )
         self._quota_used = self._quota_used or consequence.uses_up_quota
         if consequence.suspects_input:
@@ -234,5 +234,5 @@ class _Submit:
         )
         log.info("%s: %s", work.account, ", ".join(f"{k}: {v}" for k, v in asdict(result).items()))
         if self._quota_used:
-            log.info("%s: the daily quota is used up. The rest stays planned for tomorrow.", work.account)
+            log.info("%s: the daily quota is used up. Other submissions stay planned.", work.account)
         return result

@@ -29,7 +29,7 @@ def vendor(name: str) -> Vendor:
     try:
         return VENDORS[name]
     except KeyError:
-        raise ConfigurationError(f"unknown vendor {name!r}; known are {', '.join(VENDORS)}") from None
+        raise ConfigurationError(f"unknown vendor {name!r}; known vendors: {', '.join(VENDORS)}") from None
 
 
 def settings(
@@ -58,7 +58,7 @@ def settings(
         if resolved.poll_max_seconds < resolved.poll_min_seconds:
             raise ValueError("poll_max_seconds is less than poll_min_seconds")
         if known.users_per_call == 1 and str(extra.get("users_per_call") or 1) != "1":
-            raise ValueError(f"users_per_call in Extra: {known.title} takes one user per call")
+            raise ValueError(f"users_per_call in Extra: {known.title} accepts one user per call")
         known.check_settings(resolved, known.identities if account.identities is None else account.identities)
     except ValueError as error:
         raise ConfigurationError(f"connection {account.connection}: {error}") from None
@@ -93,4 +93,5 @@ def _check_identities(account: Account, known: Vendor) -> None:
     takes = known.identities + known.optional_identities
     foreign = [kind for kind in account.identities or () if kind not in takes]
     if foreign:
-        raise ConfigurationError(f"account {account.name}: {known.title} does not take {', '.join(foreign)}")
+        names = ", ".join(foreign)
+        raise ConfigurationError(f"account {account.name}: {known.title} does not accept {names}")

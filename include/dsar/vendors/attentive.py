@@ -43,7 +43,7 @@ class Attentive(Vendor):
 
     def create(self, settings: AccountSettings, action: Action, subjects: Sequence[Subject]) -> HttpRequest:
         if action not in self.actions:
-            raise NotImplementedError("attentive only erases")
+            raise NotImplementedError("attentive supports only erasure")
         (subject,) = subjects
         body = {FIELDS[kind]: value for kind, value in subject.identifiers.items()}
         body["requestMsg"] = subject.request_id  # "for an audit trail"

@@ -109,7 +109,7 @@ class Batch(Vendor):
     def read_status(self, action: Action, reply: HttpReply) -> JobStatus:
         body = self.answered(reply).object()
         if body.get("request_type", REQUEST_TYPES[action]) != REQUEST_TYPES[action]:
-            raise ProtocolError("the job has another request type than we asked for")
+            raise ProtocolError("the job's request type differs from the request type that we sent")
         match body.get("status"):
             case "pending":
                 return RUNNING
@@ -183,7 +183,7 @@ def _subject(body: dict[str, Any]) -> str | None:
     if user is None:
         return None
     if not isinstance(user, dict) or not isinstance(user.get("type"), str) or "value" not in user:
-        raise ProtocolError("a user id of another shape than the page shows")
+        raise ProtocolError("a user id is not of the documented shape")
     return _name(user["type"], str(user["value"]))
 
 

@@ -134,7 +134,7 @@ def _status(action: Action, body: dict[str, Any]) -> JobStatus:
         return _failed("error_message is set")
     status = request.get("status")
     if not isinstance(status, str):
-        raise ProtocolError("the reply names no status")
+        raise ProtocolError("the reply contains no status")
     if status != "completed":
         return RUNNING  # ours: `pending` is the only other one that the pages show
     if _count(request, "pending") or _count(request, "percentage", 100) < 100:
@@ -221,20 +221,20 @@ def _ids(summary: dict[str, Any], field: str) -> set[str] | None:
         return None
     ids = {str(value) for value in _shape(list, listed) if type(value) in (int, str)}
     if listed and not ids:
-        raise ProtocolError("a list of user ids without any id")
+        raise ProtocolError("a list of user ids contains no id")
     return ids
 
 
 def _id(value: Any) -> str:
     if type(value) in (int, str):
         return str(value)
-    raise ProtocolError("a user id that is neither a string nor a number")
+    raise ProtocolError("a user id is neither a string nor a number")
 
 
 def _shape(kind: type[T], value: object) -> T:
     if isinstance(value, kind):
         return value
-    raise ProtocolError(f"the reply lacks a {kind.__name__} that the page documents")
+    raise ProtocolError(f"the reply lacks a documented {kind.__name__}")
 
 
 def _partner(settings: AccountSettings) -> str:

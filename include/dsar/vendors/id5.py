@@ -104,7 +104,7 @@ class Id5(Vendor):
 
     def create(self, settings: AccountSettings, action: Action, subjects: Sequence[Subject]) -> HttpRequest:
         if action not in self.actions:
-            raise NotImplementedError("id5 only erases")
+            raise NotImplementedError("id5 supports only erasure")
         (subject,) = subjects
         ((kind, value),) = subject.identifiers.items()
         body = {**_identifier(kind, value), "jurisdiction": subject.regulation.value}
@@ -157,7 +157,7 @@ def _identifier(kind: IdentityKind, value: str) -> dict[str, str]:
             return {"maid": value.lower()}
         case IdentityKind.USER_ID:
             return {"partnerUid": value}
-    raise ConfigurationError(f"id5 does not take {kind}")
+    raise ConfigurationError(f"id5 does not accept {kind}")
 
 
 def _route(settings: AccountSettings, rest: str) -> str:

@@ -45,7 +45,7 @@ Key = tuple[int, str | None]
 ErrorTable = Mapping[Key, Meaning]
 
 OTHERWISE: Key = (0, None)  # the entry for every status that has none of its own
-NO_ROUTE = Meaning(ConfigurationError, "no such route, check Host of the connection")
+NO_ROUTE = Meaning(ConfigurationError, "no such API route, check Host of the connection")
 
 
 def errors(base: ErrorTable, own: Mapping[Key, type[DsarError] | Meaning]) -> ErrorTable:
@@ -116,7 +116,7 @@ def created_id(value: object) -> str:
     try:
         return opaque_id(value)
     except ProtocolError:
-        raise ReplyLost("the vendor seems to have taken the call, but its reply contains no job id") from None
+        raise ReplyLost("the vendor seems to have accepted the call, but the reply has no job id") from None
 
 
 def opaque_id(value: object) -> str:
@@ -130,7 +130,7 @@ def opaque_id(value: object) -> str:
         or value != value.strip()
         or value in (".", "..")  # clients resolve these even if they are percent-encoded
     ):
-        raise ProtocolError("an id of a shape that cannot be used")
+        raise ProtocolError("the id is empty, too long or unsafe")
     return value
 
 

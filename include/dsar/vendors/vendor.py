@@ -203,24 +203,24 @@ class Vendor(ABC):
 
     def read_results(self, reply: HttpReply, identifiers: Sequence[str]) -> Mapping[str, Result]:
         """Returns the results from a status reply of an ended access job, by identifier."""
-        raise NotImplementedError(f"{self.name} returns no data")
+        raise NotImplementedError(f"vendor {self.name} does not implement access requests")
 
     def job_id_of(self, settings: AccountSettings, subject: Subject) -> str:
         """Returns the id that we choose for the job of a submission. Called only if `on_uncertain` is
         ASK_JOB.
         """
-        raise NotImplementedError(f"{self.name} chooses its own job ids")
+        raise NotImplementedError(f"vendor {self.name} does not let us choose job ids")
 
     def cancel(self, settings: AccountSettings, job_id: str) -> HttpRequest:
         """Returns the call that cancels a job. Called only if `can_cancel` is true."""
-        raise NotImplementedError(f"{self.name} cannot cancel")
+        raise NotImplementedError(f"vendor {self.name} does not implement cancellation")
 
     def read_cancelled(self, reply: HttpReply) -> None:
         """Returns normally if the vendor accepted the cancellation. Only a later status confirms it.
 
         Raises Refused if it is too late to cancel, and the errors of `read_status`.
         """
-        raise NotImplementedError(f"{self.name} cannot cancel")
+        raise NotImplementedError(f"vendor {self.name} does not implement cancellation")
 
     def check_settings(  # noqa: B027 - most vendors have nothing to check
         self, settings: AccountSettings, identities: Sequence[IdentityKind]
@@ -229,11 +229,11 @@ class Vendor(ABC):
 
     def listing(self, settings: AccountSettings) -> HttpRequest:
         """Returns the GET that lists the vendor's jobs. Called only if `on_uncertain` is ASK."""
-        raise NotImplementedError(f"{self.name} has no list route")
+        raise NotImplementedError(f"vendor {self.name} does not implement a list of jobs")
 
     def read_listing(self, reply: HttpReply) -> Sequence[ListedJob]:
         """Returns the entries of the vendor's list that can be read. Raises the errors of `read_status`."""
-        raise NotImplementedError(f"{self.name} has no list route")
+        raise NotImplementedError(f"vendor {self.name} does not implement a list of jobs")
 
     def created(self, reply: HttpReply) -> dict[str, Any]:
         """Returns the body of a successful reply to a POST. Raises the errors that `create_errors` lists."""

@@ -48,7 +48,7 @@ def account_settings(account: Account, connection: Connection) -> AccountSetting
     if connection.conn_type in VENDORS and connection.conn_type != account.vendor:
         raise ConfigurationError(
             f"connection {account.connection} is of type {connection.conn_type}, "
-            f"and account {account.name} is one of {account.vendor}"
+            f"but account {account.name} belongs to vendor {account.vendor}"
         )
     return settings(
         account,

@@ -26,5 +26,5 @@ def storage() -> Storage:
     except (ValueError, ImportError, *MISSING) as error:
         raise ConfigurationError(
             f"Variable {STORAGE} cannot be used ({type(error).__name__}). It must name a folder or a bucket. "
-            "Its scheme needs an Airflow provider. What stands before @ is a connection."
+            "Install the Airflow provider for its scheme. The text before @ must be a connection id."
         ) from None

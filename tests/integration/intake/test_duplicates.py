@@ -90,7 +90,7 @@ def test_a_row_that_changed_after_it_was_accepted_is_logged(
     case.change_source("UPDATE public.dsar_requests SET user_id = ARRAY['c'] WHERE request_id = 'r-2'")
     again = case.run(type(RULES)(RULES.accounts[:3], None, RULES.hash_key))
     assert (again.known, again.changed) == (1, 1)
-    assert "request r-2 is in the ledger, but row 2 asks something else" in caplog.text
+    assert "request r-2 is in the ledger, but row 2 has other content" in caplog.text
     assert MARKER not in caplog.text
 
 

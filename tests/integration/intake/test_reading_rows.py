@@ -34,10 +34,10 @@ BAD_CELLS: dict[str, tuple[dict[str, Any], str]] = {
         "advertising_id is all zeros: the device withholds it",
     ),
     "no-id5": ({"id5_id": MARKER}, "id5_id begins with neither ID5* nor ID5-"),
-    "nobody": ({"user_id": "  "}, "no usable identifier: email to id5_id are all empty"),
+    "nobody": ({"user_id": "  "}, "no usable identifier: all columns from email to id5_id are empty"),
     "not-taken": (
         {"email": f"{MARKER}@example.com", "request_type": "access"},
-        "no usable identifier: no account takes an access request by email",
+        "no usable identifier: no account accepts an access request by email",
     ),
     "type": ({"user_id": "u", "request_type": MARKER}, "unknown request_type"),
     "no-type": ({"user_id": "u", "request_type": None}, "unknown request_type"),

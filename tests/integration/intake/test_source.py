@@ -53,7 +53,7 @@ def test_a_locked_source_table_is_named(case: IntakeCase, monkeypatch: pytest.Mo
     soon = ("SET LOCAL lock_timeout = '50ms'",)
     monkeypatch.setitem(source_module.SETTINGS, "postgresql", soon)
     case.put(Row("a-1", user_id="u1"))
-    locked = "55P03: another session has locked the table or a row for more than 5 minutes"
+    locked = "55P03: another session has locked the table or one of its rows for more than 5 minutes"
     with psycopg.connect(case.dsn) as other:
         other.execute("LOCK TABLE public.dsar_requests")
         with pytest.raises(SourceUnavailable, match=locked):
@@ -100,7 +100,7 @@ def test_a_status_without_a_row_in_the_source_is_logged(
     [
         (
             "SELECT request_id, request_type FROM public.dsar_requests",
-            "returns no column regulation, received_at",
+            "does not return column regulation, received_at",
         ),
         ("SELECT * FROM public.nowhere WHERE :retry_failed = 0", "42P01"),
         (f"SELECT *, ('{MARKER}' || request_id)::int FROM public.dsar_requests", "22P02"),
@@ -204,6 +204,6 @@ def test_a_source_in_sqlite_works(
     assert statuses[7] == ("in_progress", None)
     for name in ("words", "us-date", "number"):
         assert statuses[name] == ("invalid", "received_at is not a time in ISO 8601")
-    assert statuses["list"] == ("invalid", "user_id: a list that is not JSON")
+    assert statuses["list"] == ("invalid", "user_id: the list is not valid JSON")
     assert statuses["a\x00b"][0] == "invalid"
     assert statuses[None] == statuses[7.5] == statuses[b"bytes"] == ("pending", None)

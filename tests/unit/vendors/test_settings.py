@@ -164,7 +164,7 @@ def test_identities() -> None:
     partner_ids = Account("id5", "id5", identities=(IdentityKind.USER_ID,))
     assert settings(partner_ids, base_url=None, secret="s3cr3t", extra=PARTNER).vendor == "id5"
     phones = Account("besitos", "besitos", identities=(IdentityKind.PHONE,))
-    with pytest.raises(ConfigurationError, match="account besitos: Besitos does not take phone"):
+    with pytest.raises(ConfigurationError, match="account besitos: Besitos does not accept phone"):
         settings(phones, base_url=None, secret="s3cr3t", extra=PARTNER)
 
 
