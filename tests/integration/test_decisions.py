@@ -167,7 +167,7 @@ async def test_a_decision_does_not_apply_to_what_became_uncertain_after_it(
     made_at = datetime.now(UTC)
     await hold_one(dsn, db, source_table, open_work, sandbox)
     again = [Decision.parse("r1 besitos send_again")]
-    with pytest.raises(ConfigurationError, match="nothing is uncertain since before the run"):
+    with pytest.raises(ConfigurationError, match="no submission is uncertain since before the run"):
         decide(db, again, by="run-7", now=datetime.now(UTC), made_at=made_at)
     assert set(submissions(db).values()) == {"uncertain"}
     assert decide(db, again, by="run-8", now=datetime.now(UTC), made_at=datetime.now(UTC)) == 1
