@@ -37,11 +37,11 @@ def all_shards(count: int, setting: str) -> list[Shard]:
 
 @dataclass(frozen=True)
 class OutcomeBreaker:
-    """When too many outcomes of an account are not `completed`: they then wait for an operator.
+    """The limits for outcomes that are not `completed`. If there are too many, they wait for an operator.
 
-    An account with few earlier outcomes is stopped at `min_count` outcomes if at least `max_share` of them
-    are not `completed`. Later, its own history decides, from the same number of such outcomes.
-    Raises ValueError if a number is not valid.
+    An account with few earlier outcomes is stopped after `min_count` such outcomes, if their share is at
+    least `max_share`. An account with a longer history is compared with its history instead. Raises
+    ValueError if a number is not valid.
     """
 
     min_count: int = 20

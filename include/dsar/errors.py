@@ -5,33 +5,33 @@
     ├── ConfigurationError        an operator must correct a connection, account or setting
     │   └── CredentialsRefused    the vendor refused our secret, or our access to the route
     ├── ConnectionMissing         Airflow gives us no such connection; a retry may help
-    ├── SettingDiffers            a variable is not what the ledger remembers; a retry may help
-    ├── NotTaken                  the vendor certainly took nothing: safe to send again
+    ├── SettingDiffers            a variable differs from the ledger's copy; a retry may help
+    ├── NotTaken                  the vendor certainly did not accept the call: safe to send again
     │   ├── VendorBusy            429, or the vendor's own maintenance answer
     │   ├── WindowOver            the window ends before the call could start
     │   ├── IdentifierQuota       the daily quota of this identifier is used up
     │   └── AccountQuota          the daily quota of this account is used up
     ├── Refused                   the vendor refused our input
-    ├── OutcomeUnknown            the vendor may or may not have taken the call
+    ├── OutcomeUnknown            the vendor may or may not have accepted the call
     │   ├── ReplyLost             time-out, reset, 5xx of a proxy, unreadable reply
     │   └── AlreadyRunning        the vendor has a job for this data subject, perhaps ours
     ├── JobUnknown                the vendor has no such job
     ├── UnexpectedAnswer          an error reply that is not the vendor's own, such as a proxy's 404
-    ├── ProtocolError             a reply that the vendor's documentation does not have
+    ├── ProtocolError             a reply that the vendor's documentation does not describe
     ├── UnsafeDownload            a result that must not be fetched or opened
     ├── RequestsRefused           401 or 403 for some calls, although the credentials work
     ├── VendorUnavailable         an account gave no usable answer for too long; the next run continues
     ├── OperatorActionRequired    a run did what it could; an operator must do the rest
     ├── NotDelivered              requests that could not be closed, each named in the log
     ├── LedgerUnavailable         the ledger's PostgreSQL does not answer; a retry may help
-    │   ├── LedgerMissing         no run has made the ledger yet
+    │   ├── LedgerMissing         no run has created the ledger yet
     │   └── LedgerSlow            a statement of the board took too long
     ├── LedgerFault               the ledger's PostgreSQL refused a statement of ours
     ├── SourceUnavailable         the source's database does not answer; a retry may help
     └── TransitionLost            a guarded update found a row in another state
 
-A message holds what an operator needs: account, request id, the vendor's status and code.
-It never holds an identifier of a data subject, a secret, a URL, or a vendor's free text.
+A message contains what an operator needs: account, request id, the vendor's status and code.
+It never contains an identifier of a data subject, a secret, a URL, or a vendor's free text.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class JobUnknown(DsarError):
 
 
 class UnexpectedAnswer(DsarError):
-    """An error reply in another shape than the vendor's: a proxy, a gateway or another server answered."""
+    """An error reply that does not have the vendor's shape. A proxy, a gateway or another server sent it."""
 
 
 class ProtocolError(DsarError):

@@ -72,7 +72,7 @@ class JobStage:
             raise error
 
     def _answered(self, job: OpenJob | ReadyJob) -> None:
-        """The vendor gave a readable answer about this job."""
+        """Records that the vendor gave a readable answer about this job."""
         self._refusals.reset()
         self._endings.is_known(job.job_id, job.unknown_since)
 
@@ -95,7 +95,7 @@ class JobStage:
         return JobFailure(self.gave_up.format(days=days)) if age > timedelta(days=days) else None
 
     def _ended(self, job: OpenJob | ReadyJob, failure: JobFailure, moves: list[Move]) -> list[Move]:
-        """The moves of failed submissions to record now; none if the end of the stage decides."""
+        """Returns the moves of failed submissions to record now. Empty if the end of the stage decides."""
         if failure.is_documented or failure.splits_batch:
             return moves
         if failure.min_unknown > timedelta.min:

@@ -1,4 +1,4 @@
-"""The outcome breaker at the end of a stage."""
+"""Checks the outcomes of an account at the end of a stage."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ WAITING = (
 
 @asynccontextmanager
 async def outcomes_checked(work: AccountWork) -> AsyncIterator[None]:
-    """Holds implausible outcomes of the account when the block ends, also if it raises an error.
+    """Holds implausible outcomes of the account when the block ends, even if the block raises an error.
 
-    Raises OperatorActionRequired if outcomes wait and the block raised nothing.
+    Raises OperatorActionRequired if outcomes wait and the block raised no error.
     """
     try:
         yield
@@ -43,7 +43,7 @@ async def _hold(work: AccountWork) -> list[Unconfirmed]:
 
 
 def waiting_text(unconfirmed: Unconfirmed, connection: str) -> str:
-    """What was seen, what is usual, what to check and how to decide."""
+    """Returns a text for the operator: the counts, the usual counts, what to check and how to decide."""
     return WAITING.format(
         account=unconfirmed.account,
         connection=connection,

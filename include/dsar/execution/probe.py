@@ -1,4 +1,4 @@
-"""The *Test* button: one call that checks the connection, then one that asks what the API supports."""
+"""The *Test* button: one call checks the connection, then another call asks what the API supports."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ async def probe(settings: AccountSettings) -> str:
 
 
 async def _supported(known: Vendor, settings: AccountSettings, http: Client) -> str:
-    """What the API says that it supports. Without an answer the connection works all the same."""
+    """Returns a text about what the API supports. Without an answer, the connection still counts as
+    working.
+    """
     request = known.discovery(settings)
     if request is None:
         return ""

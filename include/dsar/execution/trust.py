@@ -1,15 +1,15 @@
-"""What may end a submission: the one rule that every stage follows.
+"""Decides what may end a submission. Every stage follows this rule.
 
 A terminal state, a discarded result and an erased identifier are irreversible. They need
 
-(a) the vendor's documented word,
+(a) a confirmation that the vendor documents,
 (b) about this job and this data subject,
-(c) from an account that demonstrably works right now.
+(c) from an account that works right now.
 
-Anything else leaves the submission open and visible, and the vendor is asked again.
+Otherwise the submission stays open and visible, and the vendor is asked again.
 
-The readers of `vendors/` hold (a) and (b): they raise an error unless a reply is documented and about the
-job that was asked for. `AccountEvidence` is (c). `Endings` waits for it to the end of a stage.
+The readers of `vendors/` check (a) and (b): they raise an error unless a reply is documented and about the
+requested job. `AccountEvidence` checks (c). `Endings` waits for this evidence until the end of a stage.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from include.dsar.vendors.vendor import Vendor
 
 
 class AccountEvidence:
-    """Whether an account works, in one run of one stage."""
+    """The evidence that an account works, in one run of one stage."""
 
     def __init__(self, work: AccountWork) -> None:
         self._work = work
@@ -36,20 +36,20 @@ class AccountEvidence:
         self.has_answered = False
 
     def answered(self) -> None:
-        """The vendor accepted a call, or gave a readable answer about a job."""
+        """Records that the vendor accepted a call, or gave a readable answer about a job."""
         self.has_answered = True
 
     async def works(self) -> bool:
-        """Whether the vendor has answered, or else answers the probe."""
+        """Returns whether the vendor has answered in this stage, or answers the probe."""
         return self.has_answered or await self.probe_succeeds()
 
     async def knows_jobs(self) -> bool:
-        """Whether a "not found" can be true. If the probe asks for a job, "not found" proves nothing."""
+        """Returns whether a "not found" can be true. It cannot if the probe, too, asks for a job."""
         has_own_probe = type(self._work.vendor).probe is not Vendor.probe
         return self.has_answered or (has_own_probe and await self.probe_succeeds())
 
     async def probe_succeeds(self) -> bool:
-        """Asks on a route that changes nothing, at most once."""
+        """Calls a route that changes nothing, at most once. Returns whether the answer was usable."""
         work = self._work
         async with self._probing:
             if self._probe is None:
@@ -63,9 +63,9 @@ class AccountEvidence:
 
 
 class Endings:
-    """Jobs of one stage run that would end without the vendor's word, and jobs that the vendor does not know.
+    """Jobs that would end without a confirmation by the vendor, and jobs that the vendor does not have.
 
-    They are decided about when the stage has made its calls. In between, a job may still answer.
+    The decision follows at the end of the stage, because a job may still answer before that.
     """
 
     def __init__(self, work: AccountWork, evidence: AccountEvidence) -> None:
@@ -77,7 +77,7 @@ class Endings:
         self.left_open = 0  # submissions that did not end, because the account does not work
 
     def is_known(self, job_id: str, unknown_since: datetime | None) -> None:
-        """The vendor gave a readable answer about this job."""
+        """Records that the vendor gave a readable answer about this job."""
         self._evidence.answered()
         self._given_up.pop(job_id, None)
         self._forgotten.pop(job_id, None)
@@ -86,16 +86,16 @@ class Endings:
             self._known.add(job_id)
 
     def is_unknown(self, job_id: str) -> None:
-        """The vendor says that it does not know this job. That counts only if the account works."""
+        """Records that the vendor does not have this job. This counts only if the account works."""
         self._unknown.add(job_id)
         self._known.discard(job_id)
 
     def give_up(self, job_id: str, moves: Sequence[Move]) -> None:
-        """These submissions end if the account works."""
+        """Ends these submissions if the account works."""
         self._given_up.setdefault(job_id, []).extend(moves)
 
     def forget(self, job_id: str, moves: Sequence[Move]) -> None:
-        """These submissions end if the account works, and the vendor knows other jobs."""
+        """Ends these submissions if the account works and the vendor has other jobs."""
         self._forgotten.setdefault(job_id, []).extend(moves)
 
     @property
@@ -103,7 +103,7 @@ class Endings:
         return len(self._unknown)
 
     async def decide(self) -> list[Move]:
-        """The moves to record. Marks in the ledger which jobs are unknown."""
+        """Returns the moves to record. Marks in the ledger which jobs are unknown to the vendor."""
         work = self._work
         await work.ledger(vendor_jobs.mark_known, work.account, sorted(self._known))
         moves: list[Move] = []
@@ -118,5 +118,5 @@ class Endings:
 
 
 def unknown_for(unknown_since: datetime | None, now: datetime) -> timedelta:
-    """How long the vendor has said that it does not know a job."""
+    """Returns for how long the vendor has reported that the job does not exist."""
     return now - unknown_since if unknown_since else timedelta()

@@ -87,7 +87,9 @@ def decide(
         moved = move(db, moves, leave=State.UNCERTAIN, now=now)
         reconciled += len(moved)
         if not moved:
-            impossible.append(f"{where} (no submission is uncertain{' since before the run' if made_at else ''})")
+            impossible.append(
+                f"{where} (no submission is uncertain{' since before the run' if made_at else ''})"
+            )
     if impossible:
         raise ConfigurationError(f"these decisions could not be carried out: {', '.join(impossible)}")
     return reconciled

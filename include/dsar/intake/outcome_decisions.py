@@ -1,7 +1,7 @@
-"""What an operator decides about the outcomes of an account that wait.
+"""An operator's decision about the outcomes of an account that wait.
 
-<account> confirm_outcomes <reason>     they are right: their requests may close
-<account> discard_outcomes <reason>     they are wrong, and the account is repaired: send again
+<account> confirm_outcomes <reason>     the outcomes are right: the requests may close
+<account> discard_outcomes <reason>     the outcomes are wrong, and the account is repaired: send again
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ VERBS = {"confirm_outcomes": outcome_breaker.confirm, "discard_outcomes": outcom
 
 @dataclass(frozen=True)
 class OutcomeDecision:
-    """One line."""
+    """One decision line."""
 
     account: str
     verb: str
@@ -25,13 +25,13 @@ class OutcomeDecision:
 
     @classmethod
     def parse(cls, text: str) -> OutcomeDecision | None:
-        """None if the line has another form."""
+        """Parses one line. Returns None if the line has another form."""
         match text.split(maxsplit=2):
             case [account, verb, reason] if verb in VERBS:
                 return cls(account, verb, reason.strip())
         return None
 
     def carry_out(self, db: Database, *, by: str, made_at: datetime, now: datetime) -> int:
-        """Returns the number of outcomes that were decided. Later ones than `made_at` still wait."""
+        """Applies the decision. Returns how many outcomes it decided. Later ones than `made_at` still wait."""
         decide = VERBS[self.verb]
         return decide(db, self.account, by=by, reason=self.reason, made_at=made_at, now=now)

@@ -1,8 +1,9 @@
 """The outcome breaker: implausible outcomes of an account wait for an operator.
 
-A wrong but valid key answers "user not found" for everybody. So the outcomes of the account's open requests
-are compared with its history. If too many of them are not `completed`, these are marked as unconfirmed. An
-unconfirmed outcome keeps its request open until an operator confirms or discards it.
+A valid key of another account makes the vendor answer "user not found" for every data subject. So the
+outcomes of the account's open requests are compared with its history. If too many of them are not
+`completed`, they are marked as unconfirmed. An unconfirmed outcome keeps its request open until an operator
+confirms or discards the outcome.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ DISCARDED = "decided by {by}: the outcome is discarded, send again ({reason})"
 
 
 class Share(NamedTuple):
-    """How many of `total` outcomes are not `completed`."""
+    """The number of outcomes that are not `completed`, out of `total` outcomes."""
 
     others: int
     total: int
@@ -46,7 +47,7 @@ class Share(NamedTuple):
 
 @dataclass(frozen=True)
 class Unconfirmed:
-    """What waits for an operator at one account."""
+    """The outcomes of one account that wait for an operator."""
 
     account: str
     waiting: Mapping[State, int]
@@ -55,10 +56,10 @@ class Unconfirmed:
 
 
 def is_implausible(seen: Share, usual: Share, breaker: OutcomeBreaker) -> bool:
-    """Whether the share of outcomes other than `completed` is too high to be believed.
+    """Returns whether the share of outcomes other than `completed` is implausibly high.
 
-    An account without a history is compared with the limits of its settings. With one, the share may exceed
-    the usual share by DEVIATIONS standard deviations.
+    An account without a history is compared with the limits of its settings. For an account with a history,
+    the share may exceed the usual share by DEVIATIONS standard deviations.
     """
     if seen.total < breaker.min_count or seen.others < breaker.min_count * breaker.max_share:
         return False
@@ -76,10 +77,10 @@ def hold_implausible(
     account: str | None = None,
     now: datetime,
 ) -> list[Unconfirmed]:
-    """Marks the implausible outcomes of open requests. Returns what waits now, by account.
+    """Marks the implausible outcomes of open requests. Returns the outcomes that wait now, by account.
 
-    It looks at the outcomes of the last day and at those of all open requests. `account` limits it to one
-    account. An account that `breakers` does not name has the default limits.
+    Checks the outcomes of the last day and the outcomes of all open requests. `account` limits the check to
+    one account. An account that is not in `breakers` has the default limits.
     """
     waits = []
     rows = db.execute(_SEEN, {"account": account, "since": now - RUN, "outcomes": list(OUTCOMES)}).fetchall()
@@ -102,7 +103,7 @@ def hold_implausible(
 
 
 def waiting_requests(db: Database) -> dict[str, list[str]]:
-    """The request ids of outcomes that wait for an operator, by account."""
+    """Returns the request ids of outcomes that wait for an operator, by account."""
     found: dict[str, list[str]] = {}
     for row in db.execute(_REQUESTS).fetchall():
         found.setdefault(row["account"], []).append(row["request_id"])
@@ -110,7 +111,7 @@ def waiting_requests(db: Database) -> dict[str, list[str]]:
 
 
 def confirm(db: Database, account: str, *, by: str, reason: str, made_at: datetime, now: datetime) -> int:
-    """Confirms the outcomes that ended before `made_at` and wait. Returns how many."""
+    """Confirms waiting outcomes that ended before `made_at`. Returns how many."""
     noted = CONFIRMED.format(by=by, reason=reason)
     return db.execute(
         _CONFIRM, {"account": account, "reason": noted, "made_at": made_at, "now": now}
@@ -118,7 +119,7 @@ def confirm(db: Database, account: str, *, by: str, reason: str, made_at: dateti
 
 
 def discard(db: Database, account: str, *, by: str, reason: str, made_at: datetime, now: datetime) -> int:
-    """Plans the submissions again that ended before `made_at` and wait. Returns how many."""
+    """Plans submissions again if their outcome waits and ended before `made_at`. Returns how many."""
     noted = DISCARDED.format(by=by, reason=reason)
     moved: Counter[State] = Counter()
     with db.transaction():

@@ -78,7 +78,7 @@ def request_pks_of(db: Database, request_ids: Sequence[str]) -> list[int]:
 
 
 def unknown_ids(db: Database, request_ids: Collection[str]) -> set[str]:
-    """Those of the ids that the ledger does not know."""
+    """Returns the ids that the ledger does not have."""
     rows = db.execute(
         "SELECT request_id FROM dsar.request WHERE request_id = ANY(%s)", [list(request_ids)]
     ).fetchall()
@@ -98,7 +98,7 @@ def _reopen(db: Database, request_ids: Sequence[str], chunk: dict[str, Any], now
 
 
 def _replan(db: Database, rows: Iterable[DictRow], now: datetime, reason: str = REASON_RETRY) -> int:
-    """Plans these submissions (id and state) once more. Returns how many."""
+    """Plans these submissions (id and state) again. Returns how many."""
     by_state: dict[State, list[int]] = {}
     for row in rows:
         by_state.setdefault(State(row["state"]), []).append(row["id"])

@@ -40,7 +40,7 @@ class Attention:
 
 @dataclass(frozen=True)
 class Unreconciled:
-    """A request with a submission that has been uncertain for two runs, and that no run reconciles."""
+    """A request with a submission that has been uncertain for two runs, and that no run could reconcile."""
 
     request_id: str
     since: datetime
@@ -146,9 +146,10 @@ def reported_before(db: Database, run_after: datetime) -> datetime | None:
 
 
 def is_past(db: Database, run_after: datetime, *, today: datetime) -> bool:
-    """Whether the register of the run's UTC day is final. `today` is the start of the UTC day now.
+    """Returns whether the register of the run's UTC day is final. `today` is the start of the current UTC
+    day.
 
-    It is if this run reported before today, or if a run of a later day has reported.
+    The register is final if this run reported before today, or if a run of a later day has reported.
     """
     row = db.execute(_IS_PAST, {"run_after": run_after, "today": today}).fetchone()
     assert row is not None

@@ -74,7 +74,7 @@ def uncertain_submissions(
 
 
 def not_reconciled(db: Database, submissions: Sequence[int], why: str) -> None:
-    """Notes why a run could not reconcile these uncertain submissions."""
+    """Records why a run could not reconcile these uncertain submissions."""
     reason = f"{REASON_NOT_RECONCILED}: {why}"
     db.execute(_NOT_RECONCILED, {"submissions": sorted(submissions), "reason": reason})
 

@@ -96,13 +96,13 @@ def ready_jobs(
 
 
 def mark_unknown(db: Database, account: str, job_ids: Sequence[str], *, now: datetime) -> None:
-    """The vendor says that it does not know these jobs. An earlier time stays."""
+    """Records since when the vendor has not had these jobs. Keeps an earlier time."""
     if job_ids:
         db.execute(_MARK_UNKNOWN, {"account": account, "job_ids": job_ids, "now": now})
 
 
 def mark_known(db: Database, account: str, job_ids: Sequence[str]) -> None:
-    """The vendor knows these jobs after all."""
+    """Records that the vendor has these jobs after all."""
     if job_ids:
         db.execute(_MARK_UNKNOWN, {"account": account, "job_ids": job_ids, "now": None})
 

@@ -95,7 +95,7 @@ async def _ask(work: AccountWork, uncertain: Sequence[UncertainSubmission], now:
 async def _stay_uncertain(
     work: AccountWork, uncertain: Sequence[UncertainSubmission], now: datetime, what: str, error: Exception
 ) -> None:
-    """Notes why these submissions stay uncertain, for the report. Raises a ConfigurationError again."""
+    """Records why these submissions stay uncertain, for the report. Raises a ConfigurationError again."""
     why = f"{what} could not be read ({describe(error)})"
     await work.ledger(not_reconciled, [one.subject.submission for one in uncertain], why)
     if isinstance(error, VendorBusy):

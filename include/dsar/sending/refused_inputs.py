@@ -1,11 +1,11 @@
-"""Calls that the vendor refused because of what they contained, and what caused that.
+"""Finds the cause of calls that the vendor refused because of their content.
 
-A refusal ends a submission as rejected only if the account works: the vendor accepted another call after it,
-or accepts the probe. Many identical refusals in a row mean that something else is wrong: our partner id, our
-key, or the vendor. Then the account is stopped, and nobody is rejected.
+A refusal ends a submission as rejected only if the account works: the vendor accepted a later call, or
+accepts the probe. Many identical refusals in a row have another cause: our partner id, our key, or the
+vendor. Then the account is stopped, and no submission is rejected.
 
 A submission that was refused when the account was stopped is a suspect (it has `batch_limit`). The next
-attempt does not count it, so that a few bad requests at the front do not block the others for ever.
+attempt does not count suspects, so that a few bad requests at the front do not block other requests.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class RefusedInputs:
         self.are_too_many = False  # the stage must make no further call
 
     def add(self, call: Call, error: Exception, consequence: Consequence) -> list[Move]:
-        """The moves to record now: a refused batch is sent again in smaller ones."""
+        """Returns the moves to record now. A refused batch is sent again in smaller batches."""
         if len(call.claims) > 1:
             self._batches_in_a_row += not self._evidence.has_answered
             self.are_too_many = self.are_too_many or self._batches_in_a_row >= MAX_REFUSED_BATCHES
@@ -62,7 +62,9 @@ class RefusedInputs:
         return []
 
     def accepted(self) -> list[Move]:
-        """The vendor accepted a call, so the refusals before it are about their data subjects."""
+        """Records that the vendor accepted a call. So the data subjects are the cause of the earlier
+        refusals.
+        """
         self._batches_in_a_row = 0
         return self._rejections()
 

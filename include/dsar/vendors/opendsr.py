@@ -265,14 +265,16 @@ def _formatted(value: str, form: str) -> str:
 
 
 def _texts(value: object) -> Sequence[str]:
-    """The entries of a list, or of a text with commas. Another shape lists nothing."""
+    """Returns the entries of a list, or of a text with commas. Empty for any other shape."""
     if isinstance(value, str):
         return [one.strip() for one in value.split(",")]
     return [str(one) for one in value] if isinstance(value, list) else []
 
 
 def _missing(wanted: Sequence[str], listed: Sequence[str], what: str = "") -> Sequence[str]:
-    """What is wanted and not listed. A processor that lists nothing may support everything."""
+    """Returns the wanted entries that are not listed. A processor that lists nothing may support all of
+    them.
+    """
     return [f"{what}{one}" for one in wanted if listed and one not in listed]
 
 

@@ -184,14 +184,15 @@ class Vendor(ABC):
         return ""
 
     def discovery(self, settings: AccountSettings) -> HttpRequest | None:
-        """Returns a GET that asks what the API supports, for the *Test* button only; None if there is none.
+        """Returns a GET that asks what the API supports, for the *Test* button. None if the vendor has no
+        such route.
 
-        It may need no credentials, so it does not prove them.
+        The route may need no credentials, so a reply does not prove that the credentials work.
         """
         return None
 
     def read_discovery(self, settings: AccountSettings, reply: HttpReply) -> str:
-        """Returns what the API supports, and what it lacks for this connection.
+        """Returns a text about what the API supports, and what it lacks for this connection.
 
         Raises the errors of `read_probe`.
         """
