@@ -136,7 +136,7 @@ async def test_a_result_that_never_arrives_fails_after_give_up_after_days(
             await stages.collect("besitos")
     stages.clock.advance(days=8)
     assert (await stages.collect("besitos")).failed == 2
-    assert {row["reason"] for row in rows(db)} == {"its result could not be fetched in 7 days"}
+    assert {row["reason"] for row in rows(db)} == {"the result could not be fetched in 7 days"}
 
 
 async def test_refused_credentials_name_the_connection(db: Database, stages: Stages) -> None:

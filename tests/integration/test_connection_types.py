@@ -73,7 +73,7 @@ def test_a_discovery_without_a_usable_answer(sandbox: Sandbox, monkeypatch: pyte
     sandbox.inject("status", vendor="opendsr", route="me", status=404, body="<html>")
     works, sentence = pressed(monkeypatch, sandbox, "opendsr")
     assert works and "Our copy of its certificate is valid until " in sentence
-    assert "OpenDSR does not say what it supports (HTTP 404: no such route" in sentence
+    assert "OpenDSR does not say what it supports (HTTP 404: no such API route" in sentence
 
 
 @every_vendor

@@ -178,5 +178,5 @@ def test_a_decision_about_nothing_is_refused(db: Database) -> None:
     with pytest.raises(ConfigurationError, match=r"r9 at besitos \(no submission is uncertain"):
         decide(db, [Decision.parse("r9 besitos send_again")], by="run-7", now=datetime.now(UTC))
     for text in ("", "r9 besitos", "r9 besitos taken", "r9 besitos send_again email now", "r9 besitos maybe"):
-        with pytest.raises(ConfigurationError, match="has the form"):
+        with pytest.raises(ConfigurationError, match="must have the form"):
             Decision.parse(text)

@@ -148,7 +148,7 @@ async def test_a_record_that_names_nobody_does_not_stop_its_batch(run: Run, reco
     run.package()
     assert run.poison["status"] == "failed"
     (reason,) = (row["reason"] for row in rows(run.db) if row["request_id"] == POISON)
-    assert reason == "its result could not be fetched in 7 days"
+    assert reason == "the result could not be fetched in 7 days"
 
 
 @pytest.mark.parametrize("action", ["access", "erasure"])

@@ -225,7 +225,7 @@ async def test_a_request_that_no_call_can_be_made_of_is_rejected_alone(db: Datab
     found = states(db)
     assert (found.pop("poison"), set(found.values())) == ("rejected", {"submitted"})
     (row,) = (row for row in rows(db) if row["state"] == "rejected")
-    assert row["reason"] == "no call can be made of it (KeyError)"
+    assert row["reason"] == "we cannot build a call for this submission (KeyError)"
     assert "shown" not in repr(events(db))
 
 
@@ -237,7 +237,7 @@ async def test_a_reply_that_our_reader_fails_on_is_uncertain(
     sandbox.inject("status", vendor="besitos", route="create", status=418)
     done = await stages.submit("besitos", users_per_call=1, max_concurrency=1, vendor=FaultyBesitos())
     assert (done.submitted, done.uncertain) == (2, 1)
-    assert reasons(db) == [("submitting", "uncertain", "its reply could not be read (KeyError)")]
+    assert reasons(db) == [("submitting", "uncertain", "the vendor's reply could not be read (KeyError)")]
 
 
 async def test_two_runs_at_once_send_each_submission_once(
