@@ -96,7 +96,7 @@ class Processes:
     def kill(self, name: str, *, for_good: bool = False) -> None:
         """Sends SIGKILL to a process and its descendants, as if its machine had crashed.
 
-        With `for_good`, `check` and `restart_ended` ignore the process from now on.
+        If `for_good` is true, `check` and `restart_ended` ignore the process from now on.
         """
         (one,) = [each for each in self._running if each.name == name]
         for process in _family([one.popen.pid]):

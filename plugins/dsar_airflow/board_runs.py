@@ -64,7 +64,7 @@ def _tries(session: Session, latest: Any, earlier: Any) -> list[Try]:
 
 
 def _would_send(session: Session, run_id: str) -> Mapping[str, Mapping[str, int]]:
-    """Returns the counts of a dry run. They are the result of the task intake."""
+    """Returns the counts of a dry run. They are the return value of the `intake` task."""
     row = session.scalar(
         XComModel.get_many(run_id=run_id, key="return_value", task_ids="intake", dag_ids=DAG_ID)
     )

@@ -66,7 +66,7 @@ class IntakeOperator(BaseOperator):
         self.log.info("intake: %s", ", ".join(f"{k}: {v}" for k, v in counts.items() if k != "would_send"))
         if unknown:
             raise OperatorActionRequired(
-                "neither the source (as pending) nor the ledger has these request_ids: "
+                "these request_ids are neither pending in the source nor in the ledger: "
                 f"{', '.join(unknown)}. The other requests of the run are processed"
             )
         return {**counts, "would_send": would_send if params.dry_run else {}}

@@ -141,7 +141,7 @@ def test_unknown_request_ids_are_named_and_fail_intake(
     put(dsn, ROWS[1])
     ran = run_daily(only="intake", dry_run=dry_run, request_ids=["e-1", "e-9", "E-1"])
     assert ran.states["intake"] == "failed"
-    assert "neither the source (as pending) nor the ledger has these request_ids: E-1, e-9." in ran.log
+    assert "these request_ids are neither pending in the source nor in the ledger: E-1, e-9." in ran.log
     assert statuses(dsn) == {"e-1": "pending" if dry_run else "in_progress"}
 
 
@@ -195,7 +195,7 @@ def test_a_missing_connection_is_retried_and_named(
 def test_a_changed_hash_key_is_retried_and_named(
     dsn: str, db: Database, deployment: Path, run_daily: RunDaily, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A secrets backend may not answer for a moment. Until the key is back, no request is planned."""
+    """If the secrets backend is unavailable, the hash key is missing, and no request is planned."""
     monkeypatch.setenv("AIRFLOW_VAR_DSAR_HASH_KEY", "the-key-marker")
     put(dsn, ROWS[0])
     run_daily(only="intake")

@@ -270,7 +270,7 @@ async def test_a_request_that_cannot_be_packaged_stays_open(run: Run, trouble: s
 
 
 async def test_a_source_row_that_cannot_be_updated_is_updated_by_a_later_run(run: Run) -> None:
-    """The row that cannot be updated is updated by a later run. The other rows are updated at once."""
+    """A row whose update fails is updated by a later run. The other rows are updated at once."""
     run.intake(poisoned())
     with psycopg.connect(run.dsn) as db:
         db.execute(

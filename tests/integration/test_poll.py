@@ -1,4 +1,4 @@
-"""The stage poll finds outcomes, polls at the right times, and ends jobs that never end."""
+"""The poll stage finds outcomes, polls at the right times, and gives up on jobs that never end."""
 
 from __future__ import annotations
 

@@ -326,7 +326,7 @@ async def test_the_pause_doubles_with_each_uncertain_attempt(
 
 
 class UnreadableList(Batch):
-    """Batch's module with an unreadable list of requests."""
+    """The module of the vendor Batch, changed so that its list cannot be read."""
 
     def __init__(self, change: Callable[[HttpReply], HttpReply]) -> None:
         self.change = change

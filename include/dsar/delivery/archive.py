@@ -115,7 +115,7 @@ def _is_zip(magic: bytes | bytearray) -> bool:
 
 
 def _title(info: zipfile.ZipInfo) -> str:
-    """Returns the member's name. Dots join its folders."""
+    """Returns the name of the member. Folders are joined by dots: `a/b.json` becomes `a.b.json`."""
     return re.sub(r"[/\\]+", ".", info.filename[-MAX_TITLE:]).strip(".") or "file"
 
 

@@ -36,7 +36,7 @@ class Recorder:
             self._writer = asyncio.create_task(self._write_soon())
 
     async def close(self) -> None:
-        """Returns when all moves are in the ledger. Tries failed writes once more."""
+        """Waits until all state changes are in the ledger. Tries failed writes once more."""
         self._enough.set()
         if self._writer:
             await asyncio.gather(self._writer, return_exceptions=True)

@@ -63,7 +63,7 @@ def poll_position(db: Database, account: str, shard: Shard) -> float:
 
 
 def put_poll_position(db: Database, account: str, shard: Shard, position: float) -> None:
-    """Stores where a poll stopped that did not reach all jobs."""
+    """Stores where polling stopped, if the window ended before all jobs were polled."""
     db.execute(_PUT_POSITION, {"account": account, **shard._asdict(), "position": position})
 
 

@@ -128,9 +128,9 @@ class _Poll(JobStage):
         await self._remember_position()
         if not self._evidence.has_answered and (self._endings.unknown_count or self._foreign):
             raise ConfigurationError(
-                f"no poll found a job: the vendor does not have {self._endings.unknown_count} jobs"
+                f"no poll found any of our jobs: the vendor does not have {self._endings.unknown_count} jobs"
                 + (f", and replied {self._foreign}" if self._foreign else "")
-                + ". They stay open. Check Host, and that the connection is for the account that sent them"
+                + ". Our jobs stay open. Check Host, and check that the account's connection is right"
             )
         return self._result()
 

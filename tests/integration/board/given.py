@@ -79,7 +79,7 @@ def _insert(db: psycopg.Connection[Any], table: str, values: dict[str, Any]) -> 
 
 @contextmanager
 def a_run(run_id: str, *tries: GivenTry, conf: Mapping[str, Any] | None = None) -> Iterator[str]:
-    """A run of the DAG in Airflow's database. The last try of a task instance is its latest try."""
+    """A run of the DAG in Airflow's database. The last try in the list is the current one."""
     from airflow.models.dagrun import DagRun
     from airflow.models.taskinstance import TaskInstance
     from airflow.models.taskinstancehistory import TaskInstanceHistory
