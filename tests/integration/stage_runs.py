@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from include.dsar.delivery.storage import Storage
     from tests.integration.conftest import OpenWork
 
-VENDORS = ("besitos", "batch", "id5", "attentive")
 T = TypeVar("T")
 
 

@@ -18,12 +18,13 @@ from include.dsar.ledger.database import Database
 from include.dsar.model import Action
 from include.dsar.sending.reconcile import NOT_FOUND
 from include.dsar.stages.package import Package
+from include.dsar.vendors import VENDORS
 from include.sandbox import Sandbox
 from include.stack import postgres, source
 from include.stack.home import Home
 from tests.crash.laboratory import copy_of_ledger
 from tests.integration.requests_given import events, rows, states
-from tests.integration.stage_runs import VENDORS, Stages, plan_each, sent
+from tests.integration.stage_runs import Stages, plan_each, sent
 
 SLOW = {"requests_per_second": 20}  # slow enough for a fault in the middle of the stage
 

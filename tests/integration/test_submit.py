@@ -17,6 +17,7 @@ from include.dsar.ledger.database import Database
 from include.dsar.model import Action, IdentityKind
 from include.dsar.sending import consequences
 from include.dsar.stages.submit import submit
+from include.dsar.vendors import VENDORS
 from include.dsar.vendors.besitos import Besitos
 from include.sandbox import Sandbox, SandboxSettings, run_in_thread
 from tests.integration.conftest import OpenWork
@@ -150,11 +151,11 @@ async def test_an_identifier_over_its_daily_limit_waits_for_the_next_day(
 @pytest.mark.parametrize(
     ("account", "extra"),
     [
-        ("besitos", {"secret": "no"}), ("batch", {"secret": "no"}), ("id5", {"secret": "no"}),
-        ("attentive", {"secret": "no"}), ("besitos", {"partner_id": "wrong"}),
+        *((name, {"secret": "no"}) for name in VENDORS),
+        ("besitos", {"partner_id": "wrong"}),
         ("id5", {"partner_id": "wrong"}),
     ],
-)  # fmt: skip
+)
 async def test_refused_credentials_name_the_connection_and_count_as_no_attempt(
     db: Database, stages: Stages, account: str, extra: dict[str, str]
 ) -> None:

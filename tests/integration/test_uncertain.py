@@ -22,12 +22,13 @@ from include.dsar.model import Action, IdentityKind, Regulation, State, Subject
 from include.dsar.sending import consequences, reconcile
 from include.dsar.stages.report import Report
 from include.dsar.stages.submit import AFTER_UNCERTAIN
+from include.dsar.vendors import VENDORS
 from include.dsar.vendors.batch import Batch
 from include.dsar.vendors.vendor import ListedJob
 from include.sandbox import Sandbox, SandboxSettings, run_in_thread
 from tests.integration.conftest import OpenWork
 from tests.integration.requests_given import plan, put_into, request, rows, states, submission
-from tests.integration.stage_runs import VENDORS, Stages, plan_each, reasons
+from tests.integration.stage_runs import Stages, plan_each, reasons
 
 MAIL = "a@example.com"
 DAILY_LIMIT = "HTTP 403, code api_rate_limit_error"

@@ -12,11 +12,12 @@ from include.dsar.errors import ConfigurationError, VendorUnavailable
 from include.dsar.execution.job_failures import JOB_FORGOTTEN, RESULT_EXPIRED
 from include.dsar.ledger.database import Database
 from include.dsar.model import Action
+from include.dsar.vendors import VENDORS
 from include.dsar.vendors.id5 import hashed_email
 from include.sandbox import Sandbox
 from include.sandbox.decision import MARKERS
 from tests.integration.requests_given import put_into, rows, states
-from tests.integration.stage_runs import VENDORS, Stages, plan_each
+from tests.integration.stage_runs import Stages, plan_each
 
 pytestmark = pytest.mark.asyncio
 
@@ -30,8 +31,9 @@ OWN_404 = {
     "batch": {"code": 21, "message": "REQUEST_NOT_FOUND"},
     "id5": {"error": {"code": "user_objects_invalid", "message": "provided job UUID not found"}},
     "attentive": {"message": "The specified resource was not found"},
+    "opendsr": {"error": {"code": 404, "message": "Subject request not found"}},
 }
-RETURNING = ("besitos", "batch")
+RETURNING = [name for name, vendor in VENDORS.items() if vendor.returns_data]
 
 
 async def submitted(db: Database, stages: Stages, account: str, action: Action = Action.ERASURE) -> None:
@@ -127,7 +129,7 @@ async def test_a_404_leaves_ready_results_ready(
     given = {"status": 404, "body": json.dumps(OWN_404[account])} if reply == "own" else reply
     await submitted(db, stages, account, Action.ACCESS)
     await stages.poll(account)
-    for route in ("status", "list"):
+    for route in ("status", "list", "me"):
         sandbox.inject("status", vendor=account, route=route, times=None, **given)
     for _ in range(3):
         with pytest.raises(VendorUnavailable, match=f"connection {account}_default"):
@@ -161,7 +163,7 @@ async def test_give_up_after_days_ends_nothing_while_the_account_does_not_work(
     """A job fails only when the vendor answers again and the job has still not ended."""
     plan_each(db, account, SLOW)
     await stages.submit(account)
-    stages.clock.advance(days=40)
+    stages.clock.advance(days=VENDORS[account].give_up_after.days + 1)
     await poll(stages, account, base_url="http://127.0.0.1:1")
     assert set(states(db).values()) == {"submitted"}
     await poll(stages, account)

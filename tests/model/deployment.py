@@ -35,9 +35,10 @@ from tests.model.virtual_time import Clock, VirtualLoop
 ALL = (*ACCOUNTS, Account("batch_android", vendor="batch"))  # a company with two apps
 RULES = Rules(ALL, None, b"key")
 NAMES = tuple(account.name for account in ALL)
-RETURNING = tuple(account.name for account in ALL if account.vendor in ("besitos", "batch"))
+RETURNING = tuple(account.name for account in ALL if vendor(account.vendor).returns_data)
 QUOTA = 3  # calls per day at ID5
 PACE = {"requests_per_second": 20, "max_concurrency": 3, "poll_min_seconds": 120, "poll_max_seconds": 7200}
+# The vendors that the world simulates. It cannot sign replies, so OpenDSR is not one of them.
 EXTRA: dict[str, dict[str, Any]] = {
     "besitos": {"partner_id": "demo", "users_per_call": 3, "give_up_after_days": 2},
     "batch": {"api_key": "demo-app", "give_up_after_days": 3},
