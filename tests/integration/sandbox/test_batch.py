@@ -87,7 +87,7 @@ async def test_finished_requests_expire_after_20_days(sandbox: Sandbox) -> None:
     sandbox.advance(20 * DAY + 1)
     assert (await batch_get(sandbox.url, "requests")).json() == []
     gone = await batch_get(sandbox.url, f"request/{token}")
-    assert (gone.status, gone.json()["code"]) == (404, 20)
+    assert (gone.status, gone.json()["code"]) == (404, 21)
 
 
 @pytest.mark.parametrize(
