@@ -14,7 +14,7 @@ MAX_SHARDS = 64
 
 
 class Shard(NamedTuple):
-    """One of the task instances that share the work of an account. `of` is how many there are."""
+    """One of the task instances that share the work of an account. `of` is the number of these instances."""
 
     number: int  # from 1
     of: int
@@ -37,11 +37,13 @@ def all_shards(count: int, setting: str) -> list[Shard]:
 
 @dataclass(frozen=True)
 class OutcomeBreaker:
-    """The limits for outcomes that are not `completed`. If there are too many, they wait for an operator.
+    """The limits for outcomes that are not `completed`. If an account has too many of them, they wait for
+    an operator.
 
-    An account with few earlier outcomes is stopped after `min_count` such outcomes, if their share is at
-    least `max_share`. An account with a longer history is compared with its history instead. Raises
-    ValueError if a number is not valid.
+    If an account has few earlier outcomes, its outcomes wait if there are at least `min_count` outcomes in
+    total, and at least the share `max_share` of them is not `completed`. If an account has a longer
+    history, its outcomes are compared with that history instead. Raises ValueError if a number is not
+    valid.
     """
 
     min_count: int = 20

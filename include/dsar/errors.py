@@ -103,7 +103,7 @@ class ReplyLost(OutcomeUnknown):
 
 class AlreadyRunning(OutcomeUnknown):
     """The vendor already has a job for this data subject, or with this job id (409 of Batch, 400 or 409 of
-    OpenDSR). It may be ours. It may also be for another request or action: the reply does not say.
+    OpenDSR). The reply does not say whether this job is ours, or belongs to another request or action.
     """
 
 
@@ -125,7 +125,7 @@ class UnsafeDownload(DsarError):
 
 class RequestsRefused(DsarError):
     """The vendor accepts our credentials, but answered some calls with 401 or 403. So the content of those
-    calls is the cause. No submission is lost. A retry sends them in smaller calls.
+    calls is the cause. No submission is lost. A retry sends the submissions in smaller calls.
     """
 
 
@@ -154,8 +154,8 @@ class LedgerSlow(LedgerUnavailable):
 
 
 class LedgerFault(DsarError):
-    """The ledger's PostgreSQL refused a statement. The message omits PostgreSQL's text because it quotes
-    rows.
+    """The ledger's PostgreSQL refused a statement. The message omits PostgreSQL's text because that text
+    quotes rows.
     """
 
 

@@ -63,7 +63,9 @@ class AirflowApi:
         return str(self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"])
 
     def task_states(self, dag_id: str, run_id: str) -> dict[str, str]:
-        """Returns the state of each task (`<id>[<n>]` if mapped). `none`: the task is not scheduled yet."""
+        """Returns the state of each task (`<id>[<n>]` if mapped). The state of a task that is not scheduled
+        yet is `none`.
+        """
         reply = self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances?limit=1000")
         return {
             task["task_id"] + (f"[{task['map_index']}]" if task["map_index"] >= 0 else ""): task["state"]

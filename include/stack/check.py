@@ -52,7 +52,9 @@ def disagreements(
 
 
 def _wrong_status(row: Mapping[str, Any], expected_invalid: set[str]) -> str | None:
-    """The source must have the ledger's status. An invalid row must be absent from the ledger."""
+    """Returns a line if the source does not have the ledger's status, or if an invalid row is in the
+    ledger.
+    """
     expected = "invalid" if row["request_id"] in expected_invalid else row["ledger_status"]
     if row["status"] == expected and (expected == "invalid") == (row["ledger_status"] is None):
         return None
@@ -60,7 +62,9 @@ def _wrong_status(row: Mapping[str, Any], expected_invalid: set[str]) -> str | N
 
 
 def _missing(rows: Iterable[Mapping[str, Any]], submissions: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Every request must have at least one submission for each account, even a not_applicable one."""
+    """Returns a line for each account without a submission of a request. Each account must have at least
+    one, even if it is not_applicable.
+    """
     there = {(submission["request_id"], submission["account"]) for submission in submissions}
     wanted = (
         (row["request_id"], account)
@@ -81,7 +85,7 @@ def _wrong_state(
     jobs: Mapping[tuple[str, str], Mapping[str, Any]],
     failed: set[str],
 ) -> str | None:
-    """The state must match what the sandbox decided about this data subject in that job."""
+    """Returns a line if the state differs from the sandbox's decision about this data subject in this job."""
     state, job_id = submission["state"], submission["job_id"]
     values = [value for kind in IDENTIFIERS for value in row[kind] or ()]
     if state == "not_applicable":

@@ -43,7 +43,9 @@ def dag_in_airflow() -> str:
 
 
 def task_in_airflow(task: TaskInstance) -> str:
-    """Returns the path of a task instance in Airflow's UI. Without a map index: of the mapped task."""
+    """Returns the path of a task instance in Airflow's UI. Without a map index, the path shows the mapped
+    task.
+    """
     mapped = {None: "/mapped", -1: ""}.get(task.map_index, f"/mapped/{task.map_index}")
     return (
         f"{dag_in_airflow()}/runs/{quote(task.run_id, safe='')}/tasks/{quote(task.task_id, safe='')}{mapped}"

@@ -1,4 +1,4 @@
-"""The metrics that this project sends through Airflow's own (StatsD or OpenTelemetry).
+"""The metrics that this project sends through Airflow's metrics (StatsD or OpenTelemetry).
 
 The account is part of the name, because plain StatsD has no tags. The report of each run sends every gauge,
 even if it is zero, so that no gauge keeps the value of an earlier run.
@@ -56,7 +56,7 @@ def count_calls(account: str, calls: int, refused: int) -> None:
 
 
 def gauge_run(db: Database, accounts: Sequence[str], *, since: datetime) -> None:
-    """Sends what has ended since the run started, and what is open now."""
+    """Sends the counts of work that has ended since the run started, and of work that is open now."""
     from include.dsar.ledger import reporting  # not at the top: tasks that only count calls do not need it
 
     now = datetime.now(UTC)

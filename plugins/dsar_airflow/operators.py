@@ -56,7 +56,10 @@ class IntakeOperator(BaseOperator):
                 made_at, now = context["dag_run"].run_after, datetime.now(UTC)
                 counts["decided"] = decide(db, decisions, by=_operator(context), now=now, made_at=made_at)
             elif decisions:
-                self.log.warning("dry run: %d decisions are not applied", len(decisions))
+                n = len(decisions)
+                self.log.warning(
+                    "dry run: %d %s not applied", n, "decision is" if n == 1 else "decisions are"
+                )
         wanted = params.accounts or [account.name for account in ACCOUNTS]
         would_send = {name: counts["would_send"].get(name, {}) for name in wanted}
         if params.dry_run:

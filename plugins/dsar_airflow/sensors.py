@@ -19,7 +19,8 @@ GRACE = timedelta(minutes=15)  # for a restart of the triggerer, before the defe
 
 
 class PollSensor(BaseSensorOperator):
-    """Polls the open jobs of an account, or of one shard of it, until no job is due in the run's window.
+    """Polls the open jobs of an account, or of one shard of it. Stops when the next poll would be due after
+    the run's window.
 
     The sensor first reads the ledger on the worker. It defers only if a poll is due. It is normal that jobs
     are still open at the end: the next run continues with them.
@@ -42,7 +43,7 @@ class PollSensor(BaseSensorOperator):
             return {"open_jobs": 0}
         if due > until:
             self.log.info(
-                "%s: no poll is due before %s. The first poll is due at %s, in a later run.",
+                "%s: no poll is due before this run stops polling at %s. The first poll is due at %s.",
                 self.account, f"{until:%H:%M:%S} UTC", f"{due:%Y-%m-%d %H:%M:%S} UTC",
             )  # fmt: skip
             return {"next_poll_at": due.isoformat(timespec="seconds")}

@@ -20,10 +20,11 @@ SHORTEST = 10.0  # seconds
 
 
 class PollTrigger(BaseTrigger):
-    """Polls the open jobs of an account, or of one shard of it. Fires when no poll is due before `until`.
+    """Polls the open jobs of an account, or of one shard of it. Fires when the next poll would be due after
+    `until`.
 
-    All state is in the ledger, so the trigger can stop anywhere, start again, and even run twice.
-    `request_pks` are ledger ids. Times are ISO 8601.
+    All state is in the ledger, so the trigger can stop anywhere, start again, and even run twice at the
+    same time. `request_pks` are ledger ids. Times are ISO 8601.
     """
 
     def __init__(

@@ -89,7 +89,7 @@ def test_a_dry_run_prints_counts_and_sends_nothing(
     put(dsn, *ROWS)
     ran = run_daily(dry_run=True, decisions=["e-1 id5 send_again"])
     assert ran.states.pop("intake") == "success"
-    assert "dry run: 1 decisions are not applied" in ran.log
+    assert "dry run: 1 decision is not applied" in ran.log
     assert set(ran.states.values()) == {"skipped"}
     assert "besitos would be sent: 1 access, 2 erasure" in ran.log
     assert "id5 would be sent: 2 erasure" in ran.log

@@ -343,7 +343,7 @@ WRAPPED = "wrapped in an object"
     ("change", "what"),
     [
         (lambda reply: HttpReply(200, b'{"requests": ' + reply.body + b"}", {}), WRAPPED),
-        (lambda reply: HttpReply(200, reply.body, {"link": '</next>; rel="next"'}), "one page of several"),
+        (lambda reply: HttpReply(200, reply.body, {"link": '</next>; rel="next"'}), "one of several pages"),
         (lambda reply: HttpReply(500, b"", {}), "HTTP 500"),
         (lambda reply: HttpReply(403, b"", {}), "HTTP 403"),
     ],

@@ -1,4 +1,4 @@
 """The pages of the board: filters, links, words, charts and templates.
 
-The queries are in `ledger/board/`; the plugin that serves the pages decides who may read them.
+`ledger/board/` contains the queries. The plugin that serves the pages decides who may read the pages.
 """

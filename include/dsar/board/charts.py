@@ -76,8 +76,8 @@ def bar_chart(
 
 
 def nice_ceiling(value: int) -> int:
-    """Returns the smallest of 2, 4, 10, 20, 40, 100 … that is at least `value`. Half of it is a whole
-    number.
+    """Returns the smallest of 2, 4, 10, 20, 40, 100 … that is at least `value`. Half of the result is a
+    whole number.
     """
     power = 1
     while True:

@@ -39,7 +39,7 @@ CHOICES: Mapping[str, Mapping[str, str]] = {
 
 
 class BadFilter(ValueError):
-    """The page does not accept the query string. The text says why, and omits the value."""
+    """The query string is not valid. The error text gives the reason, but not the value."""
 
 
 class _Query(BaseModel):
@@ -94,8 +94,8 @@ class RequestFilter(_Query):
 
     @property
     def latest_first(self) -> bool:
-        """Whether the latest due date comes first. By default it comes last in a list of open requests, and
-        first in any other list.
+        """Returns whether the request with the latest due date comes first. By default, it comes last in a
+        list of open requests, and first in any other list.
         """
         return self.order == "latest" if self.order else self.status != "open"
 
@@ -114,8 +114,8 @@ class RequestFilter(_Query):
         )
 
     def query(self, **other: object) -> str:
-        """Returns the query string of this filter. `other` replaces some of its fields. None removes a
-        field.
+        """Returns the query string of this filter, with some fields replaced by `other`. A field that is
+        None in `other` is removed.
         """
         fields = self.model_dump(mode="json", exclude_defaults=True) | other
         return urlencode({name: value for name, value in fields.items() if value is not None})

@@ -2,7 +2,7 @@
 
 The ledger does not record runs. But only one run is active at a time (max_active_runs=1), and each task
 works for one stage of one account. So the time and the account of an event identify the task instance. If
-Airflow's history has been cleaned (`airflow db clean`), a link is missing. It is never wrong.
+Airflow's history has been cleaned (`airflow db clean`), some links are missing, but no link is wrong.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ class Try:
         return self.began <= at and (self.ended is None or at <= self.ended)
 
     def works_for(self, account: str | None) -> bool:
-        """Returns whether the task may work for this account. If `account` is None: on the request itself."""
+        """Returns whether the task may work for this account. If `account` is None, returns whether the
+        task may work on the request itself.
+        """
         group, _, stage = self.task_id.rpartition(".")
         return not stage or not group if account is None else group in (account, "")
 

@@ -26,8 +26,8 @@ class Event:
 def timeline(one: OneRequest) -> list[Event]:
     """Returns all events, oldest first.
 
-    The usual steps of a submission are columns of its row. The event log has the unusual steps. It may also
-    repeat a usual step with a reason. Such a step is listed only once.
+    The row of a submission contains the times of its usual steps. The event log contains the unusual steps.
+    If the event log also contains a usual step, with a reason, this step is listed only once.
     """
     request = one.request
     by_id: dict[int | None, Submission] = {each.id: each for each in one.submissions}

@@ -1,7 +1,7 @@
 """Reads a vendor's zip file without trusting it. No file is unpacked to disk, and no name becomes a path.
 
-Sizes are counted while reading, because the sizes in the archive may be wrong. No content raises an error:
-a note names each file that is not read.
+Sizes are counted while reading, because the sizes in the archive may be wrong. No content of an archive
+raises an error. Instead, a note names each file that is not read.
 """
 
 from __future__ import annotations

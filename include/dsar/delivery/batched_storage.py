@@ -26,8 +26,8 @@ class BatchedStorage:
         self._writer: asyncio.Task[None] | None = None
 
     async def write(self, path: str, content: bytes | BinaryIO) -> StorageWriter:
-        """Writes one file, like `Storage.write`. An error of another file in the same batch is not raised
-        here.
+        """Writes one file, like `Storage.write`. If another file of the same batch fails, this call does
+        not raise that file's error.
         """
         written: asyncio.Future[StorageWriter] = asyncio.get_running_loop().create_future()
         self._waiting.append((path, content, written))

@@ -74,7 +74,8 @@ class Delivery:
         return self.seal.sealing(target) if self.seal else nullcontext(target)
 
     def _is_sealed(self, record: RequestRecord, receipt_path: str) -> bool:
-        """Returns whether an earlier try sealed all results but stopped before the ledger recorded it.
+        """Returns whether an earlier try sealed all results but stopped before the ledger recorded the
+        package.
 
         We cannot open the sealed package, but its receipt lists the files in it. The receipt is written
         after the package, and before the collected results are removed.
@@ -86,16 +87,17 @@ class Delivery:
         return earlier == receipt(record, datetime.fromisoformat(json.loads(earlier)["closed_at"]))
 
     def _lost(self, record: RequestRecord) -> list[str]:
-        """Returns the paths of results that are missing from storage because an earlier package contains
-        them sealed.
+        """Returns the paths of results that exist only in a sealed package of an earlier try.
 
-        They must be collected again, so that the new package can contain them.
+        We cannot open that package, so these results must be collected again for the new package.
         """
         files = [one.file for one in packaged_files(record)]
         return [file.path for file in files if not self.storage.exists(file.path)]
 
     def _open(self, file: CollectedFile, record: RequestRecord, package: str) -> BinaryIO:
-        """Opens a collected file. If it is gone, opens its copy in the plain package of an earlier try."""
+        """Opens a collected file. If the file is missing from storage, opens its copy in the plain package
+        of an earlier try.
+        """
         if self.storage.exists(file.path):
             return self.storage.open(file.path)
         (path,) = (one.path for one in packaged_files(record) if one.file == file)

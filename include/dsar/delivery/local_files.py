@@ -21,7 +21,9 @@ PART = re.compile(r"\..+\.[0-9]+\.part", re.DOTALL)
 
 @contextmanager
 def local_file(path: Path) -> Iterator[BinaryIO]:
-    """Opens a part file. It gets its final name when the block ends. An exception removes it."""
+    """Opens a part file. The file gets its final name when the block ends. If the block raises an
+    exception, the file is removed.
+    """
     _make_folders({path.parent})
     with _part_file(path) as (part, file):
         yield file
@@ -69,7 +71,7 @@ def _begin_to_write(file: BinaryIO) -> None:
 
 @contextmanager
 def _part_file(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
-    """Opens a part file in the same folder. An exception removes it."""
+    """Opens a part file in the same folder. If the block raises an exception, the file is removed."""
     part, file = _open_part(path)
     with file:
         try:
@@ -92,7 +94,7 @@ def _open_part(path: Path) -> tuple[Path, BinaryIO]:
 
 
 def remove_stale(folder: Path) -> None:
-    """Removes the part files in the folder that no living writer has locked."""
+    """Removes from the folder the part files that no living writer has locked."""
     with os.scandir(folder) as entries:
         parts = [folder / entry.name for entry in entries if PART.fullmatch(entry.name)]
     for part in parts:
@@ -104,8 +106,8 @@ def remove_stale(folder: Path) -> None:
 
 
 def _locked(part: Path, flags: int = 0) -> BinaryIO | None:
-    """Returns the part file with an exclusive lock, which ends with the process. None if another process
-    has locked it.
+    """Locks the part file and returns it. Returns None if another process has locked the file. The lock
+    ends with the process.
     """
     while True:
         descriptor = os.open(part, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o600)

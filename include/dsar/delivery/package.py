@@ -122,7 +122,9 @@ class _Package:
 
 
 class _Stream(io.RawIOBase):
-    """The target without `seek` and `tell`. If a target has these methods, zipfile writes other bytes."""
+    """Hides `seek` and `tell` of the target, because zipfile writes other bytes if the target has these
+    methods.
+    """
 
     def __init__(self, target: Target) -> None:
         self._target: Target | None = target

@@ -22,8 +22,8 @@ class PackagedFile:
 
 
 def packaged_files(request: RequestRecord) -> tuple[PackagedFile, ...]:
-    """Returns the files `data/<account>/<name>` of a request, in the order of its record. An erasure has
-    none.
+    """Returns the files `data/<account>/<name>` of a request, in the order of its record. An erasure has no
+    files.
 
     All paths differ, even on a file system that ignores case.
     """

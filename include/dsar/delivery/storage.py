@@ -60,8 +60,8 @@ class Storage:
 
     @contextmanager
     def writer(self, path: str) -> Iterator[StorageWriter]:
-        """Opens a file for writing. It appears in storage when the block ends. An exception leaves the
-        earlier file.
+        """Opens a file for writing. The file appears in storage when the block ends. If the block raises an
+        exception, the earlier file stays unchanged.
         """
         full = self._full(path)
         with local_file(Path(full)) if self._local else self._remote_file(full) as file:

@@ -17,7 +17,7 @@ class Target(Protocol):
 
 
 class StorageWriter(io.BufferedIOBase):
-    """A file that is being written. `sha256` and `bytes` cover the data so far."""
+    """A file that is being written. `sha256` and `bytes` cover the data written so far."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

@@ -37,7 +37,7 @@ class Unreadable(Exception):
 
 
 def fits(columns: int, rows: int, filled: int) -> bool:
-    """Returns whether enough cells are filled. Otherwise a small file could become a table that fills the
-    memory.
+    """Returns whether enough cells of the table are filled. A small file must not become a huge, mostly
+    empty table that fills the memory.
     """
     return columns <= MAX_COLUMNS and columns * rows <= max(ROOMY_CELLS, MAX_HOLES * filled)

@@ -1,8 +1,8 @@
 """Decides when the submissions of a job fail, although the vendor did not report that the job failed.
 
-A failed submission is final and is recorded in the receipt. So a submission fails only because of an error
-in these two tables, or after the account's `give_up_after_days`. After any other error, the job is polled
-or collected again.
+A failed submission is final and is recorded in the receipt. Therefore a submission fails only after an
+error that one of the two tables below lists, or after the account's `give_up_after_days`. After any other
+error, the job is polled or collected again.
 """
 
 from __future__ import annotations

@@ -95,7 +95,9 @@ class JobStage:
         return JobFailure(self.gave_up.format(days=days)) if age > timedelta(days=days) else None
 
     def _ended(self, job: OpenJob | ReadyJob, failure: JobFailure, moves: list[Move]) -> list[Move]:
-        """Returns the moves of failed submissions to record now. Empty if the end of the stage decides."""
+        """Returns the moves of failed submissions to record now. The list is empty if the decision about
+        them is made at the end of the stage.
+        """
         if failure.is_documented or failure.splits_batch:
             return moves
         if failure.min_unknown > timedelta.min:

@@ -21,7 +21,8 @@ FIRST_POLL_SPREAD = 30.0  # seconds; the first polls of jobs from earlier runs a
 class PollSchedule:
     """The polls of one account's jobs, from `polling_since` on. `poll_min` and `poll_max` are seconds.
 
-    `position` (0 to 1) is where an earlier window ended before all jobs were polled. See `place`.
+    `position` (0 to 1) is the place at which an earlier window ended before all jobs were polled. See
+    `place`.
     """
 
     poll_min: float

@@ -44,7 +44,9 @@ class AccountEvidence:
         return self.has_answered or await self.probe_succeeds()
 
     async def knows_jobs(self) -> bool:
-        """Returns whether a "not found" can be true. It cannot if the probe, too, asks for a job."""
+        """Returns whether a "not found" reply can be true. If the vendor has answered no call, and its
+        probe also asks for a job, a "not found" reply proves nothing.
+        """
         has_own_probe = type(self._work.vendor).probe is not Vendor.probe
         return self.has_answered or (has_own_probe and await self.probe_succeeds())
 
@@ -65,7 +67,8 @@ class AccountEvidence:
 class Endings:
     """Jobs that would end without a confirmation by the vendor, and jobs that the vendor does not have.
 
-    The decision follows at the end of the stage, because a job may still answer before that.
+    Whether these jobs end is decided at the end of the stage, because the vendor may still report about
+    them before.
     """
 
     def __init__(self, work: AccountWork, evidence: AccountEvidence) -> None:

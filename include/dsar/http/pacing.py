@@ -64,7 +64,7 @@ class Pacer:
         return min(self._full_rate, self._rate + recovered)
 
     def slow_down(self, retry_after: float | None) -> None:
-        """Reduces the rate, because the vendor is overloaded or refused a call as one too many."""
+        """Reduces the rate, because the vendor is overloaded or refused a call because we made too many."""
         now = time.monotonic()
         if now - self._slowed_at >= 1:
             self._rate = max(self.rate / 2, self._full_rate * MIN_RATE_SHARE)

@@ -61,11 +61,11 @@ def decide(
 ) -> int:
     """Applies the decisions and records their author `by`. Returns how many submissions were decided.
 
-    Outcomes that ended after `made_at` (default: now) still wait. So do submissions that became uncertain
-    after it: an operator whose run is cleared later did not decide about them.
-    Raises ConfigurationError after all other decisions are applied, if a request has no uncertain
-    submission at the account, if no outcome of the account waits, or if one job is given for several
-    submissions. The error says what to decide instead.
+    A decision does not apply to outcomes that ended, or submissions that became uncertain, after `made_at`
+    (default: now). For example, if a run is cleared later, its operator did not know about them. Raises
+    ConfigurationError after all other decisions are applied, if a request has no uncertain submission at
+    the account, if no outcome of the account waits, or if one job is given for several submissions. The
+    error says what to decide instead.
     """
     reconciled = 0
     impossible = []
@@ -96,7 +96,9 @@ def decide(
 
 
 def _is_one_of_several(held: Sequence[Uncertain]) -> bool:
-    """Returns whether one job cannot stand for all of them: the vendor accepts one submission per call."""
+    """Returns whether one job cannot belong to all these submissions, because the vendor accepts only one
+    submission per call.
+    """
     return len(held) > 1 and vendor(held[0].vendor).users_per_call == 1
 
 

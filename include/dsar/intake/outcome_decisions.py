@@ -32,6 +32,8 @@ class OutcomeDecision:
         return None
 
     def carry_out(self, db: Database, *, by: str, made_at: datetime, now: datetime) -> int:
-        """Applies the decision. Returns how many outcomes it decided. Outcomes after `made_at` wait."""
+        """Applies the decision. Returns how many outcomes it decided. Outcomes that ended after `made_at`
+        continue to wait.
+        """
         decide = VERBS[self.verb]
         return decide(db, self.account, by=by, reason=self.reason, made_at=made_at, now=now)

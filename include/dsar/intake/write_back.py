@@ -66,7 +66,9 @@ def raise_if_refused(count: int) -> None:
 
 
 def id_as_json(cell: object) -> str | None:
-    """Returns a row's request_id as JSON, whatever its type. None if no row can be found by it."""
+    """Returns a row's request_id as JSON, whatever its type. None if the source cannot find a row by this
+    id.
+    """
     if isinstance(cell, UUID):
         return json.dumps({"uuid": str(cell)})
     return json.dumps(cell) if isinstance(cell, str | int) else None

@@ -87,11 +87,11 @@ def claim(
 
 def share_jobs(db: Database, account: str, *, now: datetime, request_pks: Sequence[int] | None) -> int:
     """Lets planned submissions share the running job of another request with the same content. Returns how
-    many.
+    many submissions share a job now.
 
     A submission shares only a job that was requested after the submission was planned. An older job may
-    have read the data too early. Data that arrived later would not be erased, but we would report the
-    erasure as done.
+    have read the data too early: we would report an erasure as done, although data that arrived after the
+    job started is not erased.
     """
     with db.transaction():
         rows = db.execute(
@@ -132,8 +132,8 @@ def next_planned_at(
 
 
 def attempted_since(db: Database, account: str, since: datetime) -> int:
-    """Returns how many submissions of this account were claimed since this time. They count against a daily
-    quota.
+    """Returns how many submissions of this account were claimed since this time. These submissions count
+    against the account's daily quota.
     """
     row = db.execute(
         "SELECT count(*) AS n FROM dsar.submission"

@@ -119,8 +119,8 @@ def pending_write_backs(db: Database, *, limit: int, after: int = 0) -> list[Pen
 
 
 def mark_written_back(db: Database, written: Sequence[PendingWriteBack]) -> None:
-    """Records that the source has these statuses. A request stays pending if it has changed in the
-    meantime.
+    """Records that the source has these statuses. If a request has changed in the meantime, its new status
+    stays pending.
     """
     parameters = {
         "ids": [n.request for n in written],

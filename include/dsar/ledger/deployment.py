@@ -1,7 +1,7 @@
 """Remembers settings of this deployment, so that a missing or changed setting is noticed.
 
-Airflow reports a missing variable and an unavailable secrets backend in the same way. Without this memory,
-packages could then be written without encryption, and hashes could be made with another key.
+Airflow reports a missing variable and an unavailable secrets backend in the same way. If the settings were
+not remembered, packages could be written without encryption, and hashes could be made with another key.
 """
 
 from __future__ import annotations

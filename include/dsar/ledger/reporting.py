@@ -57,7 +57,7 @@ class OpenJobs:
 
 @dataclass(frozen=True)
 class Backlog:
-    """What is open now. `jobs` has one entry per account."""
+    """The work that is open now. `jobs` has one entry per account."""
 
     open_requests: int
     overdue_requests: int
@@ -105,8 +105,10 @@ def attention(
     db: Database, *, now: datetime, since: datetime | None, held: list[str], run_after: datetime | None = None
 ) -> Attention:
     """Returns the requests that need an operator: overdue requests, requests that failed or were rejected
-    since this time (None: ever), outcomes that wait, and uncertain requests. A request counts as uncertain
-    at an account in `held`, after MAX_UNCERTAIN_ATTEMPTS, or if it was uncertain before `run_after`.
+    since this time (None: at any time), requests with outcomes that wait, and uncertain requests.
+
+    An uncertain request is included only if its account is in `held`, if it was uncertain
+    MAX_UNCERTAIN_ATTEMPTS times, or if it became uncertain before `run_after`.
     """
     overdue = db.execute(_OVERDUE, {"now": now}).fetchall()
     wrong: dict[str, dict[str, list[str]]] = {"failed": {}, "rejected": {}, "uncertain": {}}

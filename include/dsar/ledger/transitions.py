@@ -79,7 +79,8 @@ def move(
     """Moves submissions out of the state `leave` in one statement. Returns the ids of those that moved.
 
     A submission does not move if it is now in another state or job. If `worker` is given, the submission
-    moves only if this worker has claimed it. The caller handles the difference: see `require_moved`.
+    moves only if this worker has claimed it. The caller must check which submissions moved: see
+    `require_moved`.
     """
     if wrong := {m.to for m in moves if (leave, m.to) not in TRANSITIONS}:
         raise ValueError(f"no transition from {leave} to {', '.join(sorted(wrong))}")

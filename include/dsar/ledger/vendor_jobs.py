@@ -57,13 +57,15 @@ def open_jobs(
 
 
 def poll_position(db: Database, account: str, shard: Shard) -> float:
-    """Returns where the shard's last incomplete poll stopped. 0 if every poll reached all jobs."""
+    """Returns the place at which polling stopped in the shard's last incomplete window. 0 if every window
+    reached all jobs.
+    """
     row = db.execute(_POSITION, {"account": account, **shard._asdict()}).fetchone()
     return row["position"] if row else 0.0
 
 
 def put_poll_position(db: Database, account: str, shard: Shard, position: float) -> None:
-    """Stores where polling stopped, if the window ended before all jobs were polled."""
+    """Stores the place at which polling stopped, if the window ended before all jobs were polled."""
     db.execute(_PUT_POSITION, {"account": account, **shard._asdict(), "position": position})
 
 
@@ -96,7 +98,9 @@ def ready_jobs(
 
 
 def mark_unknown(db: Database, account: str, job_ids: Sequence[str], *, now: datetime) -> None:
-    """Records since when the vendor has not had these jobs. Keeps an earlier time."""
+    """Records when the vendor first did not have these jobs. Does not change a time that is already
+    recorded.
+    """
     if job_ids:
         db.execute(_MARK_UNKNOWN, {"account": account, "job_ids": job_ids, "now": now})
 

@@ -46,7 +46,8 @@ NEXT_DAY = "the reply was lost: sent again on the next UTC day, to get a job id"
 
 
 async def reconcile(work: AccountWork) -> datetime | None:
-    """Resolves what can be resolved now. Returns when to try again. None if nothing is left to try.
+    """Reconciles the submissions that can be reconciled now. Returns the time of the next attempt. None if
+    no attempt is left.
 
     Raises CredentialsRefused or ConfigurationError if the vendor rejects our question.
     """
@@ -95,7 +96,9 @@ async def _ask(work: AccountWork, uncertain: Sequence[UncertainSubmission], now:
 async def _stay_uncertain(
     work: AccountWork, uncertain: Sequence[UncertainSubmission], now: datetime, what: str, error: Exception
 ) -> None:
-    """Records why these submissions stay uncertain, for the report. Raises a ConfigurationError again."""
+    """Records for the report why these submissions stay uncertain. If the reason is a ConfigurationError,
+    raises this error again.
+    """
     why = f"{what} could not be read ({describe(error)})"
     await work.ledger(not_reconciled, [one.subject.submission for one in uncertain], why)
     if isinstance(error, VendorBusy):
@@ -159,11 +162,12 @@ _RESOLVE: Mapping[OnUncertain, Resolve] = {
 
 
 def _find(vendor: Vendor, uncertain: UncertainSubmission, jobs: Sequence[ListedJob]) -> ListedJob | None:
-    """Returns the job that works on this submission. The vendor's own request time decides.
+    """Returns the job that works on this submission. Jobs are compared by the request times that the vendor
+    reports.
 
-    A job does not count if it was requested before our request was planned. It may belong to another request
-    or another system, and does not cover data that arrived later. A job that ended before our call
-    does not count either.
+    A job is ignored if it was requested before our request was planned. It may belong to another request or
+    another system, and does not cover data that arrived later. A job that ended before our call is ignored
+    too.
     """
     planned, attempted = uncertain.planned_at - CLOCK_SKEW, uncertain.attempted_at - CLOCK_SKEW
     whose = vendor.identifier_of(uncertain.subject.identifiers)

@@ -2,9 +2,9 @@
 
 The account is the cause if the vendor answers no call. A request is the cause if the vendor answers other
 calls, or accepts our credentials on another route. For example, a firewall answers 403 to a call that looks
-like an attack. Then the submissions of the call stay planned. Each retry sends them in smaller calls, in
-the end one by one, so that they block no other submission. A submission with such a limit is a suspect.
-Refused suspects do not count against the account.
+like an attack. Then the submissions of this call stay planned. Each retry sends these submissions in
+smaller calls, in the end one by one, so that they block no other submission. A submission with such a limit
+on the size of its call is a suspect. Refused suspects do not count against the account.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class _Refused:
 
 
 class RefusedCalls:
-    """The refused calls of one stage. They are not sent again in this stage, and none of them counts as an
-    attempt.
+    """The refused calls of one stage. These calls are not sent again in this stage, and do not count as
+    attempts.
     """
 
     def __init__(self, work: AccountWork, evidence: AccountEvidence) -> None:
@@ -122,11 +122,11 @@ class RefusedCalls:
 
     @property
     def _retry_helps(self) -> bool:
-        """Returns False if a few submissions were sent alone for the first time and there were no other
-        calls.
+        """Returns whether Airflow should retry the task. False if the vendor answered no other call and all
+        refused submissions were sent alone for the first time.
 
         These may be all submissions of the account, so an operator must see the error at once. The next
-        attempt sends them as suspects.
+        attempt sends the submissions as suspects.
         """
         return (
             self._others_answered

@@ -46,11 +46,11 @@ class Collected:
 
 
 async def collect(work: AccountWork, storage: Storage) -> Collected:
-    """Fetches all results that are ready. A failed download does not stop the others.
+    """Fetches all results that are ready. A failed download does not stop the other downloads.
 
-    Raises CredentialsRefused or ConfigurationError if the vendor rejects our credentials or the route, and
-    VendorUnavailable if a result could not be fetched, and OperatorActionRequired if outcomes of the account
-    wait for an operator.
+    Raises CredentialsRefused or ConfigurationError if the vendor rejects our credentials or the route,
+    VendorUnavailable if a result could not be fetched, and OperatorActionRequired if outcomes of the
+    account wait for an operator.
     """
     with work.naming_the_connection():
         async with outcomes_checked(work):
@@ -113,7 +113,7 @@ class _Collect(JobStage):
         return list(chain.from_iterable(await asyncio.gather(*map(stored, members))))
 
     def _without_result(self, job: ReadyJob, members: Sequence[Member], error: Exception) -> list[Move]:
-        """Returns the moves of submissions without a result. None if they stay ready."""
+        """Returns the moves of submissions without a result. None if the submissions stay ready."""
         if isinstance(error, ConfigurationError):
             self._refused(error)
         failure = self._failure(error, job, job.since)

@@ -44,7 +44,8 @@ class Intake:
     source.
 
     All rows are staged before the first request is planned, so that contradictory rows are found wherever
-    they are. If intake stops in the middle, each planned request is complete, and a retry plans the others.
+    they are. If intake stops in the middle, each planned request is complete, and a retry plans the other
+    requests.
     """
 
     db: Database
@@ -56,7 +57,7 @@ class Intake:
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
 
     def run(self) -> TakenIn:
-        """Plans all pending rows. An invalid row is marked in the source and does not stop the others.
+        """Plans all pending rows. An invalid row is marked in the source and does not stop the other rows.
 
         Raises SettingDiffers before anything is planned if the ledger has another hash key. Raises
         ConfigurationError at the end if the source refused some statuses.

@@ -40,7 +40,7 @@ class Delivered:
 class Package:
     """The package stage. A shard closes only its own requests, but writes back the statuses of all shards.
 
-    Its steps have a fixed order, so that it can stop after any of them: write the files, remove the
+    Its steps have a fixed order, so that a retry can continue after any step: write the files, remove the
     collected results, close the request in the ledger, update the source.
     """
 
@@ -78,9 +78,10 @@ class Package:
         return result
 
     def _closable(self) -> list[int]:
-        """Returns the ledger ids of requests to close. Implausible outcomes are held first.
+        """Returns the ledger ids of requests to close, without the requests that have implausible outcomes.
 
-        The list is read before the check, so the check covers each outcome of each listed request.
+        The closable requests are listed before their outcomes are checked, so the check covers every
+        outcome of every listed request.
         """
         ended = closing.closable(self.db, request_pks=self.request_pks, shard=self.shard)
         unconfirmed = hold_implausible(self.db, self.breakers, now=self.clock()) if ended else []
@@ -110,7 +111,8 @@ class Package:
         else:
             result.asked_again += 1
             log.warning(
-                "request %s: an earlier result is only in a sealed package, so the vendor is asked again",
+                "request %s: an earlier result is only in a sealed package, which we cannot open. "
+                "The vendor that sent this result is asked again.",
                 record.request_id,
             )
         return None

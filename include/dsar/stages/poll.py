@@ -1,7 +1,7 @@
-"""Polls the open jobs of an account until no poll is due before the end of the window.
+"""Polls the open jobs of an account. Stops when the next poll would be due after the end of the window.
 
-Runs in the triggerer. All state is in the ledger, all updates are guarded, and no call is a POST. So a poll
-can stop at any moment and start again, or run twice for a while.
+Runs in the triggerer. All state is in the ledger, all updates are guarded, and no call is a POST. Therefore
+polling can stop at any moment and start again, and two triggerers may poll the same jobs for a while.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def next_poll(
 
 
 async def poll_open_jobs(work: AccountWork, *, since: datetime, until: datetime) -> PollResult:
-    """Polls until no open job is due before `until`.
+    """Polls the open jobs. Stops when the next poll would be due after `until`.
 
     No call starts after `until`. The next window begins with the jobs that this window did not reach.
 
@@ -205,7 +205,7 @@ class _Poll(JobStage):
     def _failed(self, job: OpenJob, error: Exception | None) -> list[Move] | None:
         """Returns the moves for a failed job. None if the job must be polled again.
 
-        An empty list means that the end of the run decides.
+        The list is empty if the decision is made at the end of the stage.
         """
         failure = self._failure(error, job, job.submitted_at, is_batch=job.subject_count > 1)
         if failure is None:

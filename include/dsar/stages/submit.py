@@ -51,10 +51,10 @@ async def submit(work: AccountWork) -> Submitted:
     """Submits all planned submissions that may be sent now.
 
     Returns normally if the account's daily quota is used up. The other submissions stay planned. Raises
-    CredentialsRefused or ConfigurationError if an operator must fix the account's connection. Then no call
-    counts as an attempt. Raises RequestsRefused if the vendor refused only some of the calls,
-    VendorUnavailable if it gave no usable answer to many calls in a row, and OperatorActionRequired if
-    outcomes of the account wait for an operator.
+    CredentialsRefused or ConfigurationError if an operator must fix the account's connection. In this case,
+    no call counts as an attempt. Raises RequestsRefused if the vendor refused only some of the calls,
+    VendorUnavailable if the vendor gave no usable answer to many calls in a row, and OperatorActionRequired
+    if outcomes of the account wait for an operator.
     """
     with work.naming_the_connection():
         async with outcomes_checked(work):
@@ -142,7 +142,9 @@ class _Submit:
         return bool(self._stopped_by or self._quota_used or too_many)
 
     async def _send(self, call: Call) -> list[Move]:
-        """Makes one call. Returns the moves to record now. The end of the stage may decide about refusals."""
+        """Makes one call. Returns the moves to record now. The decision about a refusal may wait until the
+        end of the stage.
+        """
         work = self._work
         if self._refused.postpones(call):
             return []

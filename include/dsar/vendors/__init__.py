@@ -1,7 +1,7 @@
 """The vendors that this project supports, and the settings of an account.
 
-This module must import little: every Airflow process that lists its providers loads it, and so does every
-parse of the DAG.
+This module must import little, because it is loaded by every Airflow process that lists its providers, and
+each time the DAG is parsed.
 """
 
 from __future__ import annotations

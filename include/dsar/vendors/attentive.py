@@ -70,7 +70,7 @@ class Attentive(Vendor):
             raise ProtocolError("the request is not a deletion")
         if processed is True:
             if body.get("processingEndDateTime", "") is None:
-                raise ProtocolError("processed, but the processing has no end")
+                raise ProtocolError("the request is processed, but has no processingEndDateTime")
             return JobStatus(ended=True, outcome=Outcome(State.COMPLETED))
         if processed is False:
             return RUNNING

@@ -147,11 +147,11 @@ class Batch(Vendor):
     def read_listing(self, reply: HttpReply) -> Sequence[ListedJob]:
         listed = self.answered(reply, self.route_errors).json()
         if isinstance(listed, dict):
-            raise ProtocolError("the list of requests is wrapped in an object, perhaps a page of several")
+            raise ProtocolError("the list of requests is wrapped in an object, so it may be incomplete")
         if not isinstance(listed, list):
             raise ProtocolError("the list of requests is not a list")
         if 'rel="next"' in reply.headers.get("link", ""):
-            raise ProtocolError("the list of requests is one page of several")
+            raise ProtocolError("the reply contains only one of several pages of the list of requests")
         jobs = [job for entry in listed if (job := _listed(entry)) is not None]
         if listed and not jobs:  # otherwise a list of another shape would say that our job is not in it
             raise ProtocolError("no entry of the list of requests can be read")
@@ -163,7 +163,7 @@ def _outcome(action: Action, body: dict[str, Any]) -> Outcome:
     error = body.get("error")
     is_unknown_user = isinstance(error, str) and error.strip().lower() == USER_NOT_FOUND
     if body.get("data_url") and (action is Action.ERASURE or is_unknown_user):
-        raise ProtocolError("the request has a data_url that it cannot have")
+        raise ProtocolError("the request has a data_url, although it can have no data")
     if is_unknown_user:
         return Outcome(State.NO_DATA)
     if error is not None:

@@ -82,14 +82,15 @@ class Besitos(Vendor):
         return _status(action, self.answered(reply).object())
 
     def read_results(self, reply: HttpReply, identifiers: Sequence[str]) -> Mapping[str, Result]:
-        """Returns the record of each user, byte for byte. A user without a record is absent from the
-        result.
+        """Returns the record of each user, byte for byte. A user without data is absent from the result.
 
         Records are matched by `partner_user_id`, never by position. A record without an id, or with an id
         that is not in the job (`USER-1` for `user-1`), could belong to any user. If there is such a record,
-        each user without a record of their own counts as unreadable, not as without data. A user whom the
-        reply's job does not name also counts as unreadable.
-        If the reply contradicts itself, a user without a record is lost. There must be a new export.
+        each user without a matching record counts as unreadable, not as without data. A user whom the
+        reply's job does not name also counts as unreadable. If the reply does not explain why
+        records are missing, or the export has expired, the results of users without a record are lost, and
+        a new export is needed. But if an export that has not expired is for one user only, this user counts
+        as unreadable, because a new export could not be in a smaller batch.
         """
         body = self.answered(reply).object()
         if _status(Action.ACCESS, body).outcome != Outcome(State.READY):
@@ -138,7 +139,7 @@ def _status(action: Action, body: dict[str, Any]) -> JobStatus:
     if status != "completed":
         return RUNNING  # ours: `pending` is the only other one that the pages show
     if _count(request, "pending") or _count(request, "percentage", 100) < 100:
-        raise ProtocolError("the job is completed, but its progress says that it goes on")
+        raise ProtocolError("the status of the job is completed, but its progress shows unfinished work")
     if request.get("completed_at", "") is None:
         raise ProtocolError("the job is completed, but has no time of completion")
     if action is Action.ACCESS:
@@ -147,7 +148,7 @@ def _status(action: Action, body: dict[str, Any]) -> JobStatus:
 
 
 def _deleted(request: dict[str, Any], data: dict[str, Any]) -> JobStatus:
-    """The outcome of each user that the reply is clear about. There is none for the others."""
+    """Returns the outcome of each user whose outcome is clear from the reply. Omits all other users."""
     summary, verification = _shape(dict, data.get("summary")), _shape(dict, data.get("verification", {}))
     found, missing = _ids(summary, "found_partner_user_ids"), _ids(summary, "not_found_partner_user_ids")
     if found is None and missing is None:
@@ -176,7 +177,7 @@ def _deleted(request: dict[str, Any], data: dict[str, Any]) -> JobStatus:
 
 
 def _damage(request: dict[str, Any], reply: HttpReply, recorded: Set[str], asked: Set[str]) -> str | None:
-    """Why a user without a record may have data all the same; None if the reply accounts for everybody."""
+    """Returns why a user without a record may still have data. None if the reply accounts for every user."""
     missing = asked - recorded
     if not missing:
         return None
@@ -190,7 +191,7 @@ def _damage(request: dict[str, Any], reply: HttpReply, recorded: Set[str], asked
 
 
 def _is_expired(request: dict[str, Any], reply: HttpReply) -> bool:
-    """By the clock of the reply itself."""
+    """Returns whether the export has expired, by the time in the reply's own Date header."""
     try:
         expires_at = datetime.fromisoformat(str(request.get("expires_at")))
         now = parsedate_to_datetime(reply.headers.get("date", ""))
@@ -200,7 +201,7 @@ def _is_expired(request: dict[str, Any], reply: HttpReply) -> bool:
 
 
 def _count(request: dict[str, Any], name: str, otherwise: int = 0) -> int:
-    """A number in the job's progress."""
+    """Returns a number in the job's progress. If the reply lacks the number, returns `otherwise`."""
     value = _shape(dict, request.get("progress") or {}).get(name)
     return value if type(value) is int else otherwise
 

@@ -133,7 +133,9 @@ class Id5(Vendor):
             return JobStatus(ended=True, outcome=Outcome(State.FAILED, NOT_DONE[job_status]))
         if job_status not in ENDED or result not in RESULTS:
             # Also if the two contradict each other: done without a result, or failed with one.
-            raise ProtocolError("jobStatus and processingResult are not documented together")
+            raise ProtocolError(
+                "the vendor does not document this combination of jobStatus and processingResult"
+            )
         return JobStatus(ended=True, outcome=RESULTS[result])
 
 

@@ -177,8 +177,8 @@ class OpenDsr(Vendor):
         return HttpRequest("GET", "/discovery", headers(settings))  # not signed
 
     def read_discovery(self, settings: AccountSettings, reply: HttpReply) -> str:
-        """Describes what the processor supports. It is no error if the reply omits this or has another
-        shape.
+        """Describes what the processor supports. Raises no error if the reply omits this information or has
+        another shape.
         """
         found = self.answered(reply, self.route_errors).object()
         listed = found.get("supported_identities")
@@ -272,8 +272,8 @@ def _texts(value: object) -> Sequence[str]:
 
 
 def _missing(wanted: Sequence[str], listed: Sequence[str], what: str = "") -> Sequence[str]:
-    """Returns the wanted entries that are not listed. A processor that lists nothing may support all of
-    them.
+    """Returns the wanted entries that the processor does not list. Empty if the processor lists nothing,
+    because it may then support all entries.
     """
     return [f"{what}{one}" for one in wanted if listed and one not in listed]
 

@@ -100,8 +100,8 @@ def check(reply: HttpReply, errors: ErrorTable, code: str | None = None) -> None
 
 
 def created_object(reply: HttpReply) -> dict[str, Any]:
-    """Returns the body of a reply to a POST as an object. Raises ReplyLost if it is not one, because the
-    vendor may have accepted the call.
+    """Returns the body of a reply to a POST as an object. Raises ReplyLost if the body is not an object,
+    because the vendor may have accepted the call.
     """
     try:
         return reply.object()
@@ -110,8 +110,8 @@ def created_object(reply: HttpReply) -> dict[str, Any]:
 
 
 def created_id(value: object) -> str:
-    """Returns a job's id from the reply to a POST. Raises ReplyLost if there is none, because the vendor
-    may have accepted the call.
+    """Returns a job's id from the reply to a POST. Raises ReplyLost if the reply has no id, because the
+    vendor may have accepted the call.
     """
     try:
         return opaque_id(value)
@@ -120,7 +120,7 @@ def created_id(value: object) -> str:
 
 
 def opaque_id(value: object) -> str:
-    """Returns an id that can be part of a path after percent-encoding. Raises ProtocolError if it cannot."""
+    """Returns the id if it can be part of a path after percent-encoding. Raises ProtocolError otherwise."""
     if type(value) is int and 0 <= value < 10**MAX_ID_LENGTH:
         return str(value)
     if (

@@ -52,8 +52,7 @@ class OnUncertain(StrEnum):
 class JobStatus:
     """The content of a status reply. `outcome` applies to all identifiers that `outcomes` does not list.
 
-    If a reply names its only data subject, it says nothing about others. Then `outcome` is None, and
-    `outcomes` has one entry.
+    If a reply is about one named data subject only, `outcome` is None and `outcomes` has one entry.
     """
 
     ended: bool
@@ -175,7 +174,7 @@ class Vendor(ABC):
         return self.status(settings, NO_JOB_ID)
 
     def read_probe(self, settings: AccountSettings, reply: HttpReply) -> str:
-        """Returns a sentence about the account, from the reply to the probe. It may be empty.
+        """Returns a sentence about the account, from the reply to the probe. The sentence may be empty.
 
         Raises the errors of `read_status` if the vendor refuses our credentials or the route.
         """

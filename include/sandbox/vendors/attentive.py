@@ -3,7 +3,8 @@
 Source: https://docs.attentivemobile.com (privacy request) and
 https://docs.attentivemobile.com/pages/api-rate-limits/ (rate headers).
 The documentation describes errors but shows no body, so we invented the field ``message`` and the fields of
-``/v1/me``. The real API returns the whole record or only its id. Here the last digit of the id decides.
+``/v1/me``. The real API returns the whole record or only its id. In the sandbox, the last digit of the id
+decides which of these two is returned.
 """
 
 from __future__ import annotations

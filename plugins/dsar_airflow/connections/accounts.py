@@ -59,8 +59,8 @@ def account_settings(account: Account, connection: Connection) -> AccountSetting
 
 
 def _base_url(connection: Connection) -> str | None:
-    """Returns the address. It is read as Airflow's HttpHook reads it, except for the default schema. Here
-    the default is https, or http if the host is this machine.
+    """Returns the base URL of the connection, like Airflow's HttpHook. Only the default schema differs: it
+    is https, or http if the host is this machine.
     """
     host = connection.host or ""
     if not host:

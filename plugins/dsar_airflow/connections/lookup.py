@@ -44,7 +44,8 @@ def missing(name: str) -> ConnectionMissing:
 def extra(connection: Connection) -> dict[str, Any]:
     """Returns Extra as an object. Raises ConfigurationError if it is not a JSON object.
 
-    Airflow reads invalid JSON as an empty object. The error would then name a missing field instead.
+    Airflow itself reads invalid JSON as an empty object. Without this check, the error would name a missing
+    field instead.
     """
     try:
         found = json.loads(connection.extra or "{}")

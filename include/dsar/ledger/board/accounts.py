@@ -94,7 +94,8 @@ def uncertain_requests(
 ) -> list[UncertainRequest]:
     """Returns the uncertain requests at these accounts, soonest due date first, at most MAX_UNCERTAIN.
 
-    With `or_stuck`, includes requests at any account that no run reconciles after MAX_UNCERTAIN_ATTEMPTS.
+    With `or_stuck`, also includes requests at any other account if no run reconciles them any more, because
+    they were uncertain MAX_UNCERTAIN_ATTEMPTS times.
     """
     parameters = {
         "accounts": list(accounts),

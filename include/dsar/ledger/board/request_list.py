@@ -69,7 +69,8 @@ class Page:
 def page(
     db: Database, wanted: Criteria, *, latest_first: bool, after: int | None = None, before: int | None = None
 ) -> Page:
-    """Returns a page of matching requests by due date. It starts after, or ends before, a given ledger id.
+    """Returns a page of matching requests by due date. The page starts after, or ends before, the request
+    with a given ledger id.
 
     If no request has this ledger id, returns the first page.
     """
