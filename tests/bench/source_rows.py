@@ -18,7 +18,7 @@ Row = tuple[object, ...]
 def half_access(count: int) -> Iterator[Row]:
     """Returns rows that alternate between access by user id and erasure by user id, e-mail and phone.
 
-    An access request has 2 submissions, an erasure request has 4.
+    An access request has 2 submissions. An erasure request has 4 submissions.
     """
     for n in range(count):
         columns = ("access", None, None) if n % 2 == 0 else ("erasure", [_email(n)], [_phone(n)])

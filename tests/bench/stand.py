@@ -33,7 +33,9 @@ class VendorServer:
         self._ask("reset")
 
     def jobs(self) -> dict[str, Any]:
-        """Return, by job id, when the job `ends` and when it was `asked` about, in Unix seconds."""
+        """Return for each job id the time `ends` when the job ends, and the times `asked` when it was
+        polled, in Unix seconds.
+        """
         return self._ask("jobs")
 
     def counted(self) -> dict[str, Any]:
@@ -64,7 +66,7 @@ class Stand:
     repeats: int = 3
 
     def count(self, full: int) -> int:
-        """Returns this size at the scale of the environment."""
+        """Returns this size, multiplied by the scale of the environment."""
         return max(int(full * self.scale), 1)
 
     @contextmanager

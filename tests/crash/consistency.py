@@ -55,14 +55,16 @@ class Ending:
         return self._sent[submission["request_id"], submission["account"], submission["identity_hash"]]
 
     def outcomes(self) -> Outcomes:
-        """Returns how often each submission reached each state. A kill must not change the result."""
+        """Returns how often each submission reached each state. A kill must not change these numbers."""
         return Counter(
             (s["request_id"], s["account"], " ".join(sorted(self.values(s))), s["state"])
             for s in self.submissions
         )
 
     def members(self) -> dict[str, list[str]]:
-        """Returns the files of each package, with digits removed. A kill must not change them."""
+        """Returns the files of each package, with digits removed from their names. A kill must not change
+        the files.
+        """
         return {
             package.parent.name: sorted(
                 "".join(c for c in name if not c.isdigit()) for name in self._opened(package).namelist()

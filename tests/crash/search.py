@@ -137,7 +137,9 @@ def kills_in_turn(steps: Counter[str]) -> Iterator[Case]:
 
 
 def pairs_of_kills(steps: Counter[str], seed: int, count: int) -> Iterator[Case]:
-    """Yields pairs of kills: one at any step, and one in the next process."""
+    """Yields pairs of kills. The first kill is at any step. The second kill is in the process that starts
+    next.
+    """
     chance = random.Random(seed)
     for _ in range(count):
         name = chance.choice(list(steps))

@@ -161,16 +161,17 @@ def _record_storage_steps(steps: Steps) -> None:
 
 
 def _piece(file: StorageWriter, data: bytes) -> str | None:
-    """Returns a step's name for the first piece of a file, and for one piece every few kilobytes.
+    """Returns the name of the step if this is the first piece of a file, or a piece after a few more
+    kilobytes.
 
-    A zip is written in hundreds of pieces.
+    Other pieces are not steps, because a zip is written in hundreds of pieces.
     """
     is_step = file.bytes == 0 or file.bytes // PIECE < (file.bytes + len(data)) // PIECE
     return "write a piece of a file" if is_step else None
 
 
 def _kind(path: Any) -> str:
-    """Returns a file's name without the parts that differ by request."""
+    """Returns a file's name without the parts that are different for each request."""
     return re.sub(r"^\d{4}-\d\d-\d\d|\w+_id_\d+|^[ae]-\d", "*", Path(os.fsdecode(path)).name)
 
 

@@ -177,7 +177,9 @@ def ledger(stack: RunningStack, statement: str) -> list[dict[str, Any]]:
 
 
 def test_every_task_succeeds_despite_the_kills(stack: RunningStack, delivered: RunResult) -> None:
-    """Only the report fails, because the sandbox refuses some identifiers. The killed task was retried."""
+    """Every task succeeds except the report, which fails because the sandbox refuses some identifiers. The
+    killed task was retried.
+    """
     assert {name: state for name, state in delivered.tasks.items() if state != "success"} == {
         "report": "failed"
     }
@@ -196,7 +198,9 @@ def test_every_outcome_is_the_sandboxs_decision(delivered: RunResult) -> None:
 
 
 def test_every_repeated_call_is_recorded(stack: RunningStack, delivered: RunResult) -> None:
-    """The dead worker's submissions became uncertain. An event records every repeat of an accepted call."""
+    """The dead worker's submissions became uncertain. If a call was repeated after the vendor had accepted
+    it, an event records the repeat.
+    """
     sent = Counter((job.vendor, value) for job in delivered.jobs for value in job.values)
     assert set(sent) == expected_calls(ROWS)
     events = ledger(

@@ -118,7 +118,9 @@ def result_of(stack: RunningStack, run_id: str, state: str) -> RunResult:
 
 
 def check_outcomes(result: RunResult, rows: Sequence[SourceRow]) -> None:
-    """Check that every outcome in the ledger and every status in the source is as the sandbox decided."""
+    """Check that every outcome in the ledger and every status in the source agrees with the sandbox's
+    decision.
+    """
     expected = {(row.request_id, *key): state for row in rows for key, state in row.expected().items()}
     assert {key: state for key, state in result.submissions.items() if state != "not_applicable"} == expected
     for row in rows:
@@ -140,7 +142,9 @@ def expected_calls(rows: Sequence[SourceRow]) -> set[tuple[str, str]]:
 
 
 def check_files(stack: RunningStack, result: RunResult, rows: Sequence[SourceRow]) -> None:
-    """Check that each request has a receipt, and each access request a package with the same hashes."""
+    """Check that each request has a receipt and each access request has a package, and that their hashes
+    match.
+    """
     for row in rows:
         folder = stack.storage / "requests" / row.request_id
         receipt = json.loads((folder / "receipt.json").read_text())

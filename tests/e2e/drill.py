@@ -117,7 +117,7 @@ class Drill:
         )
 
     def unrecorded_repeats(self) -> dict[str, int]:
-        """Returns the requests that a vendor accepted more than once, if the events record fewer repeats."""
+        """Returns the requests that a vendor accepted more often than the recorded events explain."""
         repeated = {key: count for key, count in self.accepted().items() if count > 1}
         with psycopg.connect(self._stack.dsn) as db:
             recorded = db.execute(COUNT_REPEATS, [self.ids]).fetchone()

@@ -1,4 +1,4 @@
-"""Markers (values that exist nowhere else), and a search for them in every usual encoding."""
+"""Defines markers (values that exist nowhere else) and searches for them in every usual encoding."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ class MarkedSubject:
         return {name: value for name, value in vars(self).items() if name not in ("name", "word")}
 
     def without_stem(self) -> Iterable[str]:
-        """Returns the values that do not contain the stem: numbers, and hashes of e-mails in ID5's form."""
+        """Returns the values that do not contain the stem: numbers, and hashes of e-mail addresses as ID5
+        receives them.
+        """
         plain, gmail = self.email
         (phone,) = self.phone
         (advertising_id,) = self.advertising_id

@@ -54,7 +54,7 @@ class Up:
     output: str
 
     def leaders(self) -> set[int]:
-        """Returns the sessions of the started components and of PostgreSQL."""
+        """Returns the session ids of the started components and of PostgreSQL."""
         parts = {each["pid"] for each in json.loads((self.home / "processes.json").read_text())}
         server = int((self.home / "postgres" / "postmaster.pid").read_text().split()[0])
         return parts | {os.getsid(server)}
@@ -108,7 +108,9 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 
 def test_up_starts_no_sandbox_with_a_users_ledger(up: Up) -> None:
-    """The output says so, names the user's connections without their values, and has the URL of the UI."""
+    """The output says that no sandbox was started, names the user's connections without their values, and
+    has the URL of the UI.
+    """
     assert up.output.endswith("ready\n"), up.output
     assert f"http://127.0.0.1:{up.given['AIRFLOW__API__PORT']}\n" in up.output
     assert "the sandbox simulates no vendor" in up.output

@@ -151,7 +151,9 @@ def test_a_run_survives_a_killed_triggerer(first: RunResult) -> None:
 
 
 def test_after_the_first_run_every_submission_matches_its_job(first: RunResult) -> None:
-    """A submission has the sandbox's outcome if its job has ended. Otherwise the submission is open."""
+    """A submission has the outcome that the sandbox decided if its job has ended. Otherwise the submission
+    is open.
+    """
     jobs = {(job.vendor, value): job for job in first.jobs for value in job.values}
     assert set(first.submissions) >= {
         (row.request_id, *key) for row in ROWS for key in row.sent()
@@ -187,7 +189,9 @@ def test_the_source_has_the_status_of_each_request(first: RunResult) -> None:
 def test_trigger_arguments_contain_no_identifier_and_no_secret(
     seen_triggers: list[dict[str, Any]], first: RunResult
 ) -> None:
-    """There is one trigger per account, for any number of jobs."""
+    """There is one trigger per account, whatever the number of jobs is. The arguments contain no identifier
+    and no secret.
+    """
     assert len({one["kwargs"] for one in seen_triggers}) in (2, 3, 4)
     for one in seen_triggers:
         assert one["classpath"] == "dsar_airflow.triggers.PollTrigger"
@@ -196,7 +200,9 @@ def test_trigger_arguments_contain_no_identifier_and_no_secret(
 
 
 def test_the_second_run_continues_the_first(second: RunResult) -> None:
-    """Rejected credentials fail one task of one account. The requests of other accounts are delivered."""
+    """Rejected credentials fail only one task of their account. The requests of other accounts are
+    delivered.
+    """
     red = {name for name, state in second.tasks.items() if state != "success"}
     assert red == {"batch.submit", "report"}
     assert second.submissions["late", "id5", "email"] == "completed"
@@ -205,7 +211,9 @@ def test_the_second_run_continues_the_first(second: RunResult) -> None:
 
 
 def test_clearing_the_failed_task_finishes_the_rest(cleared: RunResult) -> None:
-    """The cleared task succeeds and its request is closed. The report still fails for the failed jobs."""
+    """The cleared task succeeds and its request is closed. The report still fails because of the failed
+    jobs.
+    """
     assert {name: state for name, state in cleared.tasks.items() if state != "success"} == {
         "report": "failed"
     }

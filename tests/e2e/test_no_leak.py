@@ -168,7 +168,7 @@ def _receipts_and_register(world: World) -> Places:
 
 
 def _assert_markers_are_where_they_belong(world: World) -> None:
-    """Check that the search finds the identifiers in the source, and that the package is in storage."""
+    """Check that the search finds the identifiers in the source, and that storage has the package."""
     source_table = kept_by_airflow.tables(postgres.url(world.stack.home, "source"))[
         "table public.all_requests"
     ]

@@ -241,7 +241,9 @@ def test_all_text_has_enough_contrast(
 
 
 def test_the_board_works_on_a_phone_and_with_a_keyboard(open_page: OpenPage, real_run: str) -> None:
-    """No page scrolls sideways. The first tab stop skips the navigation, and each stop is visible."""
+    """No page scrolls sideways. The first tab stop skips the navigation, and each element with the focus is
+    visible.
+    """
     page = open_page(f"{BOARD}/requests?status=any", viewport={"width": 390, "height": 844})
     seen = board(page)
     expect(seen.get_by_role("table")).to_be_visible()
@@ -270,7 +272,9 @@ def test_no_page_shows_an_identifier(open_page: OpenPage, real_run: str) -> None
 
 
 def test_a_connection_can_be_created_and_tested_in_the_form(stack: RunningStack, open_page: OpenPage) -> None:
-    """The form has the vendor's fields. The Test button says that the connection works, or what to change."""
+    """The form has the vendor's fields. The Test button says that the connection works, or what the user
+    must change.
+    """
     host, _, port = stack.sandbox_url.rpartition(":")
     page = open_page("/connections", viewport={"width": 1280, "height": 1400})
     for name, secret, answer in (

@@ -51,7 +51,7 @@ class Case:
 
     @property
     def taken(self) -> int:
-        """Returns how many jobs the vendor has for this data subject."""
+        """Returns how many jobs for this data subject the vendor has created."""
         names = {self.value, hashed_email(self.value)}
         return sum(job.vendor == self.vendor and bool(names & {*job.values}) for job in self.sandbox.jobs())
 

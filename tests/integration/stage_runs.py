@@ -24,7 +24,9 @@ T = TypeVar("T")
 
 
 def plan_each(db: Database, account: str, *values: str, action: Action = Action.ERASURE) -> None:
-    """Adds a request for each value, named after the value. Requests are due in this order."""
+    """Adds a request for each value. The request id is the value. Requests are due in the order of the
+    values.
+    """
     first = datetime.now(UTC) + timedelta(days=9)
     plan(
         db,
@@ -86,5 +88,5 @@ def reasons(db: Database) -> list[tuple[str, str, str]]:
 
 
 def sent(sandbox: Sandbox) -> list[str]:
-    """Returns the identifiers that the vendors accepted, in this order."""
+    """Returns the identifiers that the vendors accepted, in the order of acceptance."""
     return [value for job in sandbox.jobs() for value in job.values]

@@ -24,7 +24,7 @@ from tests.integration.stage_runs import Stages, plan_each
 
 
 async def ready(db: Database, stages: Stages, account: str, *values: str) -> None:
-    """Adds an access request for each value, named after the value. The vendor has the results."""
+    """Adds an access request for each value. The request id is the value. The vendor has the results."""
     plan_each(db, account, *values, action=Action.ACCESS)
     await stages.submit(account)
     await stages.poll(account)
@@ -38,7 +38,9 @@ def content(storage: Storage, row: dict[str, Any]) -> bytes:
 async def test_two_runs_that_collect_the_same_result_do_not_spoil_each_others_file(
     db: Database, storage: Storage, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """The vendor may return other bytes each time. The ledger has the hash of the file that is stored."""
+    """The vendor may return different bytes for the same result. The hash in the ledger is the hash of the
+    stored file.
+    """
     await ready(db, stages, "besitos", "u1")
     body = '{"success": true, "request": {"status": "completed"}, "data": {"data": [%s]}}'
     for times in (1, 2):
@@ -52,7 +54,9 @@ async def test_two_runs_that_collect_the_same_result_do_not_spoil_each_others_fi
 async def test_each_data_subject_gets_their_own_record_of_a_shared_reply(
     db: Database, storage: Storage, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """The record is stored byte for byte. A data subject without a record has no data."""
+    """Each record is stored without changing a byte. A data subject without a record in the reply has no
+    data.
+    """
     values = ["u1", "unknown-2", "ü-3", "4"]
     await ready(db, stages, "besitos", *values)
     async with aiohttp.ClientSession(headers={"Authorization": "Bearer sandbox-secret"}) as session:
@@ -115,7 +119,9 @@ async def test_a_result_that_cannot_be_fetched_stays_ready(
     db: Database, storage: Storage, sandbox: Sandbox, stages: Stages,
     route: str, kind: str, fields: dict[str, Any],
 ) -> None:  # fmt: skip
-    """The other results are collected. No incomplete file is left. A retry fetches the missing results."""
+    """If a result cannot be fetched, the other results are still collected. No incomplete file is left. A
+    retry fetches the missing result.
+    """
     await ready(db, stages, "batch", "u1", "u2", "u3")
     sandbox.inject(kind, vendor="batch", route=route, **fields)
     with pytest.raises(VendorUnavailable, match="1 results could not be fetched"):
@@ -195,7 +201,7 @@ async def test_a_storage_error_for_one_request_does_not_stop_the_others(
 async def test_two_requests_that_share_a_job_get_a_file_each(
     db: Database, storage: Storage, stages: Stages
 ) -> None:
-    """The same data subject made both requests. Each request gets its own file."""
+    """The same data subject made two requests, which share a job. Each request gets its own file."""
     same = submission("u1", "batch")
     plan(db, request("r-1", same, action=Action.ACCESS), request("r-2", same, action=Action.ACCESS))
     for _ in range(2):

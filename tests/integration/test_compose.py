@@ -161,7 +161,9 @@ def test_the_recipe_in_the_header_makes_all_secrets(tmp_path):
 
 @pytest.mark.parametrize("service", sorted(OF_AIRFLOW))
 def test_variables_in_env_reach_every_service_of_airflow(service):
-    """These are connections, a secrets backend, metrics, and variables with a default in the file."""
+    """The variables are connections, a secrets backend, metrics, and variables that have a default in the
+    file.
+    """
     env = required() | OWN
     given = container(service, env)
     assert {name: given.get(name) for name in OWN} == OWN
@@ -186,7 +188,9 @@ def test_the_demo_fills_only_the_ledger_of_this_file():
 
 
 def test_the_sandbox_starts_only_after_demo_data_succeeded():
-    """The sandbox closes every request that it gets. Therefore it also does not restart automatically."""
+    """A request that reaches the sandbox is closed although no vendor processed it. Therefore the sandbox
+    starts only after demo-data succeeded, and does not restart automatically.
+    """
     sandbox = SERVICES["sandbox"]
     assert sandbox["depends_on"] == {"demo-data": {"condition": "service_completed_successfully"}}
     assert "restart" not in sandbox

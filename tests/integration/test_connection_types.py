@@ -60,7 +60,7 @@ def test_a_connection_that_works(sandbox: Sandbox, monkeypatch: pytest.MonkeyPat
 
 @every_vendor
 def test_a_wrong_secret(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, vendor: Vendor) -> None:
-    """The sentence names the field Password and does not contain the secret."""
+    """The message names the field Password and does not contain the secret."""
     works, sentence = pressed(monkeypatch, sandbox, vendor.name, password="wrong-secret")
     assert not works
     assert sentence.startswith(f"{vendor.title} refused our credentials (HTTP 40")
@@ -69,7 +69,7 @@ def test_a_wrong_secret(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, vendo
 
 
 def test_a_discovery_without_a_usable_answer(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The connection works even if its discovery fails. Some processors do not have this route."""
+    """The connection works even if its discovery fails, because some processors do not have this route."""
     sandbox.inject("status", vendor="opendsr", route="me", status=404, body="<html>")
     works, sentence = pressed(monkeypatch, sandbox, "opendsr")
     assert works and "Our copy of its certificate is valid until " in sentence
@@ -78,7 +78,7 @@ def test_a_discovery_without_a_usable_answer(sandbox: Sandbox, monkeypatch: pyte
 
 @every_vendor
 def test_nobody_at_the_host(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, vendor: Vendor) -> None:
-    """The sentence names the fields Host, Port and Schema."""
+    """If no server answers at the host, the message names the fields Host, Port and Schema."""
     works, sentence = pressed(monkeypatch, sandbox, vendor.name, host="http://127.0.0.1:1")
     assert not works
     assert sentence.startswith("No connection to the vendor")
@@ -141,7 +141,7 @@ def test_the_form_has_every_field_of_the_vendor(vendor: Vendor) -> None:
 
 
 def test_what_the_forms_are_made_of() -> None:
-    """Airflow gets one number field, one secret field and one choice field as expected."""
+    """The form has the expected schema for a number field, a secret field and a choice field."""
     batch, besitos = (TYPES[name]["conn-fields"] for name in ("batch", "besitos"))
     assert batch["api_key"] == {
         "label": "API key of the app",
@@ -158,7 +158,9 @@ def test_what_the_forms_are_made_of() -> None:
 
 
 def test_the_provider_imports_no_slow_library() -> None:
-    """Every Airflow process that lists providers loads this module."""
+    """The module loads no slow library, because every Airflow process that lists providers loads the
+    module.
+    """
     slow = ("pydantic", "email_validator", "aiohttp", "phonenumbers", "cryptography", "airflow")
     code = (
         "import sys, dsar_airflow.provider as p; p.get_provider_info();"

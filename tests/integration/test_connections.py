@@ -75,7 +75,9 @@ ADDRESSES = {
 def test_every_form_of_a_connection_gives_the_address(
     monkeypatch: pytest.MonkeyPatch, connection: str | dict[str, Any], base_url: str
 ) -> None:
-    """The rules are those of Airflow's HttpHook, but the default is https, except for this machine."""
+    """The rules for the address are those of Airflow's HttpHook. The default schema is https, but for this
+    machine it is http.
+    """
     resolved = read(monkeypatch, connection)
     assert resolved.base_url == base_url
     assert resolved.secret == "t"
@@ -125,7 +127,9 @@ def test_a_wrong_connection_is_refused(
 async def test_a_missing_or_unreadable_connection_is_named(
     deployment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The error says where to set the connection. A retry may help, because a secrets backend may be down."""
+    """The error says where to set the connection. Airflow retries the task, because a secrets backend may
+    be unavailable for a short time.
+    """
     for text in (None, "http://a://b://c", '{"conn_type"'):
         if text is None:
             monkeypatch.delenv("AIRFLOW_CONN_BATCH_DEFAULT")
@@ -155,7 +159,7 @@ async def test_an_account_that_is_not_listed_is_refused(deployment: Path) -> Non
 def test_held_accounts_are_those_with_on_uncertain_hold(
     deployment: Path, set_connection: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A wrong connection of another account does not matter."""
+    """Only accounts with on_uncertain=hold are held. A wrong connection of another account is no error."""
     assert held_accounts() == []
     set_connection("id5", extra={"on_uncertain": OnUncertain.HOLD})
     monkeypatch.delenv("AIRFLOW_CONN_BATCH_DEFAULT")
@@ -201,7 +205,9 @@ def test_a_new_database_becomes_a_ledger(server: Any, deployment: Path, db: Data
 def test_the_source_is_in_the_database_of_the_ledger_by_default(
     deployment: Path, dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the connection dsar_source exists, it is used instead."""
+    """The source is in the ledger's database. If the connection dsar_source exists, the source is in that
+    connection's database.
+    """
     put(dsn, Row("e-1", user_id="u1"))
     with source() as table:
         rows = [row for chunk in table.pending(retry_failed=False) for row in chunk]
@@ -215,7 +221,9 @@ def test_the_source_is_in_the_database_of_the_ledger_by_default(
 def test_a_source_that_is_not_a_database_is_refused(
     deployment: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
-    """The error is raised, and the ledger's database is not used instead."""
+    """A connection dsar_source that is not a database raises an error. The ledger's database is not used
+    instead.
+    """
     monkeypatch.setenv("AIRFLOW_CONN_DSAR_SOURCE", text)
     with pytest.raises((ConfigurationError, ConnectionMissing), match="connection dsar_source"), source():
         pass

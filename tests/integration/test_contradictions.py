@@ -1,4 +1,4 @@
-"""Replies that contradict themselves: nobody is done, and the vendor is asked again."""
+"""A reply may contradict itself. Then no data subject gets an outcome, and the vendor is asked again."""
 
 from __future__ import annotations
 
@@ -61,7 +61,9 @@ def answer(sandbox: Sandbox, body: dict[str, Any]) -> None:
 async def test_a_deletion_that_is_not_clear_is_asked_for_again_alone(
     db: Database, sandbox: Sandbox, stages: Stages, summary: dict[str, Any]
 ) -> None:
-    """The submissions of a batch are planned again. One that is alone stays open."""
+    """The submissions of a batch with an unclear reply are planned again, each alone. If the reply about a
+    single submission is unclear, the submission stays open.
+    """
     job_id = await send(db, stages, *USERS, action=Action.ERASURE)
     answer(sandbox, reply(job_id, "delete", deletion(**summary)))
     await stages.poll("besitos", seconds=0.5)
@@ -112,7 +114,9 @@ async def test_a_damaged_or_expired_export_is_asked_for_again(
     records: list[Any],
     change: dict[str, Any],
 ) -> None:
-    """It says nothing about anybody without a record. The new export has the data."""
+    """A damaged or expired export does not prove that a user without a record has no data. The export is
+    requested again, and the new export has the data.
+    """
     job_id = await send(db, stages, *users, action=Action.ACCESS)
     answer(sandbox, reply(job_id, "export", records, users, **change))
     await stages.poll("besitos", seconds=0.5)
@@ -130,7 +134,7 @@ async def test_a_damaged_or_expired_export_is_asked_for_again(
 async def test_a_damaged_export_of_one_user_stays_ready(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """Another export would not be smaller."""
+    """A damaged export of one user is not requested again, because it cannot be split into smaller ones."""
     job_id = await send(db, stages, "u1", action=Action.ACCESS)
     answer(sandbox, reply(job_id, "export", [None], ["u1"], progress={"completed": 1, "failed": 0}))
     await stages.poll("besitos", seconds=0.5)

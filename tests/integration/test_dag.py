@@ -60,7 +60,9 @@ def test_each_account_is_a_group_between_intake_and_package(daily: DAG) -> None:
 
 
 def test_tasks_after_a_failed_task_run(daily: DAG) -> None:
-    """Open jobs of earlier days do not wait for today's submissions. Packages wait for no account."""
+    """Later tasks run even if an earlier task failed. Open jobs are polled even if submit fails, and
+    packages are written even if an account fails.
+    """
     rules = {task.task_id: task.trigger_rule for task in daily.tasks}
     assert rules.pop("intake") == TriggerRule.ALL_SUCCESS
     assert set(rules.values()) == {TriggerRule.ALL_DONE}
@@ -74,10 +76,10 @@ def test_it_runs_daily_without_catch_up(daily: DAG) -> None:
 
 
 def test_every_task_has_a_time_limit(daily: DAG) -> None:
-    """The report still runs if every task hangs and polling takes its longest window. A task is not
-    retried after its limit.
+    """The report still runs if every other task hangs and polling takes its longest window. A task that
+    reaches its time limit is not retried.
 
-    A hung run ends, so that the next run can start.
+    A run that hangs ends, so that the next run can start.
     """
     limits = {task.task_id.rpartition(".")[2]: task.execution_timeout for task in daily.tasks}
     assert all(limits.values())

@@ -63,7 +63,7 @@ async def test_a_held_submission_is_sent_again_by_a_decision(
 async def test_a_held_submission_continues_with_the_job_of_a_decision(
     dsn: str, db: Database, source_table: Source, open_work: OpenWork, sandbox: Sandbox
 ) -> None:
-    """The vendor is not called again. The outcome of the named job counts."""
+    """The vendor is not called again. The submission gets the outcome of the job that the operator named."""
     await hold_one(dsn, db, source_table, open_work, sandbox)
     (job,) = sandbox.jobs()
     decide(db, [Decision.parse(f"r1 besitos taken {job.job_id}")], by="run-7", now=datetime.now(UTC))
@@ -97,7 +97,9 @@ async def test_one_job_is_refused_for_several_identifiers(
 async def test_a_job_is_refused_for_two_identifiers_of_one_kind(
     dsn: str, db: Database, source_table: Source, open_work: OpenWork, sandbox: Sandbox
 ) -> None:
-    """The ledger cannot know which identifier has the job. The error says what to decide instead."""
+    """The ledger cannot know which of the two identifiers has the job. The error says which decision to
+    enter instead.
+    """
     row = Row("r1", email=["a@example.com", "b@example.com"], id5_id="ID5*abc", accounts=["id5"])
     put(dsn, row)
     Intake(db, source_table, RULES).run()
@@ -128,7 +130,9 @@ async def test_a_job_of_another_data_subject_ends_nothing(
     storage: Storage,
     action: str,
 ) -> None:
-    """Batch names the identifier of a job, so a mistyped job id ends no submission and collects no result."""
+    """Batch's reply names the identifier of a job. Therefore a mistyped job id ends no submission and
+    collects no result.
+    """
     put(dsn, Row("alice", action, user_id="alice", accounts=["batch"]))
     put(dsn, Row("bob", action, user_id="bob", accounts=["batch"]))
     Intake(db, source_table, RULES).run()
@@ -163,7 +167,9 @@ async def test_a_job_of_another_data_subject_ends_nothing(
 async def test_a_decision_does_not_apply_to_what_became_uncertain_after_it(
     dsn: str, db: Database, source_table: Source, open_work: OpenWork, sandbox: Sandbox
 ) -> None:
-    """An intake that is cleared later repeats the decisions of its run."""
+    """If an intake task is cleared, it repeats the decisions of its run. The decisions do not apply to
+    submissions that became uncertain later.
+    """
     made_at = datetime.now(UTC)
     await hold_one(dsn, db, source_table, open_work, sandbox)
     again = [Decision.parse("r1 besitos send_again")]

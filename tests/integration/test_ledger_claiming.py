@@ -23,7 +23,9 @@ def claim(db: Database, *, worker: int = 1, limit: int = 9, now: Any = LATER, of
 
 
 def test_what_is_due_first_is_claimed_first_and_by_one_worker(dsn: str, db: Database) -> None:
-    """Two workers that claim at the same time get different submissions."""
+    """Submissions with the earliest due date are claimed first. Two workers that claim at the same time get
+    different submissions.
+    """
     due = [NOW + timedelta(days=days) for days in (9, 1, 5, 3, 7)]
     plan(db, *(request(f"r-{at.day}", submission(f"u{at.day}"), due_at=at) for at in due))
     with database.connect(dsn) as other, other.transaction():
@@ -37,7 +39,9 @@ def test_what_is_due_first_is_claimed_first_and_by_one_worker(dsn: str, db: Data
 
 
 def test_a_claim_takes_only_what_can_be_sent_now(db: Database) -> None:
-    """A claim includes only submissions of the account and of the given requests, after their delay."""
+    """A claim includes only submissions of the given account and the given requests. It does not include
+    submissions whose delay is not over.
+    """
     plan(db, request("r-1"), request("r-2", submission("u2")), request("r-3", submission(account="batch")))
     one, two, _ = rows(db)
     put_into(db, [one["id"]], {"not_before": LATER})
@@ -49,7 +53,9 @@ def test_a_claim_takes_only_what_can_be_sent_now(db: Database) -> None:
 
 
 def test_submissions_that_wait_for_another_one_have_no_next_time(db: Database) -> None:
-    """These submissions cannot be claimed, so submit must not wake up for them."""
+    """Some submissions cannot be claimed, because they wait for another submission. They have no next time,
+    so submit does not wake up for them.
+    """
     plan(db, *(request(f"r-{n}", due_at=NOW + timedelta(days=20 + n)) for n in range(3)))
     first, *_ = rows(db)
     put_into(db, [first["id"]], {"state": "uncertain", "attempts": 1, "attempted_at": LATER})
@@ -64,7 +70,9 @@ def test_submissions_that_wait_for_another_one_have_no_next_time(db: Database) -
 
 
 def test_an_older_job_is_never_shared(db: Database) -> None:
-    """The vendor may refuse a second job: then there is no next time, so submit does not wake up in vain."""
+    """A request does not share a job that is older than the request. If the vendor may refuse a second job,
+    the request has no next time, so submit does not wake up without work.
+    """
     plan(db, request("first"), request("second"))
     first, _ = rows(db)
     requested_at = NOW - timedelta(hours=1)  # before the second request was planned
@@ -77,7 +85,9 @@ def test_an_older_job_is_never_shared(db: Database) -> None:
 
 
 def test_a_claim_without_a_call_uses_no_quota(db: Database) -> None:
-    """Submit returns such a claim as untried, for example after the vendor refused our credentials."""
+    """A claim without a call uses no quota. Submit makes no call, for example, after the vendor refused our
+    credentials.
+    """
     plan(db, request())
     (claimed,) = claim(db)
     assert claiming.attempted_since(db, "besitos", NOW) == 1

@@ -37,7 +37,9 @@ def test_closing_erases_all_identifiers_and_keeps_the_hash(db: Database) -> None
 
 @pytest.mark.parametrize("state", [s for s in State if s.is_open])
 def test_a_request_with_an_open_submission_cannot_be_closed(db: Database, state: State) -> None:
-    """If one request of a call cannot be closed, no request of that call is closed or erased."""
+    """If one of several requests cannot be closed, none of these requests is closed and none of their
+    identifiers are erased.
+    """
     plan(db, request("r-1"), request("r-2"))
     one, two = rows(db)
     put_into(db, [one["id"]], {"state": "completed", "finished_at": NOW})
@@ -60,7 +62,9 @@ def test_a_request_is_not_closed_twice(db: Database) -> None:
 
 
 def test_a_status_that_changes_during_a_write_back_is_written_again(db: Database) -> None:
-    """A slow session that wrote an older status does not mark the newer status as written."""
+    """While a slow session writes a status to the source, another session may change the status. The slow
+    session does not mark the newer status as written.
+    """
     plan(db, request("r-1"))
     (late,) = closing.pending_write_backs(db, limit=10)
     put_into(db, [found["id"] for found in rows(db)], {"state": "completed", "finished_at": NOW})

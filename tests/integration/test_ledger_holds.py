@@ -26,7 +26,9 @@ def claimed(db: Database) -> list[str]:
 
 
 def test_a_request_on_hold_is_not_sent(db: Database) -> None:
-    """Other requests of the same data subject do not wait for it. It is sent when the hold ends."""
+    """A request on hold is not sent, and other requests of the same data subject do not wait for it. The
+    request is sent when the hold ends.
+    """
     same = submission("u1", "batch")
     plan(db, request("held", same), request("free", same, due_at=NOW + timedelta(days=40)))
     hold(db, "held", "an unusual volume")
@@ -40,7 +42,9 @@ def test_a_request_on_hold_is_not_sent(db: Database) -> None:
 
 
 def test_a_request_on_hold_shares_no_job(db: Database) -> None:
-    """Another request's job must not end a request on hold. They share the job when the hold ends."""
+    """A job of another request must not end a request on hold. The two requests share the job when the hold
+    ends.
+    """
     same = submission("u1", "batch")
     plan(db, request("free", same), request("held", same))
     put_into(db, [1], {"state": "submitted", "job_id": "j", "submitted_at": NOW, "attempted_at": NOW})

@@ -52,7 +52,7 @@ def scratch(shared_dsn: str) -> Iterator[Database]:
 
 
 def given(db: Database, state: State, **columns: Any) -> int:
-    """Adds a submission in that state, with the columns that belong to the state."""
+    """Adds a submission in the given state, with the columns that belong to the state."""
     plan(db, request("r-1", submission("u1")))
     (found,) = rows(db)
     sent = {State.SUBMITTED, State.READY, State.COMPLETED, State.NO_DATA, State.FAILED}
@@ -227,7 +227,9 @@ def test_sessions_that_move_the_same_rows_in_different_orders_do_not_deadlock(ds
 
 
 def test_a_stale_read_does_not_move_an_uncertain_submission(db: Database) -> None:
-    """The submission became uncertain again after the read, so the read is about an earlier attempt."""
+    """The submission became uncertain again after the read. The read is therefore about an earlier attempt
+    and changes nothing.
+    """
     plan(db, request("r-1"))
     (one,) = rows(db)
     put_into(db, [one["id"]], {"state": "uncertain", "changed_at": LATER, "attempted_at": LATER})

@@ -67,7 +67,9 @@ def test_a_run_sends_what_it_did_and_what_is_open(
     dsn: str,
     set_connection: Callable[..., None],
 ) -> None:
-    """The metrics are outcomes (also zeros), open jobs and their age, days left, calls and refused calls."""
+    """A run sends the numbers of outcomes (also zeros), open jobs and their age, days left, calls and
+    refused calls.
+    """
     put(
         dsn,
         Row("e-1", user_id="u1", accounts=["besitos", "batch"]),

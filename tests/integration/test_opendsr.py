@@ -62,7 +62,9 @@ async def test_access_and_erasure_end_in_packages_and_receipts(
 async def test_a_lost_reply_is_reconciled_by_asking_for_the_id(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """If the call was accepted, its job is found at once. If the call was not accepted, it is sent again."""
+    """The id of the lost call is asked for. If the vendor accepted the call, the job is found at once.
+    Otherwise the call is sent again.
+    """
     plan_each(db, OPENDSR, "taken@example.com", "lost@example.com")
     sandbox.inject("reset_after", vendor=OPENDSR, route="create")
     sandbox.inject("reset_before", vendor=OPENDSR, route="create")
@@ -78,7 +80,9 @@ async def test_a_lost_reply_is_reconciled_by_asking_for_the_id(
 async def test_a_repeated_call_finds_the_job_of_the_first(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """The processor answers that the id exists. This is not a refusal: the job is found by its id."""
+    """The processor answers that the id exists. This answer is not a refusal, because the job can be found
+    by its id.
+    """
     plan_each(db, OPENDSR, "ann@example.com")
     sandbox.inject("reset_after", vendor=OPENDSR, route="create")
     sandbox.inject("status", vendor=OPENDSR, route="status", status=404)  # the job is not visible yet
@@ -92,7 +96,7 @@ async def test_a_repeated_call_finds_the_job_of_the_first(
 
 
 async def test_a_failed_job_that_is_sent_again_has_a_new_id(db: Database, stages: Stages) -> None:
-    """The old id would only lead to the failed job."""
+    """A failed job is sent again with a new id, because the old id would only lead to the failed job."""
     plan_each(db, OPENDSR, "jobfails@example.com")
     await stages.submit(OPENDSR)
     await stages.poll(OPENDSR)
@@ -115,7 +119,9 @@ async def test_a_wrong_signature_is_never_believed(db: Database, stages: Stages)
 
 
 async def test_a_wrong_secret_is_red_at_once(db: Database, stages: Stages) -> None:
-    """A wrong Password fails submit at once. The discovery is public, so it proves no credentials."""
+    """A wrong Password fails submit at once. The discovery is public, so its success does not prove that
+    the credentials are right.
+    """
     plan_each(db, OPENDSR, "ann@example.com", "bob@example.com")
     for _ in range(2):
         with pytest.raises(CredentialsRefused, match="HTTP 401"):
@@ -146,7 +152,9 @@ async def test_a_pending_job_can_be_cancelled(
 async def test_a_409_about_a_job_of_another_id_is_retried_later(
     db: Database, sandbox: Sandbox, stages: Stages, open_work: OpenWork
 ) -> None:
-    """The processor has no list of jobs, so the reason must not mention one."""
+    """The job belongs to another id, so the call is repeated later. The processor has no list of jobs, so
+    the reason must not mention a list.
+    """
     async with open_work(OPENDSR) as work:
         other = Subject(
             99, {IdentityKind.EMAIL: "slow@example.com"}, Regulation.GDPR, "DSAR-99", stages.clock()

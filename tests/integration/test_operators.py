@@ -148,7 +148,7 @@ def test_unknown_request_ids_are_named_and_fail_intake(
 def test_a_run_limited_to_requests_changes_no_other(
     dsn: str, deployment: Path, sandbox: Sandbox, run_daily: RunDaily
 ) -> None:
-    """No other new row or open request is sent, polled or closed."""
+    """The run sends, polls and closes no other request, whether the other request is new or open."""
     put(dsn, ROWS[1])
     run_daily(only="intake")
     put(dsn, ROWS[0], ROWS[2])
@@ -195,7 +195,9 @@ def test_a_missing_connection_is_retried_and_named(
 def test_a_changed_hash_key_is_retried_and_named(
     dsn: str, db: Database, deployment: Path, run_daily: RunDaily, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the secrets backend is unavailable, the hash key is missing, and no request is planned."""
+    """If the secrets backend is unavailable, the key seems to have changed, because the variable is
+    missing. No request is planned, and the task is retried.
+    """
     monkeypatch.setenv("AIRFLOW_VAR_DSAR_HASH_KEY", "the-key-marker")
     put(dsn, ROWS[0])
     run_daily(only="intake")
@@ -235,7 +237,9 @@ def test_one_failed_account_does_not_stop_the_others(
     set_connection: SetConnection,
     run_daily: RunDaily,
 ) -> None:
-    """When the failed connection is fixed and its tasks run again, the remaining requests are delivered."""
+    """One failed account does not stop the others. After its connection is fixed and its tasks run again,
+    its requests are delivered too.
+    """
     put(dsn, *ROWS, Row("only-id5", email="d@example.com", accounts=["id5"]))
     set_connection("batch", password="wrong")
     ran = run_daily()

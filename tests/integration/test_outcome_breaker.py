@@ -83,8 +83,8 @@ async def test_not_found_for_everybody_closes_nothing(
     account: str,
     action: Action,
 ) -> None:
-    """A wrong but valid API key can cause such replies. The task says what to check. No identifier is
-    erased.
+    """A wrong but valid API key can cause `not_found` for every data subject. The task says what to check.
+    No identifier is erased.
     """
     kind = IdentityKind.ID5_ID if account == "id5" else None
     plan(db, *(request(value, submission(value, account, kind), action=action) for value in WAVE))
@@ -105,7 +105,9 @@ async def test_not_found_for_everybody_closes_nothing(
 def test_package_holds_a_wave_that_no_stage_has_held(
     db: Database, source_table: Source, storage: Storage, state: str
 ) -> None:
-    """The stage package holds the outcomes if no stage did, for example because a worker died."""
+    """If no earlier stage held the implausible outcomes, for example because a worker died, the stage
+    package holds them.
+    """
     given(db, [(state, 20)])
     given(db, [("completed", 5)], account="id5", prefix="other")
     assert package(db, source_table, storage) == 5
@@ -135,8 +137,8 @@ def test_the_history_of_the_account_says_what_is_plausible(
     today: Sequence[tuple[str, int]],
     held: int,
 ) -> None:
-    """With fewer than 50 earlier outcomes, a wave is 20 or more outcomes, of which 90 % are not
-    `completed`.
+    """If the account has fewer than 50 earlier outcomes, a wave is at least 20 outcomes of which at least
+    90 % are not `completed`.
     """
     if usual:
         given(db, usual, closed=True, finished_at=NOW - timedelta(days=9), prefix="old")
@@ -148,8 +150,8 @@ def test_the_history_of_the_account_says_what_is_plausible(
 def test_a_wave_is_not_hidden_by_earlier_outcomes_of_open_requests(
     db: Database, source_table: Source, storage: Storage
 ) -> None:
-    """The outcomes of the day are also compared. Requests may stay open for weeks because another account
-    is slow.
+    """The outcomes of one day are also checked separately, because requests may stay open for weeks while
+    another account is slow.
     """
     old = given(db, [("completed", 100)], finished_at=NOW - timedelta(days=5), prefix="old")
     given(db, [("no_data", 30)])
@@ -192,8 +194,8 @@ def test_an_operator_confirms_outcomes(db: Database, source_table: Source, stora
 def test_a_confirmed_outcome_is_not_held_while_its_request_is_open(
     db: Database, source_table: Source, storage: Storage
 ) -> None:
-    """The request may stay open for weeks for another account. Later outcomes are compared with confirmed
-    ones.
+    """The request may stay open for weeks because of another account. The confirmed outcomes then are a
+    part of the baseline for later outcomes.
     """
     names = [f"r-{n}" for n in range(60)]
     plan(db, *(request(name, submission(name, "batch"), submission(name)) for name in names))
@@ -210,7 +212,9 @@ def test_a_confirmed_outcome_is_not_held_while_its_request_is_open(
 def test_confirmed_outcomes_do_not_make_later_ones_implausible(
     db: Database, source_table: Source, storage: Storage
 ) -> None:
-    """They are not counted again, and never held again, while their requests are open."""
+    """While their requests are open, confirmed outcomes are not counted again, and they are never held
+    again.
+    """
     given(db, [("completed", 200)], closed=True, finished_at=NOW - timedelta(days=9), prefix="old")
     names = [f"slow-{n}" for n in range(25)]
     plan(db, *(request(name, submission(name, "batch"), submission(name)) for name in names))
@@ -231,7 +235,7 @@ def test_confirmed_outcomes_do_not_make_later_ones_implausible(
 def test_a_decision_covers_only_what_waited_when_it_was_made(
     db: Database, source_table: Source, storage: Storage
 ) -> None:
-    """If the run is cleared later, the decision does not apply to newer outcomes."""
+    """If the run is cleared later, its decision does not apply to outcomes that came after the decision."""
     given(db, [("no_data", 20)], finished_at=NOW - timedelta(hours=2), prefix="old")
     given(db, [("no_data", 20)], finished_at=NOW, prefix="new")
     package(db, source_table, storage)
@@ -251,8 +255,8 @@ def test_a_decision_on_outcomes_needs_a_reason() -> None:
 def test_the_report_asks_for_a_decision_until_there_is_one(
     db: Database, source_table: Source, storage: Storage
 ) -> None:
-    """Each report asks for the decision. It does not suggest a retry, because failed outcomes may be
-    wrong.
+    """Each report asks for the decision until there is one. The report does not suggest retry_failed,
+    because the failed outcomes may be wrong.
     """
     given(db, [("failed", 20)])
     package(db, source_table, storage)

@@ -24,7 +24,7 @@ from tests.integration.test_collect import full_for
 
 
 class Killed(BaseException):
-    """An error that no `except` in the code catches, so it acts like SIGKILL."""
+    """An error that no `except` in the code catches. It ends the stage as SIGKILL would."""
 
 
 def ended(
@@ -107,7 +107,9 @@ def test_a_stop_at_any_step_is_repaired(
     dsn: str, db: Database, source_table: Source, storage: Storage, monkeypatch: pytest.MonkeyPatch,
     owner: Any, step: str, when: str,
 ) -> None:  # fmt: skip
-    """The next run closes the requests with the same data, even if collected files are already deleted."""
+    """The next run closes the requests with the same data, even if the stopped run already deleted
+    collected files.
+    """
     ended(db, source_table, storage, dsn, "r-1", "r-2")
     real: Callable[..., Any] = getattr(owner, step)
 
@@ -184,7 +186,9 @@ def test_the_package_of_a_reopened_request_keeps_earlier_results(
 def test_an_update_that_the_source_refuses_does_not_stop_others(
     dsn: str, db: Database, source_table: Source, storage: Storage
 ) -> None:
-    """All requests are closed. The task fails, and the next run updates the source."""
+    """All requests are closed, even if the source refuses an update. The task fails, and the next run
+    updates the source.
+    """
     ended(db, source_table, storage, dsn, "r-1", "r-2", "r-3")
     with psycopg.connect(dsn) as other:
         other.execute(

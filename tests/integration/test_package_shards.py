@@ -37,7 +37,9 @@ NAMES = [f"r-{n:02}" for n in range(30)]
 
 
 class KilledWhileWriting(Storage):
-    """A storage that kills its process before it writes the fourth receipt. The fourth package is written."""
+    """A storage that kills its process just before it writes the fourth receipt. At that time the fourth
+    package is already written.
+    """
 
     receipts = 0
 
@@ -58,7 +60,9 @@ def close_shard(dsn: str, folder: str, shard: Shard, killed: bool, counts: Any) 
 
 @pytest.fixture
 def close_at_once(dsn: str, tmp_path: Path) -> Callable[..., list[Delivered]]:
-    """Runs these shards in processes at the same time. Returns the counts of shards that were not killed."""
+    """Returns a function that runs shards in processes at the same time. The function returns what each
+    shard that was not killed has delivered, as counts of requests.
+    """
 
     def run(shards: Sequence[Shard], killed: Shard | None = None) -> list[Delivered]:
         context = multiprocessing.get_context("spawn")
@@ -119,7 +123,9 @@ def test_a_killed_shard_loses_and_doubles_nothing(
 def test_write_backs_at_the_same_time_leave_the_newest_status(
     dsn: str, db: Database, source_table: Source, storage: Storage
 ) -> None:
-    """A slow session does not overwrite a newer status, because the other session waits for it."""
+    """A slow session and a newer session write statuses at the same time. One session waits for the other,
+    so the slow session does not overwrite the newer status.
+    """
     ended(db, source_table, storage, dsn, "r-1")
     db.execute("UPDATE dsar.request SET source_updated = false")
     reached, go_on = threading.Event(), threading.Event()
@@ -164,7 +170,9 @@ def test_the_dag_runs_an_instance_for_each_shard(
     deployment: Path,
     run_daily: Callable[..., Ran],
 ) -> None:
-    """A failed shard stops no other shard, and the report names it. After a clear, it closes its requests."""
+    """If a shard fails, the other shards still run, and the report names the failed shard. After the failed
+    shard is cleared, it closes its requests.
+    """
     ended(db, source_table, storage, dsn, *NAMES)
     (deployment / "requests").mkdir()
     in_the_way = deployment / "requests" / NAMES[0]

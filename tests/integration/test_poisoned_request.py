@@ -129,7 +129,9 @@ async def test_a_bad_field_makes_only_its_row_invalid(run: Run, column: str) -> 
     ],
 )
 async def test_a_record_that_names_nobody_does_not_stop_its_batch(run: Run, record: bytes) -> None:
-    """No data subject gets "no data" because of this record. The missing result is fetched again."""
+    """No data subject gets "no data" because of a record without a name. The missing result is fetched
+    again.
+    """
     run.intake(poisoned())
     await run.submit()
     await run.poll()
@@ -244,7 +246,9 @@ async def test_a_damaged_zip_is_delivered_as_it_is(run: Run, content: bytes) -> 
 
 @pytest.mark.parametrize("trouble", ["missing", "changed", "in the way"])
 async def test_a_request_that_cannot_be_packaged_stays_open(run: Run, trouble: str) -> None:
-    """A file is missing or changed, or the package cannot be written. Other requests are delivered."""
+    """A request stays open if one of its files is missing or changed, or if its package cannot be written.
+    Other requests are delivered.
+    """
     run.intake(poisoned())
     await run.submit()
     await run.poll()

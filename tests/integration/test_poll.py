@@ -26,7 +26,7 @@ from tests.integration.stage_runs import Stages, plan_each, poll
 async def send(
     db: Database, stages: Stages, account: str, *values: str, action: Action = Action.ERASURE, **extra: Any
 ) -> None:
-    """Adds a request for each value, named after the value, and submits it."""
+    """Adds a request for each value and submits it. The request id is the value."""
     plan_each(db, account, *values, action=action)
     await stages.submit(account, **extra)
 
@@ -89,7 +89,7 @@ async def test_a_failed_batch_is_sent_again_in_smaller_ones(db: Database, stages
 async def test_the_outcome_of_an_earlier_batch_does_not_reach_the_later_one(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """A trigger that ran twice reads the first job. Only the second job decides."""
+    """A trigger that ran twice reads the first job late. Only the outcome of the second job counts."""
     await send(db, stages, "besitos", "u1", "jobfails-1")
     sandbox.inject("slow_drip", vendor="besitos", route="status", seconds=1)
     slow = asyncio.create_task(stages.poll("besitos"))
@@ -171,7 +171,9 @@ async def test_a_cancelled_trigger_records_the_outcomes_that_it_found(
 async def test_jobs_are_polled_only_when_their_polls_are_due(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """Each job gets at most four polls. Polling ends when no further poll is due in the window."""
+    """Each job gets at most four polls. Polling ends when the next poll would be due after the end of the
+    window.
+    """
     await send(db, stages, "batch", "slow-1", "slow-2", "slow-3")
     started = time.monotonic()
     polled = await stages.poll("batch", seconds=1.5, poll_min_seconds=0.4, poll_max_seconds=0.4)
@@ -201,7 +203,9 @@ async def test_polling_ends_at_once_if_no_poll_is_due_in_the_window(
 
 
 async def test_no_poll_starts_after_the_window(db: Database, sandbox: Sandbox, stages: Stages) -> None:
-    """The window ends on time, even if more polls are due than fit in. The result counts the missed polls."""
+    """The window ends on time, even if more polls are due than the window has time for. The result counts
+    the polls that were not made.
+    """
     await send(db, stages, "batch", *(f"slow-{n}" for n in range(20)))
     started = time.monotonic()
     polled = await stages.poll("batch", seconds=1, requests_per_second=5, poll_min_seconds=0.1)
@@ -246,7 +250,9 @@ async def test_without_open_jobs_no_poll_is_due(db: Database, open_work: OpenWor
 async def test_a_failed_poll_is_repeated_when_the_next_one_is_due(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """A lost, refused or unreadable reply does not end the job."""
+    """A lost, refused or unreadable reply does not end the job. The job is polled again when its next poll
+    is due.
+    """
     await send(db, stages, "id5", "a@example.com")
     faults: list[tuple[str, dict[str, Any]]] = [
         ("reset_before", {}), ("status", {"status": 503}), ("html", {}), ("truncated", {}), ("empty", {}),

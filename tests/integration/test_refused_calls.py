@@ -1,4 +1,4 @@
-"""A call with a refusal of credentials may be caused by the account or by one request."""
+"""If a vendor refuses the credentials of a call, the cause may be the account or one request."""
 
 from __future__ import annotations
 
@@ -86,7 +86,9 @@ async def test_the_only_call_of_an_account_is_sent_again_in_smaller_ones(
 
 
 async def test_a_single_request_reports_the_account_first(db: Database, run: Run) -> None:
-    """The first error names the account, so an operator can act at once. The next one names the request."""
+    """The first error names only the account, so an operator can act at once. The second error names the
+    request.
+    """
     plan_each(db, "batch", "poison-1")
     with pytest.raises(CredentialsRefused):
         await run("batch")
@@ -95,7 +97,9 @@ async def test_a_single_request_reports_the_account_first(db: Database, run: Run
 
 
 async def test_a_refused_batch_is_split_by_ten_while_the_others_are_sent(db: Database, run: Run) -> None:
-    """Each refused batch is split into ten batches. Finally only the bad request remains."""
+    """A refused batch is split into ten smaller batches, and other batches are sent meanwhile. Finally only
+    the bad request remains.
+    """
     plan_each(db, "besitos", *(f"u{n}" for n in range(50)), "poison-1", *(f"v{n}" for n in range(49)))
     for planned, limit in ((20, 2), (2, 1), (1, 1), (1, 1)):
         text = await run("besitos", users_per_call=20)
@@ -106,7 +110,9 @@ async def test_a_refused_batch_is_split_by_ten_while_the_others_are_sent(db: Dat
 
 
 async def test_three_refusals_in_a_row_stop_the_account_only_once(db: Database, run: Run) -> None:
-    """After three refusals in a row, the requests are suspects. Refused suspects do not stop the others."""
+    """After three refusals in a row, the account stops and the refused requests become suspects. Refusals
+    of suspects do not stop the account again.
+    """
     plan_each(db, "batch", *(f"poison-{n}" for n in range(4)), *(f"u{n}" for n in range(5)))
     text = await run("batch")
     assert text and "poison-0, poison-1, poison-2" in text
@@ -136,7 +142,9 @@ async def test_many_suspects_do_not_stop_the_others(
 async def test_wrong_credentials_are_reported_as_the_account_is_the_cause(
     db: Database, sandbox: Sandbox, run: Run, suspects: int
 ) -> None:
-    """Wrong credentials are reported even if each call contains one suspect. No batch limit gets smaller."""
+    """Wrong credentials are reported even if each call contains one suspect. The batches do not get
+    smaller.
+    """
     plan_each(db, "batch", *(f"u{n}" for n in range(30)))
     put_into(db, [row["id"] for row in rows(db)][:suspects], {"batch_limit": 1})
     with pytest.raises(CredentialsRefused, match="Password of connection batch_default"):
@@ -149,7 +157,9 @@ async def test_wrong_credentials_are_reported_as_the_account_is_the_cause(
 async def test_credentials_that_expire_before_the_last_calls_are_reported_next_time(
     db: Database, run: Run
 ) -> None:
-    """The first run treats the requests as the cause of the refusals."""
+    """The first run assumes that the requests cause the refusals. The next run reports that the credentials
+    are refused.
+    """
     plan_each(db, "batch", "u1", "poison-1", "poison-2")
     assert "took others" in str(await run("batch"))
     with pytest.raises(CredentialsRefused, match="Password of connection batch_default"):

@@ -85,8 +85,8 @@ async def test_a_single_refusal_rejects_only_if_the_account_works(
 async def test_bad_requests_at_the_front_do_not_block_the_others_for_ever(
     db: Database, stages: Stages
 ) -> None:
-    """The first attempt stops the account. In the second attempt the bad requests are suspects, and others
-    are sent.
+    """The first attempt stops the account. In the second attempt the bad requests are suspects, and the
+    other requests are sent.
     """
     bad = [f"refused-{n}" for n in range(MAX_IDENTICAL_REFUSALS)]
     plan_each(db, "batch", *bad, *(f"u{n}" for n in range(5)))

@@ -67,7 +67,9 @@ def close(db: Database, request_id: str, status: Status, at: datetime) -> None:
 
 
 def test_the_register_has_a_line_for_each_request_and_account(db: Database, storage: Storage) -> None:
-    """The register has open requests and those closed on this UTC day. It has no identifiers."""
+    """The register lists open requests and requests that were closed on this UTC day. It contains no
+    identifiers.
+    """
     plan(
         db,
         request("open", submission(MARKER), submission(MARKER, "batch")),
@@ -100,7 +102,9 @@ def test_a_later_run_of_the_day_replaces_the_register(db: Database, storage: Sto
 def test_an_old_report_that_is_cleared_leaves_the_register_of_its_day(
     db: Database, storage: Storage, later: str
 ) -> None:
-    """The ledger has the states of today, which were not true on that day."""
+    """If an old report is cleared, it does not write the register of its day again, because the ledger has
+    only the states of today.
+    """
     plan(db, request("r-1"))
     reported(db, storage, RUN)
     before = register(storage)
@@ -172,8 +176,8 @@ DAY = timedelta(days=1)
 
 
 def test_a_failure_is_in_the_next_report(db: Database, storage: Storage) -> None:
-    """The next report includes failures that came after a run's report. A cleared report repeats its
-    failures.
+    """A failure that came after a run's report is in the next report. If a report is cleared, it repeats
+    its own failures.
     """
     plan(db, *(request(name, submission(name, "batch")) for name in ("in-time", "late", "refused")))
     ended(db, "in-time", "failed")
@@ -190,7 +194,7 @@ def test_a_failure_is_in_the_next_report(db: Database, storage: Storage) -> None
 
 
 def test_a_report_that_failed_is_repeated_by_the_next(db: Database, storage: Storage) -> None:
-    """The sentences of the failed report may not have reached the log."""
+    """If a report failed, its sentences may be missing in the log, so the next report repeats them."""
     plan(db, request("r-1", submission("a", "batch")))
     assert reported(db, storage, RUN - DAY) == []
     ended(db, "r-1", "failed", finished_at=RUN)
@@ -201,7 +205,9 @@ def test_a_report_that_failed_is_repeated_by_the_next(db: Database, storage: Sto
 def test_open_submissions_at_an_account_that_is_not_listed_are_reported(
     db: Database, storage: Storage
 ) -> None:
-    """The report names such submissions before they are overdue. Ended submissions need no action."""
+    """The report names the open submissions of an unlisted account before they are overdue. Ended
+    submissions need no action.
+    """
     plan(
         db,
         request("r-1", submission("a", "batch_ios"), submission("a")),

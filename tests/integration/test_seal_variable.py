@@ -50,7 +50,9 @@ def test_no_plain_package_is_written_when_the_variable_is_gone(
     dsn: str, db: Database, source_table: Source, storage: Storage, deployment: Path, run_daily: RunDaily,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """A secrets backend may be down for a minute. Only the value `none` ends sealing."""
+    """A secrets backend may be unavailable for a minute, so a missing variable does not end sealing. Only
+    the value `none` ends sealing.
+    """
     monkeypatch.setenv(VARIABLE, PUBLIC)
     assert run_daily(only="package").states["package"] == "success"
     ended(db, source_table, storage, dsn, "a-1")
@@ -67,7 +69,9 @@ def test_no_plain_package_is_written_when_the_variable_is_gone(
 
 
 def test_the_recipient_can_change(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sealing can also end and start again. An empty value is not a key."""
+    """The recipient can change, and sealing can end and start again. An empty value is not accepted as a
+    key.
+    """
     for given in (PUBLIC, str(pyrage.x25519.Identity.generate().to_public()), " None ", SSH):
         monkeypatch.setenv(VARIABLE, given)
         assert (seal(db) is None) == (given == " None ")
@@ -82,7 +86,7 @@ def test_the_recipient_can_change(db: Database, monkeypatch: pytest.MonkeyPatch)
 def test_a_deployment_that_never_sealed_needs_no_variable(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The ledger does not record sealing in such a deployment."""
+    """The ledger does not record sealing in a deployment that never sealed, so the variable is optional."""
     monkeypatch.delenv(VARIABLE, raising=False)
     assert seal(db) is None
     assert db.execute("SELECT * FROM dsar.deployment").fetchall() == []

@@ -150,7 +150,9 @@ async def test_the_sealed_package_holds_the_plain_package(one: Deployment) -> No
 
 
 async def test_a_reopened_request_collects_sealed_results_again(one: Deployment) -> None:
-    """We cannot open the earlier package, so every vendor is asked again. The ledger records why."""
+    """We cannot decrypt the earlier package, so every vendor is asked for its results again. The ledger
+    records the reason.
+    """
     await one.collect(refused_at_batch=True)
     one.package(SEAL)
     assert (one.status, one.sealed_accounts()) == ("partial", {"besitos"})
@@ -164,7 +166,9 @@ async def test_a_reopened_request_collects_sealed_results_again(one: Deployment)
 
 
 async def test_a_plain_package_is_removed_when_its_content_is_sealed(one: Deployment) -> None:
-    """The new sealed package includes the results of the plain package. Their vendor is not asked again."""
+    """The new sealed package includes the results of the plain package, so the vendors of these results are
+    not asked again.
+    """
     await one.collect(refused_at_batch=True)
     one.package(None)
     assert one.files == {PLAIN, RECEIPT}
@@ -198,7 +202,9 @@ async def test_a_run_that_stopped_after_sealing_is_finished(
 async def test_a_retry_after_such_a_stop_collects_sealed_results_again(
     one: Deployment, later: Seal | None
 ) -> None:
-    """The sealed results exist nowhere else. The next run closes the request with all results."""
+    """The results exist only in the sealed package, which we cannot decrypt. They are collected again, and
+    the next run closes the request with all results.
+    """
     await one.collect(refused_at_batch=True)
     one.package_and_stop(SEAL)
     await one.collect(retry_failed=True)
@@ -230,7 +236,9 @@ async def test_an_older_sealed_package_does_not_replace_lost_results(one: Deploy
 
 
 async def test_missing_results_that_were_never_sealed_are_not_collected_again(one: Deployment) -> None:
-    """A wrong dsar_storage_uri fails the task. After a fix, the task delivers the results."""
+    """A wrong dsar_storage_uri fails the task, because the results are missing. After the URI is corrected,
+    the task delivers the results.
+    """
     await one.collect()
     elsewhere = (one.folder / "work").rename(one.folder.parent / "elsewhere")
     with pytest.raises(NotDelivered):

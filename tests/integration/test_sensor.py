@@ -34,7 +34,7 @@ ENDED = {
 
 
 class PushedValues:
-    """A replacement for a task instance that records the values which the sensor pushes."""
+    """Replaces a task instance and records the values that the sensor pushes."""
 
     def __init__(self) -> None:
         self.values: dict[str, str] = {}
@@ -81,7 +81,9 @@ def test_it_does_not_defer_if_no_poll_is_due_in_the_window(
 def test_it_defers_to_the_trigger_with_an_absolute_deadline(
     sensor: PollSensor, submitted: Callable[..., None]
 ) -> None:
-    """Airflow's own timeout is a little longer. The XCom `waiting_for` says what the task waits for."""
+    """The deadline is an absolute time, and Airflow's own timeout is a little longer. The XCom
+    `waiting_for` says what the task waits for.
+    """
     submitted(Row("e-1", user_id="u1"))
     before = datetime.now(UTC)
     given = context(await_minutes=7)
@@ -105,7 +107,9 @@ def test_it_defers_to_the_trigger_with_an_absolute_deadline(
 def test_a_limited_run_passes_ledger_ids_to_the_trigger(
     sensor: PollSensor, submitted: Callable[..., None], db: Database
 ) -> None:
-    """Trigger arguments are stored in clear text, so they do not contain request ids."""
+    """The trigger gets ledger ids instead of request ids, because trigger arguments are stored in clear
+    text.
+    """
     submitted(Row("e-1", user_id="u1"), Row("e-2", user_id="u2"))
     row = db.execute("SELECT id FROM dsar.request WHERE request_id = 'e-2'").fetchone()
     assert row is not None
@@ -150,7 +154,9 @@ def test_refused_credentials_fail_without_a_retry(sensor: PollSensor) -> None:
 
 
 def test_outcomes_that_wait_fail_without_a_retry(sensor: PollSensor) -> None:
-    """Refused credentials fail the task without a retry. The error has the text of the event."""
+    """Outcomes that wait for an operator fail the task without a retry. The task's error has the text of
+    the event.
+    """
     with pytest.raises(OperatorActionRequired, match="discard_outcomes"):
         sensor.resume(context(), {"status": "waiting", "message": "batch: … discard_outcomes …"})
 

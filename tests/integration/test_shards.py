@@ -92,7 +92,9 @@ def test_an_invalid_number_of_shards_is_refused(shards: int) -> None:
 def test_shards_send_nothing_twice(
     db: Database, sandbox: Sandbox, submit_at_once: Callable[..., list[Submitted]]
 ) -> None:
-    """The second request of a data subject shares the job of the first request."""
+    """No shard sends a submission twice. If a data subject has two requests, the second request shares the
+    job of the first request.
+    """
     values = [f"u{n}" for n in range(120)]
     plan(db, *(request(f"{again}-{value}", submission(value, "batch")) for again in "ab" for value in values))
     done = submit_at_once("batch", max_concurrency=6)
@@ -113,7 +115,9 @@ def test_shards_keep_the_daily_quota_of_their_account(
 
 
 def test_two_claims_at_once_do_not_take_two_requests_of_one_data_subject(dsn: str, db: Database) -> None:
-    """The second claim waits for the first claim and then gets no submission."""
+    """Two shards claim requests of the same data subject at the same time. The second claim waits for the
+    first claim and then gets no submission.
+    """
     plan(db, request("early", submission("u1")), request("late", submission("u1")))
     _, late = rows(db)
     claimed: list[Any] = []
@@ -202,7 +206,9 @@ def daily(metadata_db: None, monkeypatch: pytest.MonkeyPatch) -> DAG:
 
 
 def test_each_shard_is_a_mapped_task_instance(daily: DAG) -> None:
-    """A stage also runs if a shard of the previous stage failed."""
+    """A stage has one mapped task instance for each shard. It also runs if a shard of the previous stage
+    failed.
+    """
     mapped = {task.task_id: task for task in daily.tasks if task.is_mapped}
     assert set(mapped) == {
         task.task_id for task in daily.tasks if "." in task.task_id and not task.task_id.startswith("id5.")
@@ -247,7 +253,7 @@ def test_a_dry_run_counts_each_submission_once(
 def test_the_report_names_the_failed_shards(
     dsn: str, deployment: Path, set_connection: Callable[..., None], run_daily: Callable[..., Ran]
 ) -> None:
-    """A run that is limited to other accounts skips all shards."""
+    """The report names the shards that failed. A run that is limited to other accounts skips all shards."""
     put(dsn, Row("e-1", user_id="u1"))
     set_connection("batch", host=None, extra={"api_key": None})
     ran = run_daily(only="intake|batch.*|report")

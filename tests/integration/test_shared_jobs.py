@@ -67,7 +67,9 @@ async def test_one_call_serves_two_requests(
 async def test_a_job_is_not_shared_with_a_later_request(
     db: Database, sandbox: Sandbox, stages: Stages, take_in: TakeIn, account: str
 ) -> None:
-    """The later request gets its own job when the vendor accepts one, because there may be newer data."""
+    """A later request does not share the job, because there may be newer data. It gets its own job as soon
+    as the vendor accepts one.
+    """
     refuses = VENDORS[account].one_job_per_subject
     for name in ("first", "second"):
         take_in(Row(name, user_id="u1", email="a@example.com", accounts=[account]))
@@ -86,7 +88,9 @@ async def test_a_job_is_not_shared_with_a_later_request(
 async def test_an_erasure_waits_until_the_data_was_collected(
     sandbox: Sandbox, stages: Stages, take_in: TakeIn
 ) -> None:
-    """The erasure waits if the same data subject asked for access first. The due dates do not matter."""
+    """If the data subject first asked for access and then for erasure, the erasure waits. The due dates of
+    the two requests do not matter.
+    """
     ids = {"user_id": "u1", "advertising_id": "38400000-8cf0-11bd-b23e-10b96e40000d", "accounts": ["batch"]}
     due_at = str(datetime.now(UTC) + timedelta(days=8))
     take_in(
@@ -114,8 +118,8 @@ async def test_an_erasure_waits_until_the_data_was_collected(
 async def test_how_long_an_erasure_waits_for_an_access_request(
     stages: Stages, take_in: TakeIn, received_before: timedelta, due_in: timedelta, submitted: int
 ) -> None:
-    """An erasure waits only if the access request is not newer, and until a week before the erasure is
-    due.
+    """An erasure waits only for an access request that is not newer than the erasure. It waits at most
+    until one week before its due date.
     """
     at = datetime.now(UTC) - timedelta(days=1)
     times = {"received_at": str(at - received_before), "due_at": str(datetime.now(UTC) + due_in)}

@@ -67,7 +67,7 @@ def when(condition: Callable[[], bool], act: Callable[[], None]) -> threading.Th
 async def test_a_restart_of_the_ledger_during_submit_loses_and_doubles_nothing(
     own_server: Home, dsn: str, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """The stage fails. Its retry asks Batch for its jobs, and sends the remaining submissions."""
+    """The stage fails. Its retry asks Batch for its list of jobs, then sends the remaining submissions."""
     with database.connect(dsn) as db:
         plan_each(db, "batch", *NAMES)
     restart = when(lambda: len(sandbox.jobs()) >= 10, lambda: postgres.restart(own_server))
@@ -125,7 +125,9 @@ async def test_a_clock_that_was_set_back_doubles_nothing(
 async def test_a_lost_reply_under_a_fast_clock_is_sent_again_with_its_reason(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """The ended job seems older than our call, so it may be another job. The call is made again."""
+    """Because the clock is fast, the ended job seems older than our call, so it may be another job. The
+    call is made again and the reason is recorded.
+    """
     plan_each(db, "batch", "u1")
     sandbox.inject("reset_after", vendor="batch", route="create")
     sandbox.inject("status", vendor="batch", route="list", status=502, times=None)

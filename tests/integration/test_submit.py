@@ -107,7 +107,9 @@ async def test_a_run_waits_for_its_smaller_batches(
 async def test_submissions_over_the_daily_quota_stay_planned(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """The next UTC day continues with the soonest due date."""
+    """Submissions over the quota stay planned. On the next UTC day they are sent in the order of their due
+    dates.
+    """
     plan_each(db, "id5", *MAILS)
     stages.advance_to_noon()
     done = await stages.submit("id5", daily_quota=3)
@@ -136,7 +138,9 @@ async def test_a_quota_reported_by_id5_stops_the_run(db: Database, stages: Stage
 async def test_an_identifier_over_its_daily_limit_waits_for_the_next_day(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """ID5 accepts one call a day for each e-mail address. Here it reads two addresses as the same one."""
+    """ID5 accepts one call a day for each e-mail address. Here ID5 treats two different addresses as the
+    same address.
+    """
     mails = ["a.b@gmail.com", "ab+c@gmail.com", "other@example.com"]
     plan_each(db, "id5", *mails)
     stages.advance_to_noon()
@@ -219,7 +223,9 @@ class FaultyBesitos(Besitos):
 
 
 async def test_a_request_that_no_call_can_be_made_of_is_rejected_alone(db: Database, stages: Stages) -> None:
-    """Its batch is split. The reason of the rejection contains only the type of our own error."""
+    """The batch of the bad request is split until the request is alone. The reason of the rejection
+    contains only the type of our own error.
+    """
     plan_each(db, "besitos", *(f"u{n}" for n in range(25)), "poison")
     for _ in range(3):
         await stages.submit("besitos", users_per_call=30, vendor=FaultyBesitos())
@@ -233,7 +239,9 @@ async def test_a_request_that_no_call_can_be_made_of_is_rejected_alone(db: Datab
 async def test_a_reply_that_our_reader_fails_on_is_uncertain(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """The vendor may have accepted the call. Other replies are read as usual."""
+    """If our code cannot read a reply, the submission is uncertain, because the vendor may have accepted
+    the call. Other replies are read as usual.
+    """
     plan_each(db, "besitos", "u1", "u2", "u3")
     sandbox.inject("status", vendor="besitos", route="create", status=418)
     done = await stages.submit("besitos", users_per_call=1, max_concurrency=1, vendor=FaultyBesitos())

@@ -54,7 +54,9 @@ async def until(true: Callable[[], object]) -> None:
 async def test_the_claims_of_a_killed_worker_become_uncertain_in_the_next_run(
     dsn: str, db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """While the worker is alive, no other run changes its claims. Its death is recorded as an event."""
+    """While a worker is alive, no other run changes its claims. After the worker is killed, an event
+    records its death.
+    """
     plan_each(db, "besitos", "u1", "u2")
     sandbox.inject("hang", vendor="besitos", seconds=60)
     worker = await asyncio.create_subprocess_exec(sys.executable, "-c", WORKER, dsn, sandbox.url, cwd=PROJECT)
@@ -76,7 +78,9 @@ async def test_the_claims_of_a_killed_worker_become_uncertain_in_the_next_run(
 async def test_a_lost_session_of_the_ledger_interrupts_no_call(
     dsn: str, db: Database, sandbox: Sandbox, open_work: OpenWork, stages: Stages
 ) -> None:
-    """The run fails. The ledger has every call as claimed, and the next run finds the jobs."""
+    """The run fails. In the ledger the submissions of all calls are still claimed, and the next run finds
+    their jobs.
+    """
     plan_each(db, "batch", *(f"u{n:03}" for n in range(60)))
     with pytest.raises(Exception, match=r"terminat|lost|closed") as raised:
         async with open_work("batch", requests_per_second=60) as work:

@@ -85,7 +85,7 @@ def test_the_arguments_are_account_times_and_ledger_ids() -> None:
 
 
 def test_the_first_event_comes_after_ten_seconds() -> None:
-    """An earlier event can reach a task that is not deferred yet, and make it fail."""
+    """An event that comes earlier can reach a task that is not deferred yet, and the task would fail."""
     assert triggers.SHORTEST >= 10
 
 

@@ -43,7 +43,9 @@ LOST = [
 async def test_batch_is_asked_for_its_list_after_a_lost_reply(
     db: Database, sandbox: Sandbox, stages: Stages, kind: str, fields: Mapping[str, Any], was_taken: bool
 ) -> None:
-    """The job is found in the list, or the call is sent again after the pause. Finally there is one job."""
+    """The job is found in the list of Batch. If the list does not contain the job, the call is sent again
+    after the pause. Finally there is one job.
+    """
     plan_each(db, "batch", "slow-1")
     sandbox.inject(kind, vendor="batch", route="create", **fields)
     assert (await stages.submit("batch")).uncertain == 1
@@ -63,7 +65,9 @@ async def test_batch_is_asked_for_its_list_after_a_lost_reply(
 async def test_a_409_of_batch_is_resolved_with_the_running_job(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """The list has the running job, so it also serves this request. Many 409s do not stop the account."""
+    """The list has the running job, so this job also serves the new request. Many 409s do not stop the
+    account.
+    """
     plan_each(db, "batch", *(f"busy-{n}" for n in range(15)))
     done = await stages.submit("batch", max_concurrency=1)
     assert set(states(db).values()) == {"submitted"}
@@ -77,7 +81,7 @@ async def test_a_409_of_batch_is_resolved_with_the_running_job(
 async def test_a_409_of_batch_about_another_action_is_retried_every_hour(
     db: Database, stages: Stages, open_work: OpenWork
 ) -> None:
-    """The list has no job of ours. The request is sent again at once, and then every hour."""
+    """The list has no job for our action. The request is sent again at once, and then every hour."""
     plan_each(db, "batch", "slow-1")
     other = Subject(0, {IdentityKind.USER_ID: "slow-1"}, Regulation.GDPR, "r-other", datetime.now(UTC))
     with run_in_thread(SandboxSettings(batch_one_at_a_time=True, slow_seconds=7200)) as own:
@@ -122,8 +126,8 @@ async def test_an_earlier_job_that_has_ended_does_not_count_as_found(
 async def test_a_running_job_from_before_the_request_is_not_adopted(
     db: Database, sandbox: Sandbox, stages: Stages, open_work: OpenWork
 ) -> None:
-    """The job belongs to another request or another system. The request gets its own job when that job has
-    ended.
+    """The running job belongs to another request or to another system. When it has ended, the request gets
+    its own job.
     """
     other = Subject(0, {IdentityKind.USER_ID: "slow-1"}, Regulation.GDPR, "r-other", datetime.now(UTC))
     async with open_work("batch") as work:
@@ -261,7 +265,9 @@ async def test_a_daily_limit_of_id5_after_a_lost_reply_stays_uncertain(
 async def test_a_recorded_job_id_resolves_an_uncertain_submission(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """If the recorded job fails and the call is sent again, ID5's daily limit refers to that job."""
+    """After the recorded job has failed, the call is sent again. A refusal because of ID5's daily limit
+    then does not make the submission uncertain, because the limit refers to the recorded job.
+    """
     plan_each(db, "id5", MAIL)
     sandbox.inject("empty", vendor="id5", route="create")
     stages.advance_to_noon()
@@ -358,7 +364,9 @@ async def test_an_unreadable_list_is_reported_after_two_runs(
     change: Callable[[HttpReply], HttpReply],
     what: str,
 ) -> None:
-    """The report and the task's log name the unreadable part and the connection."""
+    """After two runs, the report and the task's log name the connection and the part of the list that
+    cannot be read.
+    """
     plan_each(db, "batch", "u1")
     sandbox.inject("reset_before", vendor="batch", route="create")
     batch = UnreadableList(change)

@@ -1,4 +1,6 @@
-"""A vendor may say that it does not know a job, or an account may not work."""
+"""A vendor says that it does not know a job. The cause may be that the vendor has lost the job, or that the
+account does not work.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,7 @@ async def poll(stages: Stages, account: str, **extra: Any) -> None:
 
 
 def forget(db: Database, *submissions: int) -> None:
-    """Lets the vendor deny the jobs of these submissions."""
+    """Lets the vendor say that it does not know the jobs of these submissions."""
     for one in submissions or [row["id"] for row in rows(db)]:
         put_into(db, [one], {"job_id": f"gone-{one}"})
 
@@ -57,7 +59,9 @@ def forget(db: Database, *submissions: int) -> None:
 async def test_a_404_of_every_poll_leaves_all_jobs_open(
     db: Database, sandbox: Sandbox, stages: Stages, account: str, reply: Any
 ) -> None:
-    """All jobs stay open for days. The task fails and names the connection. Later every job ends as usual."""
+    """All jobs stay open for days. The task fails, and its error names the connection. When the vendor
+    knows the jobs again, they end as usual.
+    """
     given = {"status": 404, "body": json.dumps(OWN_404[account])} if reply == "own" else reply
     if account == "attentive" and reply == GATEWAY:
         pytest.skip("Attentive documents no shape of an error")
@@ -78,8 +82,8 @@ async def test_a_404_of_every_poll_leaves_all_jobs_open(
 async def test_a_job_fails_if_the_vendor_denies_it_again_a_day_later(
     db: Database, stages: Stages, account: str
 ) -> None:
-    """The account works, because the vendor knows other jobs. If the job is known meanwhile, the day
-    starts again.
+    """The vendor knows other jobs, so the account works. If the vendor knows the denied job again in
+    between, a new day begins.
     """
     plan_each(db, account, *VALUES[:2], SLOW)
     await stages.submit(account, users_per_call=1)
@@ -125,7 +129,9 @@ async def test_a_wrong_api_key_of_batch_fails_nothing(db: Database, sandbox: San
 async def test_a_404_leaves_ready_results_ready(
     db: Database, sandbox: Sandbox, stages: Stages, account: str, reply: Any
 ) -> None:
-    """The account does not work. The error names the connection. Later the results are collected."""
+    """A 404 for every result means that the account does not work. The error names the connection, and the
+    results are collected later.
+    """
     given = {"status": 404, "body": json.dumps(OWN_404[account])} if reply == "own" else reply
     await submitted(db, stages, account, Action.ACCESS)
     await stages.poll(account)
@@ -142,7 +148,7 @@ async def test_a_404_leaves_ready_results_ready(
 
 
 async def test_a_result_fails_if_the_vendor_denies_it_again_a_day_later(db: Database, stages: Stages) -> None:
-    """The probe shows that the account works, so the results have expired."""
+    """The probe shows that the account works. Therefore the vendor no longer has the result."""
     plan_each(db, "batch", *VALUES[:3], action=Action.ACCESS)  # too few for the outcome breaker
     await stages.submit("batch")
     await stages.poll("batch")
@@ -160,7 +166,9 @@ async def test_a_result_fails_if_the_vendor_denies_it_again_a_day_later(db: Data
 async def test_give_up_after_days_ends_nothing_while_the_account_does_not_work(
     db: Database, stages: Stages, account: str
 ) -> None:
-    """A job fails only when the vendor answers again and the job has still not ended."""
+    """A job does not fail while the account does not work. It fails when the vendor answers again and says
+    that the job has still not ended.
+    """
     plan_each(db, account, SLOW)
     await stages.submit(account)
     stages.clock.advance(days=VENDORS[account].give_up_after.days + 1)

@@ -88,7 +88,7 @@ def ends_as(outcome: Outcome, error: object) -> bool:
 
 
 def asks(vendor: str) -> bool:
-    """Whether the vendor is asked at once if it has the job of an uncertain submission."""
+    """Returns whether the vendor is asked at once if it has created the job of an uncertain submission."""
     return VENDORS[vendor].on_uncertain in (OnUncertain.ASK, OnUncertain.ASK_JOB)
 
 
@@ -106,7 +106,7 @@ def time_to_next_attempt(case: Case, outcome: Outcome, fault: Fault) -> timedelt
 
 
 def download_from(patch: pytest.MonkeyPatch, vendor: str, address: str) -> None:
-    """The vendor's results name an address at this server."""
+    """Patches the vendor's module so that the links to its results lead to this address."""
     kind = type(VENDORS[vendor])
     read_results = kind.read_results
 
@@ -117,7 +117,9 @@ def download_from(patch: pytest.MonkeyPatch, vendor: str, address: str) -> None:
 
 
 async def lose_a_reply(case: Case) -> None:
-    """Loses a reply, so the submission is uncertain. Advances the clock until it may be sent again."""
+    """Loses a reply, so that the submission is uncertain. Advances the clock to the time when the
+    submission may be sent again.
+    """
     case.inject("create", {"kind": "reset_after"})
     await case.submit()
     assert (case.state, case.taken) == ("uncertain", 1)
@@ -129,7 +131,9 @@ async def lose_a_reply(case: Case) -> None:
 async def test_a_fault_of_create(
     new_case: Callable[..., Case], fault: Fault, vendor: str, variant: dict[str, Any], outcome: Outcome
 ) -> None:
-    """A call is sent again only if the vendor did not accept it, or with a recorded reason."""
+    """A call is sent again only if the vendor certainly did not accept it, or if an event records the
+    reason.
+    """
     case = new_case(vendor, Action.ERASURE)
     if fault.on_repeat:
         await lose_a_reply(case)
@@ -214,7 +218,7 @@ async def test_a_fault_of_result_or_data(
 async def test_a_fault_of_list(
     new_case: Callable[..., Case], fault: Fault, vendor: str, variant: dict[str, Any], outcome: Outcome
 ) -> None:
-    """An unreadable list does not prove that the job is missing."""
+    """If the list is unreadable, this does not prove that the vendor has no job."""
     case = new_case(vendor, Action.ERASURE)
     case.sandbox.inject("reset_after", vendor=vendor, route="create")
     address = case.inject("list", variant)

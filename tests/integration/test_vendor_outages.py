@@ -31,7 +31,9 @@ VALUES = [f"u{n}@example.com" for n in range(30)]
 async def test_a_vendor_that_answers_no_call_is_left_alone_until_the_next_run(
     db: Database, sandbox: Sandbox, stages: Stages, vendor: str, status: int
 ) -> None:
-    """After the vendor recovers, everything is sent once. Submissions without a call count no attempt."""
+    """After the vendor recovers, everything is sent once. For a submission without a call, no attempt is
+    counted.
+    """
     plan_each(db, vendor, *VALUES)
     is_busy = vendor == "batch" and status == 503  # a 503 of Batch means maintenance: no job was created
     sandbox.inject("status", status=status, vendor=vendor, route="create", times=None)
@@ -63,8 +65,8 @@ async def test_a_vendor_that_answers_no_call_is_left_alone_until_the_next_run(
 async def test_no_further_call_is_made_before_retry_after_is_over(
     db: Database, sandbox: Sandbox, stages: Stages, stage: str, vendor: str, status: int
 ) -> None:
-    """No stage makes a call before Retry-After is over. A later run continues, and no claim waits for an
-    hour.
+    """No stage makes a call before Retry-After is over. No stage waits for an hour while it holds a claim;
+    a later run continues.
     """
     plan_each(db, vendor, *VALUES[:12], action=Action.ACCESS if stage == "collect" else Action.ERASURE)
 
@@ -99,7 +101,9 @@ async def test_no_further_call_is_made_before_retry_after_is_over(
 async def test_credentials_that_expire_during_a_run_stop_it(
     db: Database, open_work: OpenWork, sandbox: Sandbox, vendor: str
 ) -> None:
-    """The remaining submissions stay planned and count no attempt. They are sent after a fix."""
+    """The remaining submissions stay planned, and no attempt is counted. They are sent after the
+    credentials are fixed.
+    """
     plan_each(db, vendor, *VALUES)
     async with open_work(vendor, users_per_call=1, max_concurrency=4, requests_per_second=40) as work:
         sending = asyncio.create_task(submit(work))

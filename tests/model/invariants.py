@@ -97,7 +97,9 @@ class Invariants:
         return dict(found)
 
     def job_that_took(self, rows: list[dict[str, Any]]) -> str | None:
-        """Returns the job that all these calls created, or None. An operator would ask the vendor for it."""
+        """Returns the job that all these calls created, or None. An operator would get this answer from the
+        vendor.
+        """
         keys, since = {self.key_of(row) for row in rows}, max(row["attempted_at"] for row in rows)
         jobs = [
             job.id
@@ -142,7 +144,7 @@ class Invariants:
             last[event["submission"]] = event["enters"]
 
     def _job_of(self, row: dict[str, Any]) -> Job:
-        """Returns the vendor's job of a submission, even if the vendor has deleted it."""
+        """Returns the vendor's job of a submission, even if the vendor no longer shows the job."""
         job = self.world.jobs.get(row["job_id"])
         assert job is not None, f"the vendor never had the job of {row['id']}"
         assert (job.account, job.action) == (row["account"], row["action"])
@@ -172,8 +174,8 @@ class Invariants:
     def _job_is_young_enough(self, job: Job, row: dict[str, Any]) -> None:
         """Check that no old job serves a request.
 
-        The job must be newer than the request, or Batch was still working on the job when this request was
-        sent.
+        Either the job is newer than the request, or (only at Batch) the job was still running when the
+        request was sent.
         """
         still_running = row["account"].startswith("batch") and row["attempts"] > 0
         assert (job.ends_at if still_running else job.taken_at) >= row["received_at"], (

@@ -1,6 +1,6 @@
 """The real HTTP client, connected to simulated vendors.
 
-`Life` counts the steps of a worker. The worker dies at a chosen step and does nothing after it.
+The class `Life` counts the steps of a worker. The worker dies at a chosen step and makes no further step.
 """
 
 from __future__ import annotations

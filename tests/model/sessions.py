@@ -34,7 +34,7 @@ class Sessions:
             db.close()
 
     def _wait_for_the_end_of(self, pid: int) -> None:
-        """Wait until PostgreSQL has released the locks of a session that is gone."""
+        """Wait until PostgreSQL has released the locks of a session that has ended."""
         with self.open() as db:
             while db.execute("SELECT FROM pg_stat_activity WHERE pid = %s", [pid]).fetchall():
                 time.sleep(0.001)

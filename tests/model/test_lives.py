@@ -1,4 +1,4 @@
-"""These sequences of steps failed once, or are similar to a sequence that failed."""
+"""Tests sequences of steps that failed once, and similar sequences."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from tests.model.virtual_time import Clock
 
 @pytest.fixture
 def life(dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[DeploymentMachine]:
-    """The test uses this state machine. At its end, the invariants hold and everything is closed."""
+    """Yields the state machine of a test. After the test, the invariants must hold and every request must
+    be closed.
+    """
     clock = Clock()
     monkeypatch.setattr("include.dsar.http.pacing.time", clock)
     monkeypatch.setattr("include.dsar.execution.progress.time", clock)
@@ -37,7 +39,9 @@ def test_two_requests_of_one_data_subject_with_a_failed_job_are_closed(life: Dep
 
 
 def test_a_run_for_one_request_sends_it_again_after_its_batch_failed(life: DeploymentMachine) -> None:
-    """Another request of the batch may be the cause of the failure, so this request is sent again alone."""
+    """The failed batch contains another request, which may be the cause of the failure. Therefore this
+    request is sent again alone.
+    """
     life.there_are_requests(asked=[Ask("erasure", [subject], {"user_id"}) for subject in ("ok-0", "fails-2")])
     life.intake_runs()
     life.submit_runs("besitos")

@@ -152,7 +152,7 @@ class World:
         raise Lost(str(fault))
 
     def bad(self, account: str, kind: str, *, hours: float) -> None:
-        """Let every call to the account meet this fault for so many hours."""
+        """Give every call to the account this fault for the given number of hours."""
         self.bad_hours[account] = (kind, self.clock() + timedelta(hours=hours))
 
     def get_well(self) -> None:

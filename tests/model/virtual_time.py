@@ -1,8 +1,9 @@
-"""Virtual time: it passes only while something waits, so days take milliseconds and every run is the same.
+"""Virtual time passes only while something waits. Therefore days take milliseconds and every run is the
+same.
 
-`VirtualLoop` differs from asyncio's loop in three ways. Its clock is the virtual clock. If only timers are
-left, the clock jumps to the next timer. The loop itself runs work for threads, one turn later, so that two
-workers interleave in the same way in every run.
+A `VirtualLoop` differs from asyncio's loop in three ways. Its clock is the virtual clock. If only timers
+are left, the clock jumps to the next timer. The loop itself runs the work for threads, one turn later, so
+that two workers interleave in the same way in every run.
 """
 
 from __future__ import annotations

@@ -65,14 +65,18 @@ def wrong_imports(floor: str, file: Path) -> list[str]:
 
 @pytest.mark.parametrize("floor", FORBIDDEN)
 def test_imports_point_down(floor: str) -> None:
-    """dags may import plugins, and plugins may import include. include does not need Airflow."""
+    """Files in dags may import plugins, and files in plugins may import include. No file in include imports
+    Airflow.
+    """
     files = list((PROJECT / floor).rglob("*.py"))
     assert files
     assert {str(file): wrong for file in files if (wrong := wrong_imports(floor, file))} == {}
 
 
 def test_the_product_imports_neither_the_sandbox_nor_the_stack() -> None:
-    """A deployment contains neither. The sandbox simulates the outside world, so it shares no code."""
+    """A deployment contains neither the sandbox nor the stack. The sandbox simulates the outside world, so
+    it shares no code with the product.
+    """
     for file in (PROJECT / "include/dsar").rglob("*.py"):
         assert not {name for name in imported(file) if name.startswith(("include.stack", "include.sandbox"))}
     for file in (PROJECT / "include/sandbox").rglob("*.py"):
@@ -85,8 +89,8 @@ def room(module: str) -> str:
 
 
 def test_rooms_import_only_rooms_below_them() -> None:
-    """No module of include/dsar imports from a room above its own room (docs/architecture.md lists the
-    rooms).
+    """No module of include/dsar imports a module from a room above its own room. docs/architecture.md lists
+    the rooms.
     """
     upward = [
         f"{file.relative_to(PROJECT)} imports {name}"

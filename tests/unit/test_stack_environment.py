@@ -1,4 +1,6 @@
-"""The environment of the local stack. The user's variables win, and real requests exclude the sandbox."""
+"""Tests the environment of the local stack. The user's variables have priority, and the sandbox is not used
+if requests may be real.
+"""
 
 from __future__ import annotations
 

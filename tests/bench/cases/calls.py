@@ -72,8 +72,9 @@ def _least(
     """Returns the least possible number of calls for the ledger's jobs, and the median delay of polls in
     seconds.
 
-    A late poll makes the next poll later, so fewer polls are needed. Therefore the least number follows
-    from the actual polls. A poll before its time, or after the end of the job was seen, is unnecessary.
+    The least number follows from the actual polls, because a late poll makes the next poll later, so fewer
+    polls are needed. A poll is unnecessary if it came too early, or after an earlier poll had seen the end
+    of the job.
     """
     access, erasure = count - count // 2, count // 2
     with database.connect(ledger) as db:
@@ -92,7 +93,9 @@ def _least(
 
 
 def _necessary_polls(row: dict[str, Any], job: dict[str, Any], since: float) -> list[float]:
-    """Returns the delay of each necessary poll in seconds, up to the poll that saw the end of the job."""
+    """Returns the delay in seconds of each necessary poll. The last necessary poll is the poll that saw the
+    end of the job.
+    """
     schedule = PollSchedule(POLL_MIN, POLL_MAX, since)
     due = schedule.first(row["job_id"], row["submitted_at"], since)
     late = []

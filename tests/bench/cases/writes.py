@@ -57,7 +57,8 @@ def _counters(url: str) -> dict[str, int]:
     """Returns how many rows were written to the ledger's tables, and how many transactions ran in this
     database.
 
-    A session reports its counts when it ends. The sessions of the stages have ended.
+    PostgreSQL gets the counts of a session when the session ends. The sessions of the stages have ended
+    before this call.
     """
     with database.connect(url) as db:
         rows = db.execute(

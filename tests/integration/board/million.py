@@ -36,7 +36,7 @@ PAGES = (
 
 
 def test_pages_with_a_million_requests(viewer: TestClient, dsn: str) -> None:
-    """Requests each page three times. The first request of a page uses a new database connection."""
+    """Each page is requested three times. The first request of each page opens a new database connection."""
     now = datetime.now(UTC)
     begun = time.monotonic()
     fill(dsn, requests=REQUESTS)

@@ -90,7 +90,9 @@ def test_every_response_has_strict_security_headers(
 
 
 def test_a_static_file_is_immutable_only_at_the_address_with_its_version(viewer: TestClient) -> None:
-    """Pages use the address with the version. A file at another address is cached for an hour at most."""
+    """Pages use the address with the version. A browser may cache a file at another address for at most an
+    hour.
+    """
     page = viewer.get("/dsar/").text
     for name in ("board.css", "board.js", "icon.svg", "icon-dark.svg"):
         unversioned = viewer.get(f"/dsar/static/{name}").headers["cache-control"]

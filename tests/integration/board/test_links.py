@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 def test_only_tasks_of_an_account_link_to_its_page(daily: DAG) -> None:
-    """The links are checked on the serialized DAG, as the API server sees it."""
+    """Only tasks of an account link to the account's page. The test reads the serialized DAG, as the API
+    server does.
+    """
     served = DagSerialization.from_dict(DagSerialization.to_dict(daily))
     links = {task.task_id: task.extra_links for task in served.tasks}
     assert len(links) > 3

@@ -18,7 +18,9 @@ DAY = timedelta(days=1)
 
 
 def test_open_requests_are_counted_by_days_left(rows: Rows, db: Database) -> None:
-    """A step includes its upper limit, but not its lower limit. Closed requests do not count."""
+    """Requests are counted by steps of days left. A step includes its upper limit, but not its lower limit.
+    Closed requests do not count.
+    """
     second = timedelta(seconds=1)
     for n, left in enumerate([-DAY, 0 * DAY, second, 3 * DAY, 3 * DAY + second, 10 * DAY, 10 * DAY + second]):
         rows.request(f"r-{n}", due=NOW + left)
@@ -125,7 +127,9 @@ def test_submissions_sent_since_midnight_are_counted(rows: Rows, db: Database) -
 
 
 def test_open_jobs_and_uncertain_requests_of_an_account_are_listed(rows: Rows, db: Database) -> None:
-    """Jobs are ordered by age and show the earliest due date. Uncertain requests are ordered by due date."""
+    """Jobs are ordered by age, and each job shows its earliest due date. Uncertain requests are ordered by
+    due date.
+    """
     job = {"state": "submitted", "submitted_at": NOW - DAY}
     rows.request("later", {**job, "job_id": "j-2"}, {"state": "uncertain"}, due=NOW + 9 * DAY)
     rows.request(

@@ -62,7 +62,9 @@ def without_identifiers(dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
 def test_no_statement_reads_an_identifier(
     viewer: TestClient, rows: Rows, dag_run: str, without_identifiers: None
 ) -> None:
-    """A role without access to identifiers can render every page, so a template cannot show an identifier."""
+    """The database role may not read identifiers. All pages still work, so no template can show an
+    identifier.
+    """
     rows.request("r-1", {"state": "uncertain"}, {"state": "submitted", "submitted_at": NOW, "job_id": "j"})
     assert "r-1" in every_page(viewer)["/dsar/requests?status=any"]
     assert viewer.get("/dsar/requests?account=besitos&state=uncertain").status_code == 200

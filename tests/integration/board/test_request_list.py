@@ -30,7 +30,7 @@ def listed(db: Database, **fields: str) -> list[str]:
 
 @pytest.fixture
 def six(rows: Rows) -> None:
-    """Adds six requests. Each differs from the others in one property."""
+    """Adds six requests. Each request differs from the other five in one property."""
     batch: dict[str, Any] = {"account": "batch", "vendor": "batch"}
     rows.request("overdue", due=NOW)
     rows.request("urgent", due=NOW + DAY, action="access")
@@ -103,7 +103,9 @@ def test_wildcards_of_like_have_no_meaning_in_an_id(rows: Rows, db: Database, pr
     ],
 )
 def test_the_error_for_a_wrong_filter_has_its_name_and_not_its_value(fields: dict[str, str]) -> None:
-    """The page does not repeat the value. The form never sends such a value (tests/e2e/test_ui.py)."""
+    """The error names the filter but does not repeat its value. The form never sends such a value
+    (tests/e2e/test_ui.py).
+    """
     with pytest.raises(BadFilter) as caught:
         RequestFilter.parse(fields)
     (name, value), text = *fields.items(), str(caught.value)
@@ -132,13 +134,17 @@ def test_pages_have_no_gap_and_no_repeat(
 
 
 def test_a_page_after_an_unknown_request_is_the_first_page(rows: Rows, db: Database) -> None:
-    """An old bookmark to an unknown request still works."""
+    """An old bookmark may name a request that does not exist any more. The page then shows the first
+    requests.
+    """
     rows.request("r-1")
     assert listed(db, after="999999") == ["r-1"]
 
 
 def test_a_cell_shows_the_most_urgent_open_state_or_the_outcome(rows: Rows, db: Database) -> None:
-    """Uncertain is shown before submitted. If all submissions have ended, the cell shows their outcome."""
+    """A cell shows `uncertain` rather than `submitted`. If all submissions have ended, the cell shows their
+    outcome.
+    """
     batch = {"account": "batch", "vendor": "batch"}
     rows.request(
         "r-1",
@@ -153,7 +159,9 @@ def test_a_cell_shows_the_most_urgent_open_state_or_the_outcome(rows: Rows, db: 
 
 
 def test_counting_stops_after_the_maximum(rows: Rows, db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Counting a million requests would take longer than the page itself."""
+    """Counting stops after a maximum, because counting a million requests would take longer than the page
+    itself.
+    """
     monkeypatch.setattr(request_list, "MAX_COUNTED", 2)
     for n in range(4):
         rows.request(f"r-{n}")

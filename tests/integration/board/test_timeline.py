@@ -14,7 +14,9 @@ HOUR = timedelta(hours=1)
 
 
 def test_the_timeline_links_each_event_to_its_task(viewer: TestClient, rows: Rows) -> None:
-    """Earlier tries are linked too. If several mapped instances ran at once, the link leads to their list."""
+    """Earlier tries of a task are linked too. If several mapped instances ran at the same time, the link
+    leads to the list of these instances.
+    """
     request = rows.request(
         "r-1",
         {"state": "failed", "attempts": 2, "attempted_at": NOW + 3 * HOUR, "submitted_at": NOW + 3 * HOUR,

@@ -37,7 +37,9 @@ def for_an_operator(viewer: TestClient) -> list[str]:
 def test_an_operator_decides_if_the_connection_says_hold(
     viewer: TestClient, rows: Rows, set_connection: SetConnection
 ) -> None:
-    """The request's page has the lines to enter. At an account without hold, the next run reconciles."""
+    """If the connection says hold, the request's page has the lines that an operator enters. Without hold,
+    the page says that the next run reconciles.
+    """
     set_connection("besitos", extra=HOLD)
     rows.request("r-1", UNCERTAIN, AT_BATCH)
     text = request_text(viewer)
@@ -56,8 +58,8 @@ def test_an_operator_decides_if_the_connection_says_hold(
 def test_an_operator_decides_after_too_many_uncertain_attempts(
     viewer: TestClient, rows: Rows, db: Database
 ) -> None:
-    """An account with too many uncertain attempts needs an operator's decision, whatever its connection
-    says.
+    """An account with too many uncertain attempts needs an operator's decision, even if its connection does
+    not say hold.
     """
     rows.request("r-1", AT_BATCH)
     for attempt in range(MAX_UNCERTAIN_ATTEMPTS):
@@ -74,7 +76,7 @@ def test_an_operator_decides_after_too_many_uncertain_attempts(
 def test_pages_say_what_to_repair_before_a_run_can_reconcile(
     viewer: TestClient, rows: Rows, set_connection: SetConnection
 ) -> None:
-    """The connection is broken, or the account is no longer configured."""
+    """The page says what to repair if the connection is broken, or if the account is no longer configured."""
     set_connection("besitos", password=None, extra=HOLD)
     rows.request("r-1", UNCERTAIN, AT_BATCH | {"account": "batch_old"})
     text = request_text(viewer)
@@ -91,7 +93,7 @@ def test_pages_say_what_to_repair_before_a_run_can_reconcile(
 def test_a_shortened_list_of_uncertain_requests_says_so(
     viewer: TestClient, rows: Rows, monkeypatch: pytest.MonkeyPatch, set_connection: SetConnection
 ) -> None:
-    """A shortened list says so, so that an operator knows that there are more uncertain requests."""
+    """The list says that it is shortened. Then an operator knows that there are more uncertain requests."""
     monkeypatch.setattr("include.dsar.ledger.board.accounts.MAX_UNCERTAIN", 2)
     set_connection("besitos", extra=HOLD)
     for n, shortened in enumerate((False, True, True)):
@@ -123,7 +125,9 @@ def test_the_page_offers_exactly_the_decisions_that_are_possible(
     kinds: list[str],
     lines: list[str],
 ) -> None:
-    """A line names the kind of identity if there are several. A job can be named only if it is unique."""
+    """If a request has several kinds of identities, each line names its kind. If it is unclear to which
+    identifier a job belongs, the page offers no line for a job.
+    """
     set_connection(account, extra=HOLD)
     one = UNCERTAIN | {"account": account, "vendor": account}
     rows.request("r-1", *[one | {"identity": kind} for kind in kinds])

@@ -13,8 +13,8 @@ NOW = datetime.now(UTC)
 
 
 def test_pages_say_which_outcomes_wait_and_how_to_decide(viewer: TestClient, rows: Rows) -> None:
-    """The overview names the account, the account's page has the decisions, and the request says why it is
-    open.
+    """The overview names the account. The account's page has the possible decisions. The request's page
+    says why the request is still open.
     """
     assert "Implausible outcomes" not in viewer.get("/dsar/").text
     rows.request("r-1", {"state": "no_data", "finished_at": NOW, "is_unconfirmed": True})
@@ -32,7 +32,9 @@ def test_pages_say_which_outcomes_wait_and_how_to_decide(viewer: TestClient, row
 def test_the_page_of_an_account_has_the_age_of_the_oldest_uncertain_submission(
     viewer: TestClient, rows: Rows
 ) -> None:
-    """The age counts from the change of state, not from the receipt of the request."""
+    """The age is counted from the time when the submission became uncertain, not from the receipt of the
+    request.
+    """
     for days in (3, 9):
         since = {"state": "uncertain", "changed_at": NOW - timedelta(days=days, hours=1)}
         rows.request(f"r-{days}", since, received=NOW - timedelta(days=20))

@@ -64,7 +64,7 @@ class IntakeCase:
             return [db.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall() for table in TABLES]
 
     def end(self, request_id: str, *, closed: bool, **state: Any) -> None:
-        """Moves all planned submissions of a request into that state."""
+        """Moves all planned submissions of a request into the given state."""
         planned = [s for s in self.submissions if (s["request_id"], s["state"]) == (request_id, "planned")]
         put_into(self.db, [s["id"] for s in planned], {"attempts": 1, "finished_at": NOW, **state})
         if closed:

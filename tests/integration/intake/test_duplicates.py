@@ -29,7 +29,9 @@ def chunks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 def test_repeated_rows_are_planned_once(
     case: IntakeCase, chunks: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The log names the repeated request, but has no line for each of many rows."""
+    """The log names a repeated request. If many rows are repeated, the log does not have a line for each
+    row.
+    """
     case.put(*(Row("same", user_id="u") for n in range(60)), Row("other", user_id="u"))
     taken = case.run()
     assert (taken.rows, taken.new, taken.repeated, taken.invalid) == (61, 2, 59, 0)
@@ -42,7 +44,9 @@ def test_repeated_rows_are_planned_once(
     ids=["two data subjects", "then an invalid one", "first an invalid one", "three"],
 )
 def test_contradictory_rows_are_all_invalid(case: IntakeCase, chunks: None, of_one_id: list[Row]) -> None:
-    """Contradictory rows are invalid; otherwise a data subject could get another's data. A dry run agrees."""
+    """Contradictory rows are invalid, because otherwise a data subject could get the data of another
+    person. A dry run counts the same rows as invalid.
+    """
     case.put(of_one_id[0], *OTHERS, *of_one_id[1:])
     before = case.everything()
     dry = case.run(dry_run=True)
@@ -63,7 +67,9 @@ def test_contradictory_rows_are_all_invalid(case: IntakeCase, chunks: None, of_o
 def test_a_row_that_contradicts_an_accepted_request_changes_nothing(
     case: IntakeCase, chunks: None, caplog: pytest.LogCaptureFixture, dry_run: bool
 ) -> None:
-    """The contradictory row is counted, logged and not marked. The accepted request stays as it was."""
+    """The contradictory row is counted and logged, but its status in the source is not changed. The
+    accepted request stays as it was.
+    """
     case.put(ALICE)
     case.run()
     first, *_ = case.submissions
@@ -82,7 +88,9 @@ def test_a_row_that_contradicts_an_accepted_request_changes_nothing(
 def test_a_row_that_changed_after_it_was_accepted_is_logged(
     case: IntakeCase, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Another order of a list and new accounts of the deployment do not count as changes."""
+    """A changed row is logged. A list in another order and new accounts of the deployment do not count as
+    changes.
+    """
     case.put(Row("r-1", user_id=["a", "b"]), Row("r-2", user_id=[MARKER]))
     case.run()
     case.change_source("UPDATE public.dsar_requests SET status = 'pending'")

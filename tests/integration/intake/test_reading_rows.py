@@ -53,7 +53,7 @@ BAD_CELLS: dict[str, tuple[dict[str, Any], str]] = {
 def test_each_invalid_row_gets_its_reason_and_stops_no_other_row(
     case: IntakeCase, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Neither the reason nor the log contains the value."""
+    """Each invalid row gets a reason. Neither the reason nor the log contains the invalid value."""
     caplog.set_level(logging.DEBUG)
     case.put(Row("a-good", user_id="u1"), *(Row(name, **cells) for name, (cells, _) in BAD_CELLS.items()))
     case.put(Row("z-good", user_id="u2", email="a@example.com"))

@@ -20,7 +20,9 @@ from tests.integration.requests_given import NOW, RULES, events, put_into
 
 
 def test_a_second_run_plans_nothing_twice(case: IntakeCase) -> None:
-    """A row that is still pending is known, so intake only writes its status again."""
+    """A row may still be pending although its request is in the ledger. Then intake only writes the status
+    of the row again.
+    """
     case.put(Row("r-1", user_id="u1"), Row("r-2", user_id="u2"))
     case.run()
     before = case.submissions
@@ -46,7 +48,9 @@ def test_only_the_given_requests_are_taken_in(case: IntakeCase) -> None:
 def test_a_dry_run_counts_exactly_and_changes_nothing(
     case: IntakeCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A dry run counts new rows, earlier plans, and failures to try again, as a real run then plans them."""
+    """A dry run counts new requests, planned submissions of earlier runs, and failed submissions to send
+    again. After a real run, exactly these submissions are planned.
+    """
     monkeypatch.setattr(source_module, "CHUNK_ROWS", 2)
     monkeypatch.setattr(staging, "ROWS_PER_TRANSACTION", 2)
     case.put(*(Row(n, user_id=n, accounts=["batch"]) for n in ("planned", "open-failed", "closed-failed")))
@@ -106,7 +110,7 @@ def test_retry_failed_works_after_an_account_was_added(case: IntakeCase) -> None
 def test_another_hash_key_is_refused_before_anything_is_planned(
     case: IntakeCase, retry_failed: bool, dry_run: bool
 ) -> None:
-    """With the right key, intake continues. The ledger does not contain the key."""
+    """After the error, intake continues with the right key. The ledger does not contain the key."""
     case.put(Row("r-1", user_id="a"))
     case.run()
     case.put(Row("r-2", user_id="b"))
@@ -131,7 +135,9 @@ def test_a_dry_run_does_not_remember_its_hash_key(case: IntakeCase) -> None:
 def test_a_run_that_stops_in_the_middle_is_completed_by_the_next(
     case: IntakeCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Requests that were planned before the stop are complete. The next run plans the other requests."""
+    """Requests that were planned before the stop have all their submissions. The next run plans the other
+    requests.
+    """
     monkeypatch.setattr(staging, "ROWS_PER_TRANSACTION", 2)
     case.put(*(Row(f"r-{n}", user_id=f"u{n}", accounts=["batch"]) for n in range(1, 6)))
     plan = planning.plan

@@ -29,7 +29,9 @@ from tests.integration.requests_given import RULES
 def test_a_status_that_the_source_refuses_stops_no_other(
     case: IntakeCase, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """All other statuses are written. Then the task fails. The next run tries the refused status again."""
+    """The source refuses one status. All other statuses are written, and then the task fails. The next run
+    tries the refused status again.
+    """
     case.change_source(
         "ALTER TABLE public.dsar_requests ADD CHECK (request_id NOT LIKE '%narrow' OR length(status) < 8),"
         " ADD CHECK (length(status_reason) < 60)"
@@ -48,7 +50,9 @@ def test_a_status_that_the_source_refuses_stops_no_other(
 
 
 def test_a_locked_source_table_is_named(case: IntakeCase, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reading and writing fail after five minutes. The task does not wait forever."""
+    """Reading and writing a locked table fail after five minutes, so the task does not wait forever. The
+    error names the table.
+    """
     assert "SET LOCAL lock_timeout = '5min'" in source_module.SETTINGS["postgresql"]
     soon = ("SET LOCAL lock_timeout = '50ms'",)
     monkeypatch.setitem(source_module.SETTINGS, "postgresql", soon)
@@ -69,7 +73,9 @@ def test_a_locked_source_table_is_named(case: IntakeCase, monkeypatch: pytest.Mo
 def test_a_broken_update_is_not_tried_for_each_row(
     case: IntakeCase, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """If the first rows are all refused, the other rows are not updated one by one. No request is lost."""
+    """If the source refuses each of the first rows, the other rows are not updated one by one. No request
+    is lost.
+    """
     broken = tmp_path / "update_request.sql"
     broken.write_text("UPDATE public.nowhere SET status = :status WHERE id = :request_id")
     monkeypatch.setattr(source_module, "UPDATE", broken)
@@ -86,7 +92,7 @@ def test_a_broken_update_is_not_tried_for_each_row(
 def test_a_status_without_a_row_in_the_source_is_logged(
     case: IntakeCase, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """If a row was removed from the source, the log says how many requests were found."""
+    """If a row was removed from the source, the log says how many of the requests the source still has."""
     case.put(Row("r-1", user_id="u1"), Row("r-2", user_id="u2"))
     case.run()
     case.change_source("DELETE FROM public.dsar_requests WHERE request_id = 'r-2'")

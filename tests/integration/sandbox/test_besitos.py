@@ -20,7 +20,9 @@ async def status(url: str, request_id: str) -> Reply:
 
 
 async def test_export(sandbox: Sandbox) -> None:
-    """A completed export has, in another order, a record per known user and null per unknown user."""
+    """A completed export has a record for each known user and null for each unknown user, in another order
+    than in the call.
+    """
     ids = ["ada", "bob", "unknown-1", "carla", "dora"]
     created = (await create(sandbox.url, "export", ids)).json()
     assert created == {**json.loads(EXPORT_CREATED), "request_id": created["request_id"]}

@@ -13,7 +13,9 @@ from tests.integration.sandbox.calls import batch_body, batch_create, batch_get,
 
 
 async def test_a_status_fault(sandbox: Sandbox) -> None:
-    """The reply has the vendor's or a given body. The fault applies ``times`` times to the named route."""
+    """The reply has the vendor's body or the body from the test. The fault is applied ``times`` times to
+    the named route.
+    """
     sandbox.inject("status", vendor="batch", account="ios", route="create", status=503, times=2)
     assert (await batch_get(sandbox.url, "requests")).status == 200
     assert (await batch_create(sandbox.url, batch_body("ada"), key="android")).status == 202

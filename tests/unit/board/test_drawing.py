@@ -31,7 +31,7 @@ def test_bars_begin_at_the_axis_and_show_their_values() -> None:
     ("value", "top"), [(0, 2), (1, 2), (3, 4), (5, 10), (11, 20), (41, 100), (1001, 2000)]
 )
 def test_an_axis_ends_at_an_even_round_number(value: int, top: int) -> None:
-    """The end of the axis is at least the largest value."""
+    """An axis ends at an even round number that is not below the largest value."""
     assert charts.nice_ceiling(value) == top
 
 
@@ -66,7 +66,7 @@ def test_a_duration_has_its_two_largest_units(length: timedelta | None, text: st
      (72, "3 days", "urgent"), (73, "3 days", "soon"), (240, "10 days", "soon"), (241, "10 days", "calm")],
 )  # fmt: skip
 def test_the_time_left_has_the_steps_of_the_overview(hours: float, text: str, style: str) -> None:
-    """The steps are: up to three days, up to ten days, and more."""
+    """The time left has three steps: up to three days, up to ten days, and more than ten days."""
     assert words.left(NOW + timedelta(hours=hours), NOW) == text
     assert words.urgency(NOW + timedelta(hours=hours), NOW) == style
 

@@ -26,7 +26,9 @@ def test_a_task_of_the_account_is_preferred_to_one_for_all_accounts() -> None:
 
 
 def test_no_task_is_found_if_none_was_running() -> None:
-    """The board shows no link if it cannot find the task, because a wrong link would mislead."""
+    """If no task was running, no task is found. The board then shows no link, because a wrong link would
+    mislead.
+    """
     assert find([a_try("intake", 0, 1)], at(2), None) is None
     assert find([], at(2), "besitos") is None
     assert find([a_try("besitos.submit", 0, 9)], at(2), None) is None
@@ -41,7 +43,9 @@ def test_a_running_try_covers_the_time_since_it_began() -> None:
 
 
 def test_mapped_instances_at_the_same_time_have_no_map_index() -> None:
-    """The time cannot tell which of these mapped instances made the event."""
+    """The mapped instances ran at the same time, so the time of an event does not tell which instance made
+    it.
+    """
     tries = [a_try("besitos.submit", 0, 9, index=0), a_try("besitos.submit", 5, 9, index=1)]
     assert find(tries, at(1), "besitos") == TaskInstance("r", "besitos.submit", 0)
     assert find(tries, at(6), "besitos") == TaskInstance("r", "besitos.submit", None)

@@ -125,7 +125,9 @@ def test_buttons_have_enough_contrast(tokens: Tokens) -> None:
 
 
 def test_tokens_are_exactly_those_that_the_style_sheet_uses() -> None:
-    """The script copies only these tokens from Airflow."""
+    """The style sheet uses exactly the tokens that it defines. The script copies no other tokens from
+    Airflow.
+    """
     script = (Path(rendering.__file__).parent / "static/board.js").read_text()
     taken = set(re.findall(r'"([\w-]+)"', script.split("TOKENS = [")[1].split("]")[0]))
     used = {name.removeprefix("--") for name in re.findall(r"var\((--[\w-]+)", CSS)}

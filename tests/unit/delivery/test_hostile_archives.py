@@ -94,7 +94,9 @@ def test_a_nested_bomb_is_not_opened(depth: int) -> None:
 
 @pytest.mark.parametrize("really", [False, True], ids=["declared", "real"])
 def test_a_million_entries_take_little_memory(really: bool) -> None:
-    """An archive with a million entries takes little memory, even if it only claims to have them."""
+    """An archive with a million entries takes little memory. The same is true if the archive only claims to
+    have a million entries.
+    """
     if really:
         entry = (
             DIRECTORY
@@ -123,7 +125,9 @@ HONEST = made(("profile.json", b'[{"a": 1, "b": "x"}]'), ("l/events.csv", b"a,b\
 )
 @example(changes=[(HONEST.index(b"profile.json", HONEST.index(DIRECTORY)), 0)], cut=len(HONEST))  # no name
 def test_a_damaged_archive_raises_nothing(changes: list[tuple[int, int]], cut: int) -> None:
-    """Any bytes may change, and the file may end anywhere. A notice names each unreadable member."""
+    """Any byte of the archive may be wrong, and the archive may end at any byte. A notice names each
+    unreadable member.
+    """
     damaged = bytearray(HONEST)
     for at, byte in changes:
         damaged[at] = byte
@@ -137,7 +141,7 @@ def test_a_damaged_archive_raises_nothing(changes: list[tuple[int, int]], cut: i
     where=st.sampled_from([END, DIRECTORY, b"PK\x03\x04"]),
 )
 def test_a_broken_directory_raises_nothing(field: int, value: int, where: bytes) -> None:
-    """Each header of the archive has wrong sizes, offsets and counts."""
+    """Wrong sizes, offsets and counts in any header of the archive raise no exception."""
     damaged = bytearray(HONEST)
     at = HONEST.index(where) + 4 + field
     damaged[at : at + 4] = struct.pack("<I", value)

@@ -35,7 +35,9 @@ def test_each_outcome_has_its_own_words(outcome: State | Status, short: str, lon
 
 
 def test_an_account_that_was_not_asked_says_why() -> None:
-    """The vendor offers no access, the request has no suitable identifier, or there is another reason."""
+    """The text says that the vendor offers no access, that the request has no suitable identifier, or that
+    there is another reason.
+    """
     row = {
         "request_id": "r-1", "request_type": "access", "regulation": "GDPR",
         "received_at": "2026-11-01T10:00:00+00:00", "email": "a@example.com", "user_id": "u",

@@ -28,7 +28,7 @@ def test_a_receipt_has_the_fields_of_the_public_interface() -> None:
 
 
 def test_the_files_of_a_receipt_are_in_the_package() -> None:
-    """The hashes are the same too, even if file names repeat."""
+    """The files in a receipt have the same names and hashes as in the package, even if file names repeat."""
     delivery = Delivery().account(
         "besitos", ("export.json", b"{}"), ("Export.json", b"[]"), ("../../CON", b"x"), ("a b?.json", b"1")
     )

@@ -48,7 +48,9 @@ def test_a_text_that_is_not_a_public_key_is_refused(text: str) -> None:
 
 
 def test_an_error_of_the_target_is_raised() -> None:
-    """An error of the pipe does not replace the target's error."""
+    """If the target raises an error, this error is raised, and not the error of the pipe that follows from
+    it.
+    """
 
     class Full:
         def write(self, data: bytes) -> int:

@@ -96,7 +96,9 @@ def test_an_error_of_one_file_leaves_no_incomplete_file(local: Storage, tmp_path
 def test_files_that_are_written_together_are_flushed(
     local: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The file is flushed first. After the rename, its folder is flushed. New folders are flushed too."""
+    """The file is flushed before it is renamed. After the rename, its folder is flushed. New folders are
+    flushed too.
+    """
     steps: list[tuple[str, str]] = []
     fsync, replace = os.fsync, Path.replace
 
@@ -127,7 +129,9 @@ def test_a_large_file_is_uploaded_completely(storage: Storage, monkeypatch: pyte
 
 
 def test_remove_deletes_a_file_or_a_folder(storage: Storage) -> None:
-    """Removing a missing path is not an error. A folder with a longer name that begins the same stays."""
+    """Removing a missing path is not an error. If a folder is removed, another folder whose longer name
+    begins with the same letters stays.
+    """
     for path in ("r/1/a", "r/1/b/c", "r/10/a", "r/2"):
         storage.write(path, b"")
     storage.remove("r/2")
@@ -212,7 +216,7 @@ def test_remove_deletes_part_files_of_a_crash(local: Storage, tmp_path: Path) ->
 
 
 def test_two_writers_of_one_path_do_not_mix(local: Storage, tmp_path: Path) -> None:
-    """The file of the writer that finishes last stays."""
+    """If two writers write the same path, the complete file of the writer that finishes last remains."""
     with local.writer("a/b") as first:
         first.write(b"1" * 100_000)
         with local.writer("a/b") as second:

@@ -59,13 +59,15 @@ def test_a_list_inside_a_row_is_a_table_with_the_row_number() -> None:
 
 
 def test_repeated_and_colliding_keys_are_kept() -> None:
-    """Keys that collide only after they are flattened are kept too."""
+    """Two keys may become equal when nested objects are flattened. Both values are kept."""
     found = tables("a.json", b'{"a":1,"a":2,"b.c":3,"b":{"c":4}}')
     assert [row[1] for row in found["a"].rows] == ["1", "2", "3", "4"]
 
 
 def test_rows_without_common_columns_become_lines() -> None:
-    """Rows without common columns are not made a table. The table would have nine million empty cells."""
+    """Rows without common columns become lines of text. A table of these rows would have nine million empty
+    cells.
+    """
     found = tables("a.json", as_json([{f"k{n}": n} for n in range(3_000)]))
     assert found["a"].columns == ["row", "field", "value"]
     assert len(found["a"].rows) == 3_000
@@ -175,7 +177,9 @@ def test_a_link_in_a_zip_is_not_followed() -> None:
 
 
 def test_members_with_a_password_or_unknown_compression_are_skipped() -> None:
-    """LZMA is refused because its decoder can use any amount of memory."""
+    """Members with a password or unknown compression are skipped. LZMA is skipped too, because its decoder
+    can use any amount of memory.
+    """
     content = bytearray(zipped({"a.json": b"[1]", "b.json": b"[2]", "c.json": b"[3]"}))
     first = content.index(b"PK\x01\x02")
     content[first + 8] |= 1

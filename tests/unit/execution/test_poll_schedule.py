@@ -33,7 +33,9 @@ def polls(schedule: PollSchedule, job: str, submitted_at: float, until: float) -
 def test_the_time_to_the_next_poll_grows_with_the_age_between_its_bounds(
     job: str, least: float, most: float
 ) -> None:
-    """The end of a job is noticed after at most a quarter of its age, plus jitter."""
+    """The time to the next poll grows with the age of the job. The end of a job is noticed after at most a
+    quarter of the job's age, plus jitter.
+    """
     seen = list(polls(PollSchedule(least, most, NOW), job, NOW, NOW + 3 * DAY))
     assert seen[0] - NOW == pytest.approx(least, rel=JITTER_PER_INTERVAL)
     for earlier, later in pairwise(seen):
@@ -56,7 +58,9 @@ def test_the_number_of_polls_grows_with_the_logarithm_of_the_age() -> None:
 
 @given(st.lists(NAMES, min_size=2, unique_by=PollSchedule.place), st.data())
 def test_the_first_polls_begin_at_the_position(jobs: list[str], data: st.DataObject) -> None:
-    """The jobs keep their circular order, so every job has its turn."""
+    """The first polls begin with the job at the given position. The order of the jobs is circular, so every
+    job is polled in turn.
+    """
     jobs.sort(key=PollSchedule.place)
     n = data.draw(st.integers(0, len(jobs) - 1))
     schedule = PollSchedule(MINUTE, HOUR, NOW, PollSchedule.place(jobs[n]))
@@ -67,7 +71,9 @@ def test_the_first_polls_begin_at_the_position(jobs: list[str], data: st.DataObj
 
 @given(NAMES, st.floats(0, 40 * DAY))
 def test_a_restarted_triggerer_computes_the_same_times(job: str, later: float) -> None:
-    """Polling continues with the first poll that is due now or soon."""
+    """After a restart, the triggerer computes the same times and continues with the first poll that is
+    still due.
+    """
     schedule = PollSchedule(5 * MINUTE, HOUR, NOW)
     now = NOW + later
     planned = list(polls(schedule, job, NOW, now + 3 * HOUR))
@@ -86,7 +92,7 @@ def test_jobs_from_earlier_runs_are_polled_soon_but_not_all_at_once() -> None:
 
 
 def test_a_restart_causes_no_burst_of_polls() -> None:
-    """No more jobs are due at once than in any other half minute."""
+    """After a restart, no more polls are due in the first half minute than in any other half minute."""
     schedule = PollSchedule(5 * MINUTE, HOUR, NOW)
     now = NOW + 2 * HOUR
     firsts = [schedule.first(f"job-{n}", NOW + n % 600, now) for n in range(3000)]
@@ -94,6 +100,8 @@ def test_a_restart_causes_no_burst_of_polls() -> None:
 
 
 def test_a_young_job_of_an_earlier_run_is_not_polled_early() -> None:
-    """A job of a vendor that takes weeks is not polled in its first hours, even by a later run."""
+    """If a vendor takes weeks, its jobs are not polled in their first hours. A later run does not poll them
+    earlier either.
+    """
     schedule = PollSchedule(6 * HOUR, 24 * HOUR, NOW)
     assert schedule.first("job", NOW - HOUR, NOW) >= NOW + 4 * HOUR

@@ -35,6 +35,6 @@ def test_the_suffix_follows_from_the_content(content: bytes, suffix: str, chunk:
     "content", [b"", b" \n", b"<!DOCTYPE html><p>", b"\n<HTML>", ZIP[:-22], b"PK\x03\x04"]
 )
 def test_what_is_not_a_result(content: bytes) -> None:
-    """The data subject never gets an empty download, a web page or half a zip."""
+    """An empty download, a web page or half a zip is not a result, so the data subject never gets it."""
     with pytest.raises(ProtocolError):
         downloaded(content, 1_000)

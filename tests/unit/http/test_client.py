@@ -45,7 +45,9 @@ async def served(handle: Any) -> AsyncIterator[str]:
 
 
 async def test_a_download_has_no_credentials_and_arrives_unchanged() -> None:
-    """The download is not compressed either, because storage keeps the vendor's bytes."""
+    """The download has no credentials. It is also not compressed on the way, because storage keeps the
+    vendor's bytes.
+    """
     seen: list[web.Request] = []
 
     async def handle(request: web.Request) -> web.Response:

@@ -29,7 +29,9 @@ ACCOUNT = settings(
     ],
 )  # fmt: skip
 async def test_https_at_a_public_address_is_allowed(url: str) -> None:
-    """Any port and any query are allowed, and so is IPv4 within IPv6 (NAT64)."""
+    """Https at a public address is allowed with any port and any query, and also with an IPv4 address
+    within IPv6 (NAT64).
+    """
     await check_download_url(url, PUBLIC)
 
 
@@ -137,7 +139,9 @@ async def test_dns_rebinding_gains_nothing(monkeypatch: pytest.MonkeyPatch) -> N
 async def test_hex_addresses_and_localhost_are_resolved_before_the_check(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """0x7f000001 is an address only for the system's resolver. The resolved address is checked."""
+    """Only the system's resolver reads 0x7f000001 as an address. Therefore the host is resolved first, and
+    the resolved address is checked.
+    """
     assert not await is_public("localhost")
     connected = _count_connections(monkeypatch)
     async with client(ACCOUNT) as one:

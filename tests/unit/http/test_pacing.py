@@ -38,7 +38,9 @@ async def test_calls_start_at_least_one_interval_apart() -> None:
 
 
 async def test_a_slot_missed_by_a_moment_is_made_up_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call that is slightly late does not move the schedule. A longer pause causes no burst."""
+    """If a call starts slightly late, the schedule of later calls does not move. After a longer pause, the
+    missed calls do not start all at once.
+    """
     clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
     monkeypatch.setattr(pacing, "time", clock)
     pacer = Pacer(50, 1)
@@ -102,7 +104,9 @@ async def test_the_rate_is_halved_at_most_once_a_second_and_recovers() -> None:
 
 
 async def test_retry_after_also_delays_calls_that_wait_already() -> None:
-    """Retry-After also delays calls that already wait. A shorter Retry-After does not shorten the pause."""
+    """Retry-After also delays calls that already wait. If a second Retry-After is shorter, the pause does
+    not get shorter.
+    """
     pacer = Pacer(20, 4)
     waiting = asyncio.create_task(starts(pacer, 4))
     await asyncio.sleep(0.01)

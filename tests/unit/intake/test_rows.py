@@ -60,7 +60,9 @@ COLUMNS = [*GOOD, *IdentityKind, "accounts", "due_at"]
 @settings(max_examples=1500, deadline=None)
 @given(st.dictionaries(st.sampled_from(COLUMNS), CELLS, max_size=4))
 def test_any_row_raises_only_invalid_row(cells: dict[str, Any]) -> None:
-    """One to four cells of a valid row are replaced with any value."""
+    """A test row is valid except that one to four of its cells have any value. Reading the row raises no
+    error except InvalidRow.
+    """
     try:
         request = RULES.read({**GOOD, **cells}, NOW)
     except InvalidRow as error:
@@ -73,7 +75,9 @@ def test_any_row_raises_only_invalid_row(cells: dict[str, Any]) -> None:
 
 
 def test_a_number_that_is_too_long_for_text_is_refused() -> None:
-    """Python raises an error if it converts such a number to text."""
+    """A number that is too long for text is refused, because Python raises an error when it converts the
+    number to text.
+    """
     for column in COLUMNS:
         with pytest.raises(InvalidRow):
             RULES.read({**GOOD, column: 10**5000}, NOW)
@@ -124,7 +128,9 @@ def test_ids_are_text_whole_numbers_or_uuids(cell: object, text: str) -> None:
     ],
 )
 def test_other_values_are_not_ids(cell: object) -> None:
-    """An id with blanks around it is refused: without the blanks, write-back could not find its row."""
+    """Other values are refused. An id with blanks around it is refused too, because write-back could not
+    find the row by an id without the blanks.
+    """
     with pytest.raises(InvalidRow, match=r"^(unsafe request_id|request_id is empty)"):
         request_id(cell)
 

@@ -47,14 +47,18 @@ def moves(error: Exception, size: int = 1, uncertain_reason: str | None = None) 
 def test_the_error_and_an_earlier_attempt_decide(
     error: Exception, uncertain_reason: str | None, state: State, not_before: datetime | None
 ) -> None:
-    """A submission is sent again only if the vendor did not accept it, and rejected only if it refused it."""
+    """A submission is sent again only if the vendor certainly did not accept it. It becomes `rejected` only
+    if the vendor refused it.
+    """
     (found,) = moves(error, uncertain_reason=uncertain_reason)
     assert (found.to, found.not_before) == (state, not_before)
     assert found.reason and "u0" not in found.reason
 
 
 def test_only_a_documented_answer_ends_a_row_of_strikes() -> None:
-    """An unusable reply counts five strikes, a busy vendor one. Neither ends the row."""
+    """An unusable reply counts as five strikes, and a busy vendor counts as one strike. Neither of them
+    ends the row of strikes.
+    """
     answers = (errors.Refused, errors.IdentifierQuota, errors.AccountQuota, errors.AlreadyRunning)
     assert all(consequence_of(kind("")).ends_strikes for kind in answers)
     for kind, strikes in ((errors.VendorBusy, 1), (errors.NotTaken, 5), (errors.ReplyLost, 5)):
@@ -63,7 +67,9 @@ def test_only_a_documented_answer_ends_a_row_of_strikes() -> None:
 
 
 def test_a_refused_batch_is_planned_in_smaller_calls() -> None:
-    """The next limit is a tenth of the batch size, at least one."""
+    """The submissions of a refused batch get a new batch limit: a tenth of the batch size, but at least
+    one.
+    """
     for size, limit in ((1000, 100), (9, 1)):
         assert {(m.to, m.batch_limit) for m in moves(errors.Refused("HTTP 400"), size)} == {
             (State.PLANNED, limit)

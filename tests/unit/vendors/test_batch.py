@@ -172,7 +172,9 @@ def test_create(action: Action, request_type: str, kind: IdentityKind, id_type: 
 )
 @pytest.mark.parametrize("action", list(Action))
 def test_another_subjects_job(action: Action, user: object) -> None:
-    """A reply with another id or type gives no outcome and no result. The error names no data subject."""
+    """If the reply names another id or another type, there is no outcome and no result. The error names no
+    data subject.
+    """
     url = {"data_url": "https://data.batch.com/a.zip"} if action is Action.ACCESS else {}
     reply = HttpReply(
         200, job(id=user, request_type="review" if action is Action.ACCESS else "remove", **url)

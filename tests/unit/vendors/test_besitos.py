@@ -76,7 +76,9 @@ null
 
 
 def export(*records: bytes, asked: bytes = b'["a", "b", "7", "u1"]') -> HttpReply:
-    """Returns the sample export with these records, for a job with the ids `asked`. Its progress fits."""
+    """Returns the sample export with these records, for a job with the ids `asked`. The counts in
+    `progress` match the records.
+    """
     head, tail = EXPORT_STATUS.split(RECORD + b",\nnull")
     head = head.replace(b'["sampleuser1", "sampleuser2"]', asked)
     completed = sum(record != b"null" for record in records)
@@ -203,7 +205,7 @@ def unclear(changes: dict[str, Any], *names: str) -> None:
 
 @pytest.mark.parametrize("changes", FOUND_IS_NOT_CLEAR, ids=str)
 def test_found_but_not_deleted(changes: dict[str, Any]) -> None:
-    """If the reply denies the deletion of found users, they have no outcome."""
+    """If the vendor found users but the reply says that they are not deleted, they have no outcome."""
     unclear(changes, "sampleuser1")
     status = BESITOS.read_status(Action.ERASURE, HttpReply(200, deleted(**changes)))
     assert status.outcome_of("sampleuser2").state is State.NO_DATA
@@ -211,20 +213,26 @@ def test_found_but_not_deleted(changes: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("changes", [*NOTHING_IS_CLEAR, {"partner_user_ids": ["other"]}], ids=str)
 def test_a_deletion_that_is_not_clear(changes: dict[str, Any]) -> None:
-    """No success, an id in both lists, or lists of users that were not asked about: nobody has an outcome."""
+    """No user has an outcome if the reply reports no success, has an id in both lists, or lists users that
+    were not asked about.
+    """
     unclear(changes, "sampleuser2" if "found_partner_user_ids" in changes else "sampleuser1", "sampleuser2")
 
 
 @pytest.mark.parametrize("changes", NOT_OVER, ids=str)
 @pytest.mark.parametrize(("action", "name"), [(Action.ACCESS, "export"), (Action.ERASURE, "delete")])
 def test_a_completed_job_that_goes_on(action: Action, name: str, changes: dict[str, Any]) -> None:
-    """It is polled again."""
+    """A reply may say `completed` although the job goes on. It gives no outcome, so the job is polled
+    again.
+    """
     with pytest.raises(ProtocolError):
         BESITOS.read_status(action, HttpReply(200, deleted(**changes, action=name)))
 
 
 def test_a_job_of_another_action() -> None:
-    """A deletion is no export. A failure without a request is about no job."""
+    """A deletion is not accepted as the reply about an export. A failure without a request belongs to no
+    job.
+    """
     with pytest.raises(ProtocolError):
         BESITOS.read_status(Action.ACCESS, HttpReply(200, DELETE_STATUS))
     with pytest.raises(ProtocolError):
@@ -243,7 +251,9 @@ def test_a_job_of_another_action() -> None:
     ids=str,
 )
 def test_an_export_that_contradicts_itself(changes: dict[str, Any], is_lost: bool) -> None:
-    """A user without a record has no data only if the counts say so and the export has not expired."""
+    """If a user has no record, this means "no data" only if the counts agree and the export has not
+    expired.
+    """
     reply = export(b'{"partner_user_id": "b"}', b"null", asked=b'["a", "b"]')
     document = json.loads(reply.body)
     document["request"] |= changes
@@ -260,7 +270,7 @@ def test_an_export_that_contradicts_itself(changes: dict[str, Any], is_lost: boo
 
 @pytest.mark.parametrize("data", [None, {"data": None}])
 def test_an_export_without_data(data: object) -> None:
-    """It is gone, and says nothing about anybody."""
+    """If an export has lost its data, its results count as lost and not as "no data"."""
     document = json.loads(EXPORT_STATUS) | {"data": data}
     results = BESITOS.read_results(HttpReply(200, json.dumps(document).encode()), ["sampleuser1"])
     assert results["sampleuser1"].lost
@@ -304,7 +314,9 @@ def test_results_by_id() -> None:
 
 
 def test_results_of_others() -> None:
-    """A user of the job without a record has no data. This user gets no record of another user."""
+    """A user of the job without a record has no data. The record of another user is never given to this
+    user.
+    """
     assert BESITOS.read_results(export(b'{"partner_user_id": "b"}', b"null"), ["u1"]) == {}
 
 
@@ -318,7 +330,7 @@ def test_a_record_of_an_id_that_was_not_sent(asked: bytes) -> None:
 
 
 def test_results_of_another_job() -> None:
-    """A reply about other users does not say that this user has no data."""
+    """If a reply is about other users, it does not mean that this user has no data."""
     results = BESITOS.read_results(export(b"null", asked=b'["other"]'), ["u1"])
     assert results["u1"].unreadable
     assert BESITOS.read_results(export(b"null", asked=b"null"), ["u1"]) == {}
@@ -334,7 +346,9 @@ def test_two_records() -> None:
 
 @pytest.mark.parametrize("record", [b"{}", b'"a"', b"[]", b'{"partner_user_id": null}', b"true"])
 def test_records_without_an_owner(record: bytes) -> None:
-    """A record without an id could be any user's. A user without a record then has an unreadable result."""
+    """A record without an id could belong to any user. Therefore a user without a record has an unreadable
+    result.
+    """
     results = BESITOS.read_results(export(record, b'{"partner_user_id": "b"}'), ["a", "b"])
     assert results["a"].unreadable and results["a"].content is None
     assert results["b"].content == b'{"partner_user_id": "b"}' and not results["b"].unreadable

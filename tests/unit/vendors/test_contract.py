@@ -124,7 +124,7 @@ def test_unknown_shapes(contract: Contract, literal: tuple[Action, bytes]) -> No
 
 @every_vendor
 def test_a_reply_about_another_job(vendor: Vendor) -> None:
-    """If a reply names a job, it must be the one that was asked for."""
+    """If a reply names a job, it must be the job that was asked for."""
     document: Any = "j-1"
     for name in reversed(vendor.job_id_path):
         document = {name: document}
@@ -198,7 +198,9 @@ def test_capabilities(vendor: Vendor) -> None:
 @example(reply=HttpReply(403, b'{"error": {"code": ["api_rate_limit_error"]}}'))
 @example(reply=HttpReply(429, b"", {"retry-after": "Mon, 99 Foo 99999 99:99:99 +9999"}))
 def test_garbage_after_a_post(vendor: Vendor, reply: HttpReply) -> None:
-    """Any reply to a POST gives a job id, or an error that says whether the vendor may have the job."""
+    """Any reply to a POST gives a job id or an error. The error says whether the vendor may have created
+    the job.
+    """
     try:
         job_id = vendor.read_created(reply)
     except (ConfigurationError, NotTaken, Refused, OutcomeUnknown) as error:

@@ -1,4 +1,6 @@
-"""A changed documented reply gives one of our errors, or nothing that the reply does not say."""
+"""If a documented reply is changed, reading it raises one of our errors, or returns only what the changed
+reply says.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +84,9 @@ def test_any_bytes_changed(
 
 
 def _check(documented: Documented, body: bytes) -> None:
-    """Check that only our errors are raised, without text of the reply, and that only named users succeed."""
+    """Check that only our errors are raised, that no error quotes the reply, and that only the named users
+    have a successful outcome.
+    """
     try:
         found = documented.read(HttpReply(documented.status, body, {"retry-after": "soon"}))
     except DsarError as error:

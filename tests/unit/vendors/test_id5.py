@@ -153,5 +153,7 @@ def test_reply_to() -> None:
     ],
 )
 def test_hashed_email(email: str, hashed: str) -> None:
-    """ID5 hashes a normalised e-mail address: dots and tags do not count at Gmail."""
+    """ID5 gets the hash of a normalised e-mail address. In Gmail addresses, dots and tags are removed
+    first.
+    """
     assert hashed_email(email) == sha256(hashed.encode()).hexdigest()

@@ -215,7 +215,9 @@ def test_a_connection_that_contradicts_itself(extra: dict[str, Any], problem: st
 
 
 def test_job_id() -> None:
-    """The id is a UUID of version 4. It is equal for each try, and different for each job and account."""
+    """The id is a UUID of version 4. Each try of a call has the same id. Each job and each account has a
+    different id.
+    """
     account, one = CONTRACT.account(), subject(ANN)
     job_id = OPENDSR.job_id_of(account, one)
     assert UUID(job_id).version == 4 and job_id == job_id.lower()
@@ -227,7 +229,9 @@ def test_job_id() -> None:
 
 
 def test_a_reply_about_another_job_is_refused() -> None:
-    """The signature of such a reply would be valid, because it covers neither the method nor the path."""
+    """A reply about another job is refused although its signature is valid. The signature covers neither
+    the method nor the path.
+    """
     verify = OPENDSR.status(CONTRACT.account(), ID).verify
     assert verify
     verify(HttpReply(200, job("pending", subject_request_id=ID.upper())))
@@ -257,7 +261,7 @@ def test_cancel() -> None:
     ],
 )
 def test_cancel_errors(status: int, body: bytes, expected: type[DsarError], message: str) -> None:
-    """A refused cancellation means that it is too late. The job continues."""
+    """If the vendor refuses to cancel a job, it is too late to cancel it. The job continues."""
     with pytest.raises(expected, match=f"^{message}$"):
         OPENDSR.read_cancelled(HttpReply(status, body))
 
@@ -310,7 +314,9 @@ def test_discovery(body: bytes, parts: list[str]) -> None:
     ],
 )
 def test_what_the_discovery_does_not_list(extra: dict[str, Any], missing: str) -> None:
-    """It is all that this connection may send: types and format, kinds of requests, the version."""
+    """The Test button names everything that this connection may send but the discovery does not list:
+    types, format, kinds of requests and version.
+    """
     account = CONTRACT.account(**{"identity_types": None, **extra})
     assert f" Not supported: {missing}." in OPENDSR.read_discovery(account, HttpReply(200, DISCOVERY))
     assert "Not supported" not in OPENDSR.read_discovery(account, HttpReply(200, b"{}"))

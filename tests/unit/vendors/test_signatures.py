@@ -94,7 +94,7 @@ SIGNER = Signer(DOMAIN, LEAF.pem + MIDDLE.pem, ROOT.pem)
 
 
 def reply(body: bytes = BODY, by: Issued = LEAF, **headers: str) -> HttpReply:
-    """Returns a reply with a signature by `by` over BODY, even if the reply has another body."""
+    """Returns a reply with the signature of `by` over BODY. The reply may have another body."""
     given = {"x-opendsr-signature": by.sign(BODY), **{k.replace("_", "-"): v for k, v in headers.items()}}
     return HttpReply(200, body, {name: value for name, value in given.items() if value})
 
@@ -137,7 +137,7 @@ def test_a_trusted_certificate(leaf: Issued) -> None:
     ],
 )
 def test_a_reply_that_is_not_signed(headers: dict[str, str], body: bytes, by: Issued, problem: str) -> None:
-    """A missing, repeated, foreign or wrong signature is never accepted."""
+    """A reply is not accepted if its signature is missing, repeated, wrong or from another signer."""
     with pytest.raises(ProtocolError, match=problem):
         SIGNER.verify(reply(body, by, **headers), PREFIXES, NOW)
 
