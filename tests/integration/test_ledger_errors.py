@@ -58,7 +58,7 @@ def test_every_wait_of_a_migration_has_a_bound(dsn: str) -> None:
 def test_a_wrong_password_is_not_shown(dsn: str) -> None:
     """The error names the connection to check and does not contain the password."""
     wrong = psycopg.conninfo.make_conninfo(dsn, password="hunter2", user="somebody")
-    with pytest.raises(LedgerUnavailable, match="check that it runs, and connection dsar_db") as raised:
+    with pytest.raises(LedgerUnavailable, match="check the Airflow connection dsar_db") as raised:
         database.connect(wrong)
     assert "somebody" not in str(raised.value)
     assert raised.value.__suppress_context__

@@ -34,7 +34,7 @@ def test_a_status_that_the_source_refuses_stops_no_other(
     """
     case.change_source(
         "ALTER TABLE public.dsar_requests ADD CHECK (request_id NOT LIKE '%narrow' OR length(status) < 8),"
-        " ADD CHECK (length(status_reason) < 60)"
+        " ADD CHECK (length(status_reason) < 70)"
     )
     case.put(Row("a-1", user_id="u1"), Row("b-narrow", user_id="u2"), Row("c-1", user_id="u3"))
     case.put(Row("x-1", email="m"), Row("x-2", "unknown", user_id="u"), Row("x-3", user_id=""))
