@@ -257,6 +257,7 @@ def test_unreadable_entries(change: dict[str, Any]) -> None:
     ("status", "body", "expected"),
     [
         (200, b"{}", ProtocolError),
+        (200, b'[{"of": "another"}]', ProtocolError),
         (200, b"", ReplyLost),
         (401, error(10), CredentialsRefused),
         (404, error(20), ConfigurationError),
@@ -265,6 +266,6 @@ def test_unreadable_entries(change: dict[str, Any]) -> None:
     ],
 )
 def test_listing_errors(status: int, body: bytes, expected: type[Exception]) -> None:
-    """A reply that is not a list is never read as an empty list."""
+    """A reply that is not a list of requests is never read as an empty list."""
     with pytest.raises(expected):
         BATCH.read_listing(HttpReply(status, body))
