@@ -131,7 +131,7 @@ def _assert_search_is_complete(kept: Places) -> None:
 TASKS = ("intake", "besitos.submit", "batch.collect", "id5.await_completion", "attentive.submit", "package")
 FAILURES = (
     rb"refused our credentials", rb"HTTP 502", rb"HTTP 302",
-    rb"jobStatus or processingResult is not documented", rb"HTTP 500",
+    rb"does not document this combination of jobStatus", rb"HTTP 500",
     rb"access-unwritable could not be delivered",
     rb"update_request.sql failed \(P0001\)", rb"pending_requests.sql failed \(22P02\)",
     rb"does not answer or refuses the connection", rb"SQLSTATE 23514", rb"its request_id is not shown",
