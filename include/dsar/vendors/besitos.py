@@ -86,8 +86,8 @@ class Besitos(Vendor):
 
         Records are matched by `partner_user_id`, never by position. A record without an id, or with an id
         that is not in the job (`USER-1` for `user-1`), could belong to any user. If there is such a record,
-        each user without a matching record counts as unreadable, not as without data. A user whom the
-        reply's job does not name also counts as unreadable. If the reply does not explain why
+        each user without a matching record counts as unreadable, not as without data. A user that is
+        not in the reply's job also counts as unreadable. If the reply does not explain why
         records are missing, or the export has expired, the results of users without a record are lost, and
         a new export is needed. But if an export that has not expired is for one user only, this user counts
         as unreadable, because a new export could not be in a smaller batch.
