@@ -11,9 +11,10 @@ from include.dsar.errors import ConfigurationError, VendorUnavailable
 from include.dsar.ledger import planning
 from include.dsar.ledger.database import Database
 from include.dsar.sending.refused_inputs import MAX_IDENTICAL_REFUSALS, MAX_REFUSALS_AFTER_ACCEPTED
+from include.dsar.vendors import VENDORS
 from include.sandbox import Sandbox
 from tests.integration.requests_given import NOW, plan, put_into, request, rows, states, submission
-from tests.integration.stage_runs import VENDORS, Stages, plan_each
+from tests.integration.stage_runs import Stages, plan_each
 
 pytestmark = pytest.mark.asyncio
 
