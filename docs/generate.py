@@ -19,6 +19,7 @@ from dsar_airflow.metrics import METRICS  # noqa: E402
 from include.dsar.ledger.transitions import render_states  # noqa: E402
 from include.dsar.vendors import VENDORS  # noqa: E402
 from include.dsar.vendors.fields import ConnectionField  # noqa: E402
+from include.dsar.vendors.pacing_fields import connection_fields  # noqa: E402
 from include.dsar.vendors.vendor import Vendor  # noqa: E402
 
 BLOCK = re.compile(r"(<!-- generated: (?P<name>[a-z ]+) -->\n).*?(\n<!-- end -->)", re.DOTALL)
@@ -44,14 +45,14 @@ def vendors() -> str:
     return _table(head, map(_vendor_row, VENDORS.values()))
 
 
-def connection_fields() -> str:
+def fields() -> str:
     known = VENDORS.values()
     rows = [
         ("Password", "", "; ".join(f"{one.title}: {one.credential}" for one in known) + ". Required"),
         ("Host, Port, Schema", "", "Empty: " + ", ".join(one.base_url for one in known if one.base_url)),
     ]
     names = [f.name for one in known for f in one.fields]
-    names += [f.name for one in known for f in one.connection_fields]
+    names += [f.name for one in known for f in connection_fields(one)]
     rows += map(_field_row, dict.fromkeys(names))
     return _table(("field", "in the form", "content"), rows)
 
@@ -62,7 +63,7 @@ def metrics() -> str:
 
 BLOCKS: dict[str, Callable[[], str]] = {
     "vendors": vendors,
-    "connection fields": connection_fields,
+    "connection fields": fields,
     "metrics": metrics,
     "states": render_states,
 }
@@ -88,7 +89,7 @@ def _vendor_row(one: Vendor) -> tuple[str, ...]:
 
 def _field_row(name: str) -> tuple[str, ...]:
     """Returns the row of one field, with the vendors that have it and the differences between them."""
-    found = [(one, f) for one in VENDORS.values() for f in one.connection_fields if f.name == name]
+    found = [(one, f) for one in VENDORS.values() for f in connection_fields(one) if f.name == name]
     texts: dict[str, list[Vendor]] = {}
     for one, each in found:
         texts.setdefault(each.help, []).append(one)

@@ -9,6 +9,7 @@ from typing import Any
 
 from include.dsar.vendors import VENDORS
 from include.dsar.vendors.fields import ConnectionField, FieldKind
+from include.dsar.vendors.pacing_fields import connection_fields
 from include.dsar.vendors.vendor import Vendor
 
 DISTRIBUTION = "airflow-dsar"
@@ -42,7 +43,7 @@ def _connection_type(vendor: Vendor) -> dict[str, Any]:
             "relabeling": {"password": f"Password: {vendor.credential}"},
             "placeholders": {"host": host, "port": "443", "schema": "https"},
         },
-        "conn-fields": {field.name: _form_field(field) for field in vendor.connection_fields},
+        "conn-fields": {field.name: _form_field(field) for field in connection_fields(vendor)},
     }
 
 

@@ -20,6 +20,7 @@ from dsar_airflow.provider import get_provider_info
 from include.dsar.accounts import Account
 from include.dsar.errors import ConfigurationError
 from include.dsar.vendors import VENDORS
+from include.dsar.vendors.pacing_fields import connection_fields
 from include.dsar.vendors.vendor import Vendor
 from include.sandbox import Sandbox
 from include.sandbox.vendor import WRONG_ACCOUNT
@@ -130,8 +131,8 @@ def test_airflow_finds_the_types() -> None:
 def test_the_form_has_every_field_of_the_vendor(vendor: Vendor) -> None:
     """Each field has a schema. Its text says that it is required, or what an empty field means."""
     form = TYPES[vendor.name]
-    assert list(form["conn-fields"]) == [field.name for field in vendor.connection_fields]
-    for field in vendor.connection_fields:
+    assert list(form["conn-fields"]) == [field.name for field in connection_fields(vendor)]
+    for field in connection_fields(vendor):
         shown = form["conn-fields"][field.name]
         assert (shown["label"], shown["description"]) == (field.title, field.description)
         assert field.secret == (shown["schema"].get("format") == "password")
@@ -186,7 +187,7 @@ def test_the_examples_in_the_docs(monkeypatch: pytest.MonkeyPatch, name: str, gi
     """Each example of docs/connections.md is a connection that works after its placeholders are filled."""
     parts = json.loads(given)
     vendor = VENDORS[parts["conn_type"]]
-    assert parts["extra"].keys() <= {field.name for field in vendor.connection_fields}
+    assert parts["extra"].keys() <= {field.name for field in connection_fields(vendor)}
     if chain := parts["extra"].get("processor_certificate"):
         certificate = ["-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"]
         assert [line for line in chain.splitlines() if line.startswith("-----")] == certificate * 2

@@ -17,6 +17,7 @@ from include.dsar.vendors.batch import Batch
 from include.dsar.vendors.besitos import Besitos
 from include.dsar.vendors.id5 import Id5
 from include.dsar.vendors.opendsr import OpenDsr
+from include.dsar.vendors.pacing_fields import connection_fields
 from include.dsar.vendors.vendor import Vendor
 
 VENDORS: Mapping[str, Vendor] = MappingProxyType(
@@ -44,7 +45,7 @@ def settings(
     known = vendor(account.vendor)
     _check_identities(account, known)
     try:
-        values = {each.name: each.parse(extra.get(each.name)) for each in known.connection_fields}
+        values = {each.name: each.parse(extra.get(each.name)) for each in connection_fields(known)}
         resolved = AccountSettings(
             account=account.name,
             vendor=known.name,

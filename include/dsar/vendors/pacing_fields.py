@@ -1,14 +1,11 @@
-"""The fields that every connection has. They limit how fast and how long the vendor is called."""
+"""The fields of a connection. Those that every vendor has limit how fast and how long it is called."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from include.dsar.vendors.fields import ConnectionField, FieldKind
-
-if TYPE_CHECKING:
-    from include.dsar.vendors.vendor import Vendor
+from include.dsar.vendors.vendor import Vendor
 
 MAX_SECONDS = 30 * 86_400
 HOLD = "hold"
@@ -16,8 +13,10 @@ POLLED = "Seconds. A job is polled again after a quarter of its age, within thes
 NUMBER, INTEGER = FieldKind.NUMBER, FieldKind.INTEGER
 
 
-def pacing_fields(vendor: Vendor) -> tuple[ConnectionField, ...]:
-    """Returns these fields with the vendor's defaults."""
+def connection_fields(vendor: Vendor) -> tuple[ConnectionField, ...]:
+    """Returns all fields of the connection's Extra: the vendor's own fields, then the pacing fields with the
+    vendor's defaults.
+    """
     shortest, longest = vendor.poll_min.total_seconds(), vendor.poll_max.total_seconds()
     days, policy = vendor.give_up_after / timedelta(days=1), vendor.on_uncertain.value
     rate, quota = "Halved after a 429 or 503, then recovering.", "The rest stays planned."
@@ -36,6 +35,7 @@ def pacing_fields(vendor: Vendor) -> tuple[ConnectionField, ...]:
          NUMBER, days, 3650),
     )  # fmt: skip
     return (
+        *vendor.fields,
         *(
             ConnectionField(
                 name, title, help, kind, default=default, empty="no limit",

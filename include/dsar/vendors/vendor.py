@@ -20,7 +20,6 @@ from include.dsar.errors import JobUnknown, ProtocolError, Refused, ReplyLost, U
 from include.dsar.http.messages import HttpReply, HttpRequest
 from include.dsar.model import Action, IdentityKind, Outcome, Subject
 from include.dsar.vendors.fields import ConnectionField
-from include.dsar.vendors.pacing_fields import pacing_fields
 from include.dsar.vendors.replies import (
     CREATE_ERRORS,
     ROUTE_ERRORS,
@@ -270,11 +269,6 @@ class Vendor(ABC):
         """Returns whether the vendor can have sent this error reply. A proxy's reply has another shape."""
         found = error_object(reply)
         return any(field in found for field in self.error_fields or found)
-
-    @cached_property
-    def connection_fields(self) -> tuple[ConnectionField, ...]:
-        """Returns all fields of the connection's Extra: the vendor's own fields, then the pacing fields."""
-        return (*self.fields, *pacing_fields(self))
 
     @cached_property
     def _codes(self) -> frozenset[str | None]:

@@ -8,11 +8,12 @@ from include.dsar.accounts import Account, AccountSettings
 from include.dsar.errors import ConfigurationError
 from include.dsar.model import IdentityKind
 from include.dsar.vendors import VENDORS, settings, vendor
+from include.dsar.vendors.pacing_fields import connection_fields
 from tests.unit.vendors.contract import contracts
 
 BESITOS = Account("besitos", "besitos")
 CONTRACTS = contracts()
-FIELDS = sorted({field.name for known in VENDORS.values() for field in known.connection_fields})
+FIELDS = sorted({field.name for known in VENDORS.values() for field in connection_fields(known)})
 PARTNER: dict[str, object] = {"partner_id": "CwI606dZ"}
 
 

@@ -1,4 +1,4 @@
-"""What a submission waits for, which states are open, and how often an attempt was uncertain."""
+"""Which states are open, and how often an attempt was uncertain."""
 
 from pathlib import Path
 

@@ -1,4 +1,5 @@
--- When a vendor first denied a job, outcomes that wait for an operator, holds, and where polling stopped.
+-- When a vendor first denied a job, outcomes that wait for an operator, holds, where polling stopped, and
+-- what a submission waits for.
 
 ALTER TABLE dsar.submission
     -- When the vendor first said, with an account that works, that it does not know the job. Null after any
@@ -52,15 +53,16 @@ $$SELECT dsar.is_open(submission.state) OR submission.is_unconfirmed$$;
 --    is sent at a time. The planned one waits for the other's job if that job was requested after the
 --    planned one was taken in: they can share it (is_shareable), since the job covers all data that was
 --    there when the planned one arrived. The job of a submission that was found in a vendor's list may be
---    older than our attempt: the vendor's own time of the request counts too (submitted_at). It also waits if the vendor refuses a second job for one data
---    subject (one_job_per_subject). Of two planned ones, the one that is due first is sent first.
+--    older than our attempt: the vendor's own time of the request counts too (submitted_at). It also waits
+--    if the vendor refuses a second job for one data subject (one_job_per_subject). Of two planned ones, the
+--    one that is due first is sent first.
 -- 3. An access request that was received before. An erasure waits until the data of that access request is
 --    collected, for any identity of its own request at this account, until last_days before it is due.
 --
 -- PostgreSQL puts the body in place of the call; OFFSET 0 and the scalar sub-selects make it look up each
 -- submission by an index. Without them, it joins all open submissions before it takes the first: with
 -- 100,000 planned submissions a claim takes seconds, or minutes if the statistics are old.
-CREATE OR REPLACE FUNCTION dsar.waits_for(
+CREATE FUNCTION dsar.waits_for(
     planned dsar.submission, moment timestamptz, request_pks bigint[], one_job_per_subject boolean,
     last_days interval)
 RETURNS TABLE (id bigint, job_id text, submitted_at timestamptz, is_shareable boolean)
