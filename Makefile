@@ -45,7 +45,7 @@ fuzz: $(ENVIRONMENT) ## property tests with many new random examples; 30 minutes
 lint: $(ENVIRONMENT) ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --strict include plugins
+	$(BIN)/mypy --strict include plugins dags
 
 docs: $(ENVIRONMENT) ## write the generated tables of docs/
 	$(BIN)/python docs/generate.py
