@@ -1,7 +1,8 @@
-"""Writes the generated tables and the diagram of the documentation: `make docs`.
+"""Writes the generated tables and diagrams of the documentation: `make docs`.
 
-A block begins with `<!-- generated: <name> -->` and ends with `<!-- end -->`. A test fails if the text of a
-block differs from the text that this module writes.
+In a page, a generated block begins with `<!-- generated: <name> -->` and ends with `<!-- end -->`. In
+`ledger/transitions.py`, the generated block is the diagram in the docstring. A test fails if a block differs
+from the text that this module writes.
 """
 
 from __future__ import annotations
@@ -16,18 +17,22 @@ DOCS = Path(__file__).resolve().parent
 sys.path[:0] = [str(DOCS.parent), str(DOCS.parent / "plugins")]
 
 from dsar_airflow.metrics import METRICS  # noqa: E402
-from include.dsar.ledger.transitions import render_states  # noqa: E402
+from include.dsar.ledger.transitions import FIRST_STATES, TRANSITIONS, render_states  # noqa: E402
+from include.dsar.model import State  # noqa: E402
 from include.dsar.vendors import VENDORS  # noqa: E402
 from include.dsar.vendors.fields import ConnectionField  # noqa: E402
 from include.dsar.vendors.pacing_fields import connection_fields  # noqa: E402
 from include.dsar.vendors.vendor import Vendor  # noqa: E402
 
+STATES_MODULE = DOCS.parent / "include/dsar/ledger/transitions.py"
+STATES_DIAGRAM = re.compile(r"(?<=\n\n)    start .*?(?=\n\n)", re.DOTALL)
 BLOCK = re.compile(r"(<!-- generated: (?P<name>[a-z ]+) -->\n).*?(\n<!-- end -->)", re.DOTALL)
 
 
 def main() -> None:
     for page in pages():
         page.write_text(generated(page.read_text()))
+    STATES_MODULE.write_text(with_diagram(STATES_MODULE.read_text()))
 
 
 def pages() -> list[Path]:
@@ -37,6 +42,15 @@ def pages() -> list[Path]:
 def generated(text: str) -> str:
     """Returns the page with the current text in each of its blocks. Raises KeyError for an unknown block."""
     return BLOCK.sub(lambda block: f"{block[1]}\n{BLOCKS[block['name']]()}\n{block[3]}", text)
+
+
+def with_diagram(source: str) -> str:
+    """Returns the source of `ledger/transitions.py` with the current diagram in its docstring."""
+    lines = [f"    {'start':<14} -> {', '.join(FIRST_STATES)}"]
+    for state in State:
+        next_states = [to for leave, to in TRANSITIONS if leave is state] + ["end"] * state.is_terminal
+        lines.append(f"    {state:<14} -> {', '.join(next_states)}")
+    return STATES_DIAGRAM.sub("\n".join(lines), source, count=1)
 
 
 def vendors() -> str:

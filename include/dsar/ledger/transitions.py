@@ -1,8 +1,20 @@
 """The states of a submission, and the one statement that moves a submission from one state to another.
 
-TRANSITIONS below lists every allowed move. `docs/architecture.md` shows them as a diagram. A submission
-moves only if it is still in the state that the move leaves. A move that is not ORDINARY, or has a reason,
-also adds a row to `dsar.event` in the same statement.
+    start          -> planned, not_applicable
+    planned        -> submitting, submitted
+    submitting     -> submitted, rejected, planned, uncertain
+    uncertain      -> submitted, planned
+    submitted      -> ready, completed, no_data, failed, planned
+    ready          -> completed, no_data, failed, planned
+    completed      -> planned, end
+    no_data        -> planned, end
+    not_applicable -> end
+    rejected       -> planned, end
+    failed         -> planned, end
+
+`make docs` writes this diagram from TRANSITIONS, which also gives the cause of each move. A submission moves
+only if it is still in the state that the move leaves. A move that is not ORDINARY, or has a reason, also
+adds a row to `dsar.event` in the same statement.
 """
 
 from __future__ import annotations
@@ -15,21 +27,23 @@ from include.dsar.errors import TransitionLost
 from include.dsar.ledger.database import Database
 from include.dsar.model import CollectedFile, State
 
+FIRST_STATES = (State.PLANNED, State.NOT_APPLICABLE)
+
 # From which state to which, and why. The texts have no colon and no semicolon: Mermaid cannot show them.
 TRANSITIONS: dict[tuple[State, State], str] = {
     (State.PLANNED, State.SUBMITTING): "a worker claims it",
     (State.PLANNED, State.SUBMITTED): "it shares another request's job",
-    (State.SUBMITTING, State.SUBMITTED): "the vendor took it",
+    (State.SUBMITTING, State.SUBMITTED): "the vendor accepted it",
     (State.SUBMITTING, State.REJECTED): "the vendor refused our input",
-    (State.SUBMITTING, State.PLANNED): "the vendor certainly took nothing",
+    (State.SUBMITTING, State.PLANNED): "the vendor certainly did not accept it",
     (State.SUBMITTING, State.UNCERTAIN): "no usable reply, or the worker died",
     (State.UNCERTAIN, State.SUBMITTED): "found at the vendor",
     (State.UNCERTAIN, State.PLANNED): "safe to send again",
-    (State.SUBMITTED, State.READY): "access, there is a result to collect",
-    (State.SUBMITTED, State.COMPLETED): "erasure, the vendor did it",
+    (State.SUBMITTED, State.READY): "a result can be collected",
+    (State.SUBMITTED, State.COMPLETED): "the vendor erased the data",
     (State.SUBMITTED, State.NO_DATA): "the vendor has no data",
     (State.SUBMITTED, State.FAILED): "the job failed",
-    (State.SUBMITTED, State.PLANNED): "its batch failed, sent again in a smaller one",
+    (State.SUBMITTED, State.PLANNED): "its batch failed, and a smaller batch may succeed",
     (State.READY, State.COMPLETED): "the result is collected",
     (State.READY, State.NO_DATA): "the result is empty",
     (State.READY, State.FAILED): "the result is lost or unusable",
@@ -37,7 +51,7 @@ TRANSITIONS: dict[tuple[State, State], str] = {
     (State.FAILED, State.PLANNED): "an operator asked for another try",
     (State.REJECTED, State.PLANNED): "an operator asked for another try",
     (State.NO_DATA, State.PLANNED): "an operator discarded the outcome",
-    (State.COMPLETED, State.PLANNED): "its result is needed again, and is sealed",
+    (State.COMPLETED, State.PLANNED): "its result exists only in a sealed package",
 }
 
 ORDINARY = {  # without a reason, an event would say no more than the times in the row
@@ -124,8 +138,7 @@ def require_moved(moved: set[int], wanted: Iterable[int], *, leave: State) -> No
 def render_states() -> str:
     """Returns the transitions as a Mermaid diagram for the documentation."""
     lines = [f"    {leave} --> {to}: {why}" for (leave, to), why in TRANSITIONS.items()]
-    first = [State.PLANNED, State.NOT_APPLICABLE]
-    begin = [f"    [*] --> {state}" for state in first]
+    begin = [f"    [*] --> {state}" for state in FIRST_STATES]
     end = [f"    {state} --> [*]" for state in State if state.is_terminal]
     return "\n".join(["```mermaid", "stateDiagram-v2", *begin, *lines, *end, "```"])
 
