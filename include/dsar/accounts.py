@@ -40,9 +40,9 @@ class OutcomeBreaker:
     """The limits for outcomes that are not `completed`. If an account has too many of them, they wait for
     an operator.
 
-    If an account has few earlier outcomes, its outcomes wait if there are at least `min_count` outcomes in
-    total, and at least the share `max_share` of them is not `completed`. If an account has a longer
-    history, its outcomes are compared with that history instead. Raises ValueError if a number is not
+    Outcomes of an account with few earlier outcomes wait if two conditions hold: there are at least
+    `min_count` outcomes, and a share of at least `max_share` is not `completed`. For an account with a
+    longer history, the usual share of the account replaces `max_share`. Raises ValueError if a number is not
     valid.
     """
 

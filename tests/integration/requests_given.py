@@ -47,7 +47,7 @@ def submission(
         account=account,
         vendor=account,
         state=state,
-        reason=None if given else "takes no such requests",
+        reason=None if given else "accepts no such requests",
         identity=kind if given else "",
         identity_hash=f"{kind}:{value}" if given else "",
         identifiers={kind: value} if given else None,

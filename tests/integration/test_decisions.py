@@ -56,7 +56,10 @@ async def test_a_held_submission_is_sent_again_by_a_decision(
     async with open_work("besitos", on_uncertain="hold") as work:
         assert (await submit(work)).submitted == 1
     events = db.execute("SELECT enters, reason FROM dsar.event ORDER BY id").fetchall()
-    assert events[-2] == {"enters": "planned", "reason": "decided by run-7: not taken, send again"}
+    assert events[-2] == {
+        "enters": "planned",
+        "reason": "decided by run-7: the vendor did not accept it, send again",
+    }
     assert len(sandbox.jobs()) == 2
 
 

@@ -58,7 +58,7 @@ async def test_each_stage_logs_its_start_and_its_result(
         "package: 1 requests to close",
         "package: completed: 1",
         "report: writing the register of",
-        "report: the register is ",
+        "report: the register is in ",
     ):
         assert any(expected in line for line in messages), expected
 

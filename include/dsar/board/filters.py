@@ -79,7 +79,7 @@ Name = Annotated[str, Field(max_length=48, pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 class RequestFilter(_Query):
-    """The conditions for the list of requests, and the place where the page begins."""
+    """The conditions for the list of requests, and the request before or after which the page begins."""
 
     status: Literal["open", "completed", "partial", "failed", "any"] = "open"
     action: Action | None = None

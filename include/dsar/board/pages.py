@@ -25,7 +25,7 @@ STEP_NAMES = (
 
 
 def overview_page(db: Database, site: Site, period: PeriodFilter) -> str:
-    """Urgency, volume and duration of requests, and the open work of each account."""
+    """Returns the overview: urgency, volume and duration of requests, and the open work of each account."""
     since = period.begins(site.now)
     figures = accounts.figures(db, site.accounts, since=since, midnight=midnight(site.now))
     for_operator = [
@@ -58,7 +58,7 @@ def overview_page(db: Database, site: Site, period: PeriodFilter) -> str:
 
 
 def requests_page(db: Database, site: Site, wanted: RequestFilter) -> str:
-    """A list of requests, with the state of each request at each account."""
+    """Returns a page of the list of requests, with the state of each request at each account."""
     page = request_list.page(
         db,
         wanted.criteria(site.now),
@@ -83,7 +83,7 @@ def request_page(
     request_id: str,
     tries_between: Callable[[datetime, datetime], Sequence[Try]],
 ) -> str | None:
-    """Everything about one request. Returns None if the ledger has no such request."""
+    """Returns the page of one request. None if the ledger has no such request."""
     one = one_request.one_request(db, request_id)
     if one is None:
         return None
@@ -101,7 +101,7 @@ def request_page(
 
 
 def account_page(db: Database, site: Site, account: str, period: PeriodFilter) -> str | None:
-    """One account. Returns None if the account is neither in the deployment nor in the ledger."""
+    """Returns the page of one account. None if neither the deployment nor the ledger has this account."""
     if account not in site.accounts and not accounts.is_known(db, account):
         return None
     since = period.begins(site.now)
@@ -120,7 +120,7 @@ def account_page(db: Database, site: Site, account: str, period: PeriodFilter) -
 
 
 def run_page(db: Database, site: Site, run: Run, *, after: int) -> str:
-    """The effects of one run of the DAG."""
+    """Returns the page of one run of the DAG: what the run changed."""
     changes = one_run.changes(db, run.windows(site.now), accounts=site.accounts, after=after)
     return render(
         "run", site=site, run=run, changes=changes, accounts=_columns(site, changes.requests), after=after
@@ -128,12 +128,14 @@ def run_page(db: Database, site: Site, run: Run, *, after: int) -> str:
 
 
 def problem_page(site: Site, title: str, text: str) -> str:
-    """The page for an error: what happened and what to do."""
+    """Returns the page for an error. It says what happened and what to do."""
     return render("problem", site=site, title=title, text=text)
 
 
 def _columns(site: Site, requests: Sequence[request_list.ListedRequest]) -> list[str]:
-    """Returns the configured accounts, then other accounts that these requests have."""
+    """Returns the accounts for the columns: the configured accounts, then other accounts of these
+    requests.
+    """
     found = {account for request in requests for account in request.cells}
     return [*site.accounts, *sorted(found - set(site.accounts))]
 
@@ -148,5 +150,6 @@ def _closing_in_words(closing: ClosingTimes) -> str:
         return "No request was closed in this period."
     return (
         f"{closing.total:,} closed, {closing.late:,} of them after the due date. "
-        f"Half took at most {words.span(closing.median)}, 95 of 100 at most {words.span(closing.p95)}."
+        f"Half of them took at most {words.span(closing.median)}, and 95 % took at most "
+        f"{words.span(closing.p95)}."
     )

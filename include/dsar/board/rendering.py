@@ -35,7 +35,7 @@ def render(template: str, **values: Any) -> str:
 
 @cache
 def static_file(name: str) -> StaticFile | None:
-    """Returns the static file with this name. None if there is no such file."""
+    """Returns the static file with this name. None if no such file exists."""
     if name not in MEDIA_TYPES:
         return None
     content = (HERE / "static" / name).read_bytes()

@@ -44,7 +44,7 @@ class TaskInstance:
 
 @dataclass(frozen=True)
 class Run:
-    """`would_send` is the result of a dry run: submissions by account and action."""
+    """`would_send` is the result of a dry run: the number of submissions for each account and action."""
 
     run_id: str
     tries: Sequence[Try]
@@ -65,7 +65,9 @@ class Run:
 
 
 def find(tries: Sequence[Try], at: datetime, account: str | None) -> TaskInstance | None:
-    """Returns the task instance that worked for the account at this time. None if there is none."""
+    """Returns the task instance that worked on the account at this time. None if no task instance is
+    found.
+    """
     fitting = [each for each in tries if each.covers(at) and each.works_for(account)]
     if not fitting:
         return None

@@ -26,8 +26,8 @@ class Event:
 def timeline(one: OneRequest) -> list[Event]:
     """Returns all events, oldest first.
 
-    The row of a submission contains the times of its usual steps. The event log contains the unusual steps.
-    If the event log also contains a usual step, with a reason, this step is listed only once.
+    The times of usual steps come from the rows of the submissions. Unusual steps come from the event log. A
+    usual step that is also in the event log is listed only once.
     """
     request = one.request
     by_id: dict[int | None, Submission] = {each.id: each for each in one.submissions}
@@ -42,7 +42,7 @@ def timeline(one: OneRequest) -> list[Event]:
             events.append(replace(step, at=each.attempted_at, what="sent", attempt=each.attempts))
         step = replace(step, job_id=each.job_id)
         if each.submitted_at and (each.id, each.submitted_at, State.SUBMITTED) not in logged:
-            events.append(replace(step, at=each.submitted_at, what="taken by the vendor"))
+            events.append(replace(step, at=each.submitted_at, what="accepted by the vendor"))
         is_new = (each.id, each.finished_at, each.state) not in logged
         if each.finished_at and is_new and each.state != State.NOT_APPLICABLE:
             events.append(replace(step, at=each.finished_at, what=each.state, reason=each.reason))

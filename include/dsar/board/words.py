@@ -18,7 +18,7 @@ LABELS: dict[str, str] = {
 MEANINGS: dict[str, str] = {
     State.PLANNED: "It waits to be sent.",
     State.SUBMITTING: "A task is sending it now.",
-    State.UNCERTAIN: "It was sent, but we do not know whether the vendor took it.",
+    State.UNCERTAIN: "It was sent, but we do not know whether the vendor accepted it.",
     State.SUBMITTED: "The vendor is working on it.",
     State.READY: "The vendor has a result, and we have not collected it yet.",
     State.COMPLETED: "It is done.",

@@ -1,7 +1,7 @@
 """Reads a vendor's zip file without trusting it. No file is unpacked to disk, and no name becomes a path.
 
 Sizes are counted while reading, because the sizes in the archive may be wrong. No content of an archive
-raises an error. Instead, a note names each file that is not read.
+raises an error. Instead, a `Note` names each file that is not read.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def is_archive(stream: BinaryIO) -> bool:
 
 
 def archive_members(stream: BinaryIO) -> Iterator[Member | Note]:
-    """Yields the files of a zip one by one, and a note for each file that is left out."""
+    """Yields the files of a zip one by one, and a `Note` for each file that is left out."""
     try:
         with zipfile.ZipFile(cast(BinaryIO, _ShortReads(stream))) as archive:
             # Not is_dir(): up to Python 3.11 it fails on a name that is empty.
@@ -120,7 +120,9 @@ def _title(info: zipfile.ZipInfo) -> str:
 
 
 class _ShortReads(io.RawIOBase):
-    """A stream that refuses a read longer than the directory of a normal archive."""
+    """A stream that refuses very long reads. zipfile reads the directory of an archive at once, and the size
+    of the directory comes from the archive.
+    """
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream

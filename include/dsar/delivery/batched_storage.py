@@ -1,7 +1,7 @@
 """Writes the files of many coroutines to storage together.
 
-One call to a thread and one flush of a folder serve many files. A coroutine continues only when its file is
-complete and flushed.
+Many files share one call to a thread and one flush of a folder. A coroutine continues only when its own file
+is complete and flushed.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class BatchedStorage:
         self._writer: asyncio.Task[None] | None = None
 
     async def write(self, path: str, content: bytes | BinaryIO) -> StorageWriter:
-        """Writes one file, like `Storage.write`. If another file of the same batch fails, this call does
-        not raise that file's error.
+        """Writes one file, like `Storage.write`. Raises the error of this file, but not the errors of other
+        files in the same batch.
         """
         written: asyncio.Future[StorageWriter] = asyncio.get_running_loop().create_future()
         self._waiting.append((path, content, written))

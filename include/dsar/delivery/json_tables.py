@@ -59,7 +59,7 @@ def _every_pair(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _put(row: dict[str, Any], key: str, item: Any) -> None:
     """Sets a new key. A repeated key becomes `key (2)`, `key (4)`, `key (8)`, …
 
-    The number doubles, so that a key that occurs a million times does not need a million million steps.
+    The number doubles, so that a key with a million repetitions does not need a million tries each time.
     """
     name, count = key, 1
     while name in row:

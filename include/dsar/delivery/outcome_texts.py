@@ -34,7 +34,7 @@ _SENTENCES: dict[str, str] = {
     Status.PARTIAL: "{title} answered only a part of our request.",
 }
 _NOT_OFFERED = "We could not ask {title} for your data, because {title} does not offer this."
-_NOT_FOUND_BY = "We did not ask {title}, because your request has nothing by which {title} could find you."
+_NOT_FOUND_BY = "We did not ask {title}, because {title} cannot find you with the details in your request."
 _WITH_IDENTITY: dict[str, str] = {
     State.COMPLETED: "{title} found data about you.",
     State.NO_DATA: "{title} found no data about you.",

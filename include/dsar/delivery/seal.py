@@ -58,7 +58,7 @@ class Seal:
 
 
 class _Sealed:
-    """The target, and the exception that it raised. pyrage keeps only the text of an exception."""
+    """Writes to the target, and keeps an exception of the target. pyrage would keep only its text."""
 
     def __init__(self, target: Target) -> None:
         self._target = target

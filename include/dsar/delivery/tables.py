@@ -20,7 +20,7 @@ from include.dsar.delivery.table import Note, Table, Unreadable
 
 
 def tables_of(name: str, content: bytes | BinaryIO) -> Iterator[Table | Note]:
-    """Yields the tables of a file, and notes about parts that are not shown as tables.
+    """Yields the tables of a file, and a `Note` for each part that is not shown as a table.
 
     No content raises an error. A stream must be seekable. It is read from its current position.
     """

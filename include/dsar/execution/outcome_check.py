@@ -57,7 +57,7 @@ def waiting_text(unconfirmed: Unconfirmed, connection: str) -> str:
 def _usual(usual: Share) -> str:
     if usual.total < MIN_HISTORY:
         return "The account has no history to compare with."
-    return f"Usual are {usual.value:.0%} (of the last {usual.total:,})."
+    return f"The usual share is {usual.value:.0%} (of the last {usual.total:,} outcomes)."
 
 
 def _counts(waiting: Mapping[State, int]) -> str:

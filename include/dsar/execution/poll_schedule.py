@@ -1,8 +1,8 @@
 """Computes when a job is polled. An older job is polled less often.
 
-The time to the next poll is `clamp(age x 0.25, poll_min, poll_max)`, with a jitter computed from the job
-id. So the number of polls grows with the logarithm of the age. The end of a job is noticed after at most a
-quarter of its age. A restarted triggerer computes the same times from `submitted_at`.
+The time to the next poll is `clamp(age x 0.25, poll_min, poll_max)`, with a jitter computed from the job id.
+So the number of polls grows with the logarithm of the age. The end of a job is noticed late by about a
+quarter of the job's age at most. A restarted triggerer computes the same times from `submitted_at`.
 
 Times are seconds since the epoch.
 """
@@ -21,8 +21,8 @@ FIRST_POLL_SPREAD = 30.0  # seconds; the first polls of jobs from earlier runs a
 class PollSchedule:
     """The polls of one account's jobs, from `polling_since` on. `poll_min` and `poll_max` are seconds.
 
-    `position` (0 to 1) is the place at which an earlier window ended before all jobs were polled. See
-    `place`.
+    `position` (0 to 1) is the `place` of the job that is polled first. It is not 0 if an earlier window
+    ended before all jobs were polled.
     """
 
     poll_min: float
@@ -50,8 +50,8 @@ class PollSchedule:
 
     @staticmethod
     def place(job_id: str) -> float:
-        """Returns the job's place in the order of first polls. The order is a circle that begins at
-        `position`.
+        """Returns the job's place in the order of first polls, from 0 to 1. The order begins at `position`
+        and continues at 0 after 1.
         """
         return _share(job_id)
 

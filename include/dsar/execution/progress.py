@@ -11,7 +11,7 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class Progress:
-    """Logs the number done, the total, the rate and the expected time left every few seconds."""
+    """Logs, every few seconds, the number done, the total, the rate and the expected time left."""
 
     def __init__(self, who: str, what: str, total: int) -> None:
         """`who` is an account or a stage. `what` is a verb such as "sent"."""

@@ -67,8 +67,7 @@ class AccountEvidence:
 class Endings:
     """Jobs that would end without a confirmation by the vendor, and jobs that the vendor does not have.
 
-    Whether these jobs end is decided at the end of the stage, because the vendor may still report about
-    them before.
+    The end of the stage decides whether these jobs end, because until then the vendor may report about them.
     """
 
     def __init__(self, work: AccountWork, evidence: AccountEvidence) -> None:
@@ -94,11 +93,11 @@ class Endings:
         self._known.discard(job_id)
 
     def give_up(self, job_id: str, moves: Sequence[Move]) -> None:
-        """Ends these submissions if the account works."""
+        """Ends these submissions when the stage ends, if the account works."""
         self._given_up.setdefault(job_id, []).extend(moves)
 
     def forget(self, job_id: str, moves: Sequence[Move]) -> None:
-        """Ends these submissions if the account works and the vendor has other jobs."""
+        """Ends these submissions when the stage ends, if their job is unknown and `knows_jobs` is true."""
         self._forgotten.setdefault(job_id, []).extend(moves)
 
     @property

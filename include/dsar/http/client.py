@@ -63,7 +63,7 @@ class Client:
         Raises WindowOver if the call cannot start within `within` seconds. Raises NotTaken if no call was
         made or no connection was established, ReplyLost if no complete reply came back, and ProtocolError
         if `request.verify` rejects the reply. Reduces the rate after a 429 or 503, and makes no call before
-        `Retry-After` is over.
+        the time in `Retry-After`.
         """
         async with self._pacer.slot(within):
             self.calls += 1
@@ -169,7 +169,9 @@ class Client:
 
 
 def _is_compressed(reply: aiohttp.ClientResponse) -> bool:
-    """Returns whether the body is compressed. Then it may be far larger than its announced length."""
+    """Returns whether the body is compressed. A compressed body may be far larger than its announced
+    length.
+    """
     return aiohttp.hdrs.CONTENT_ENCODING in reply.headers
 
 

@@ -1,12 +1,13 @@
 """Controls the rate of the calls to an account.
 
-Calls start 1/rate apart. A call that misses its slot by less than CATCH_UP_SECONDS catches up. If a slot is
-missed by more, it is lost, so that no burst follows a pause. In any second, at most rate x (1 +
-CATCH_UP_SECONDS) + 1 calls start.
+The start times of calls (slots) are 1/rate seconds apart. If a call is late by less than CATCH_UP_SECONDS,
+the next slot stays where it was. If a call is later than that, the next slot is counted from the actual
+start, so that no burst follows a pause. In any second, at most rate x (1 + CATCH_UP_SECONDS) + 1 calls
+start.
 
 A 429 or 503 halves the rate, at most once per second. Each second without a 429 or 503 restores a tenth of
-the full rate. `Retry-After` stops all calls of the account until it is over. If the pause is long, calls
-raise NotTaken instead of waiting, so that a run does not keep its claims for hours.
+the full rate. No call of the account starts before the time in `Retry-After`. If the vendor asks for a long
+pause, calls raise NotTaken instead of waiting, so that a run does not keep its claims for hours.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class Pacer:
         return min(self._full_rate, self._rate + recovered)
 
     def slow_down(self, retry_after: float | None) -> None:
-        """Reduces the rate, because the vendor is overloaded or refused a call because we made too many."""
+        """Reduces the rate after a 429 or 503. No call starts in the next `retry_after` seconds."""
         now = time.monotonic()
         if now - self._slowed_at >= 1:
             self._rate = max(self.rate / 2, self._full_rate * MIN_RATE_SHARE)

@@ -62,10 +62,10 @@ def decide(
     """Applies the decisions and records their author `by`. Returns how many submissions were decided.
 
     A decision does not apply to outcomes that ended, or submissions that became uncertain, after `made_at`
-    (default: now). For example, if a run is cleared later, its operator did not know about them. Raises
-    ConfigurationError after all other decisions are applied, if a request has no uncertain submission at
-    the account, if no outcome of the account waits, or if one job is given for several submissions. The
-    error says what to decide instead.
+    (default: now). The operator did not know about these when they decided: for example, if the run is
+    cleared later. Raises ConfigurationError after all other decisions are applied, if a request has no
+    uncertain submission at the account, if no outcome of the account waits, or if one job is given for
+    several submissions. The error says what to decide instead.
     """
     reconciled = 0
     impossible = []
@@ -118,5 +118,7 @@ def _instead(decision: Decision, held: Sequence[Uncertain]) -> str:
 
 def _move(decision: Decision, submission: int, by: str) -> Move:
     if decision.job_id is None:
-        return Move(submission, State.PLANNED, f"decided by {by}: not taken, send again")
-    return Move(submission, State.SUBMITTED, f"decided by {by}: taken", job_id=decision.job_id)
+        return Move(submission, State.PLANNED, f"decided by {by}: the vendor did not accept it, send again")
+    return Move(
+        submission, State.SUBMITTED, f"decided by {by}: the vendor accepted it", job_id=decision.job_id
+    )

@@ -1,4 +1,4 @@
-"""An operator's decision about the outcomes of an account that wait.
+"""An operator's decision about the waiting outcomes of an account.
 
 <account> confirm_outcomes <reason>     the outcomes are right: the requests may close
 <account> discard_outcomes <reason>     the outcomes are wrong, and the account is repaired: send again

@@ -21,9 +21,10 @@ PERIODS: dict[Regulation, relativedelta | timedelta] = {
 def due_at(regulation: Regulation, received_at: datetime) -> datetime:
     """Returns the legal due date, in the time zone of `received_at`.
 
-    The period is counted in that zone. Example: 28 February, 21:30 in New York is 1 March in UTC. It is due
-    on 28 March in New York, and on 1 April in UTC. So the source must give times in the zone of the law.
-    Intake reads a time without a zone as UTC. PostgreSQL returns a timestamptz in the zone of the session.
+    The period is counted in that zone. Example: a request arrives on 28 February at 21:30 in New York. In
+    UTC, this is 1 March. The request is due on 28 March if the period is counted in New York, and on 1 April
+    if it is counted in UTC. So the source must give times in the zone of the law. Intake reads a time
+    without a zone as UTC. PostgreSQL returns a timestamptz in the zone of the session.
 
     The due date is never later than the law allows. It has the same time of day as the receipt, although
     the law grants the whole day. It ignores the extension of Art. 3(4) for weekends and holidays, because

@@ -40,7 +40,7 @@ class Rules:
     hash_key: bytes
 
     def read(self, row: Mapping[str, Any], now: datetime) -> PlannedRequest:
-        """Returns the request of a row. Raises InvalidRow with the reason. Its text contains no value of
+        """Returns the request of a row. Raises InvalidRow with the reason. The reason contains no value of
         the row.
         """
         asked = action(_word(row.get("request_type")))
@@ -105,7 +105,7 @@ class Rules:
         known = vendor(account.vendor)
         kinds = known.identities if account.identities is None else account.identities
         if asked not in known.actions:
-            return [self._not_applicable(account, f"takes no {asked} requests")]
+            return [self._not_applicable(account, f"accepts no {asked} requests")]
         if not kinds:
             return [self._not_applicable(account, "no longer receives identifiers")]
         sent = {kind: identities[kind] for kind in kinds if kind in identities}

@@ -89,9 +89,8 @@ def share_jobs(db: Database, account: str, *, now: datetime, request_pks: Sequen
     """Lets planned submissions share the running job of another request with the same content. Returns how
     many submissions share a job now.
 
-    A submission shares only a job that was requested after the submission was planned. An older job may
-    have read the data too early: we would report an erasure as done, although data that arrived after the
-    job started is not erased.
+    A submission shares only a job that was requested after the submission was planned. An older job may have
+    read the data too early. We would then report an erasure as done, although newer data is not erased.
     """
     with db.transaction():
         rows = db.execute(

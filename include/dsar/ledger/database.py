@@ -73,8 +73,8 @@ def _bound(db: psycopg.Connection[Any], *, statement: str, lock: str) -> None:
 def without_rows() -> Iterator[None]:
     """Replaces PostgreSQL's errors with ours, because their text quotes rows ("Failing row contains …").
 
-    Raises LedgerUnavailable if the server ended the connection or a wait took too long, LedgerFault if it
-    refused a statement.
+    Raises LedgerUnavailable if the server ended the connection or a wait took too long. Raises LedgerFault
+    if the server refused a statement.
     """
     try:
         yield

@@ -39,7 +39,7 @@ def remember_sealing(db: Database, *, sealing: bool | None) -> None:
         db.execute(_REMEMBER, {"name": SEALING, "value": ON if sealing else OFF})
     elif _remembered(db, SEALING) == ON:
         raise SettingDiffers(
-            "this deployment seals its packages, but Airflow gives no Variable dsar_age_recipient: it was "
+            "this deployment seals its packages, but Variable dsar_age_recipient is missing: it was "
             "removed, or Airflow cannot read it now. Nothing was written. Set it to a public key, or to "
             "none to stop sealing. Then clear this task."
         )

@@ -29,7 +29,7 @@ MIN_HISTORY = 50  # outcomes; fewer say nothing about the account
 MAX_HISTORY = 2000  # the latest ones
 DEVIATIONS = 4  # standard deviations from the usual share
 
-IMPLAUSIBLE = "an implausible number of such outcomes: it waits for an operator"
+IMPLAUSIBLE = "the account has too many such outcomes: this one waits for an operator"
 CONFIRMED = "decided by {by}: the outcome is confirmed ({reason})"
 DISCARDED = "decided by {by}: the outcome is discarded, send again ({reason})"
 
@@ -58,8 +58,8 @@ class Unconfirmed:
 def is_implausible(seen: Share, usual: Share, breaker: OutcomeBreaker) -> bool:
     """Returns whether the share of outcomes other than `completed` is implausibly high.
 
-    An account without a history is compared with the limits of its settings. For an account with a history,
-    the share may exceed the usual share by DEVIATIONS standard deviations.
+    If the account has no history, its settings give the limit. If it has one, the limit is the usual share
+    plus DEVIATIONS standard deviations.
     """
     if seen.total < breaker.min_count or seen.others < breaker.min_count * breaker.max_share:
         return False
@@ -111,7 +111,7 @@ def waiting_requests(db: Database) -> dict[str, list[str]]:
 
 
 def confirm(db: Database, account: str, *, by: str, reason: str, made_at: datetime, now: datetime) -> int:
-    """Confirms waiting outcomes that ended before `made_at`. Returns how many."""
+    """Confirms waiting outcomes that ended before `made_at`. Returns the number of these outcomes."""
     noted = CONFIRMED.format(by=by, reason=reason)
     return db.execute(
         _CONFIRM, {"account": account, "reason": noted, "made_at": made_at, "now": now}
@@ -119,7 +119,7 @@ def confirm(db: Database, account: str, *, by: str, reason: str, made_at: dateti
 
 
 def discard(db: Database, account: str, *, by: str, reason: str, made_at: datetime, now: datetime) -> int:
-    """Plans submissions again if their outcome waits and ended before `made_at`. Returns how many."""
+    """Plans submissions again if their outcome waits and ended before `made_at`. Returns their number."""
     noted = DISCARDED.format(by=by, reason=reason)
     moved: Counter[State] = Counter()
     with db.transaction():

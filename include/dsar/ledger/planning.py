@@ -34,8 +34,8 @@ class Planned:
 def plan(db: Database, numbers: range, *, now: datetime, retry_failed: bool) -> Planned:
     """Adds the new requests of these staged rows in one transaction. A repeated call adds nothing.
 
-    If a request is already known, the source still lists it as pending, so its status is written again.
-    With `retry_failed`, known requests that ended with a failure are opened again.
+    If a known request is still pending in the source, its status is written to the source again. With
+    `retry_failed`, known requests that ended with a failure are opened again.
     """
     chunk = {"first": numbers.start, "last": numbers.stop - 1, "now": now}
     with db.transaction():
@@ -58,7 +58,7 @@ def plan(db: Database, numbers: range, *, now: datetime, retry_failed: bool) -> 
 
 
 def retry_open(db: Database, *, now: datetime, request_ids: Sequence[str] | None) -> int:
-    """Plans the failed and rejected submissions of open requests again. Returns how many."""
+    """Plans the failed and rejected submissions of open requests again. Returns their number."""
     rows = db.execute(_FAILED_OPEN, {"request_ids": request_ids}).fetchall()
     return _replan(db, rows, now)
 
@@ -98,7 +98,7 @@ def _reopen(db: Database, request_ids: Sequence[str], chunk: dict[str, Any], now
 
 
 def _replan(db: Database, rows: Iterable[DictRow], now: datetime, reason: str = REASON_RETRY) -> int:
-    """Plans these submissions (id and state) again. Returns how many."""
+    """Plans these submissions (id and state) again. Returns the number of planned submissions."""
     by_state: dict[State, list[int]] = {}
     for row in rows:
         by_state.setdefault(State(row["state"]), []).append(row["id"])

@@ -28,7 +28,9 @@ class AccountDay:
 
 @dataclass(frozen=True)
 class Attention:
-    """The ids of requests that need an operator. `held`: a submission waits for an operator's decision."""
+    """The ids of requests that need an operator. `held` requests have a submission that an operator must
+    decide about.
+    """
 
     overdue: list[str]
     failed: dict[str, list[str]]  # account: requests
@@ -83,7 +85,7 @@ def backlog(db: Database, *, now: datetime) -> Backlog:
 
 
 def account_days(db: Database, since: datetime) -> list[AccountDay]:
-    """Returns the counts of every account that has open work, or whose work ended since this time."""
+    """Returns the counts of every account that has open work, or work that ended since this time."""
     days: dict[str, AccountDay] = {}
     for row in db.execute(_ACCOUNTS, {"since": since}).fetchall():
         day = days.setdefault(row["account"], AccountDay(row["account"], {}, {}, row["due_soonest"]))

@@ -45,7 +45,7 @@ class Uncertain:
 
 
 def mark_abandoned(db: Database, account: str, *, worker: int, now: datetime) -> int:
-    """Marks submissions as uncertain if their worker died while sending them. Returns how many."""
+    """Marks submissions as uncertain if their worker died while sending them. Returns their number."""
     marked = 0
     for row in db.execute(_HELD, {"account": account, "me": worker}).fetchall():
         if _is_dead(db, row["worker"]):

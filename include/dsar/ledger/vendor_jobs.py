@@ -57,15 +57,15 @@ def open_jobs(
 
 
 def poll_position(db: Database, account: str, shard: Shard) -> float:
-    """Returns the place at which polling stopped in the shard's last incomplete window. 0 if every window
-    reached all jobs.
+    """Returns the place of the first job that the shard's last incomplete window did not reach. 0 if every
+    window reached all jobs.
     """
     row = db.execute(_POSITION, {"account": account, **shard._asdict()}).fetchone()
     return row["position"] if row else 0.0
 
 
 def put_poll_position(db: Database, account: str, shard: Shard, position: float) -> None:
-    """Stores the place at which polling stopped, if the window ended before all jobs were polled."""
+    """Stores the place of the first job that a window did not reach."""
     db.execute(_PUT_POSITION, {"account": account, **shard._asdict(), "position": position})
 
 
@@ -98,7 +98,7 @@ def ready_jobs(
 
 
 def mark_unknown(db: Database, account: str, job_ids: Sequence[str], *, now: datetime) -> None:
-    """Records when the vendor first did not have these jobs. Does not change a time that is already
+    """Records when the vendor first reported that it does not have these jobs. Keeps a time that is already
     recorded.
     """
     if job_ids:
@@ -106,7 +106,7 @@ def mark_unknown(db: Database, account: str, job_ids: Sequence[str], *, now: dat
 
 
 def mark_known(db: Database, account: str, job_ids: Sequence[str]) -> None:
-    """Records that the vendor has these jobs after all."""
+    """Removes these times again, because the vendor has the jobs."""
     if job_ids:
         db.execute(_MARK_UNKNOWN, {"account": account, "job_ids": job_ids, "now": None})
 

@@ -90,7 +90,7 @@ class Calls:
             waiting.clear()
 
     def _take(self, db: Database) -> tuple[list[Claim], int]:
-        """Claims submissions. Returns them, and the maximum number that could be claimed."""
+        """Claims submissions. Returns the claims, and how many submissions it tried to claim."""
         work = self._work
         with claiming.one_at_a_time(db, work.account):
             now, limit = work.clock(), self._claim_size

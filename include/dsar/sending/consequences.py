@@ -28,7 +28,7 @@ OTHER_JOB_DELAY = timedelta(hours=1)
 
 # Templates of reasons: {error} is the text of the error, {kind} its type.
 PROBABLY_TAKEN = "{error}: the vendor already got this identifier today, probably in a call with a lost reply"
-OTHER_JOB = "{error}: the vendor has another job for this data subject, and none of ours: sent later"
+OTHER_JOB = "{error}: the vendor has a job for this data subject that is not ours: sent again later"
 UNREADABLE = "the vendor's reply could not be read ({kind})"
 NO_CALL = "we cannot build a call for this submission ({kind})"
 
@@ -111,5 +111,7 @@ UNSENDABLE = Consequence(State.REJECTED, NO_CALL, splits_batch=True, suspects_in
 
 
 def consequence_of(error: Exception) -> Consequence:
-    """Returns the consequence for the nearest base class of the error in the table."""
+    """Returns the consequence of the error's class. If the table lacks this class, returns that of the
+    nearest base class.
+    """
     return next(CONSEQUENCES[kind] for kind in type(error).__mro__ if kind in CONSEQUENCES)

@@ -38,7 +38,7 @@ CLOCK_SKEW = timedelta(minutes=2)  # between the vendor's clock and ours
 LIST = "the vendor's list of jobs"
 JOB = "the status of the job"
 FOUND = "found in the vendor's list of jobs"
-NOT_FOUND = "the vendor's list of jobs does not have it: sent again"
+NOT_FOUND = "it is not in the vendor's list of jobs: sent again"
 FOUND_JOB = "the reply was lost, but the vendor has the job"
 NO_JOB = "the reply was lost, and the vendor does not have the job: sent again"
 REPEATED = "the reply was lost: sent again after a pause, because a second call does no harm"

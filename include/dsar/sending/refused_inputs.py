@@ -24,7 +24,7 @@ MAX_IDENTICAL_REFUSALS = 5  # in a row, if the vendor accepted no call of this s
 MAX_REFUSALS_AFTER_ACCEPTED = 20  # in a row, if it accepted one before
 MAX_REFUSED_BATCHES = 20  # in a row, if it accepted no call: one bad id is enough to refuse a batch
 
-STOPPED = "{error}: refused like {count} calls in a row, so the cause is not this data subject"
+STOPPED = "{error}: {count} calls in a row were refused like this, so the cause is not this data subject"
 
 
 @dataclass(frozen=True)

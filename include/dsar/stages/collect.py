@@ -148,7 +148,7 @@ class _Collect(JobStage):
         if result is None:
             return Move(member.submission, State.NO_DATA, of_job=job.job_id)
         if result.lost:
-            log.warning("%s: a result is asked for again: %s", self._work.account, result.lost)
+            log.warning("%s: the vendor is asked for a result again: %s", self._work.account, result.lost)
             return Move(
                 member.submission, State.PLANNED, result.lost, of_job=job.job_id, batch_limit=batch_limit
             )

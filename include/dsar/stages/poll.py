@@ -39,7 +39,7 @@ from include.dsar.vendors.vendor import JobStatus
 log = logging.getLogger(__name__)
 
 BATCH_FAILED = "the vendor failed the whole batch"
-UNCLEAR = "the reply about the whole batch does not say what became of this data subject"
+UNCLEAR = "the reply about the whole batch gives no outcome for this data subject"
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def next_poll(
     request_pks: Sequence[int] | None = None,
     shard: Shard = WHOLE,
 ) -> datetime | None:
-    """Returns when a poll that starts at `since` would make its first call. None if no job is open."""
+    """Returns when polling would make its first call if it started at `since`. None if no job is open."""
     jobs = vendor_jobs.open_jobs(db, settings.account, request_pks=request_pks, shard=shard)
     position = vendor_jobs.poll_position(db, settings.account, shard)
     schedule, now = _schedule(settings, since, position), since.timestamp()

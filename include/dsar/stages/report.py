@@ -52,7 +52,7 @@ class Report:
             log.info("report: the register of %s stays as it was: the ledger has only today's states", day)
         else:
             log.info("report: writing the register of %s", day)
-            log.info("report: the register is %s", self._write_register())
+            log.info("report: the register is in %s", self._write_register())
         requests = reporting.request_counts(self.db, self.run_after)
         days = reporting.account_days(self.db, self.run_after)
         log.info("\n%s", summary(days, requests))
@@ -82,7 +82,7 @@ class Report:
 
 def summary(accounts: Sequence[AccountDay], requests: Mapping[str, int]) -> str:
     """Returns a table for the log. For each account, it counts the submissions that ended in this run and
-    that are open.
+    those that are open.
     """
     counts = pd.DataFrame(
         [day.ended | day.open for day in accounts],

@@ -50,7 +50,9 @@ class Attentive(Vendor):
         return HttpRequest("POST", ROUTE, _headers(settings), body)
 
     def read_created(self, reply: HttpReply) -> str:
-        """Reads the id of the new job. The reply is the whole record or, on a newer page, only its `id`."""
+        """Reads the id of the new job. The documentation shows two replies: the whole record, and only its
+        `id`.
+        """
         return created_id(self.created(reply).get("id"))
 
     def probe(self, settings: AccountSettings) -> HttpRequest:

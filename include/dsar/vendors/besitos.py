@@ -84,13 +84,15 @@ class Besitos(Vendor):
     def read_results(self, reply: HttpReply, identifiers: Sequence[str]) -> Mapping[str, Result]:
         """Returns the record of each user, byte for byte. A user without data is absent from the result.
 
-        Records are matched by `partner_user_id`, never by position. A record without an id, or with an id
-        that is not in the job (`USER-1` for `user-1`), could belong to any user. If there is such a record,
-        each user without a matching record counts as unreadable, not as without data. A user that is
-        not in the reply's job also counts as unreadable. If the reply does not explain why
-        records are missing, or the export has expired, the results of users without a record are lost, and
-        a new export is needed. But if an export that has not expired is for one user only, this user counts
-        as unreadable, because a new export could not be in a smaller batch.
+        Records are matched by `partner_user_id`, never by position. Each case below is about users without a
+        matching record:
+
+        A record without an id, or with an id that is not in the job (`USER-1` for `user-1`), could belong to
+        any user. If the reply has such a record, these users count as unreadable. A user that is not in the
+        reply's job counts as unreadable too. If the reply does not explain why records are missing, or if
+        the export has expired, the results are lost and a new export is needed. There is one exception: if
+        the export is for one user only and has not expired, this user counts as unreadable, because a new
+        export could not be smaller.
         """
         body = self.answered(reply).object()
         if _status(Action.ACCESS, body).outcome != Outcome(State.READY):
@@ -207,7 +209,7 @@ def _count(request: dict[str, Any], name: str, otherwise: int = 0) -> int:
 
 
 def _joined(records: list[bytes]) -> bytes:
-    """Returns a single record unchanged. Joins several records of one user to a JSON array."""
+    """Returns a single record unchanged. Joins several records of one user into a JSON array."""
     return records[0] if len(records) == 1 else b"[" + b",\n".join(records) + b"]"
 
 

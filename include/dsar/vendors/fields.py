@@ -17,7 +17,7 @@ MAX_TEXT = 100_000  # characters
 
 
 class FieldKind(StrEnum):
-    """The type of a field's value. The value of each member describes it in an error text."""
+    """The type of a field's value. The values of the members are the words for error texts."""
 
     ID = "a short text without control characters"  # can be part of a path
     TEXT = "a text"  # several lines are allowed

@@ -9,7 +9,7 @@ from include.dsar.vendors.vendor import Vendor
 
 MAX_SECONDS = 30 * 86_400
 HOLD = "hold"
-POLLED = "Seconds. A job is polled again after a quarter of its age, within these limits."
+POLLED = "In seconds. A job is polled again after a quarter of its age, but within these two limits."
 NUMBER, INTEGER = FieldKind.NUMBER, FieldKind.INTEGER
 
 
@@ -19,15 +19,16 @@ def connection_fields(vendor: Vendor) -> tuple[ConnectionField, ...]:
     """
     shortest, longest = vendor.poll_min.total_seconds(), vendor.poll_max.total_seconds()
     days, policy = vendor.give_up_after / timedelta(days=1), vendor.on_uncertain.value
-    rate, quota = "Halved after a 429 or 503, then recovering.", "The rest stays planned."
+    rate = "The rate is halved after a 429 or 503, and then recovers."
+    quota = "Other submissions stay planned."
     table = (
-        ("requests_per_second", "Calls per second", f"Most calls in one second. {rate}",
+        ("requests_per_second", "Calls per second", f"The maximum number of calls in one second. {rate}",
          NUMBER, vendor.requests_per_second, 1000),
-        ("max_concurrency", "Calls at the same time", "Most calls that run at the same time.",
+        ("max_concurrency", "Calls at the same time", "The maximum number of calls at the same time.",
          INTEGER, vendor.max_concurrency, 256),
-        ("users_per_call", "Users per call", "Most users in one call.",
+        ("users_per_call", "Users per call", "The maximum number of users in one call.",
          INTEGER, vendor.users_per_call, 10_000),
-        ("daily_quota", "Submissions per day", f"Most submissions in one UTC day. {quota}",
+        ("daily_quota", "Submissions per day", f"The maximum number of submissions in one UTC day. {quota}",
          INTEGER, vendor.daily_quota, None),
         ("poll_min_seconds", "Shortest time between polls", POLLED, NUMBER, shortest, MAX_SECONDS),
         ("poll_max_seconds", "Longest time between polls", POLLED, NUMBER, longest, MAX_SECONDS),

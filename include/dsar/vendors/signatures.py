@@ -1,7 +1,7 @@
 """Checks that the processor signed the body of a reply. No I/O.
 
-The certificate must chain to a public certificate authority, or to one that the connection names. It must
-be issued for the domain and be valid now. Revocation is not checked.
+The certificate must chain to a public certificate authority, or to an authority that the connection names.
+The certificate must be issued for the domain and be valid now. Revocation is not checked.
 """
 
 from __future__ import annotations

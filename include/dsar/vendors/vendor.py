@@ -159,7 +159,7 @@ class Vendor(ABC):
         """
 
     def check_job(self, job_id: str, reply: HttpReply) -> None:
-        """Raises ProtocolError if a readable status reply names another job than this one."""
+        """Raises ProtocolError if a status reply is readable and about another job."""
         value = reply.json()
         for name in self.job_id_path:
             value = value.get(name) if isinstance(value, dict) else None

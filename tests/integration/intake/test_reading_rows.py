@@ -136,7 +136,7 @@ def test_an_account_that_does_not_apply_has_a_reason(case: IntakeCase) -> None:
     case.run()
     found = {s["account"]: (s["state"], s["reason"]) for s in case.submissions}
     assert found["besitos"] == ("planned", None)
-    assert found["id5"] == ("not_applicable", "takes no access requests")
+    assert found["id5"] == ("not_applicable", "accepts no access requests")
 
 
 @pytest.mark.parametrize(

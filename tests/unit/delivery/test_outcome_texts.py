@@ -55,7 +55,7 @@ def test_an_account_that_was_not_asked_says_why() -> None:
         for name, one in reasons.items()
     }
     assert sentences == {
-        "batch": "We did not ask X, because your request has nothing by which X could find you.",
+        "batch": "We did not ask X, because X cannot find you with the details in your request.",
         "attentive": "We could not ask X for your data, because X does not offer this.",
         "retired": "We did not ask X for your data.",
     }

@@ -10,7 +10,7 @@ from tests.unit.delivery.delivery_samples import BESITOS, CLOSED, Delivery, as_j
 def test_a_receipt_has_the_fields_of_the_public_interface() -> None:
     """Times are in UTC. A receipt names the kinds of identities, never their values."""
     delivery = Delivery().account("besitos", ("export.json", as_json(BESITOS)))
-    delivery.account("id5", outcome=State.NOT_APPLICABLE, reason="takes no access requests")
+    delivery.account("id5", outcome=State.NOT_APPLICABLE, reason="accepts no access requests")
     document = json.loads(receipt(delivery.request, CLOSED))
     besitos, id5 = document.pop("accounts")
     assert document == {

@@ -1,4 +1,4 @@
-"""Which states are open, and how often an attempt was uncertain."""
+"""The list of open states, and counts of uncertain attempts."""
 
 from pathlib import Path
 

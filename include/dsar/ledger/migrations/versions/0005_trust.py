@@ -1,4 +1,4 @@
-"""When a vendor first denied a job, outcomes that wait for an operator, holds, and where polling stopped."""
+"""Times of "no such job" replies, outcomes and requests that wait for an operator, and polling positions."""
 
 from pathlib import Path
 
