@@ -36,6 +36,11 @@ def due_at(regulation: Regulation, received_at: datetime) -> datetime:
         raise InvalidRow("received_at is out of range") from None
 
 
+def shortest_due_at(received_at: datetime) -> datetime:
+    """Returns the earliest due date of all regulations, for a request with an unknown regulation."""
+    return min(due_at(law, received_at) for law in Regulation)
+
+
 def regulation(text: object) -> Regulation:
     """Reads a regulation from the source. Ignores case. Raises InvalidRow if the regulation is unknown."""
     try:

@@ -45,7 +45,7 @@ class Rules:
         """
         asked = action(_word(row.get("request_type")))
         law = regulation(_word(row.get("regulation")))
-        received_at = _time(row.get("received_at"), "received_at")
+        received_at = time(row.get("received_at"), "received_at")
         if received_at is None:
             raise InvalidRow("received_at is empty")
         if received_at > now + MAX_CLOCK_SKEW:
@@ -57,8 +57,8 @@ class Rules:
             action=asked,
             regulation=law,
             received_at=received_at,
-            due_at=_time(row.get("due_at"), "due_at") or due_at(law, received_at),
-            fingerprint=self._hash(
+            due_at=time(row.get("due_at"), "due_at") or due_at(law, received_at),
+            fingerprint=self.hash(
                 CANONICAL.encode(
                     [
                         asked,
@@ -129,14 +129,15 @@ class Rules:
             state=State.PLANNED,
             reason=None,
             identity="+".join(identifiers),
-            identity_hash=self._hash(identifiers_json(identifiers)),
+            identity_hash=self.hash(identifiers_json(identifiers)),
             identifiers=identifiers,
         )
 
     def _not_applicable(self, account: Account, reason: str) -> PlannedSubmission:
         return PlannedSubmission(account.name, account.vendor, State.NOT_APPLICABLE, reason, "", "", None)
 
-    def _hash(self, text: str) -> str:
+    def hash(self, text: str) -> str:
+        """Returns the keyed hash of a text."""
         return hmac.digest(self.hash_key, text.encode(), "sha256").hex()
 
 
@@ -168,8 +169,10 @@ def _word(cell: object) -> str:
     return cell if isinstance(cell, str) else ""
 
 
-def _time(cell: object, column: str) -> datetime | None:
-    """Reads a time or an ISO 8601 text. None if the cell is empty. A time without a zone is UTC."""
+def time(cell: object, column: str) -> datetime | None:
+    """Reads a time or an ISO 8601 text. None if the cell is empty. A time without a zone is UTC. Raises
+    InvalidRow if the cell is not a time.
+    """
     if _is_empty(cell):
         return None
     if isinstance(cell, str):

@@ -9,6 +9,7 @@ from typing import Any
 
 from psycopg.rows import DictRow
 
+from include.dsar.ledger import unplanned
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.staging import RowOutcome
 from include.dsar.ledger.transitions import Move, move, require_moved
@@ -32,7 +33,8 @@ class Planned:
 
 
 def plan(db: Database, numbers: range, *, now: datetime, retry_failed: bool) -> Planned:
-    """Adds the new requests of these staged rows in one transaction. A repeated call adds nothing.
+    """Adds the new requests and the invalid rows among these staged rows in one transaction. A repeated
+    call adds nothing.
 
     If a known request is still pending in the source, its status is written to the source again. With
     `retry_failed`, known requests that ended with a failure are opened again.
@@ -42,6 +44,7 @@ def plan(db: Database, numbers: range, *, now: datetime, retry_failed: bool) -> 
         db.execute(_COMPARE_WITH_LEDGER, {**chunk, "contradiction": REASON_CONTRADICTION})
         new = db.execute(_ADD, chunk).rowcount
         db.execute(_ADD_SUBMISSIONS, chunk)
+        unplanned.record(db, numbers, now=now)
         known = [row["request_id"] for row in db.execute(_KNOWN, chunk).fetchall()]
         db.execute("UPDATE dsar.request SET source_updated = false WHERE request_id = ANY(%s)", [known])
         reopened = _reopen(db, known, chunk, now) if retry_failed and known else 0

@@ -39,6 +39,16 @@ class PlannedRequest:
 
 
 @dataclass(frozen=True)
+class Readable:
+    """The parts of an invalid row that could be read, and its due date. None: not readable."""
+
+    action: Action | None
+    regulation: str | None
+    received_at: datetime | None
+    due_at: datetime
+
+
+@dataclass(frozen=True)
 class SourceRow:
     """A row of the source: a request, or the reason why it is invalid."""
 
@@ -47,6 +57,8 @@ class SourceRow:
     request_id: str | None  # None: the row has no safe one
     request: PlannedRequest | None = None
     reason: str | None = None
+    readable: Readable | None = None  # of an invalid row
+    row_key: str | None = None  # keyed hash that recognises the row in another intake
 
 
 class RowOutcome(StrEnum):
@@ -83,13 +95,16 @@ def add(db: Database, rows: Sequence[SourceRow]) -> None:
     """Stages these rows. It plans nothing."""
     with db.cursor() as cursor:
         with cursor.copy(
-            "COPY staged (number, source_id, request_id, reason, action, regulation, received_at, due_at,"
-            " fingerprint) FROM STDIN"
+            "COPY staged (number, source_id, row_key, request_id, reason, action, regulation, received_at,"
+            " due_at, fingerprint) FROM STDIN"
         ) as copy:
             for row in rows:
-                r = row.request
-                asked = (r.action, r.regulation, r.received_at, r.due_at, r.fingerprint) if r else (None,) * 5
-                copy.write_row((row.number, row.source_id, row.request_id, row.reason, *asked))
+                r = row.request or row.readable
+                asked = (r.action, r.regulation, r.received_at, r.due_at) if r else (None,) * 4
+                fingerprint = row.request and row.request.fingerprint
+                copy.write_row(
+                    (row.number, row.source_id, row.row_key, row.request_id, row.reason, *asked, fingerprint)
+                )
         with cursor.copy(
             "COPY staged_submission (number, account, vendor, state, reason, identity, identity_hash,"
             " identifiers) FROM STDIN"
@@ -146,7 +161,7 @@ DROP TABLE IF EXISTS pg_temp.staged, pg_temp.staged_submission, pg_temp.staged_d
 
 _CREATE = """
 CREATE TEMP TABLE staged (
-    number bigint, source_id text, request_id text, reason text, action text, regulation text,
+    number bigint, source_id text, row_key text, request_id text, reason text, action text, regulation text,
     received_at timestamptz, due_at timestamptz, fingerprint text
 );
 CREATE TEMP TABLE staged_submission (

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from include.dsar.errors import ConfigurationError, InvalidRow
+from include.dsar.intake.invalid_rows import readable, row_key
 from include.dsar.intake.rows import Rules, request_id
 from include.dsar.intake.source import Row, Source
 from include.dsar.intake.write_back import id_as_json, raise_if_refused, write_back, write_back_invalid
@@ -83,9 +84,14 @@ class Intake:
 
     def _read(self, row: Row) -> SourceRow:
         self._result.rows += 1
-        found: dict[str, Any] = {"number": self._result.rows, "source_id": id_as_json(row["request_id"])}
+        source_id, now = id_as_json(row["request_id"]), self.clock()
+        found: dict[str, Any] = {
+            "number": self._result.rows,
+            "source_id": source_id,
+            "row_key": row_key(self.rules, row, source_id),
+        }
         try:
-            request = self.rules.read(row, self.clock())
+            request = self.rules.read(row, now)
             return SourceRow(**found, request_id=request.request_id, request=request)
         except InvalidRow as error:
             reason = str(error)
@@ -93,7 +99,8 @@ class Intake:
             raise
         except Exception as error:  # a mistake of ours in one row stops no other row
             reason = f"could not be read ({type(error).__name__})"
-        return SourceRow(**found, request_id=_request_id(row), reason=reason)
+        parts = readable(self.rules, row, now)
+        return SourceRow(**found, request_id=_request_id(row), reason=reason, readable=parts)
 
     def _is_wanted(self, row: Row) -> bool:
         if not self.request_ids:

@@ -20,7 +20,10 @@ from tests.integration.conftest import Row, put, source_rows
 from tests.integration.requests_given import NOW, RULES, put_into, rows
 
 MARKER = "jane-marker"
-TABLES = ("dsar.request", "dsar.submission", "dsar.event", "dsar.deployment", "public.dsar_requests")
+TABLES = (
+    "dsar.request", "dsar.submission", "dsar.event", "dsar.deployment", "dsar.unplanned_row",
+    "public.dsar_requests",
+)  # fmt: skip
 
 
 @dataclass

@@ -6,6 +6,8 @@ ALTER TABLE dsar.request
         status IN ('in_progress', 'completed', 'partial', 'failed', 'cancelled', 'denied')),
     -- Name of the time zone in which the law counts this request's days. Null: UTC.
     ADD COLUMN zone text,
+    -- The jurisdiction that a vendor is given if it has its own list of them (ID5). Null: none.
+    ADD COLUMN jurisdiction text,
     -- When the identity of the data subject was verified.
     ADD COLUMN verified_at timestamptz,
     -- The confirmation of receipt that some laws want: until when, and when the data subject got it.
@@ -62,6 +64,7 @@ CREATE TABLE dsar.unplanned_row (
     row_key      text NOT NULL,               -- keyed hash of the row's request_id, or of a row without one
     request_id   text,                        -- null: it is unsafe, and may contain an identifier
     reason       text NOT NULL,
+    since        timestamptz NOT NULL,        -- when it got this reason
     action       text CHECK (action IN ('access', 'erasure')),  -- null, here and below: unreadable
     regulation   text,
     received_at  timestamptz,
