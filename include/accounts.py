@@ -27,6 +27,12 @@ Outcomes of an account wait for an operator if too many of them are not `complet
 (import OutcomeBreaker from the same module as Account):
 
     Account("id5", vendor="id5", breaker=OutcomeBreaker(min_count=20, max_share=0.9)),
+
+A batch of Besitos that does not end is sent again in smaller batches. These are the defaults (import
+StuckBatches from the same module as Account):
+
+    Account("besitos", vendor="besitos", stuck_batches=StuckBatches(
+        usual_hours=1, times_usual=10, max_hours=20, near_due_days=7)),
 """
 
 from include.dsar.accounts import Account

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 from include.dsar.model import IdentityKind
@@ -57,6 +58,40 @@ class OutcomeBreaker:
 
 
 @dataclass(frozen=True)
+class StuckBatches:
+    """The limits for batches that do not end. One data subject may keep all others of a batch open.
+
+    A batch that is older than `times_usual` times the usual time of the account is sent again in smaller
+    batches. `max_hours` limits this age. If a request in the batch is due within `near_due_days`, the usual
+    time itself is the limit. `usual_hours` is the usual time of an account without a history, and the
+    shortest usual time of any account. Raises ValueError if a number is not valid.
+    """
+
+    usual_hours: float = 1
+    times_usual: float = 10
+    max_hours: float = 20  # so that a daily run finds a batch of the run before
+    near_due_days: float = 7
+
+    def __post_init__(self) -> None:
+        if not 0 < self.usual_hours <= self.max_hours:
+            raise ValueError("usual_hours must be above 0, and max_hours at least usual_hours")
+        if self.times_usual < 1 or self.near_due_days < 0:
+            raise ValueError("times_usual must be at least 1, and near_due_days at least 0")
+
+    @property
+    def usual(self) -> timedelta:
+        return timedelta(hours=self.usual_hours)
+
+    @property
+    def longest(self) -> timedelta:
+        return timedelta(hours=self.max_hours)
+
+    @property
+    def near_due(self) -> timedelta:
+        return timedelta(days=self.near_due_days)
+
+
+@dataclass(frozen=True)
 class Account:
     """One line of `include/accounts.py`.
 
@@ -66,6 +101,7 @@ class Account:
     `shards` is the number of task instances for each stage of the account. They share the account's
     rate: more shards do not send more calls per second.
     `breaker` says which outcomes are implausible and wait for an operator.
+    `stuck_batches` says when a batch that does not end is sent again in smaller batches.
     Raises ValueError if a name or a number is not valid.
     """
 
@@ -75,6 +111,7 @@ class Account:
     identities: tuple[IdentityKind, ...] | None = None
     shards: int = 1
     breaker: OutcomeBreaker = OutcomeBreaker()
+    stuck_batches: StuckBatches = StuckBatches()
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
@@ -104,6 +141,7 @@ class AccountSettings:
     give_up_after_days: float
     on_uncertain: str
     breaker: OutcomeBreaker = OutcomeBreaker()
+    stuck_batches: StuckBatches = StuckBatches()
     fields: Mapping[str, Any] = field(default_factory=dict, repr=False)  # the vendor's own, by name
 
     def share(self, shard: Shard) -> AccountSettings:

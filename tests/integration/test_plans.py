@@ -25,6 +25,7 @@ from include.dsar.ledger import (
     outcome_breaker,
     planning,
     reporting,
+    stuck_jobs,
     uncertain,
     vendor_jobs,
 )
@@ -32,7 +33,7 @@ from include.dsar.ledger.board.request_list import MAX_COUNTED
 from include.dsar.ledger.closing import Closed
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.transitions import Move, move
-from include.dsar.model import State, Status
+from include.dsar.model import Action, State, Status
 from include.stack.home import Home
 from tests.integration.conftest import own_database
 from tests.integration.million import fill
@@ -164,6 +165,12 @@ STATEMENTS = {
     "submit: next": lambda db: claiming.next_planned_at(
         db, "batch", now=NOW, request_pks=None, one_job_per_subject=True
     ),
+    "submit: old batches": lambda db: stuck_jobs.open_batches(db, "besitos", before=NOW, request_pks=None),
+    "submit: old batches, some requests": lambda db: stuck_jobs.open_batches(
+        db, "besitos", before=NOW, request_pks=SOME
+    ),
+    "submit: usual time": lambda db: stuck_jobs.usual_time(db, "besitos", Action.ERASURE, now=NOW),
+    "submit: recent jobs": lambda db: stuck_jobs.recent_jobs(db, "besitos", since=NOW - timedelta(days=30)),
     "submit: decide": lambda db: uncertain.undecided(db, "r-245104", "batch", "user_id"),
     "submit: some requests": lambda db: claiming.next_planned_at(
         db, "batch", now=NOW, request_pks=SOME, one_job_per_subject=True

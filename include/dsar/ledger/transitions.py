@@ -43,7 +43,7 @@ TRANSITIONS: dict[tuple[State, State], str] = {
     (State.SUBMITTED, State.COMPLETED): "the vendor erased the data",
     (State.SUBMITTED, State.NO_DATA): "the vendor has no data",
     (State.SUBMITTED, State.FAILED): "the job failed",
-    (State.SUBMITTED, State.PLANNED): "its batch failed, and a smaller batch may succeed",
+    (State.SUBMITTED, State.PLANNED): "its batch failed or did not end, and a smaller batch may succeed",
     (State.READY, State.COMPLETED): "the result is collected",
     (State.READY, State.NO_DATA): "the result is empty",
     (State.READY, State.FAILED): "the result is lost or unusable",

@@ -14,6 +14,7 @@ from include.dsar.execution.consecutive_errors import ConsecutiveErrors
 from include.dsar.execution.outcome_check import outcomes_checked
 from include.dsar.execution.progress import Progress
 from include.dsar.execution.recorder import Recorder
+from include.dsar.execution.stuck_batches import give_up_stuck_batches
 from include.dsar.execution.trust import AccountEvidence
 from include.dsar.ledger import claiming, uncertain
 from include.dsar.ledger.transitions import Move, move
@@ -82,6 +83,7 @@ class _Submit:
         )
         if abandoned:
             log.warning("%s: a worker died. Its %d submissions are now uncertain.", work.account, abandoned)
+        await give_up_stuck_batches(work)
         await reconcile(work)
         waited = timedelta()
         while True:

@@ -53,6 +53,7 @@ def settings(
             base_url=_base_url(base_url or known.base_url),
             secret=_secret(account, secret),
             breaker=account.breaker,
+            stuck_batches=account.stuck_batches,
             fields={each.name: values.pop(each.name) for each in known.fields},
             **{"users_per_call": known.users_per_call, **values},
         )
