@@ -57,14 +57,14 @@ PARAMS = {
         type="boolean",
         title="Dry run",
         description="Send nothing. The log of intake shows how many submissions each account would get. "
-        "So does Privacy requests on the run.",
+        "The tab Privacy requests of the run shows the same.",
     ),
     "request_ids": Param(
         [],
         type=["array", "null"],
         items={"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"},
         title="Only these requests",
-        description="Values of request_id, one per line. Empty: all that are pending or open.",
+        description="Values of request_id, one per line. Empty: all requests that are pending or open.",
     ),
     "accounts": Param(
         [],
@@ -72,7 +72,8 @@ PARAMS = {
         items={"type": "string", "enum": ACCOUNT_NAMES},
         examples=ACCOUNT_NAMES,
         title="Only these accounts",
-        description="Empty: all. Submissions to the other accounts wait for a later run.",
+        description="Empty: all accounts. Submissions to accounts that are not listed here wait for a later "
+        "run.",
     ),
     "await_minutes": Param(
         60,
@@ -80,13 +81,14 @@ PARAMS = {
         minimum=0,
         maximum=1380,
         title="Minutes to wait for vendors",
-        description="The next run continues with the jobs that are still open then. 0: do not wait.",
+        description="The next run continues with jobs that are still open after this time. 0: do not wait.",
     ),
     "retry_failed": Param(
         False,
         type="boolean",
         title="Try failed requests again",
-        description="Open requests that ended as failed or partial again, and send what failed once more.",
+        description="Reopens requests that ended as failed or partial, and sends their failed submissions "
+        "again.",
     ),
     "decisions": Param(
         [],
@@ -107,7 +109,7 @@ PARAMS = {
 
 DOCS = {
     "intake": """Reads the source with `include/sql/pending_requests.sql`, checks every row, and plans the
-submissions to each account. An invalid row is marked `invalid` with its reason. It does not stop the others.
+submissions to each account. An invalid row is marked `invalid` with a reason. It does not stop other rows.
 
 **Red:** the source or the ledger could not be read, or `dsar_hash_key` has changed. The log names the SQL
 file, the connection or the variable. Fix it, then clear this task.""",
@@ -115,8 +117,8 @@ file, the connection or the variable. Fix it, then clear this task.""",
 order of their due dates.
 
 **Red:** the vendor refused the credentials, or gave no usable answer for a long time. Nothing is lost: the
-rest stays planned. Fix the connection that the log names, then clear this task **with downstream**. If the
-log names single requests, check their identifiers.""",
+other submissions stay planned. Fix the connection that the log names, then clear this task **with
+downstream**. If the log names single requests, check their identifiers.""",
     "await_completion": """Polls the open jobs of {account} from the triggerer, for up to `await_minutes`. The
 next run continues with the jobs that are still open then.
 

@@ -44,7 +44,7 @@ class Decision:
 def decide(
     salt: str, outcomes: Mapping[str, Outcome], values: Sequence[str], settings: SandboxSettings
 ) -> Decision:
-    """Decide one job for the identifiers ``values``. The same arguments always give the same decision.
+    """Decides one job for the identifiers ``values``. The same arguments always give the same decision.
 
     ``outcomes`` maps the markers ``jobfails`` and ``unknown`` to the vendor's outcome; ``salt`` makes
     durations differ between vendors and actions. One marked value is enough to refuse or fail the job. The
@@ -62,7 +62,7 @@ def decide(
 
 
 def is_marked(value: str, marker: str) -> bool:
-    """Whether ``value`` contains the word ``marker``, or ends with its hex digits."""
+    """Returns whether ``value`` contains the word ``marker``, or ends with its hex digits."""
     folded = value.casefold()
     if _HEX_ONLY.fullmatch(folded):
         return folded.endswith(MARKERS[marker])

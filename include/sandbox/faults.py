@@ -80,7 +80,7 @@ class Fault:
 
 
 class Faults:
-    """The injected faults that still apply, in the order of injection."""
+    """The faults that a test injected and that still apply, oldest first."""
 
     def __init__(self) -> None:
         self._pending: list[Fault] = []
@@ -202,7 +202,7 @@ async def _start(call: FaultyCall) -> tuple[web.StreamResponse, bytes]:
 
 def _real(call: FaultyCall) -> web.Response:
     if call.reply is None or not isinstance(call.reply.body, bytes):
-        raise TypeError("this fault needs a real reply")
+        raise TypeError("this kind of fault changes the vendor's reply, but the vendor sent none")
     return call.reply
 
 

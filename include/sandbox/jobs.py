@@ -109,7 +109,7 @@ class Jobs:
 
 
 def utc_day(at: float) -> int:
-    """The number of the UTC day. Unix time has no leap seconds, so all days have the same length."""
+    """Returns the number of the UTC day. Unix time has no leap seconds, so all days have the same length."""
     return int(at // DAY)
 
 

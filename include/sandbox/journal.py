@@ -1,4 +1,4 @@
-"""An append-only file of JSON lines. A job is in the file before the vendor replies, so it survives a
+"""An append-only file of JSON lines. A job is in the file before the vendor replies, so the job survives a
 restart.
 """
 
@@ -30,7 +30,7 @@ class Journal:
         self._file.truncate(complete)
 
     def write(self, line: Mapping[str, object]) -> None:
-        """Append ``line`` and flush it to the operating system, so that it survives a kill."""
+        """Appends ``line`` and flushes it to the operating system, so that the line survives a kill."""
         self._file.write(json.dumps(line).encode() + b"\n")
         self._file.flush()
 

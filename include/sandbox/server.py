@@ -47,7 +47,7 @@ class World:
 
 @asynccontextmanager
 async def serve(world: World) -> AsyncIterator[str]:
-    """Listen until the block ends. Yields the URL."""
+    """Serves the vendors until the block ends. Yields the URL."""
     runner = web.AppRunner(application(world), access_log=None, shutdown_timeout=0.2)
     await runner.setup()
     try:

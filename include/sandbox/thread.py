@@ -39,7 +39,7 @@ class Sandbox:
         self._world.faults.clear()
 
     def advance(self, seconds: float) -> None:
-        """Move the sandbox's clock forward."""
+        """Moves the sandbox's clock forward."""
         self._world.jobs.advance(seconds)
 
 

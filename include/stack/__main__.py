@@ -45,7 +45,9 @@ def _be_private() -> None:
 
 
 def end(status: int) -> None:
-    """Ends this program as the command ended: with its exit status, or by the signal `-status`."""
+    """Ends this program in the same way as the command: with the same exit status or, if `status` is
+    negative, by the same signal.
+    """
     if status < 0:
         signal.signal(-status, signal.SIG_DFL)
         os.kill(os.getpid(), -status)

@@ -37,7 +37,7 @@ def run(home: Home, environ: Mapping[str, str]) -> bool:
         with stack.step("synthetic DSARs"):
             requests = synthetic_requests(call)
             insert(stack.dsn, requests)
-        print(f"{len(requests)} synthetic DSARs are in public.dsar_requests. The run, at {stack.api.url}:")
+        print(f"{len(requests)} synthetic DSARs are in public.dsar_requests. Airflow's UI: {stack.api.url}")
         with stack.step("the run"):
             run_id = _run_dag(stack, call)
         with stack.step("check"):
@@ -45,7 +45,7 @@ def run(home: Home, environ: Mapping[str, str]) -> bool:
         print(summary.text(stack, f"demo-{call}-", run_id))
     total = time.monotonic() - begun
     stack.timings.append(
-        ("stopping all processes, and the rest", total - sum(each for _, each in stack.timings))
+        ("stopping all processes, and other steps", total - sum(each for _, each in stack.timings))
     )
     stack.timings.append(("total", total))
     print("\n".join(f"  {seconds:6.1f} s  {name}" for name, seconds in stack.timings))
@@ -60,8 +60,8 @@ def _refuse_real_data(environ: Mapping[str, str]) -> None:
     set_by_user = sorted({*SANDBOX_CONNECTIONS, *OF_REAL_REQUESTS} & environ.keys())
     if set_by_user:
         raise StackError(
-            f"the demo works with its own database and simulated vendors only, but {', '.join(set_by_user)} "
-            "is set: unset it for the demo, or use `make up`, which uses your connections"
+            f"the demo must use its own database and simulated vendors, but {', '.join(set_by_user)} "
+            "is set. Unset it for the demo, or use `make up`, which uses your connections"
         )
 
 

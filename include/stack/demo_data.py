@@ -32,19 +32,22 @@ def fill(environ: Mapping[str, str]) -> None:
     own = _may_be_real(environ)
     if own:
         raise StackError(
-            f"the demo simulates the vendors and would close real requests, but {', '.join(own)} is set: "
-            "remove it, or do not use the profile `demo`"
+            f"requests may be real, because {', '.join(own)} is set. The demo does not start, because its "
+            "simulated vendors would close real requests. Remove this setting, or do not use the profile "
+            "`demo`"
         )
     dsn = ledger_dsn(environ)
     source.create(dsn)
     if source.holds_others(dsn):
-        raise StackError("public.dsar_requests contains requests that are not the demo's: nothing was added")
+        raise StackError(
+            "public.dsar_requests contains requests that the demo did not create: nothing was added"
+        )
     _connect_sandbox(environ)
     insert(dsn, synthetic_requests(new_call()))
 
 
 def _may_be_real(environ: Mapping[str, str]) -> list[str]:
-    """Returns the settings that may lead to a ledger or a source other than the demo's."""
+    """Returns the names of settings that select a ledger or a source other than the demo's."""
     own = [name for name in OF_REAL_REQUESTS if name != LEDGER and environ.get(name)]
     if environ[LEDGER] != environ.get(DEMO_LEDGER):
         own.append(LEDGER)

@@ -25,8 +25,8 @@ STATUSES = "SELECT status, count(*) FROM public.dsar_requests WHERE request_id L
 # Tasks that fail on purpose, to make the operator look.
 EXPECTED_RED = {
     "report": (
-        "red on purpose, because the sandbox refused some identifiers and some jobs failed. "
-        "An operator must look at them. The task's log says which and what to do"
+        "failed on purpose, because the sandbox refused some identifiers and let some jobs fail. "
+        "The task's log names the requests and says what to do"
     )
 }
 
@@ -51,7 +51,8 @@ def text(stack: Stack, prefix: str, run_id: str) -> str:
             ),
             "\nRequests by status:\n",
             *_table(["status", "requests"], ([status, str(count)] for status, count in statuses)),
-            "\nOpen submissions are slow, or were in a batch that failed. The next run continues them.\n",
+            "\nOpen submissions are slow, or were in a batch that failed. The next run continues with them."
+            "\n",
             *(f"Task `{name}`: {EXPECTED_RED.get(name, 'failed, see its log')}." for name in red),
             "",
             f"  package  {_first(stack.storage, prefix, 'package.zip')}",

@@ -202,7 +202,7 @@ def _red_tasks(context: Context) -> Sequence[str]:
     states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id])[ti.run_id]
     red = [name for name, state in states.items() if state == "failed" and name != ti.task_id]
     return [
-        f"{_with_shard(name, context['dag'].task_dict)} is red. Its log says what to fix. Then clear it."
+        f"Task {_with_shard(name, context['dag'].task_dict)} failed. Fix what its log says, then clear it."
         for name in sorted(red)
     ]
 
@@ -220,8 +220,8 @@ BAD_ROWS = {
     "Correct each row and set its status to pending.",
     "changed": "The source has {rows} that changed after the request was accepted. The change is ignored. "
     "The log of intake has the ids. If you need the change, add a row with a new request_id.",
-    "repeated": "The source has {rows} too many, with the request_id and content of another row. Each "
-    "request was accepted once. The log of intake has the ids. Make request_id a unique key.",
+    "repeated": "The source has {rows} with the request_id and content of an earlier row. Each request was "
+    "accepted once. The log of intake has the ids. Make request_id a unique key.",
 }
 
 

@@ -117,7 +117,9 @@ def _sentence(counts: Mapping[str, Any]) -> str:
     if counts["planned_again"]:
         parts.append(f"{counts['planned_again']:,} failed in a batch and are sent again in smaller batches")
     if n := counts.get("not_reached"):
-        parts.append(f"{n:,} were due but not polled before the window ended, and come first in the next run")
+        parts.append(
+            f"{n:,} were due but were not polled before the window ended. The next run polls them first"
+        )
     if not counts["open_jobs"]:
         return ", ".join([*parts, "no job is open"])
     return (

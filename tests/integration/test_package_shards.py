@@ -183,7 +183,7 @@ def test_the_dag_runs_an_instance_for_each_shard(
     assert {name: ran.states[name] for name in ran.states if name.startswith("package")} == {
         f"package[{s.number - 1}]": "failed" if s.number == red else "success" for s in SHARDS
     }
-    assert f"- package (shard {red}) is red. Its log says what to fix. Then clear it." in ran.log
+    assert f"- Task package (shard {red}) failed. Fix what its log says, then clear it." in ran.log
     statuses = {name: row["status"] for name, row in source_rows(dsn).items()}
     assert statuses == dict.fromkeys(NAMES, "completed") | {NAMES[0]: "in_progress"}
     in_the_way.unlink()

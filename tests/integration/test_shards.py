@@ -258,6 +258,6 @@ def test_the_report_names_the_failed_shards(
     set_connection("batch", host=None, extra={"api_key": None})
     ran = run_daily(only="intake|batch.*|report")
     assert [ran.states[f"batch.submit[{n}]"] for n in range(3)] == ["failed"] * 3
-    assert "batch.submit (shard 2) is red. Its log says what to fix" in ran.log
+    assert "Task batch.submit (shard 2) failed. Fix what its log says" in ran.log
     ran = run_daily(only="intake|batch.*", accounts=["id5"])
     assert [ran.states[f"batch.submit[{n}]"] for n in range(3)] == ["skipped"] * 3

@@ -1,11 +1,10 @@
 """Batch, push messages: access and erasure, one user per call. Every API key is a separate app.
 
 Source: https://doc.batch.com/api/gdpr/create, https://doc.batch.com/api/gdpr/get-status,
-https://doc.batch.com/api/gdpr/get-all-requests.
-The documentation names the errors but shows no body and no field for the token. We invented the fields
-``code``, ``message`` and ``token``, and the reply about an unknown request. A ``callback_url`` is
-validated but never called. It is not documented whether a 409 depends on the request type, so a setting
-controls it.
+https://doc.batch.com/api/gdpr/get-all-requests. The documentation names the errors but shows no body and no
+field for the token. We invented the fields ``code``, ``message`` and ``token``, and the reply about an
+unknown request. A ``callback_url`` is validated but never called. It is not documented whether a 409
+depends on the request type, so a setting of the sandbox decides this.
 """
 
 from __future__ import annotations
