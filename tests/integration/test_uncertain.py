@@ -62,6 +62,18 @@ async def test_batch_is_asked_for_its_list_after_a_lost_reply(
     assert rows(db)[0]["job_id"] == job.job_id
 
 
+async def test_a_vendor_whose_clock_is_ahead_delays_no_poll(
+    db: Database, sandbox: Sandbox, stages: Stages
+) -> None:
+    """The polls of a found job count from now, if the vendor's request time is in the future."""
+    plan_each(db, "batch", "slow-1")
+    sandbox.advance(7200)
+    sandbox.inject("reset_after", vendor="batch", route="create")
+    await stages.submit("batch")
+    assert states(db) == {"slow-1": "submitted"}
+    assert rows(db)[0]["submitted_at"] <= stages.clock()
+
+
 async def test_a_409_of_batch_is_resolved_with_the_running_job(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:

@@ -85,7 +85,7 @@ async def _ask(work: AccountWork, uncertain: Sequence[UncertainSubmission], now:
                     FOUND,
                     job_id=job.job_id,
                     since=one.since,
-                    submitted_at=job.requested_at,
+                    submitted_at=min(job.requested_at, now),  # the vendor's clock may be ahead
                 )
             )
         elif _may_repeat(one, now):
