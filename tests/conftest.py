@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 from hypothesis import settings
 
 from include.accounts import ACCOUNTS
+from include.dsar.delivery.storage import Storage
 from include.sandbox import VENDORS, Sandbox
 
 if TYPE_CHECKING:
@@ -59,6 +61,11 @@ def metadata_db() -> None:
     from airflow.utils.db import initdb
 
     initdb()
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return Storage(LocalFileSystem(), str(tmp_path / "storage"))
 
 
 @pytest.fixture
@@ -109,10 +116,15 @@ def displayed_name(instance: Any) -> str:
 
 
 @pytest.fixture
-def daily(metadata_db: None) -> DAG:
-    """Returns the DAG, loaded by Airflow's own loader."""
+def daily(request: pytest.FixtureRequest, metadata_db: None, monkeypatch: pytest.MonkeyPatch) -> DAG:
+    """Returns the DAG, loaded by Airflow's own loader.
+
+    A test can change names of `include.accounts` first: `parametrize("daily", [{…}], indirect=True)`.
+    """
     from airflow.dag_processing.dagbag import DagBag
 
+    for name, value in getattr(request, "param", {}).items():
+        monkeypatch.setattr(f"include.accounts.{name}", value)
     bag = DagBag(PROJECT / "dags")
     assert not bag.import_errors
     return bag.dags["dsar_daily"]

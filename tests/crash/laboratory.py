@@ -13,19 +13,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from uuid import uuid4
 
 import psycopg
 import pyrage
-from psycopg import sql
 
 from include.sandbox import Sandbox, SandboxSettings, run_in_thread
-from include.stack import postgres
 from include.stack.home import PROJECT, Home
 from tests.crash.scenario import ROWS
 from tests.crash.steps import Kill
 from tests.crash.worker import Job
-from tests.integration.conftest import put
+from tests.integration.conftest import own_database, put
 
 DAY = 24 * 60 * 60
 MOST_RUNS = 8
@@ -114,7 +111,7 @@ class Laboratory:
         settings = SandboxSettings(min_seconds=0.5, max_seconds=3)
         with (
             tempfile.TemporaryDirectory(dir=self._root) as folder,
-            copy_of_ledger(self._server) as dsn,
+            own_database(self._server) as dsn,
             run_in_thread(settings) as sandbox,
         ):
             storage, temporary, logs = (Path(folder, name) for name in ("storage", "temporary", "logs"))
@@ -161,17 +158,6 @@ class Laboratory:
         world.runs.append(steps.read_text().splitlines())
         world.statuses.append(status)
         return status
-
-
-@contextmanager
-def copy_of_ledger(server: Home) -> Iterator[str]:
-    """Create a copy of the template database."""
-    name = sql.Identifier(f"crash_{uuid4().hex}")
-    with psycopg.connect(postgres.url(server, "postgres"), autocommit=True) as db:
-        db.execute(sql.SQL("CREATE DATABASE {} TEMPLATE ledger").format(name))
-    yield postgres.url(server, name.as_string().strip('"'))
-    with psycopg.connect(postgres.url(server, "postgres"), autocommit=True) as db:
-        db.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
 
 
 def _is_finished(dsn: str) -> bool:

@@ -6,13 +6,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
 
 import psycopg
 import pytest
-from fsspec.implementations.local import LocalFileSystem
 from psycopg import sql
 from sqlalchemy import create_engine
 
@@ -33,10 +31,9 @@ from tests.conftest import EXTRA, PACE
 from tests.integration.stage_runs import Stages
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+@contextmanager
+def running_server(home: Home) -> Iterator[Home]:
     """Runs the embedded PostgreSQL. Its database `ledger` is the template of the tests' databases."""
-    home = Home(tmp_path_factory.mktemp("server"))
     with postgres.running(home):
         with psycopg.connect(postgres.url(home, "postgres"), autocommit=True) as db:
             db.execute("CREATE DATABASE ledger")
@@ -45,13 +42,23 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
         yield home
 
 
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    with running_server(Home(tmp_path_factory.mktemp("server"))) as home:
+        yield home
+
+
 @contextmanager
 def own_database(server: Home) -> Iterator[str]:
-    """Yields the URL of a copy of `ledger`. The copy is dropped when the block ends."""
-    name = f"test_{uuid4().hex}"
-    with psycopg.connect(postgres.url(server, "postgres"), autocommit=True) as db:
+    """Yields the URL of a copy of `ledger`. The copy is dropped when the block ends.
+
+    No connection stays open meanwhile, because a test may restart the server.
+    """
+    name, admin = f"test_{uuid4().hex}", postgres.url(server, "postgres")
+    with psycopg.connect(admin, autocommit=True) as db:
         db.execute(sql.SQL("CREATE DATABASE {} TEMPLATE ledger").format(sql.Identifier(name)))
-        yield postgres.url(server, name)
+    yield postgres.url(server, name)
+    with psycopg.connect(admin, autocommit=True) as db:
         db.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
@@ -73,11 +80,6 @@ def source_table(dsn: str) -> Iterator[Source]:
     engine = create_engine(dsn.replace("postgresql://", "postgresql+psycopg://"))
     yield Source(engine)
     engine.dispose()
-
-
-@pytest.fixture
-def storage(tmp_path: Path) -> Storage:
-    return Storage(LocalFileSystem(), str(tmp_path / "storage"))
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from include.dsar.ledger import database, uncertain
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.transitions import ORDINARY, TRANSITIONS, Move, move, require_moved
 from include.dsar.model import CollectedFile, IdentityKind, State
-from include.stack import postgres
 from include.stack.home import Home
+from tests.integration.conftest import own_database
 from tests.integration.requests_given import (
     NOW,
     events,
@@ -38,10 +38,8 @@ REFUSED = [pair for pair in product(State, State) if pair not in ALLOWED]
 @pytest.fixture(scope="module")
 def shared_dsn(server: Home) -> Iterator[str]:
     """Yields one database for the many small tests that change nothing permanently."""
-    with psycopg.connect(postgres.url(server, "postgres"), autocommit=True) as db:
-        db.execute("CREATE DATABASE transitions TEMPLATE ledger")
-        yield postgres.url(server, "transitions")
-        db.execute("DROP DATABASE transitions WITH (FORCE)")
+    with own_database(server) as url:
+        yield url
 
 
 @pytest.fixture

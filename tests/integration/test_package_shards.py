@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import pytest
 from fsspec.implementations.local import LocalFileSystem
@@ -28,9 +28,6 @@ from tests.integration.conftest import source_rows
 from tests.integration.requests_given import NOW, rows
 from tests.integration.test_package import ended, package, receipt
 from tests.integration.test_shards import wait_for_sessions
-
-if TYPE_CHECKING:
-    from airflow.sdk import DAG
 
 SHARDS = all_shards(3, "shards")
 NAMES = [f"r-{n:02}" for n in range(30)]
@@ -153,15 +150,7 @@ def test_write_backs_at_the_same_time_leave_the_newest_status(
     assert closing.pending_write_backs(db, limit=9) == []
 
 
-@pytest.fixture
-def daily(metadata_db: None, monkeypatch: pytest.MonkeyPatch) -> DAG:
-    """Returns the DAG with three shards of the task `package`."""
-    from airflow.dag_processing.dagbag import DagBag
-
-    monkeypatch.setattr("include.accounts.PACKAGE_SHARDS", len(SHARDS))
-    return DagBag(PROJECT / "dags").dags["dsar_daily"]
-
-
+@pytest.mark.parametrize("daily", [{"PACKAGE_SHARDS": len(SHARDS)}], indirect=True)
 def test_the_dag_runs_an_instance_for_each_shard(
     dsn: str,
     db: Database,

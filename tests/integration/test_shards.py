@@ -28,7 +28,7 @@ from include.dsar.stages.intake import Intake
 from include.dsar.stages.submit import Submitted, submit
 from include.dsar.vendors import settings
 from include.sandbox import Sandbox
-from tests.conftest import PROJECT, Ran
+from tests.conftest import Ran
 from tests.integration.conftest import OpenWork, Row, put, source_rows, submissions
 from tests.integration.requests_given import NOW, plan, put_into, request, rows, submission
 
@@ -195,16 +195,12 @@ async def test_the_triggers_of_the_shards_poll_each_job_once(
     assert all(event["ended"] for event in events)
 
 
-@pytest.fixture
-def daily(metadata_db: None, monkeypatch: pytest.MonkeyPatch) -> DAG:
-    """Returns the DAG with three shards for each account except ID5."""
-    from airflow.dag_processing.dagbag import DagBag
-
-    sharded = tuple(a if a.name == "id5" else replace(a, shards=3) for a in ACCOUNTS)
-    monkeypatch.setattr("include.accounts.ACCOUNTS", sharded)
-    return DagBag(PROJECT / "dags").dags["dsar_daily"]
+# Three shards for each account except ID5.
+SHARDED = tuple(a if a.name == "id5" else replace(a, shards=3) for a in ACCOUNTS)
+with_shards = pytest.mark.parametrize("daily", [{"ACCOUNTS": SHARDED}], indirect=True, ids=[""])
 
 
+@with_shards
 def test_each_shard_is_a_mapped_task_instance(daily: DAG) -> None:
     """A stage has one mapped task instance for each shard. It also runs if a shard of the previous stage
     failed.
@@ -221,6 +217,7 @@ def test_each_shard_is_a_mapped_task_instance(daily: DAG) -> None:
     assert mapped["batch.submit"].downstream_task_ids == {"batch.await_completion"}
 
 
+@with_shards
 def test_a_run_with_shards_delivers_everything_once(
     dsn: str, deployment: Path, sandbox: Sandbox, run_daily: Callable[..., Ran]
 ) -> None:
@@ -238,6 +235,7 @@ def test_a_run_with_shards_delivers_everything_once(
     assert len(list(deployment.glob("requests/a-*/package.zip"))) == 9
 
 
+@with_shards
 def test_a_dry_run_counts_each_submission_once(
     dsn: str, db: Database, deployment: Path, sandbox: Sandbox, run_daily: Callable[..., Ran]
 ) -> None:
@@ -250,6 +248,7 @@ def test_a_dry_run_counts_each_submission_once(
     assert (sandbox.jobs(), submissions(db)) == ([], {})
 
 
+@with_shards
 def test_the_report_names_the_failed_shards(
     dsn: str, deployment: Path, set_connection: Callable[..., None], run_daily: Callable[..., Ran]
 ) -> None:

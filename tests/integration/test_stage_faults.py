@@ -20,34 +20,21 @@ from include.dsar.sending.reconcile import NOT_FOUND
 from include.dsar.stages.package import Package
 from include.dsar.vendors import VENDORS
 from include.sandbox import Sandbox
-from include.stack import postgres, source
+from include.stack import postgres
 from include.stack.home import Home
-from tests.crash.laboratory import copy_of_ledger
+from tests.integration.conftest import running_server
 from tests.integration.requests_given import events, rows, states
 from tests.integration.stage_runs import Stages, plan_each, sent
 
 SLOW = {"requests_per_second": 20}  # slow enough for a fault in the middle of the stage
-
-
 NAMES = [f"u{n}" for n in range(40)]
 
 
 @pytest.fixture(scope="module")
-def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    """Runs a PostgreSQL that a test may restart, with its own template `ledger`."""
-    home = Home(tmp_path_factory.mktemp("own-server"))
-    with postgres.running(home):
-        with psycopg.connect(postgres.url(home, "postgres"), autocommit=True) as db:
-            db.execute("CREATE DATABASE ledger")
-        database.migrate(postgres.url(home, "ledger"))
-        source.create(postgres.url(home, "ledger"))
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """Runs a PostgreSQL of this module, because its tests restart it."""
+    with running_server(Home(tmp_path_factory.mktemp("own-server"))) as home:
         yield home
-
-
-@pytest.fixture
-def dsn(own_server: Home) -> Iterator[str]:
-    with copy_of_ledger(own_server) as copied:
-        yield copied
 
 
 def when(condition: Callable[[], bool], act: Callable[[], None]) -> threading.Thread:
@@ -65,12 +52,12 @@ def when(condition: Callable[[], bool], act: Callable[[], None]) -> threading.Th
 
 
 async def test_a_restart_of_the_ledger_during_submit_loses_and_doubles_nothing(
-    own_server: Home, dsn: str, sandbox: Sandbox, stages: Stages
+    server: Home, dsn: str, sandbox: Sandbox, stages: Stages
 ) -> None:
     """The stage fails. Its retry asks Batch for its list of jobs, then sends the remaining submissions."""
     with database.connect(dsn) as db:
         plan_each(db, "batch", *NAMES)
-    restart = when(lambda: len(sandbox.jobs()) >= 10, lambda: postgres.restart(own_server))
+    restart = when(lambda: len(sandbox.jobs()) >= 10, lambda: postgres.restart(server))
     with pytest.raises((psycopg.Error, ExceptionGroup)):
         await stages.submit("batch", **SLOW)
     restart.join()
@@ -85,15 +72,13 @@ async def test_a_restart_of_the_ledger_during_submit_loses_and_doubles_nothing(
 
 
 async def test_a_restart_of_the_ledger_during_poll_loses_nothing(
-    own_server: Home, dsn: str, sandbox: Sandbox, stages: Stages
+    server: Home, dsn: str, sandbox: Sandbox, stages: Stages
 ) -> None:
     """The trigger fails. The next trigger polls every job until the job ends."""
     with database.connect(dsn) as db:
         plan_each(db, "batch", *NAMES)
     await stages.submit("batch")
-    restart = when(
-        lambda: sandbox.calls()["batch"].get("status", 0) >= 5, lambda: postgres.restart(own_server)
-    )
+    restart = when(lambda: sandbox.calls()["batch"].get("status", 0) >= 5, lambda: postgres.restart(server))
     with pytest.raises((psycopg.Error, ExceptionGroup)):
         await stages.poll("batch", seconds=20, **SLOW)
     restart.join()

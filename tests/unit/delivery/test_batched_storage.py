@@ -6,16 +6,8 @@ import asyncio
 import io
 from pathlib import Path
 
-import fsspec
-import pytest
-
 from include.dsar.delivery.batched_storage import BatchedStorage
 from include.dsar.delivery.storage import Storage
-
-
-@pytest.fixture
-def storage(tmp_path: Path) -> Storage:
-    return Storage(fsspec.filesystem("file"), str(tmp_path / "store"))
 
 
 async def test_each_caller_gets_its_own_file(storage: Storage) -> None:
@@ -34,8 +26,8 @@ async def test_each_caller_gets_its_own_file(storage: Storage) -> None:
 
 async def test_a_file_that_cannot_be_written_does_not_stop_others(storage: Storage, tmp_path: Path) -> None:
     """Only the caller of the failed file gets the exception. A stream is written from its start."""
-    (tmp_path / "store/work").mkdir(parents=True)
-    (tmp_path / "store/work/2").write_bytes(b"a file where a folder should be")
+    (tmp_path / "storage/work").mkdir(parents=True)
+    (tmp_path / "storage/work/2").write_bytes(b"a file where a folder should be")
     batched = BatchedStorage(storage)
     contents = [io.BytesIO(b"stream"), b"bytes", b"never", b"last"]
     results = await asyncio.gather(
