@@ -23,25 +23,6 @@ def test_one_submission_per_request_account_and_identity(db: Database) -> None:
     assert len(rows(db)) == 3
 
 
-def test_planning_twice_plans_nothing_twice(db: Database) -> None:
-    """Known requests are counted as known. New requests of the same chunk are added."""
-    first = plan(db, request("r-1"), request("r-2", submission("u2"), submission("u3")))
-    assert (first.new, first.known, first.changed) == (2, 0, 0)
-    before = rows(db)
-    again = plan(db, request("r-2", submission("u2"), submission("u3")), request("r-1"), request("r-3"))
-    assert (again.new, again.known, again.changed) == (1, 2, 0)
-    assert rows(db)[:3] == before
-
-
-def test_a_changed_row_is_counted_and_changes_nothing(db: Database) -> None:
-    """A changed row is counted. The accepted submissions stay unchanged."""
-    plan(db, request("r-1"))
-    before = rows(db)
-    again = plan(db, request("r-1", submission("somebody else"), fingerprint="otherwise"))
-    assert (again.new, again.known, again.changed) == (0, 0, 1)
-    assert rows(db) == before
-
-
 def test_two_sessions_that_plan_the_same_requests_plan_them_once(dsn: str, db: Database) -> None:
     """Each request is new in only one of the sessions. It has each submission once."""
     requests = [request(f"r-{n}", submission("a"), submission("b")) for n in range(300)]

@@ -145,20 +145,6 @@ def test_a_request_that_storage_refuses_does_not_stop_others(
     assert Package(db, source_table, storage).run().completed == 1
 
 
-def test_a_changed_file_is_not_delivered(
-    dsn: str, db: Database, source_table: Source, storage: Storage
-) -> None:
-    """A package never contains data that the vendor did not send."""
-    ended(db, source_table, storage, dsn, "r-1", "r-2")
-    storage.write(rows(db)[0]["file_path"], b"something else")
-    with pytest.raises(NotDelivered):
-        Package(db, source_table, storage).run()
-    assert {name: row["status"] for name, row in source_rows(dsn).items()} == {
-        "r-1": "in_progress", "r-2": "completed",
-    }  # fmt: skip
-    assert not storage.exists("requests/r-1/package.zip")
-
-
 def test_the_package_of_a_reopened_request_keeps_earlier_results(
     dsn: str, db: Database, source_table: Source, storage: Storage
 ) -> None:

@@ -8,7 +8,6 @@ import zipfile
 from contextlib import nullcontext
 from typing import Any
 
-import psycopg
 import pytest
 
 from include.accounts import ACCOUNTS
@@ -100,23 +99,6 @@ def run(
 def poisoned(**fields: Any) -> Row:
     usual = {"request_type": "access", "user_id": f"user-{POISON}", "accounts": ["besitos"]}
     return Row(POISON, **usual | fields)
-
-
-FIELDS = {
-    "request_type": "no such thing", "regulation": "\u202eGDPR",
-    "received_at": "infinity", "due_at": "-infinity",
-    "email": "a@b@c", "phone": "12", "user_id": "x" * 1_000_000, "advertising_id": "'; DROP TABLE x; --",
-    "install_id": "a\u2028b", "id5_id": "no id of ID5's", "accounts": "nobody",
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("column", FIELDS)
-async def test_a_bad_field_makes_only_its_row_invalid(run: Run, column: str) -> None:
-    """The row gets the reason. The other requests are delivered."""
-    run.intake(poisoned(**{column: FIELDS[column]}))
-    assert run.poison["status"] == "invalid" and column.removesuffix("s") in run.poison["status_reason"]
-    await run.finish()
-    assert run.good_are_delivered()
 
 
 @pytest.mark.parametrize(
@@ -265,32 +247,10 @@ async def test_a_request_that_cannot_be_packaged_stays_open(run: Run, trouble: s
     for _ in range(2):
         with pytest.raises(NotDelivered):
             run.package()
+        assert trouble == "in the way" or not run.storage.exists(f"requests/{POISON}/package.zip")
         assert run.good_are_delivered()
         assert run.poison["status"] == "in_progress"
     run.storage.remove_tree(f"requests/{POISON}")
     run.storage.write(path, content)
-    run.package()
-    assert run.poison["status"] == "completed"
-
-
-async def test_a_source_row_that_cannot_be_updated_is_updated_by_a_later_run(run: Run) -> None:
-    """A row whose update fails is updated by a later run. The other rows are updated at once."""
-    run.intake(poisoned())
-    with psycopg.connect(run.dsn) as db:
-        db.execute(
-            "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'no'; END$$;"
-            "CREATE TRIGGER no BEFORE UPDATE ON public.dsar_requests FOR EACH ROW"
-            f" WHEN (OLD.request_id = '{POISON}') EXECUTE FUNCTION no()"
-        )
-    await run.submit()
-    await run.poll()
-    await run.collect()
-    for _ in range(2):
-        with pytest.raises(ConfigurationError):
-            run.package()
-    assert run.good_are_delivered()
-    assert run.poison["status"] == "in_progress"
-    with psycopg.connect(run.dsn) as db:
-        db.execute("DROP TRIGGER no ON public.dsar_requests")
     run.package()
     assert run.poison["status"] == "completed"

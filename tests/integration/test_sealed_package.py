@@ -246,22 +246,3 @@ async def test_missing_results_that_were_never_sealed_are_not_collected_again(on
     elsewhere.rename(one.folder / "work")
     assert one.package(SEAL).completed == 1
     assert one.asked == ["besitos", "batch"]
-
-
-async def test_only_the_owner_can_read_files_in_storage(one: Deployment) -> None:
-    """Results, packages and receipts have mode 0600, and folders have mode 0700, whatever the umask is."""
-    before = os.umask(0)
-    try:
-        await one.collect()
-        results = _modes(one.folder)
-        one.package(None)
-    finally:
-        os.umask(before)
-    modes = results | _modes(one.folder)
-    assert {one.folder / "work/a-1", one.folder / PLAIN, one.folder / RECEIPT} <= modes.keys()
-    for path, mode in modes.items():
-        assert mode == (0o600 if path.suffix else 0o700), path
-
-
-def _modes(folder: Path) -> dict[Path, int]:
-    return {path: path.stat().st_mode & 0o777 for path in [folder, *folder.rglob("*")]}

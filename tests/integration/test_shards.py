@@ -29,7 +29,7 @@ from include.dsar.stages.submit import Submitted, submit
 from include.dsar.vendors import settings
 from include.sandbox import Sandbox
 from tests.conftest import Ran
-from tests.integration.conftest import OpenWork, Row, put, source_rows, submissions
+from tests.integration.conftest import OpenWork, Row, put, source_rows
 from tests.integration.requests_given import NOW, plan, put_into, request, rows, submission
 
 if TYPE_CHECKING:
@@ -233,19 +233,6 @@ def test_a_run_with_shards_delivers_everything_once(
     sent = Counter((job.vendor, value) for job in sandbox.jobs() for value in job.values)
     assert set(sent.values()) == {1}
     assert len(list(deployment.glob("requests/a-*/package.zip"))) == 9
-
-
-@with_shards
-def test_a_dry_run_counts_each_submission_once(
-    dsn: str, db: Database, deployment: Path, sandbox: Sandbox, run_daily: Callable[..., Ran]
-) -> None:
-    """A dry run skips the tasks of all shards."""
-    put(dsn, Row("e-1", user_id="u1"), Row("e-2", user_id="u2"))
-    ran = run_daily(dry_run=True)
-    assert ran.log.count("batch would be sent: 2 erasure") == 1
-    assert ran.states.pop("intake") == "success"
-    assert set(ran.states.values()) == {"skipped"}
-    assert (sandbox.jobs(), submissions(db)) == ([], {})
 
 
 @with_shards

@@ -185,16 +185,6 @@ async def test_a_second_trigger_continues_after_the_first_is_cancelled(
     assert len(sandbox.jobs()) == 21
 
 
-async def test_two_triggers_at_once_write_every_outcome_once(
-    db: Database, submitted: SubmitRows, fast: None
-) -> None:
-    """A trigger may run twice for a moment. Each outcome is counted by only one of the two."""
-    await submitted("batch", *[Row(f"e-{n}", user_id=f"u{n}") for n in range(20)])
-    events = [event for both in await asyncio.gather(fire(trigger()), fire(trigger())) for event in both]
-    assert sum(event["ended"] for event in events) == 20
-    assert all(event["status"] == "ended" for event in events)
-
-
 async def test_a_lost_ledger_raises(submitted: SubmitRows, fast: None, dsn: str) -> None:
     """The trigger sends no event, so the task fails and is retried."""
     await submitted("batch", *[Row(f"e-{n}", user_id=f"u{n}") for n in range(50)])

@@ -29,7 +29,6 @@ OTHER_JOB_DELAY = timedelta(hours=1)
 # Templates of reasons: {error} is the text of the error, {kind} its type.
 PROBABLY_TAKEN = "{error}: the vendor already got this identifier today, probably in a call with a lost reply"
 OTHER_JOB = "{error}: the vendor has a job for this data subject that is not ours: sent again later"
-UNREADABLE = "the vendor's reply could not be read ({kind})"
 NO_CALL = "we cannot build a call for this submission ({kind})"
 
 
@@ -103,7 +102,7 @@ CONSEQUENCES: Mapping[type[Exception], Consequence] = {
     OutcomeUnknown: Consequence(State.UNCERTAIN, strikes=5),
     ProtocolError: Consequence(State.UNCERTAIN, strikes=5),
     # A fault in our own reader. The vendor may have taken the call.
-    Exception: Consequence(State.UNCERTAIN, UNREADABLE),
+    Exception: Consequence(State.UNCERTAIN, "the vendor's reply could not be read ({kind})"),
 }
 
 # The vendor module cannot build a call for these submissions.

@@ -12,7 +12,6 @@ from include.dsar.ledger import database, planning
 from include.dsar.ledger.database import Database
 
 LEDGER = "dsar_db"
-HASH_KEY = "dsar_hash_key"  # if this variable is not set, the ledger's own key is used
 
 # What libpq understands of a connection's Extra. The rest is for Airflow's own hooks.
 LIBPQ = (
@@ -56,6 +55,6 @@ def only(db: Database, request_ids: Sequence[str]) -> list[int] | None:
 
 
 def hash_key(db: Database) -> bytes:
-    """Returns the key of the ledger's hashes."""
-    given = Variable.get(HASH_KEY, default=None)
+    """Returns the Variable dsar_hash_key, or the ledger's own key if the Variable is not set."""
+    given = Variable.get("dsar_hash_key", default=None)
     return given.encode() if given else database.hash_key(db)

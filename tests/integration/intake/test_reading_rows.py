@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from datetime import UTC, datetime
 from typing import Any
 
-import pandas as pd
 import pytest
 from psycopg import sql
 
@@ -21,26 +19,13 @@ PAST = "2026-11-01T10:00:00+00:00"
 
 BAD_CELLS: dict[str, tuple[dict[str, Any], str]] = {
     "sql": ({"email": f"{MARKER}'; DROP TABLE dsar.request; --"}, "malformed email"),
-    "html": ({"email": f"<script>{MARKER}</script>"}, "malformed email"),
-    "formula": ({"phone": f'=HYPERLINK("{MARKER}")'}, "malformed phone"),
-    "control": ({"user_id": f"{MARKER}\x07"}, "user_id contains control characters"),
-    "newline": ({"user_id": f"{MARKER}\nX-Header: 1"}, "user_id contains control characters"),
     "large": ({"user_id": MARKER + "x" * 1_000_000}, "user_id is longer than 512 characters"),
-    "many": ({"user_id": [f"{MARKER}{n}" for n in range(51)]}, "user_id: more than 50 values"),
-    "no-country": ({"phone": "0170 1234567"}, "phone has no country code, and no PHONE_REGION is set"),
-    "no-uuid": ({"advertising_id": MARKER}, "advertising_id is not a UUID"),
-    "zeros": (
-        {"advertising_id": "00000000-0000-0000-0000-000000000000"},
-        "advertising_id is all zeros: the device withholds it",
-    ),
-    "no-id5": ({"id5_id": MARKER}, "id5_id begins with neither ID5* nor ID5-"),
     "nobody": ({"user_id": "  "}, "no usable identifier: all columns from email to id5_id are empty"),
     "not-taken": (
         {"email": f"{MARKER}@example.com", "request_type": "access"},
         "no usable identifier: no account accepts an access request by email",
     ),
     "type": ({"user_id": "u", "request_type": MARKER}, "unknown request_type"),
-    "no-type": ({"user_id": "u", "request_type": None}, "unknown request_type"),
     "law": ({"user_id": "u", "regulation": MARKER}, "unknown regulation: expected GDPR or CCPA"),
     "account": ({"user_id": "u", "accounts": MARKER}, "unknown account: this deployment has"),
     "future": ({"user_id": "u", "received_at": "2099-01-01T00:00:00+00:00"}, "received_at is in the future"),
@@ -63,6 +48,14 @@ def test_each_invalid_row_gets_its_reason_and_stops_no_other_row(
     reasons = case.reasons
     assert [name for name, (_, reason) in BAD_CELLS.items() if not reasons[name].startswith(reason)] == []
     assert MARKER not in repr(reasons) + caplog.text
+
+
+def test_an_infinite_time_makes_only_its_row_invalid(case: IntakeCase) -> None:
+    """PostgreSQL has infinite times, which Python cannot hold."""
+    case.put(Row("r-1", user_id="u", received_at="infinity"), Row("r-2", user_id="u", due_at="-infinity"))
+    case.put(Row("good", user_id="u"))
+    taken = case.run()
+    assert (taken.new, taken.invalid) == (1, 2)
 
 
 @pytest.mark.parametrize(
@@ -98,30 +91,6 @@ def test_an_error_of_ours_in_one_row_stops_no_other_row(
     assert MARKER not in caplog.text
 
 
-def test_values_are_normalised(case: IntakeCase) -> None:
-    """Intake normalises upper and lower case, duplicates, blanks, and the zone of a time."""
-    case.put(
-        Row(
-            "r-1",
-            " Portability ",
-            "gdpr",
-            "2026-11-01T10:00:00+05:00",
-            user_id=["7", " 7 ", "", "8"],
-            advertising_id=["ABCDEF00-0000-4000-8000-000000000001", None],
-            accounts=["besitos", "batch"],
-        )
-    )
-    assert case.run().new == 1
-    assert sorted([(s["account"], s["identifiers"]) for s in case.submissions], key=repr) == [
-        ("batch", {"advertising_id": "ABCDEF00-0000-4000-8000-000000000001"}),
-        ("batch", {"user_id": "7"}),
-        ("batch", {"user_id": "8"}),
-        ("besitos", {"user_id": "7"}),
-        ("besitos", {"user_id": "8"}),
-    ]
-    assert case.requests["r-1"]["received_at"] == datetime(2026, 11, 1, 5, tzinfo=UTC)
-
-
 def test_an_advertising_id_in_upper_and_lower_case_is_sent_twice(case: IntakeCase) -> None:
     """Batch keeps an advertising id as the device wrote it, so both spellings are sent."""
     both = ["abcdef00-0000-4000-8000-000000000001", "ABCDEF00-0000-4000-8000-000000000001"]
@@ -142,8 +111,6 @@ def test_an_account_that_does_not_apply_has_a_reason(case: IntakeCase) -> None:
 @pytest.mark.parametrize(
     ("law", "received", "due"),
     [
-        ("GDPR", "2026-01-31T10:00:00+00:00", "2026-02-28T10:00:00+00:00"),
-        ("GDPR", "2024-01-31T10:00:00+00:00", "2024-02-29T10:00:00+00:00"),
         ("GDPR", "2026-10-15T10:00:00+00:00", "2026-11-15T10:00:00+00:00"),
         ("CCPA", "2026-01-15T10:00:00+00:00", "2026-03-01T10:00:00+00:00"),
     ],
@@ -172,17 +139,3 @@ def test_times_do_not_depend_on_the_date_style_of_the_server(case: IntakeCase, s
     case.put(Row("r-1", user_id="u1", received_at="2026-11-02T10:00:00+00:00"))
     assert case.run().new == 1
     assert case.requests["r-1"]["received_at"] == datetime(2026, 11, 2, 10, tzinfo=UTC)
-
-
-EMPTY = [None, float("nan"), pd.NaT, pd.NA, "", " ", [], "[]", "[null]", Decimal("NaN")]
-
-
-@pytest.mark.parametrize("empty", EMPTY, ids=repr)
-def test_each_kind_of_empty_cell_is_empty(empty: Any) -> None:
-    """Empty cells are accepted for identifiers and accounts, and (except for lists) for due dates."""
-    row = {"request_id": "r-1", "request_type": "access", "regulation": "GDPR", "received_at": PAST}
-    request = RULES.read({**row, "user_id": "u1", "email": empty, "accounts": empty}, datetime.now(UTC))
-    assert {s.account for s in request.submissions} == {account.name for account in RULES.accounts}
-    if not isinstance(empty, list | Decimal) and "[" not in str(empty):
-        due = RULES.read({**row, "user_id": "u1", "due_at": empty}, datetime.now(UTC)).due_at
-        assert due == datetime.fromisoformat(PAST) + timedelta(days=30)

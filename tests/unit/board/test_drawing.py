@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from include.dsar.board import charts, words
-from include.dsar.ledger.board.request_list import URGENCY
 from include.dsar.model import State, Status
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -72,9 +71,7 @@ def test_the_time_left_has_the_steps_of_the_overview(hours: float, text: str, st
 
 
 def test_every_state_and_status_has_a_meaning_and_a_colour() -> None:
-    """Every open state also has a place in the order of urgency."""
     css = (Path(charts.__file__).parent / "static/board.css").read_text()
     for state in [*State, Status.IN_PROGRESS, Status.PARTIAL]:
         assert words.MEANINGS[state]
         assert f".is-{state}" in css, state
-    assert sorted(URGENCY) == sorted(state for state in State if state.is_open)

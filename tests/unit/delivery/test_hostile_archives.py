@@ -60,11 +60,12 @@ def test_a_name_of_a_member_is_not_a_path(name: str, tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFSOCK])
 def test_links_and_devices_are_not_opened(kind: int) -> None:
-    """A link or a device in an archive is read as bytes of the archive, or not at all."""
+    """A device in an archive is read as bytes of the archive, and a link is not read at all."""
     info = zipfile.ZipInfo("passwd.json")
     info.external_attr = (kind | 0o777) << 16
     content = made((info, b"/etc/passwd"), ("ok.json", b"[1]"))
     assert "root:" not in str(parts(content)) and "ok" in str(parts(content))
+    assert ("“passwd.json” is a link to another file" in notes(content)) == (kind == stat.S_IFLNK)
 
 
 def test_two_members_of_one_name_are_both_read() -> None:

@@ -166,10 +166,17 @@ def test_the_whole_disk_is_refused_as_root() -> None:
 
 
 def test_files_and_folders_are_for_their_owner_only(local: Storage, tmp_path: Path) -> None:
-    local.write("a/b/c", b"x")
-    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "store").rglob("*")}
-    assert modes == {"a": 0o700, "b": 0o700, "c": 0o600}
-    assert stat.S_IMODE((tmp_path / "store").stat().st_mode) == 0o700
+    """Files have mode 0600 and folders have mode 0700, whatever the umask is."""
+    before = os.umask(0)
+    try:
+        local.write("a/b/c", b"x")
+        local.write_all([("a/d", io.BytesIO(b"x")), ("e/f", b"x")])
+        with local.writer("g/h") as out:
+            out.write(b"x")
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*")}
+    assert modes == dict.fromkeys(("store", "a", "b", "e", "g"), 0o700) | dict.fromkeys("cdfh", 0o600)
 
 
 KILLED = """

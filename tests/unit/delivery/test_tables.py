@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import csv
 import io
-import stat
 import zipfile
 from unittest.mock import patch
 
@@ -161,19 +160,6 @@ def test_a_huge_directory_of_a_zip_is_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(archive, "MAX_DIRECTORY_BYTES", 66_000)
     content = zipped({f"{n}{'x' * 200}": b"" for n in range(400)}, zipfile.ZIP_STORED)
     assert "cannot be read" in notes("e.zip", content)
-
-
-def test_a_link_in_a_zip_is_not_followed() -> None:
-    info = zipfile.ZipInfo("link.json")
-    info.create_system = 3
-    info.external_attr = (stat.S_IFLNK | 0o777) << 16
-    target = io.BytesIO()
-    with zipfile.ZipFile(target, "w") as made:
-        made.writestr(info, "/etc/passwd")
-    assert (
-        notes("e.zip", target.getvalue())
-        == "“link.json” is a link to another file, so it is only in the original answer."
-    )
 
 
 def test_members_with_a_password_or_unknown_compression_are_skipped() -> None:

@@ -14,7 +14,7 @@ from email_validator import EmailNotValidError, validate_email
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from include.dsar.errors import ConfigurationError, InvalidRow
+from include.dsar.errors import InvalidRow
 from include.dsar.intake.identities import normalise, values
 from include.dsar.model import IdentityKind
 
@@ -107,12 +107,6 @@ def test_a_number_without_area_code_is_malformed() -> None:
         normalise(IdentityKind.PHONE, "555-0100", phone_region="US")
 
 
-def test_an_unknown_region_is_a_configuration_error() -> None:
-    """An unknown region raises ConfigurationError, not InvalidRow."""
-    with pytest.raises(ConfigurationError, match="PHONE_REGION"):
-        normalise(IdentityKind.PHONE, "202-555-0143", phone_region="XX")
-
-
 @given(kind=st.sampled_from(IdentityKind), value=st.text())
 def test_any_text_is_normalised_or_refused(kind: IdentityKind, value: str) -> None:
     """Any text is normalised, or refused with a reason that does not quote the text."""
@@ -201,12 +195,6 @@ def test_cells_of_other_types_are_refused(cell: object, reason: str) -> None:
     """A cell of another type is refused. A number that is too large to be exact is refused too."""
     with pytest.raises(InvalidRow, match=reason):
         values(cell)
-
-
-def test_whole_numbers_survive_a_column_with_gaps() -> None:
-    """If a column has gaps, pandas turns its whole numbers into floats. Intake turns them back."""
-    frame = pd.DataFrame({"user_id": [123, None]})
-    assert [values(cell) for cell in frame["user_id"]] == [["123"], []]
 
 
 def test_the_module_does_not_need_pandas() -> None:

@@ -164,6 +164,18 @@ def test_ambiguous_times_are_refused(cell: object) -> None:
         RULES.read({**GOOD, "received_at": cell}, NOW)
 
 
+EMPTY = [None, float("nan"), pd.NaT, pd.NA, "", " ", [], "[]", "[null]", Decimal("NaN")]
+
+
+@pytest.mark.parametrize("empty", EMPTY, ids=repr)
+def test_each_kind_of_empty_cell_is_empty(empty: Any) -> None:
+    """Empty cells are accepted for identifiers and accounts, and (except for lists) for due dates."""
+    request = RULES.read({**GOOD, "email": empty, "accounts": empty}, NOW)
+    assert {s.account for s in request.submissions} == {account.name for account in ACCOUNTS}
+    if not isinstance(empty, list | Decimal) and "[" not in str(empty):
+        assert RULES.read({**GOOD, "due_at": empty}, NOW).due_at == RULES.read(GOOD, NOW).due_at
+
+
 def test_a_wrong_setting_does_not_make_a_row_invalid() -> None:
     """An unknown PHONE_REGION stops the run. Otherwise all rows with phone numbers would be invalid."""
     with pytest.raises(ConfigurationError, match="PHONE_REGION"):

@@ -6,15 +6,10 @@ import pytest
 
 from include.dsar.errors import (
     ConfigurationError,
-    CredentialsRefused,
     JobUnknown,
-    ProtocolError,
     Refused,
     ReplyLost,
-    UnexpectedAnswer,
-    VendorBusy,
 )
-from include.dsar.http.messages import HttpReply
 from include.dsar.model import Action, IdentityKind, Regulation, State
 from include.dsar.vendors import vendor
 from tests.unit.vendors.contract import Contract, subject
@@ -40,14 +35,7 @@ CONTRACT = Contract(
         (404, b"", ConfigurationError, "check Host"),
     ],
     statuses=[(Action.ERASURE, CREATED, None), (Action.ERASURE, PROCESSED, State.COMPLETED)],
-    status_errors=[
-        (400, b"", ProtocolError),
-        (401, b"", CredentialsRefused),
-        (404, b"", UnexpectedAnswer),
-        (404, b'{"message": "The specified resource was not found"}', JobUnknown),
-        (429, b"", VendorBusy),
-        (500, b"", ReplyLost),
-    ],
+    status_errors=[(404, b'{"message": "The specified resource was not found"}', JobUnknown)],
     unknown_shapes=[
         (Action.ERASURE, body)
         for body in (
@@ -77,26 +65,3 @@ def test_create(identifiers: dict[IdentityKind, str], sent: dict[str, str]) -> N
     assert (request.method, request.path) == ("POST", "/v1/privacy/delete-request")
     assert request.headers["Authorization"] == "Bearer s3cr3t-token"
     assert request.body == sent | {"requestMsg": "DSAR-1"}
-
-
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({}, None),
-        ({"retry-after": "120"}, 120.0),
-        ({"retry-after": "soon"}, None),
-        ({"retry-after": "-5"}, None),
-        ({"retry-after": "999999999"}, 86_400.0),
-        ({"retry-after": "9" * 5000}, None),
-        (
-            {"retry-after": "Wed, 21 Oct 2026 07:30:00 GMT", "date": "Wed, 21 Oct 2026 07:28:00 GMT"},
-            120.0,
-        ),
-        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0.0),
-    ],
-)
-def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
-    """Retry-After is read as seconds or as a date by the vendor's clock. It is limited to a day."""
-    with pytest.raises(VendorBusy) as caught:
-        ATTENTIVE.read_created(HttpReply(429, b"", headers))
-    assert caught.value.retry_after == seconds

@@ -25,7 +25,6 @@ from include.dsar.errors import (
 from include.dsar.http.messages import HttpReply
 from include.dsar.model import Action, IdentityKind, State, Subject
 from include.dsar.vendors import VENDORS
-from include.dsar.vendors.replies import opaque_id
 from include.dsar.vendors.vendor import OnUncertain, Vendor
 from tests.unit.vendors.contract import SECRET, Contract, contracts, subject
 
@@ -294,46 +293,6 @@ def _expected_after_a_post(vendor: Vendor, status: int, body: bytes) -> type[Dsa
     if status in (400, 422) and body.startswith(b"<"):
         return ReplyLost
     return Refused if status in (400, 413, 422) else ReplyLost
-
-
-@pytest.mark.parametrize("value", ["a", "f19cf1c4-cea2", "0", "a b", "x" * 200])
-def test_usable_ids(value: str) -> None:
-    """An id that is valid in a path is kept unchanged."""
-    assert opaque_id(value) == value
-
-
-def test_numeric_id() -> None:
-    """A number is a valid job id too."""
-    assert opaque_id(7) == "7"
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        None,
-        True,
-        False,
-        1.0,
-        [],
-        {},
-        "",
-        " ",
-        " a",
-        ".",
-        "..",
-        "a\n",
-        "a\x00b",
-        "\ud800",
-        "x" * 201,
-        -1,
-        10**300,
-    ],
-    ids=repr,
-)
-def test_unusable_ids(value: object) -> None:
-    """An id that is not valid in a path is refused."""
-    with pytest.raises(ProtocolError):
-        opaque_id(value)
 
 
 @every_vendor

@@ -106,7 +106,6 @@ CONTRACT = Contract(
         (400, error("Request not found", "e214"), JobUnknown),
         (400, error("no permission", "e412"), ConfigurationError),
         (400, error("Wait 60 mins and try again", "e511"), ReplyLost),
-        (401, b"", CredentialsRefused),
         (404, error("not found", wrapped=False), JobUnknown),
         (410, error("gone", wrapped=False), JobUnknown),
     ],

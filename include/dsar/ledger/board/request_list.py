@@ -17,7 +17,7 @@ PAGE_SIZE = 50
 MAX_COUNTED = 10_000
 
 # If an account's submissions are in several open states, its cell shows the first of these.
-URGENCY = (State.UNCERTAIN, State.SUBMITTING, State.PLANNED, State.SUBMITTED, State.READY)
+URGENCY = sorted(State, key=lambda state: state is not State.UNCERTAIN)  # then in the order of the work
 
 
 @dataclass(frozen=True)
