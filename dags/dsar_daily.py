@@ -114,7 +114,7 @@ submissions to each account. An invalid row is marked `invalid` with a reason. I
 **Red:** the source or the ledger could not be read, or `dsar_hash_key` has changed. The log names the SQL
 file, the connection or the variable. Fix it, then clear this task.""",
     "submit": """Sends the planned submissions to {account} ({vendor}, connection `{connection}`), in the
-order of their due dates.
+order of their due dates. Polls the open jobs while it waits for postponed submissions.
 
 **Red:** the vendor refused the credentials, or gave no usable answer for a long time. Nothing is lost: the
 other submissions stay planned. Fix the connection that the log names, then clear this task **with

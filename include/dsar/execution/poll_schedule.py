@@ -30,8 +30,8 @@ class PollSchedule:
     polling_since: float
     position: float = 0.0
 
-    def first(self, job_id: str, submitted_at: float, now: float) -> float:
-        """Returns the time of the first poll after `now`.
+    def first(self, job_id: str, submitted_at: float, not_before: float) -> float:
+        """Returns the time of the first poll from `not_before` on.
 
         A job from an earlier run is polled soon after `polling_since`, if it is old enough.
         """
@@ -39,7 +39,7 @@ class PollSchedule:
         if at < self.polling_since:
             ahead = (_share(job_id) - self.position) % 1
             at = self.polling_since + ahead * min(FIRST_POLL_SPREAD, self.poll_min)
-        while at < now - FIRST_POLL_SPREAD:  # polling was interrupted: skip the polls that were missed
+        while at < not_before:
             at = self.next(job_id, submitted_at, at)
         return at
 

@@ -1,7 +1,8 @@
 """Polls the open jobs of an account. Stops when the next poll would be due after the end of the window.
 
-Runs in the triggerer. All state is in the ledger, all updates are guarded, and no call is a POST. Therefore
-polling can stop at any moment and start again, and two triggerers may poll the same jobs for a while.
+Runs in the triggerer, and in `submit` while that stage waits. All state is in the ledger, all updates are
+guarded, and no call is a POST. Therefore polling can stop at any moment and start again, and two processes
+may poll the same jobs for a while.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from include.dsar.execution.batch_size import smaller_batch
 from include.dsar.execution.job_failures import POLL_FAILURES, POLL_GAVE_UP
 from include.dsar.execution.job_stage import JobStage
 from include.dsar.execution.outcome_check import outcomes_checked
-from include.dsar.execution.poll_schedule import PollSchedule
+from include.dsar.execution.poll_schedule import FIRST_POLL_SPREAD, PollSchedule
 from include.dsar.http.messages import HttpReply
 from include.dsar.ledger import vendor_jobs
 from include.dsar.ledger.database import Database
@@ -68,8 +69,8 @@ def next_poll(
     """Returns when polling would make its first call if it started at `since`. None if no job is open."""
     jobs = vendor_jobs.open_jobs(db, settings.account, request_pks=request_pks, shard=shard)
     position = vendor_jobs.poll_position(db, settings.account, shard)
-    schedule, now = _schedule(settings, since, position), since.timestamp()
-    first = min((schedule.first(id, at.timestamp(), now) for id, _, at, *_ in jobs), default=None)
+    schedule, begin = _schedule(settings, since, position), since.timestamp() - FIRST_POLL_SPREAD
+    first = min((schedule.first(id, at.timestamp(), begin) for id, _, at, *_ in jobs), default=None)
     return None if first is None else datetime.fromtimestamp(first, UTC)
 
 
@@ -83,7 +84,24 @@ async def poll_open_jobs(work: AccountWork, *, since: datetime, until: datetime)
     """
     with work.naming_the_connection():
         async with outcomes_checked(work):
-            return await _Poll(work, since, until).run()
+            return await _Poll(work, since, until).run(await open_jobs(work))
+
+
+async def open_jobs(work: AccountWork) -> list[JobRow]:
+    """Returns the open jobs of this work, oldest first."""
+    return await work.ledger(
+        vendor_jobs.open_jobs, work.account, request_pks=work.request_pks, shard=work.shard
+    )
+
+
+async def poll_while_waiting(
+    work: AccountWork, jobs: Sequence[JobRow], *, since: datetime, after: datetime, until: datetime
+) -> None:
+    """Makes the polls of these jobs that are due from `after` to `until`, for a stage that waits until then.
+
+    `since` is when that stage began. Raises ConfigurationError as `poll_open_jobs` does.
+    """
+    await _Poll(work, since, until, after).run(jobs)
 
 
 def _schedule(settings: AccountSettings, since: datetime, position: float) -> PollSchedule:
@@ -97,9 +115,13 @@ class _Poll(JobStage):
     state, verb = State.SUBMITTED, "ended"
     failures, gave_up = POLL_FAILURES, POLL_GAVE_UP
 
-    def __init__(self, work: AccountWork, since: datetime, until: datetime) -> None:
+    def __init__(
+        self, work: AccountWork, since: datetime, until: datetime, after: datetime | None = None
+    ) -> None:
         super().__init__(work)
         self._since, self._until = since, until.timestamp()
+        # If polling was interrupted, the polls that were missed by more than this are skipped.
+        self._after = after.timestamp() if after else work.clock().timestamp() - FIRST_POLL_SPREAD
         self._due: list[Due] = []  # a heap
         self._later: list[Due] = []
         self._not_reached: list[Due] = []
@@ -107,19 +129,16 @@ class _Poll(JobStage):
         self._foreign: UnexpectedAnswer | None = None
         self._polls = self._failed_polls = 0
 
-    async def run(self) -> PollResult:
+    async def run(self, jobs: Sequence[JobRow]) -> PollResult:
         work = self._work
-        jobs = await work.ledger(
-            vendor_jobs.open_jobs, work.account, request_pks=work.request_pks, shard=work.shard
-        )
         position = await work.ledger(vendor_jobs.poll_position, work.account, work.shard)
         self._schedule = schedule = _schedule(work.settings, self._since, position)
-        now = work.clock().timestamp()
         self._due = await asyncio.to_thread(
-            lambda: [(schedule.first(row[0], row[2].timestamp(), now), False, row) for row in jobs]
+            lambda: [(schedule.first(row[0], row[2].timestamp(), self._after), False, row) for row in jobs]
         )
         heapq.heapify(self._due)
-        log.info("%s: polling %s open jobs", work.account, f"{len(jobs):,}")
+        if self._due and self._due[0][0] <= self._until:
+            log.info("%s: polling %s open jobs", work.account, f"{len(jobs):,}")
         await self._run_workers(self._poll_jobs, len(jobs))
         if self._endings.left_open:
             self._later += self._ending
@@ -247,7 +266,8 @@ class _Poll(JobStage):
             failed_polls=self._failed_polls,
             not_reached=len(self._not_reached),
         )
-        log.info("%s: %s", self._work.account, ", ".join(f"{k}: {v}" for k, v in asdict(result).items()))
+        if self._polls:
+            log.info("%s: %s", self._work.account, ", ".join(f"{k}: {v}" for k, v in asdict(result).items()))
         return result
 
 

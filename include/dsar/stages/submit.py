@@ -1,14 +1,19 @@
-"""Submit: claims the planned submissions of an account, soonest due date first, and POSTs them."""
+"""Submit: claims the planned submissions of an account, soonest due date first, and POSTs them.
+
+Some submissions can be sent only a little later. While the stage waits for them, it polls the open jobs.
+Sending and polling share one client, so that together they keep the account's rate.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 
-from include.dsar.errors import VendorBusy, VendorUnavailable
+from include.dsar.errors import ConfigurationError, VendorBusy, VendorUnavailable
 from include.dsar.execution.account_work import AccountWork
 from include.dsar.execution.consecutive_errors import ConsecutiveErrors
 from include.dsar.execution.outcome_check import outcomes_checked
@@ -18,12 +23,14 @@ from include.dsar.execution.stuck_batches import give_up_stuck_batches
 from include.dsar.execution.trust import AccountEvidence
 from include.dsar.ledger import claiming, uncertain
 from include.dsar.ledger.transitions import Move, move
+from include.dsar.ledger.vendor_jobs import JobRow
 from include.dsar.model import State
 from include.dsar.sending.calls import Call, Calls
 from include.dsar.sending.consequences import UNSENDABLE, consequence_of
 from include.dsar.sending.reconcile import reconcile
 from include.dsar.sending.refused_calls import RefusedCalls
 from include.dsar.sending.refused_inputs import RefusedInputs
+from include.dsar.stages.poll import open_jobs, poll_while_waiting
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +81,8 @@ class _Submit:
         self._inputs = RefusedInputs(work, self._evidence)
         self._moved: Counter[State] = Counter()
         self._shared = 0
+        self._since = self._polled_until = work.clock()
+        self._may_poll = True
 
     async def run(self) -> Submitted:
         work = self._work
@@ -93,16 +102,30 @@ class _Submit:
             wait = await self._time_to_wait()
             if wait is None or waited + wait > MAX_WAIT:
                 break
+            jobs = await open_jobs(work) if self._may_poll else []
+            if await self._share_jobs():  # before a poll can end these jobs
+                continue
             log.info("%s: waiting %.0f s for postponed submissions", work.account, wait.total_seconds())
             waited += wait
-            await asyncio.sleep(wait.total_seconds())
+            await self._wait(wait, jobs)
         return await self._finish()
+
+    async def _wait(self, wait: timedelta, jobs: Sequence[JobRow]) -> None:
+        """Polls these open jobs while nothing can be sent."""
+        work, until = self._work, self._work.clock() + wait
+        try:
+            await poll_while_waiting(work, jobs, since=self._since, after=self._polled_until, until=until)
+        except ConfigurationError as error:
+            self._may_poll = False
+            text = "%s: polling stops until await_completion (%s). Check connection %s."
+            log.warning(text, work.account, error, work.settings.connection)
+        self._polled_until = until
+        left = min(until - work.clock(), wait)  # the clock may be set back
+        await asyncio.sleep(left.total_seconds())
 
     async def _send_planned(self) -> None:
         work = self._work
-        self._shared += await work.ledger(
-            claiming.share_jobs, work.account, now=work.clock(), request_pks=work.request_pks
-        )
+        await self._share_jobs()
         planned = await work.ledger(claiming.planned_counts, work.account, request_pks=work.request_pks)
         if not planned:
             return
@@ -128,6 +151,15 @@ class _Submit:
             await self._record([*unsent, *self._refused.moves(), *self._inputs.moves()])
         self._stopped_by = self._stopped_by or self._refused.error() or self._inputs.error()
         self._quota_used = self._quota_used or calls.quota_used
+
+    async def _share_jobs(self) -> int:
+        """Lets submissions share the jobs of other requests. Returns how many share a job now."""
+        work = self._work
+        shared = await work.ledger(
+            claiming.share_jobs, work.account, now=work.clock(), request_pks=work.request_pks
+        )
+        self._shared += shared
+        return shared
 
     async def _send_calls(self, calls: Calls, recorder: Recorder, progress: Progress) -> None:
         try:

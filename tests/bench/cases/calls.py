@@ -6,7 +6,7 @@ import math
 from statistics import median
 from typing import Any
 
-from include.dsar.execution.poll_schedule import PollSchedule
+from include.dsar.execution.poll_schedule import FIRST_POLL_SPREAD, PollSchedule
 from include.dsar.ledger import database
 from tests.bench import deployment
 from tests.bench.case import Figure, Outcome, say
@@ -97,7 +97,7 @@ def _necessary_polls(row: dict[str, Any], job: dict[str, Any], since: float) -> 
     end of the job.
     """
     schedule = PollSchedule(POLL_MIN, POLL_MAX, since)
-    due = schedule.first(row["job_id"], row["submitted_at"], since)
+    due = schedule.first(row["job_id"], row["submitted_at"], since - FIRST_POLL_SPREAD)
     late = []
     for asked in job["asked"]:
         if asked < due:
