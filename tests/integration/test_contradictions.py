@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
+from include.dsar.delivery.storage import Storage
 from include.dsar.errors import VendorUnavailable
+from include.dsar.ledger import planning
 from include.dsar.ledger.database import Database
 from include.dsar.model import Action
 from include.dsar.stages.poll import UNCLEAR
+from include.dsar.stages.report import Report
 from include.sandbox import Sandbox
 from tests.integration.requests_given import events, rows, states
 from tests.integration.stage_runs import Stages, plan_each
@@ -29,7 +32,9 @@ async def send(db: Database, stages: Stages, *users: str, action: Action) -> str
     return str(rows(db)[0]["job_id"])
 
 
-def reply(job_id: str, action: str, data: Any, users: list[str] = USERS, **request: Any) -> dict[str, Any]:
+def reply(
+    job_id: str | None, action: str, data: Any, users: list[str] = USERS, **request: Any
+) -> dict[str, Any]:
     return {
         "success": True,
         "request": {
@@ -129,6 +134,30 @@ async def test_a_damaged_or_expired_export_is_asked_for_again(
     await stages.poll("besitos")
     await stages.collect("besitos")
     assert set(states(db).values()) == {"completed"}
+
+
+async def test_an_export_that_never_has_data_fails(
+    db: Database, storage: Storage, sandbox: Sandbox, stages: Stages
+) -> None:
+    """The fifth export in a row without data ends the submission as failed, never as "no data". The report
+    asks an operator to act. After `retry_failed`, the count begins again.
+    """
+    plan_each(db, "besitos", *USERS, action=Action.ACCESS)
+    answer(sandbox, reply(None, "export", None))
+    for state in (*["planned"] * 4, "failed", "planned"):
+        if state == "planned":
+            planning.retry_open(db, now=stages.clock(), request_ids=None)
+        await stages.submit("besitos")
+        await stages.poll("besitos", seconds=0.5)
+        await stages.collect("besitos")
+        assert set(states(db).values()) == {state}
+        if state == "failed":
+            assert {row["reason"] for row in rows(db)} == {
+                "5 jobs in a row gave no usable result, and the vendor said of the last one: "
+                "the export has expired"
+            }
+            report = Report(db, storage, stages.clock(), ["besitos"], clock=stages.clock)
+            assert any("besitos failed for 2 requests" in sentence for sentence in report.run())
 
 
 async def test_a_damaged_export_of_one_user_stays_ready(

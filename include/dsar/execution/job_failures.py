@@ -44,4 +44,6 @@ COLLECT_FAILURES: JobFailures = {
     UnsafeDownload: JobFailure("{error}", is_documented=True),
 }
 POLL_GAVE_UP = "the job did not end in {days:g} days"
+MAX_LOST_RESULTS = 5  # of one submission; each was followed by a new job
+LOST_AGAIN = "{count} jobs in a row gave no usable result, and the vendor said of the last one: {reason}"
 COLLECT_GAVE_UP = "the result could not be fetched in {days:g} days"

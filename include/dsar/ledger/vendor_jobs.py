@@ -97,6 +97,15 @@ def ready_jobs(
     return [ReadyJob(row["job_id"], row["since"], row["unknown_since"]) for row in rows]
 
 
+def lost_results(db: Database, member: Member) -> int:
+    """Returns how many results of this submission were lost and asked for again, since the submission last
+    failed.
+    """
+    row = db.execute(_LOST_RESULTS, {"request": member.request, "submission": member.submission}).fetchone()
+    assert row is not None
+    return int(row["n"])
+
+
 def mark_unknown(db: Database, account: str, job_ids: Sequence[str], *, now: datetime) -> None:
     """Records when the vendor first reported that it does not have these jobs. Keeps a time that is already
     recorded.
@@ -149,6 +158,13 @@ SELECT job_id, min(changed_at) AS since, min(unknown_since) AS unknown_since FRO
    AND (%(request_pks)s::bigint[] IS NULL OR request = ANY(%(request_pks)s))
  GROUP BY job_id
  ORDER BY min(submitted_at)
+"""
+
+_LOST_RESULTS = """
+SELECT count(*) FILTER (WHERE e.leaves = 'ready' AND e.enters = 'planned' AND e.id > coalesce((
+           SELECT max(f.id) FROM dsar.event f
+            WHERE f.request = %(request)s AND f.submission = %(submission)s AND f.enters = 'failed'), 0)) AS n
+  FROM dsar.event e WHERE e.request = %(request)s AND e.submission = %(submission)s
 """
 
 # Locked in the order of their ids, as a move locks them.

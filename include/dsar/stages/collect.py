@@ -20,7 +20,12 @@ from include.dsar.delivery.storage import Storage
 from include.dsar.errors import ConfigurationError, ProtocolError, VendorUnavailable, describe
 from include.dsar.execution.account_work import AccountWork
 from include.dsar.execution.batch_size import smaller_batch
-from include.dsar.execution.job_failures import COLLECT_FAILURES, COLLECT_GAVE_UP
+from include.dsar.execution.job_failures import (
+    COLLECT_FAILURES,
+    COLLECT_GAVE_UP,
+    LOST_AGAIN,
+    MAX_LOST_RESULTS,
+)
 from include.dsar.execution.job_stage import JobStage
 from include.dsar.execution.outcome_check import outcomes_checked
 from include.dsar.http.checked_download import CheckedDownload
@@ -148,10 +153,7 @@ class _Collect(JobStage):
         if result is None:
             return Move(member.submission, State.NO_DATA, of_job=job.job_id)
         if result.lost:
-            log.warning("%s: the vendor is asked for a result again: %s", self._work.account, result.lost)
-            return Move(
-                member.submission, State.PLANNED, result.lost, of_job=job.job_id, batch_limit=batch_limit
-            )
+            return await self._without_data(member, job, result.lost, batch_limit)
         if result.unreadable:
             raise ProtocolError(result.unreadable)
         if result.content is not None:
@@ -161,6 +163,18 @@ class _Collect(JobStage):
             suffix = await self._download(result, content)
             content.seek(0)
             return await self._file(member, job, content, suffix)
+
+    async def _without_data(self, member: Member, job: ReadyJob, lost: str, batch_limit: int) -> Move:
+        """Returns the move of a submission whose result is lost: to a new job, or to `failed` after too many
+        jobs.
+        """
+        count = 1 + await self._work.ledger(vendor_jobs.lost_results, member)
+        if count >= MAX_LOST_RESULTS:
+            reason = LOST_AGAIN.format(count=count, reason=lost)
+            log.error("%s: request %s failed: %s", self._work.account, member.request_id, reason)
+            return Move(member.submission, State.FAILED, reason, of_job=job.job_id)
+        log.warning("%s: the vendor is asked for a result again: %s", self._work.account, lost)
+        return Move(member.submission, State.PLANNED, lost, of_job=job.job_id, batch_limit=batch_limit)
 
     async def _download(self, result: Result, target: BinaryIO) -> str:
         """Downloads a result and returns the suffix of its file name."""
