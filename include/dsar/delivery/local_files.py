@@ -93,6 +93,16 @@ def _open_part(path: Path) -> tuple[Path, BinaryIO]:
         number += 1
 
 
+def remove_local(path: Path) -> bool:
+    """Removes a file, and the stale part files of its folder. Returns whether the file was removed."""
+    existed = path.exists()
+    if not PART.fullmatch(path.name):
+        path.unlink(missing_ok=True)
+    with suppress(FileNotFoundError):
+        remove_stale(path.parent)
+    return existed and not path.exists()
+
+
 def remove_stale(folder: Path) -> None:
     """Removes from the folder the part files that no living writer has locked."""
     with os.scandir(folder) as entries:

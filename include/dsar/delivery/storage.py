@@ -20,7 +20,7 @@ from typing import BinaryIO, cast
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from include.dsar.delivery.local_files import local_file, remove_stale, write_local
+from include.dsar.delivery.local_files import local_file, remove_local, write_local
 from include.dsar.delivery.storage_writer import StorageWriter
 
 ONE_CALL_BYTES = 8 * 1024 * 1024  # up to here an upload is one call from memory
@@ -74,15 +74,24 @@ class Storage:
     def exists(self, path: str) -> bool:
         return bool(self._fs.exists(self._full(path)))
 
-    def remove(self, path: str) -> None:
-        """Removes a file, and the part files that a crash left. Does nothing if the file is missing."""
+    def files(self, prefix: str) -> list[str]:
+        """Returns the paths of all files in a folder and below it, part files included."""
+        full = self._full(prefix)
+        self._fs.invalidate_cache(full)
+        return [path.removeprefix(f"{self._root}/") for path in self._fs.find(full)]
+
+    def remove(self, path: str) -> bool:
+        """Removes a file, and the part files that a crash left. Returns whether the file was removed.
+
+        Does nothing if the file is missing, or if it is a part file that a living writer has locked.
+        """
         full = self._full(path)
         if self._local:
-            Path(full).unlink(missing_ok=True)
-            remove_stale(Path(full).parent)
-            return
+            return remove_local(Path(full))
         with suppress(FileNotFoundError):
             self._fs.rm_file(full)
+            return True
+        return False
 
     def remove_tree(self, prefix: str) -> None:
         """Removes a folder and everything in it. Does nothing if the folder is missing."""

@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
 from include.dsar.accounts import WHOLE, OutcomeBreaker, Shard
-from include.dsar.delivery.deliver import Delivery, Written
+from include.dsar.delivery.deliver import COLLECTED, Delivery, Written
+from include.dsar.delivery.leftovers import remove_leftovers
 from include.dsar.delivery.seal import Seal
 from include.dsar.delivery.storage import Storage
-from include.dsar.errors import NotDelivered, TransitionLost
+from include.dsar.errors import NotDelivered, TransitionLost, describe
 from include.dsar.execution.progress import Progress
 from include.dsar.intake.source import Source
 from include.dsar.intake.write_back import write_back
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Delivered:
-    """What the stage did, as counts of requests."""
+    """What the stage did, as counts of requests, except `leftover_files`."""
 
     completed: int = 0
     partial: int = 0
@@ -34,6 +35,7 @@ class Delivered:
     asked_again: int = 0  # a result exists only in a sealed package, which nobody here can open
     not_delivered: int = 0
     source_updated: int = 0
+    leftover_files: int = 0  # collected files that nobody needed, and that were removed
 
 
 @dataclass
@@ -69,6 +71,8 @@ class Package:
                 setattr(result, one.status, getattr(result, one.status) + 1)
             progress.advance(len(records))
         result.source_updated = write_back(self.db, self.source)
+        if self.shard.number == 1:
+            result.leftover_files = self._remove_leftovers()
         log.info("package: %s", ", ".join(f"{k}: {v}" for k, v in asdict(result).items()))
         if result.not_delivered:
             raise NotDelivered(
@@ -76,6 +80,19 @@ class Package:
                 "Fix the cause, then clear this task."
             )
         return result
+
+    def _remove_leftovers(self) -> int:
+        """Removes the files that a killed `collect` left. An error of the storage stops nothing."""
+        try:
+            removed = remove_leftovers(self.db, self.storage)
+        except Exception as error:  # each file system has errors of its own
+            log.warning("package: could not remove the files of interrupted tasks: %s", describe(error))
+            return 0
+        if removed:
+            log.warning(
+                "package: removed %d files that interrupted tasks had left in %s/", removed, COLLECTED
+            )
+        return removed
 
     def _closable(self) -> list[int]:
         """Returns the ledger ids of requests to close, without the requests that have implausible outcomes.
