@@ -138,8 +138,8 @@ HUGE: Mapping[str, Any] = {"kind": "oversize", "bytes": 200_000_000}
 
 FAULTS = (
     _row("connection refused", {"kind": REFUSED}, create=LATER),
-    _row("reset before the vendor took the call", {"kind": "reset_before", "times": None}),
-    _row("reset after the vendor took the call", {"kind": "reset_after", "times": None}),
+    _row("reset before the vendor accepted the call", {"kind": "reset_before", "times": None}),
+    _row("reset after the vendor accepted the call", {"kind": "reset_after", "times": None}),
     _row("no reply in time", {"kind": "hang", "taken": False}, {"kind": "hang", "taken": True}),
     _row("a reply slower than the time-out", {"kind": "slow_drip", "seconds": 4}),
     _row("a reply that is cut off", {"kind": "truncated"}),

@@ -151,7 +151,7 @@ def test_what_the_forms_are_made_of() -> None:
     }
     assert besitos["users_per_call"] == {
         "label": "Users per call",
-        "description": "Most users in one call. Empty: 100.",
+        "description": "The maximum number of users in one call. Empty: 100.",
         "schema": {"type": ["integer", "null"], "minimum": 1, "maximum": 10_000},
     }
     assert besitos["on_uncertain"]["schema"] == {"type": ["string", "null"], "enum": ["repeat", "hold"]}
