@@ -195,11 +195,13 @@ SubmitRows = Callable[..., Awaitable[None]]
 def submit_rows(
     dsn: str, db: Database, source_table: Source, stages: Stages, accounts: dict[str, Account]
 ) -> SubmitRows:
-    """Inserts rows into the source, and runs the stages intake and submit for an account."""
+    """Inserts rows into the source, and runs the stages intake and submit for an account. Submit has
+    additional fields of Extra.
+    """
 
-    async def run(account: str, *rows: Row) -> None:
+    async def run(account: str, *rows: Row, **extra: Any) -> None:
         put(dsn, *rows)
         Intake(db, source_table, Rules(tuple(accounts.values()), None, b"key")).run()
-        await stages.submit(account)
+        await stages.submit(account, **extra)
 
     return run
