@@ -48,6 +48,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))
 
 # The Extra that a connection to the sandbox needs, by vendor.
 EXTRA: Mapping[str, Mapping[str, str]] = {name: vendor.extra for name, vendor in VENDORS.items()}
+SetConnection = Callable[..., None]
 PACE = {"requests_per_second": 500, "poll_min_seconds": 0.1, "poll_max_seconds": 0.5}
 
 
@@ -69,7 +70,7 @@ def storage(tmp_path: Path) -> Storage:
 
 
 @pytest.fixture
-def set_connection(monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox) -> Callable[..., None]:
+def set_connection(monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox) -> SetConnection:
     """Returns a function that sets an account's connection to the sandbox. It omits fields that are None."""
 
     def set_one(account: str, *, extra: Mapping[str, Any] | None = None, **fields: Any) -> None:
@@ -90,7 +91,7 @@ def set_connection(monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox) -> Callabl
 
 @pytest.fixture
 def deployment(
-    dsn: str, set_connection: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dsn: str, set_connection: SetConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
     """Set every connection and variable of a deployment. Returns the storage folder."""
     for account in ACCOUNTS:
@@ -108,6 +109,9 @@ class Ran:
     states: Mapping[str, str]
     tries: Mapping[str, int]
     log: str
+
+
+RunDaily = Callable[..., Ran]
 
 
 def displayed_name(instance: Any) -> str:
@@ -131,9 +135,7 @@ def daily(request: pytest.FixtureRequest, metadata_db: None, monkeypatch: pytest
 
 
 @pytest.fixture
-def run_daily(
-    daily: DAG, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Callable[..., Ran]:
+def run_daily(daily: DAG, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> RunDaily:
     """Returns a function that runs the DAG with these Params. `only` marks all other tasks as successful.
 
     A task is retried `retries` times, without delay.

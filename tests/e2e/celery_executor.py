@@ -20,20 +20,9 @@ from include.stack import postgres
 from include.stack.home import PROJECT, Home, StackError, free_port
 from include.stack.processes import Processes
 from include.stack.stack import COMPONENTS, running
+from tests.e2e import daily_run
 from tests.e2e.conftest import RunningStack, own_environment
-from tests.e2e.daily_run import (
-    ALL,
-    RunResult,
-    SourceRow,
-    check_files,
-    check_outcomes,
-    expected_calls,
-    identifiers,
-    insert,
-    leaks,
-    process_logs,
-    result_of,
-)  # fmt: skip
+from tests.e2e.daily_run import ALL, RunResult, SourceRow
 from tests.e2e.drill import wait_for
 
 SHARDS = 2
@@ -129,7 +118,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[
 @pytest.fixture(scope="module")
 def delivered(stack: RunningStack) -> RunResult:
     """Run the DAG to its end. Kill a worker during submit and a triggerer during polling."""
-    insert(stack, *ROWS)
+    daily_run.insert(stack, *ROWS)
     run_id = stack.trigger({"await_minutes": 3})
     id5 = [
         f"id5.submit[{n}]" for n in range(SHARDS)
@@ -154,7 +143,7 @@ def delivered(stack: RunningStack) -> RunResult:
 
     wait_for("triggers on both triggerers", 240, shared)
     stack.stack.processes.kill("triggerer-one", for_good=True)
-    return result_of(stack, run_id, stack.wait(run_id, RUN_SECONDS))
+    return daily_run.result_of(stack, run_id, stack.wait(run_id, RUN_SECONDS))
 
 
 def accepted(stack: RunningStack, account: str) -> int:
@@ -194,7 +183,7 @@ def test_every_task_succeeds_despite_the_kills(stack: RunningStack, delivered: R
 
 def test_every_outcome_is_the_sandboxs_decision(delivered: RunResult) -> None:
     """No request is lost, and no outcome differs from the vendor's reply."""
-    check_outcomes(delivered, ROWS)
+    daily_run.check_outcomes(delivered, ROWS)
 
 
 def test_every_repeated_call_is_recorded(stack: RunningStack, delivered: RunResult) -> None:
@@ -202,7 +191,7 @@ def test_every_repeated_call_is_recorded(stack: RunningStack, delivered: RunResu
     it, an event records the repeat.
     """
     sent = Counter((job.vendor, value) for job in delivered.jobs for value in job.values)
-    assert set(sent) == expected_calls(ROWS)
+    assert set(sent) == daily_run.expected_calls(ROWS)
     events = ledger(
         stack,
         "SELECT e.leaves, e.enters, e.reason, s.account FROM dsar.event e"
@@ -218,11 +207,11 @@ def test_every_repeated_call_is_recorded(stack: RunningStack, delivered: RunResu
 
 
 def test_receipts_and_packages_are_complete(stack: RunningStack, delivered: RunResult) -> None:
-    check_files(stack, delivered, ROWS)
+    daily_run.check_files(stack, delivered, ROWS)
 
 
 def test_no_log_contains_an_identifier(stack: RunningStack, delivered: RunResult) -> None:
     """The logs of workers, triggerers, Celery and Airflow's tasks contain no identifier."""
-    files = process_logs(stack)
+    files = daily_run.process_logs(stack)
     assert {"worker-one.log", "worker-two.log"} <= {file.name for file in files}
-    assert leaks(files, identifiers(ROWS)) == []
+    assert daily_run.leaks(files, daily_run.identifiers(ROWS)) == []

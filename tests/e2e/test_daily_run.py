@@ -20,22 +20,9 @@ from psycopg.rows import dict_row
 
 from include.stack import postgres
 from include.stack.environment import METADATA_DATABASE
-from tests.e2e import kept_by_airflow
+from tests.e2e import daily_run, kept_by_airflow
 from tests.e2e.conftest import RunningStack
-from tests.e2e.daily_run import (
-    ALL,
-    RunResult,
-    SourceRow,
-    check_files,
-    check_outcomes,
-    expected_calls,
-    identifiers,
-    insert,
-    leaks,
-    process_logs,
-    result_of,
-    sandbox,
-)  # fmt: skip
+from tests.e2e.daily_run import ALL, RunResult, SourceRow
 from tests.e2e.drill import wait_for
 
 SECRET = "sandbox-secret"
@@ -92,7 +79,7 @@ def seen_triggers() -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def first(stack: RunningStack, seen_triggers: list[dict[str, Any]]) -> RunResult:
     """Do a run with a triggerer that is killed while tasks are deferred."""
-    insert(stack, *ROWS)
+    daily_run.insert(stack, *ROWS)
     with psycopg.connect(stack.dsn) as db:
         for request_id, (kind, user) in INVALID.items():
             db.execute(
@@ -113,26 +100,26 @@ def first(stack: RunningStack, seen_triggers: list[dict[str, Any]]) -> RunResult
     wait_for("two deferred tasks", 120, both_deferred)
     stack.stack.processes.kill("triggerer")
     stack.stack.processes.restart_ended()
-    return result_of(stack, run_id, stack.wait(run_id, 200))
+    return daily_run.result_of(stack, run_id, stack.wait(run_id, 200))
 
 
 @pytest.fixture(scope="module")
 def second(stack: RunningStack, first: RunResult) -> RunResult:
     """Do a second run two hours later. The slow jobs have ended. Batch rejects our credentials."""
-    sandbox(stack, "POST", "clock", {"advance": 7200})
-    sandbox(
+    daily_run.sandbox(stack, "POST", "clock", {"advance": 7200})
+    daily_run.sandbox(
         stack, "POST", "faults",
         {"kind": "status", "vendor": "batch", "route": "create", "status": 401, "times": None},
     )  # fmt: skip
-    insert(stack, LATE)
+    daily_run.insert(stack, LATE)
     run_id = stack.trigger({"await_minutes": 1})
-    return result_of(stack, run_id, stack.wait(run_id, 150))
+    return daily_run.result_of(stack, run_id, stack.wait(run_id, 150))
 
 
 @pytest.fixture(scope="module")
 def cleared(stack: RunningStack, second: RunResult) -> RunResult:
     """Clear the failed task of the second run and its downstream tasks, and wait for the end."""
-    sandbox(stack, "DELETE", "faults")
+    daily_run.sandbox(stack, "DELETE", "faults")
     stack.api(
         "POST", "/dags/dsar_daily/clearTaskInstances",
         {"dry_run": False, "dag_run_id": second.run_id, "task_ids": ["batch.submit"],
@@ -141,7 +128,7 @@ def cleared(stack: RunningStack, second: RunResult) -> RunResult:
     wait_for(
         "the cleared run", 30, lambda: stack.stack.api.run_state("dsar_daily", second.run_id) != "failed"
     )
-    return result_of(stack, second.run_id, stack.wait(second.run_id, 150))
+    return daily_run.result_of(stack, second.run_id, stack.wait(second.run_id, 150))
 
 
 def test_a_run_survives_a_killed_triggerer(first: RunResult) -> None:
@@ -195,7 +182,7 @@ def test_trigger_arguments_contain_no_identifier_and_no_secret(
     assert len({one["kwargs"] for one in seen_triggers}) in (2, 3, 4)
     for one in seen_triggers:
         assert one["classpath"] == "dsar_airflow.triggers.PollTrigger"
-        assert not [value for value in identifiers([*ROWS, LATE]) if value in one["kwargs"]]
+        assert not [value for value in daily_run.identifiers([*ROWS, LATE]) if value in one["kwargs"]]
         assert SECRET not in one["kwargs"]
 
 
@@ -222,7 +209,7 @@ def test_clearing_the_failed_task_finishes_the_rest(cleared: RunResult) -> None:
 
 def test_every_final_outcome_is_the_sandboxs_decision(cleared: RunResult) -> None:
     """No request is lost, and no outcome differs from the vendor's reply."""
-    check_outcomes(cleared, [*ROWS, LATE])
+    daily_run.check_outcomes(cleared, [*ROWS, LATE])
 
 
 def test_nothing_is_sent_twice_or_to_the_wrong_account(cleared: RunResult) -> None:
@@ -233,14 +220,14 @@ def test_nothing_is_sent_twice_or_to_the_wrong_account(cleared: RunResult) -> No
         for value in job.values
         if not (job.vendor == "besitos" and job.outcome == "failed")
     )
-    expected = expected_calls([*ROWS, LATE])
+    expected = daily_run.expected_calls([*ROWS, LATE])
     again = {(v, value) for v, value in expected if v == "besitos" and "jobfails" in value}
     assert set(sent) == expected - again
     assert set(sent.values()) == {1}
 
 
 def test_receipts_and_packages_are_complete(stack: RunningStack, cleared: RunResult) -> None:
-    check_files(stack, cleared, [*ROWS, LATE])
+    daily_run.check_files(stack, cleared, [*ROWS, LATE])
 
 
 def test_the_api_rejects_invalid_params(stack: RunningStack, cleared: RunResult) -> None:
@@ -253,10 +240,10 @@ def test_the_api_rejects_invalid_params(stack: RunningStack, cleared: RunResult)
 
 def test_no_log_contains_an_identifier_or_a_secret(stack: RunningStack, cleared: RunResult) -> None:
     """The logs of tasks, triggers and every process of Airflow contain no identifier and no secret."""
-    files = process_logs(stack)
+    files = daily_run.process_logs(stack)
     assert len([file for file in files if "attempt=" in file.name]) >= 26
     assert any("await_completion" in str(file) and ".trigger." in file.name for file in files)
-    assert leaks(files, [*identifiers([*ROWS, LATE]), SECRET]) == []
+    assert daily_run.leaks(files, [*daily_run.identifiers([*ROWS, LATE]), SECRET]) == []
 
 
 def test_airflows_database_contains_no_identifier_and_no_secret(
@@ -265,7 +252,7 @@ def test_airflows_database_contains_no_identifier_and_no_secret(
     """Every row of every table is searched, including XCom, rendered fields and the audit log."""
     assert METADATA_DATABASE not in os.environ
     tables = kept_by_airflow.tables(postgres.url(stack.stack.home, "airflow"))
-    values = [*identifiers([*ROWS, LATE]), SECRET]
+    values = [*daily_run.identifiers([*ROWS, LATE]), SECRET]
     assert [
         (name, value) for name, text in tables.items() for value in values if value.encode() in text
     ] == []

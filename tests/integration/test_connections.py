@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from include.dsar.errors import (
 )
 from include.dsar.ledger.database import Database
 from include.dsar.vendors.vendor import OnUncertain
+from tests.conftest import SetConnection
 from tests.integration.conftest import Row, put
 
 ACCOUNT = Account("besitos", vendor="besitos")
@@ -150,7 +150,7 @@ async def test_an_account_that_is_not_listed_is_refused(deployment: Path) -> Non
 
 
 def test_held_accounts_are_those_with_on_uncertain_hold(
-    deployment: Path, set_connection: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    deployment: Path, set_connection: SetConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only accounts with on_uncertain=hold are held. A wrong connection of another account is no error."""
     assert held_accounts() == []

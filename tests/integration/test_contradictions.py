@@ -18,8 +18,6 @@ from include.sandbox import Sandbox
 from tests.integration.requests_given import events, rows, states
 from tests.integration.stage_runs import Stages, plan_each
 
-pytestmark = pytest.mark.asyncio
-
 USERS = ["u1", "u2"]
 PROGRESS = {"total": 2, "completed": 2, "failed": 0, "pending": 0, "percentage": 100}
 

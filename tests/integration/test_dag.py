@@ -19,6 +19,7 @@ from dsar_airflow.params import RunParams
 from dsar_airflow.sensors import GRACE
 from include.accounts import ACCOUNTS
 from include.dsar import errors
+from include.dsar.accounts import Account
 from include.dsar.vendors import VENDORS
 from tests.conftest import PROJECT
 
@@ -263,29 +264,16 @@ def test_a_task_loads_only_what_its_stage_needs(modules: tuple[str, ...], needed
     assert loaded & LIBRARIES == needed
 
 
-RENAMED = """
-import json, runpy, sys
-import include.accounts
-from include.dsar.accounts import Account
-include.accounts.ACCOUNTS = (
+TWO_APPS = (
     Account("batch_ios", vendor="batch"), Account("batch_android", vendor="batch", connection="droid"),
     Account("id5_eu", vendor="id5"),
-)
-dag = runpy.run_path(sys.argv[1])["dag"]
-print(json.dumps({
-    "edges": [[task.task_id, below] for task in dag.tasks for below in sorted(task.downstream_task_ids)],
-    "accounts": dag.params.get_param("accounts").schema["examples"],
-    "doc": dag.get_task("batch_android.submit").doc_md,
-}))
-"""
+)  # fmt: skip
 
 
-def test_every_account_gets_a_group() -> None:
+@pytest.mark.parametrize("daily", [{"ACCOUNTS": TWO_APPS}], indirect=True)
+def test_every_account_gets_a_group(daily: DAG) -> None:
     """Two apps of Batch give two groups. Each group has the tasks of its vendor."""
-    shape = json.loads(in_python(RENAMED, str(PROJECT / "dags/dsar_daily.py")))
-    accounts = {
-        "batch_ios": STEPS["batch"], "batch_android": STEPS["batch"], "id5_eu": STEPS["id5"]
-    }  # fmt: skip
-    assert {(above, below) for above, below in shape["edges"]} == expected_edges(accounts)
-    assert shape["accounts"] == list(accounts)
-    assert "connection `droid`" in shape["doc"]
+    steps = {account.name: STEPS[account.vendor] for account in TWO_APPS}
+    assert edges(daily) == expected_edges(steps)
+    assert daily.params.get_param("accounts").schema["examples"] == list(steps)
+    assert "connection `droid`" in daily.get_task("batch_android.submit").doc_md

@@ -17,16 +17,14 @@ from psycopg import sql
 
 from include.accounts import ACCOUNTS
 from include.dsar.delivery.storage import Storage
-from include.dsar.intake.rows import Rules
 from include.dsar.intake.source import Source
 from include.dsar.ledger.database import Database
-from include.dsar.stages.collect import collect
 from include.dsar.stages.intake import Intake
 from include.dsar.stages.package import Package
-from include.dsar.stages.poll import poll_open_jobs
 from include.dsar.stages.report import Report
-from include.dsar.stages.submit import submit
-from tests.integration.conftest import LISTS, OpenWork, source_rows
+from tests.integration.conftest import LISTS, source_rows
+from tests.integration.requests_given import RULES
+from tests.integration.stage_runs import Stages
 
 LONG = 1_000_000
 UNSAFE_IDS = [
@@ -62,7 +60,7 @@ async def test_hostile_rows_do_no_harm(
     db: Database,
     source_table: Source,
     storage: Storage,
-    open_work: OpenWork,
+    stages: Stages,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -81,13 +79,11 @@ async def test_hostile_rows_do_no_harm(
             rows,
         )
 
-    intake = Intake(db, source_table, Rules(ACCOUNTS, None, b"key")).run()
+    intake = Intake(db, source_table, RULES).run()
     for account in ("besitos", "batch"):
-        async with open_work(account) as work:
-            await submit(work)
-            now = datetime.now(UTC)
-            await poll_open_jobs(work, since=now, until=now + timedelta(seconds=20))
-            await collect(work, storage)
+        await stages.submit(account)
+        await stages.poll(account, seconds=20)
+        await stages.collect(account)
     Package(db, source_table, storage).run()
     Report(db, storage, datetime.now(UTC) - timedelta(minutes=5), [a.name for a in ACCOUNTS]).run()
 

@@ -17,7 +17,7 @@ from airflow.sdk.observability.metrics import stats_utils
 from dsar_airflow.metrics import gauge_run
 from include.dsar.ledger.database import Database
 from include.sandbox import Sandbox
-from tests.conftest import PROJECT, Ran
+from tests.conftest import PROJECT, RunDaily, SetConnection
 from tests.integration.conftest import Row, put
 from tests.integration.requests_given import plan, put_into, request, rows, submission
 
@@ -62,10 +62,10 @@ def _received(server: socket.socket) -> dict[str, float]:
 def test_a_run_sends_what_it_did_and_what_is_open(
     statsd: Callable[[], dict[str, float]],
     deployment: Path,
-    run_daily: Callable[..., Ran],
+    run_daily: RunDaily,
     sandbox: Sandbox,
     dsn: str,
-    set_connection: Callable[..., None],
+    set_connection: SetConnection,
 ) -> None:
     """A run sends the numbers of outcomes (also zeros), open jobs and their age, days left, calls and
     refused calls.
@@ -121,10 +121,10 @@ def test_what_is_uncertain_or_waits_for_an_operator_has_a_gauge(
 def test_refused_credentials_are_counted(
     statsd: Callable[[], dict[str, float]],
     deployment: Path,
-    run_daily: Callable[..., Ran],
+    run_daily: RunDaily,
     sandbox: Sandbox,
     dsn: str,
-    set_connection: Callable[..., None],
+    set_connection: SetConnection,
 ) -> None:
     """Refused credentials are counted on the worker and on the triggerer, even if the task fails."""
     put(dsn, Row("e-1", user_id="u1", accounts=["besitos"]))

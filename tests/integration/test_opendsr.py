@@ -16,7 +16,7 @@ from include.dsar.errors import CredentialsRefused, ProtocolError, Refused
 from include.dsar.intake.source import Source
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.transitions import Move, move
-from include.dsar.model import Action, IdentityKind, Regulation, State, Subject
+from include.dsar.model import Action, State
 from include.dsar.sending.consequences import OTHER_JOB
 from include.dsar.sending.reconcile import FOUND_JOB, NO_JOB
 from include.dsar.stages.package import Package
@@ -150,16 +150,12 @@ async def test_a_pending_job_can_be_cancelled(
 
 
 async def test_a_409_about_a_job_of_another_id_is_retried_later(
-    db: Database, sandbox: Sandbox, stages: Stages, open_work: OpenWork
+    db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
     """The job belongs to another id, so the call is repeated later. The processor has no list of jobs, so
     the reason must not mention a list.
     """
-    async with open_work(OPENDSR) as work:
-        other = Subject(
-            99, {IdentityKind.EMAIL: "slow@example.com"}, Regulation.GDPR, "DSAR-99", stages.clock()
-        )
-        await work.client.send(work.vendor.create(work.settings, Action.ERASURE, [other]))
+    await stages.others_job(OPENDSR, "slow@example.com")
     plan_each(db, OPENDSR, "slow@example.com")
     for state in ("uncertain", "planned"):
         await stages.submit(OPENDSR)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,8 @@ from include.accounts import ACCOUNTS
 from include.dsar.ledger import database
 from include.dsar.ledger.database import Database
 from include.sandbox import Sandbox
-from tests.conftest import Ran
+from tests.conftest import RunDaily, SetConnection
 from tests.integration.conftest import Row, put, source_rows, submissions
-
-RunDaily = Callable[..., Ran]
-SetConnection = Callable[..., None]
 
 ROWS = (
     Row("a-1", "access", user_id="u1"),

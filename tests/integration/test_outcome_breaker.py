@@ -16,12 +16,10 @@ from include.dsar.intake.decisions import Decision, decide
 from include.dsar.intake.source import Source
 from include.dsar.ledger.database import Database
 from include.dsar.model import Action, IdentityKind
-from include.dsar.stages.collect import collect
 from include.dsar.stages.package import Package
 from include.dsar.stages.report import Report
-from tests.integration.conftest import OpenWork
 from tests.integration.requests_given import events, plan, put_into, request, rows, states, submission
-from tests.integration.stage_runs import Stages, plan_each, poll
+from tests.integration.stage_runs import Stages, plan_each
 
 NOW = datetime.now(UTC)
 WAVE = [f"ID5*unknown-{n}" for n in range(25)]  # data subjects that no vendor knows
@@ -54,6 +52,14 @@ def given(
     return ids
 
 
+def slow_requests(db: Database, count: int) -> None:
+    """Adds requests without data at Batch. They stay open, because Besitos has not finished."""
+    names = [f"slow-{n}" for n in range(count)]
+    plan(db, *(request(name, submission(name, "batch"), submission(name)) for name in names))
+    at_batch = [row["id"] for row in rows(db) if row["request_id"] in names and row["account"] == "batch"]
+    put_into(db, at_batch, {"state": "no_data", "finished_at": NOW, "attempts": 1})
+
+
 def package(db: Database, source_table: Source, storage: Storage) -> int:
     """Runs the stage package. Returns the number of requests that it closed."""
     done = Package(db, source_table, storage).run()
@@ -68,7 +74,6 @@ def waiting(db: Database) -> int:
     return sum(row["is_unconfirmed"] for row in rows(db))
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("account", "action"),
     [("besitos", Action.ACCESS), ("besitos", Action.ERASURE), ("batch", Action.ACCESS),
@@ -79,7 +84,6 @@ async def test_not_found_for_everybody_closes_nothing(
     source_table: Source,
     storage: Storage,
     stages: Stages,
-    open_work: OpenWork,
     account: str,
     action: Action,
 ) -> None:
@@ -90,9 +94,8 @@ async def test_not_found_for_everybody_closes_nothing(
     plan(db, *(request(value, submission(value, account, kind), action=action) for value in WAVE))
     await stages.submit(account)
     with pytest.raises(OperatorActionRequired, match=f"connection {account}_default") as caught:
-        async with open_work(account) as work:
-            await poll(work)
-            await collect(work, storage)
+        await stages.poll(account, seconds=5)
+        await stages.collect(account)
     assert "25 outcomes `no_data` wait for an operator" in str(caught.value)
     assert "Of 25 outcomes of open requests, 25 are not `completed`" in str(caught.value)
     assert package(db, source_table, storage) == 0
@@ -153,15 +156,13 @@ def test_a_wave_is_not_hidden_by_earlier_outcomes_of_open_requests(
     """The outcomes of one day are also checked separately, because requests may stay open for weeks while
     another account is slow.
     """
-    old = given(db, [("completed", 100)], finished_at=NOW - timedelta(days=5), prefix="old")
+    given(db, [("completed", 100)], finished_at=NOW - timedelta(days=5), prefix="old")
     given(db, [("no_data", 30)])
     plan(db, *(request(f"slow-{n}", submission(f"s{n}"), submission(f"s{n}", "attentive")) for n in range(2)))
-    assert old
     package(db, source_table, storage)
     assert waiting(db) == 30
 
 
-@pytest.mark.asyncio
 async def test_an_operator_discards_outcomes(
     db: Database, source_table: Source, storage: Storage, stages: Stages
 ) -> None:
@@ -197,10 +198,7 @@ def test_a_confirmed_outcome_is_not_held_while_its_request_is_open(
     """The request may stay open for weeks because of another account. The confirmed outcomes then are a
     part of the baseline for later outcomes.
     """
-    names = [f"r-{n}" for n in range(60)]
-    plan(db, *(request(name, submission(name, "batch"), submission(name)) for name in names))
-    ended = {"state": "no_data", "finished_at": NOW, "attempts": 1}
-    put_into(db, [row["id"] for row in rows(db) if row["account"] == "batch"], ended)
+    slow_requests(db, 60)
     given(db, [("no_data", 1)], prefix="closes")
     assert package(db, source_table, storage) == 0
     assert decided(db, "batch confirm_outcomes checked with Batch") == 61
@@ -216,12 +214,7 @@ def test_confirmed_outcomes_do_not_make_later_ones_implausible(
     again.
     """
     given(db, [("completed", 200)], closed=True, finished_at=NOW - timedelta(days=9), prefix="old")
-    names = [f"slow-{n}" for n in range(25)]
-    plan(db, *(request(name, submission(name, "batch"), submission(name)) for name in names))
-    ended = {"state": "no_data", "finished_at": NOW, "attempts": 1}
-    put_into(
-        db, [row["id"] for row in rows(db) if row["request_id"] in names and row["account"] == "batch"], ended
-    )
+    slow_requests(db, 25)
     given(db, [("no_data", 1)], prefix="closes")
     package(db, source_table, storage)
     assert decided(db, "batch confirm_outcomes checked") == 26
@@ -269,10 +262,7 @@ def test_the_report_asks_for_a_decision_until_there_is_one(
         assert "connection batch_default" in sentence
 
 
-@pytest.mark.asyncio
-async def test_the_error_of_a_stage_is_not_replaced(
-    db: Database, stages: Stages, open_work: OpenWork
-) -> None:
+async def test_the_error_of_a_stage_is_not_replaced(db: Database, stages: Stages) -> None:
     """The outcomes are held even if the stage fails for another reason."""
     given(db, [("no_data", 25)])
     plan_each(db, "batch", "u1")

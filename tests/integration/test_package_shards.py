@@ -23,7 +23,7 @@ from include.dsar.intake.write_back import write_back
 from include.dsar.ledger import closing, database
 from include.dsar.ledger.database import Database
 from include.dsar.stages.package import Delivered, Package
-from tests.conftest import PROJECT, Ran
+from tests.conftest import PROJECT, RunDaily
 from tests.integration.conftest import source_rows
 from tests.integration.requests_given import NOW, rows
 from tests.integration.test_package import ended, package, receipt
@@ -157,7 +157,7 @@ def test_the_dag_runs_an_instance_for_each_shard(
     source_table: Source,
     storage: Storage,
     deployment: Path,
-    run_daily: Callable[..., Ran],
+    run_daily: RunDaily,
 ) -> None:
     """If a shard fails, the other shards still run, and the report names the failed shard. After the failed
     shard is cleared, it closes its requests.

@@ -12,18 +12,16 @@ import pytest
 
 from include.accounts import ACCOUNTS
 from include.dsar.delivery.storage import Storage
-from include.dsar.intake.rows import Rules
 from include.dsar.intake.source import Source
 from include.dsar.ledger.database import Database
 from include.dsar.stages.collect import collect
 from include.dsar.stages.intake import Intake
 from include.dsar.stages.package import Package
-from include.dsar.stages.poll import poll_open_jobs
 from include.dsar.stages.report import Report
 from include.dsar.stages.submit import submit
 from tests.integration.conftest import OpenWork, Row, put, source_rows, submissions
-
-RULES = Rules(ACCOUNTS, None, b"key")
+from tests.integration.requests_given import RULES
+from tests.integration.stage_runs import Stages, poll
 
 
 async def test_each_stage_logs_its_start_and_its_result(
@@ -31,18 +29,16 @@ async def test_each_stage_logs_its_start_and_its_result(
     db: Database,
     source_table: Source,
     storage: Storage,
-    open_work: OpenWork,
+    stages: Stages,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The log lines are in this order and contain counts."""
     caplog.set_level(logging.INFO, "include.dsar")
     put(dsn, Row("a-1", "access", user_id="u1", accounts=["batch"]))
     Intake(db, source_table, RULES).run()
-    async with open_work("batch") as work:
-        await submit(work)
-        now = datetime.now(UTC)
-        await poll_open_jobs(work, since=now, until=now + timedelta(seconds=5))
-        await collect(work, storage)
+    await stages.submit("batch")
+    await stages.poll("batch")
+    await stages.collect("batch")
     Package(db, source_table, storage).run()
     Report(db, storage, run_after=datetime.now(UTC), accounts=["batch"]).run()
     messages = iter([record.getMessage() for record in caplog.records])
@@ -83,8 +79,7 @@ async def test_every_kind_of_request_ends_as_the_sandbox_decides(
         async with open_work(account) as work:
             done = await submit(work)
             assert done.left == 0
-            now = datetime.now(UTC)
-            await poll_open_jobs(work, since=now, until=now + timedelta(seconds=5))
+            await poll(work)
             if account in ("besitos", "batch"):
                 await collect(work, storage)
     assert submissions(db)["a-2", "besitos", "user_id"] in {"completed", "no_data"}

@@ -10,11 +10,9 @@ from typing import Any
 
 import pytest
 
-from include.accounts import ACCOUNTS
 from include.dsar.delivery.storage import Storage
 from include.dsar.errors import ConfigurationError, NotDelivered, RequestsRefused, VendorUnavailable
 from include.dsar.execution.job_failures import UNREADABLE
-from include.dsar.intake.rows import Rules
 from include.dsar.intake.source import Source
 from include.dsar.ledger.database import Database
 from include.dsar.stages.intake import Intake
@@ -22,10 +20,9 @@ from include.dsar.stages.package import Package
 from include.sandbox import Sandbox
 from tests.integration.conftest import Row, put
 from tests.integration.elsewhere import listening
-from tests.integration.requests_given import events, rows, states
+from tests.integration.requests_given import RULES, events, rows, states
 from tests.integration.stage_runs import Stages
 
-RULES = Rules(ACCOUNTS, None, b"key")
 GOOD = tuple(f"good-{n}" for n in range(4))
 POISON = "poison"
 PACE = {"max_concurrency": 1, "poll_min_seconds": 0.02, "poll_max_seconds": 0.02}

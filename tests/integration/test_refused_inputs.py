@@ -16,8 +16,6 @@ from include.sandbox import Sandbox
 from tests.integration.requests_given import NOW, plan, put_into, request, rows, states, submission
 from tests.integration.stage_runs import Stages, plan_each
 
-pytestmark = pytest.mark.asyncio
-
 
 def refusal(status: int, body: object) -> dict[str, Any]:
     return {"kind": "status", "status": status, "body": json.dumps(body)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pyrage
@@ -13,7 +12,7 @@ from include.dsar.delivery.storage import Storage
 from include.dsar.errors import ConfigurationError, SettingDiffers
 from include.dsar.intake.source import Source
 from include.dsar.ledger.database import Database
-from tests.conftest import Ran
+from tests.conftest import RunDaily
 from tests.integration.conftest import source_rows
 from tests.integration.test_package import ended
 
@@ -21,8 +20,6 @@ VARIABLE = "AIRFLOW_VAR_DSAR_AGE_RECIPIENT"
 KEY = pyrage.x25519.Identity.generate()
 PUBLIC = str(KEY.to_public())
 SSH = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsKLqeplhpW+uObz5dvMgjz1OxfM/XXUB+VHtZ6isGN"
-
-RunDaily = Callable[..., Ran]
 
 
 def packages(folder: Path) -> set[str]:

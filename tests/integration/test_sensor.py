@@ -21,6 +21,7 @@ from include.dsar.errors import (
     VendorUnavailable,
 )
 from include.dsar.ledger.database import Database
+from tests.conftest import SetConnection
 from tests.integration.conftest import Row, SubmitRows
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def test_it_does_not_defer_without_an_open_job(sensor: PollSensor, deployment: P
 
 
 def test_it_does_not_defer_if_no_poll_is_due_in_the_window(
-    sensor: PollSensor, submitted: Callable[..., None], set_connection: Callable[..., None]
+    sensor: PollSensor, submitted: Callable[..., None], set_connection: SetConnection
 ) -> None:
     """A vendor that takes weeks never delays a run. The next run polls it."""
     submitted(Row("e-1", user_id="u1"))

@@ -20,7 +20,6 @@ from dsar_airflow import triggers
 from dsar_airflow.triggers import PollTrigger
 from include.accounts import ACCOUNTS
 from include.dsar.accounts import WHOLE, Account, Shard
-from include.dsar.intake.rows import Rules
 from include.dsar.intake.source import Source
 from include.dsar.ledger import claiming, database, vendor_jobs
 from include.dsar.ledger.database import Database
@@ -28,9 +27,9 @@ from include.dsar.stages.intake import Intake
 from include.dsar.stages.submit import Submitted, submit
 from include.dsar.vendors import settings
 from include.sandbox import Sandbox
-from tests.conftest import Ran
+from tests.conftest import RunDaily, SetConnection
 from tests.integration.conftest import OpenWork, Row, put, source_rows
-from tests.integration.requests_given import NOW, plan, put_into, request, rows, submission
+from tests.integration.requests_given import NOW, RULES, plan, put_into, request, rows, submission
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
@@ -179,7 +178,7 @@ async def test_the_triggers_of_the_shards_poll_each_job_once(
     """Each trigger polls and counts the jobs of its own shard."""
     monkeypatch.setattr(triggers, "SHORTEST", 0.0)
     put(dsn, *[Row(f"e-{n}", user_id=f"u{n}") for n in range(30)])
-    Intake(db, source_table, Rules(ACCOUNTS, None, b"key")).run()
+    Intake(db, source_table, RULES).run()
     async with open_work("batch") as work:
         await submit(work)
     now = datetime.now(UTC)
@@ -219,7 +218,7 @@ def test_each_shard_is_a_mapped_task_instance(daily: DAG) -> None:
 
 @with_shards
 def test_a_run_with_shards_delivers_everything_once(
-    dsn: str, deployment: Path, sandbox: Sandbox, run_daily: Callable[..., Ran]
+    dsn: str, deployment: Path, sandbox: Sandbox, run_daily: RunDaily
 ) -> None:
     """The run closes every request, and no vendor gets the same call twice."""
     access_rows = [Row(f"a-{n}", "access", user_id=f"u{n}", email=f"a{n}@example.com") for n in range(9)]
@@ -237,7 +236,7 @@ def test_a_run_with_shards_delivers_everything_once(
 
 @with_shards
 def test_the_report_names_the_failed_shards(
-    dsn: str, deployment: Path, set_connection: Callable[..., None], run_daily: Callable[..., Ran]
+    dsn: str, deployment: Path, set_connection: SetConnection, run_daily: RunDaily
 ) -> None:
     """The report names the shards that failed. A run that is limited to other accounts skips all shards."""
     put(dsn, Row("e-1", user_id="u1"))

@@ -15,8 +15,6 @@ from include.sandbox import Sandbox, SandboxSettings, run_in_thread
 from tests.integration.requests_given import events, plan, put_into, request, rows, states, submission
 from tests.integration.stage_runs import Stages, plan_each
 
-pytestmark = pytest.mark.asyncio
-
 OTHERS = [f"u{n}" for n in range(99)]
 CULPRIT = "slow-1"
 HOURS = 3600.0

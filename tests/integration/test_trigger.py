@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from include.accounts import ACCOUNTS
 from include.dsar.errors import LedgerUnavailable
 from include.dsar.ledger.database import Database
 from include.sandbox import Sandbox
+from tests.conftest import SetConnection
 from tests.integration.conftest import Row, SubmitRows, submissions
 
 PAYLOAD = {
@@ -152,7 +152,7 @@ async def test_it_polls_only_the_requests_of_its_run(db: Database, submitted: Su
 
 
 async def test_the_event_of_refused_credentials_names_the_connection(
-    submitted: SubmitRows, fast: None, set_connection: Callable[..., None]
+    submitted: SubmitRows, fast: None, set_connection: SetConnection
 ) -> None:
     """The event makes the task fail without a retry. The triggerer does not fail."""
     await submitted("batch", Row("e-1", user_id="u1"))

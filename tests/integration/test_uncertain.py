@@ -18,7 +18,7 @@ from include.dsar.ledger import reporting
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.transitions import Move, move
 from include.dsar.ledger.uncertain import MAX_UNCERTAIN_ATTEMPTS
-from include.dsar.model import Action, IdentityKind, Regulation, State, Subject
+from include.dsar.model import Action, IdentityKind, State
 from include.dsar.sending import consequences, reconcile
 from include.dsar.stages.report import Report
 from include.dsar.stages.submit import AFTER_UNCERTAIN
@@ -26,7 +26,6 @@ from include.dsar.vendors import VENDORS
 from include.dsar.vendors.batch import Batch
 from include.dsar.vendors.vendor import ListedJob
 from include.sandbox import Sandbox, SandboxSettings, run_in_thread
-from tests.integration.conftest import OpenWork
 from tests.integration.requests_given import plan, put_into, request, rows, states, submission
 from tests.integration.stage_runs import Stages, plan_each, reasons
 
@@ -91,14 +90,12 @@ async def test_a_409_of_batch_is_resolved_with_the_running_job(
 
 
 async def test_a_409_of_batch_about_another_action_is_retried_every_hour(
-    db: Database, stages: Stages, open_work: OpenWork
+    db: Database, stages: Stages
 ) -> None:
     """The list has no job for our action. The request is sent again at once, and then every hour."""
     plan_each(db, "batch", "slow-1")
-    other = Subject(0, {IdentityKind.USER_ID: "slow-1"}, Regulation.GDPR, "r-other", datetime.now(UTC))
     with run_in_thread(SandboxSettings(batch_one_at_a_time=True, slow_seconds=7200)) as own:
-        async with open_work("batch", base_url=own.url) as work:
-            await work.client.send(work.vendor.create(work.settings, Action.ACCESS, [other]))
+        await stages.others_job("batch", "slow-1", action=Action.ACCESS, base_url=own.url)
         for _ in range(11):
             await stages.submit("batch", base_url=own.url)
             assert states(db)["slow-1"] in ("uncertain", "planned")
@@ -136,14 +133,12 @@ async def test_an_earlier_job_that_has_ended_does_not_count_as_found(
 
 
 async def test_a_running_job_from_before_the_request_is_not_adopted(
-    db: Database, sandbox: Sandbox, stages: Stages, open_work: OpenWork
+    db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
     """The running job belongs to another request or to another system. When it has ended, the request gets
     its own job.
     """
-    other = Subject(0, {IdentityKind.USER_ID: "slow-1"}, Regulation.GDPR, "r-other", datetime.now(UTC))
-    async with open_work("batch") as work:
-        await work.client.send(work.vendor.create(work.settings, Action.ERASURE, [other]))
+    await stages.others_job("batch", "slow-1")
     stages.advance(minutes=10)
     plan(db, request("r-1", submission("slow-1", "batch")), now=stages.clock())
     for _ in range(4):
@@ -158,7 +153,7 @@ async def test_a_running_job_from_before_the_request_is_not_adopted(
 
 
 async def test_a_job_from_the_list_is_shared_only_by_the_vendors_time(
-    db: Database, sandbox: Sandbox, stages: Stages, open_work: OpenWork
+    db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
     """The job began after the first request and before the second request, so it ends only the first
     request.
@@ -169,9 +164,7 @@ async def test_a_job_from_the_list_is_shared_only_by_the_vendors_time(
 
     take_in("first")
     stages.advance(minutes=3)
-    other = Subject(0, {IdentityKind.USER_ID: "slow-1"}, Regulation.GDPR, "r-other", datetime.now(UTC))
-    async with open_work("batch") as work:
-        await work.client.send(work.vendor.create(work.settings, Action.ERASURE, [other]))
+    await stages.others_job("batch", "slow-1")
     stages.advance(minutes=7)
     take_in("second")
     stages.advance(minutes=5)

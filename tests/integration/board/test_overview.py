@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
 from fastapi.testclient import TestClient
@@ -11,6 +10,7 @@ from include.dsar.ledger.board import accounts, overview
 from include.dsar.ledger.board.accounts import AccountFigures, Failures
 from include.dsar.ledger.board.overview import ClosingTimes, Day, OpenRequests
 from include.dsar.ledger.database import Database
+from tests.conftest import SetConnection
 from tests.integration.board.given import Rows
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -149,7 +149,7 @@ def test_open_jobs_and_uncertain_requests_of_an_account_are_listed(rows: Rows, d
 
 
 def test_the_overview_shows_the_daily_quota_of_each_connection(
-    viewer: TestClient, rows: Rows, set_connection: Callable[..., None]
+    viewer: TestClient, rows: Rows, set_connection: SetConnection
 ) -> None:
     """If a connection is broken, the page shows no quota for it and still works."""
     set_connection("id5", extra={"daily_quota": 1234})

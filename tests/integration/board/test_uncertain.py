@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime
 from html import unescape
 
@@ -13,9 +12,8 @@ from fastapi.testclient import TestClient
 from include.dsar.intake.decisions import Decision, decide
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.uncertain import MAX_UNCERTAIN_ATTEMPTS
+from tests.conftest import SetConnection
 from tests.integration.board.given import Rows
-
-SetConnection = Callable[..., None]
 
 NOW = datetime.now(UTC)
 HOLD = {"on_uncertain": "hold"}
