@@ -1,10 +1,10 @@
 """Decides how a simulated job ends. Only the identifiers count, so tests can predict the result.
 
-A keyword anywhere in an identifier decides, in upper or lower case. It is called a marker. An identifier of
-hex digits only (a UUID or a SHA-256) cannot contain words, so its last four digits decide.
+A keyword anywhere in an identifier decides, in upper or lower case. An identifier of hex digits only (a UUID
+or a SHA-256) cannot contain words, so its last four digits decide.
 
 ========== ========= ================================================================================
-marker     ends with effect
+keyword    ends with effect
 ========== ========= ================================================================================
 refused    bad0      the vendor rejects the call with its 4xx; Besitos rejects a whole batch for one id
 jobfails   fa11      the job fails, for all its subjects; a vendor without a failed state never ends it
@@ -13,7 +13,7 @@ slow       510e      the job takes ``slow_seconds``
 busy       b054      Batch only: a dashboard request is already running, so the first POST returns 409
 ========== ========= ================================================================================
 
-The rows are in order of precedence. A job without a marker completes. The identifier determines its
+The rows are in order of precedence. A job without a keyword completes. The identifier determines its
 duration.
 """
 
@@ -29,7 +29,7 @@ from include.sandbox.settings import SandboxSettings
 
 Outcome = Literal["completed", "no_data", "failed", "refused", "never"]
 
-MARKERS = {"refused": "bad0", "jobfails": "fa11", "unknown": "dead", "slow": "510e", "busy": "b054"}
+KEYWORDS = {"refused": "bad0", "jobfails": "fa11", "unknown": "dead", "slow": "510e", "busy": "b054"}
 _HEX_ONLY = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}|[0-9a-f]{64}")
 
 
@@ -46,31 +46,32 @@ def decide(
 ) -> Decision:
     """Decides one job for the identifiers ``values``. The same arguments always give the same decision.
 
-    ``outcomes`` maps the markers ``jobfails`` and ``unknown`` to the vendor's outcome; ``salt`` makes
-    durations differ between vendors and actions. One marked value is enough to refuse or fail the job. The
-    job has no data only if all values are unknown. It takes as long as its slowest value.
+    ``outcomes`` maps the keywords ``jobfails`` and ``unknown`` to the vendor's outcome; ``salt`` makes
+    durations differ between vendors and actions. One value with the keyword ``refused`` or
+    ``jobfails`` is enough to refuse or fail the job. The job has no data only if all values are unknown. The
+    job takes as long as its slowest value.
     """
-    if any(is_marked(value, "refused") for value in values):
+    if any(has_keyword(value, "refused") for value in values):
         return Decision("refused", None)
     outcome: Outcome = "completed"
-    if any(is_marked(value, "jobfails") for value in values):
+    if any(has_keyword(value, "jobfails") for value in values):
         outcome = outcomes.get("jobfails", outcome)
-    elif all(is_marked(value, "unknown") for value in values):
+    elif all(has_keyword(value, "unknown") for value in values):
         outcome = outcomes.get("unknown", outcome)
     seconds = None if outcome == "never" else max(_seconds(salt, value, settings) for value in values)
     return Decision(outcome, seconds)
 
 
-def is_marked(value: str, marker: str) -> bool:
-    """Returns whether ``value`` contains the word ``marker``, or ends with its hex digits."""
+def has_keyword(value: str, keyword: str) -> bool:
+    """Returns whether ``value`` contains the word ``keyword``, or ends with its hex digits."""
     folded = value.casefold()
     if _HEX_ONLY.fullmatch(folded):
-        return folded.endswith(MARKERS[marker])
-    return marker in folded
+        return folded.endswith(KEYWORDS[keyword])
+    return keyword in folded
 
 
 def _seconds(salt: str, value: str, settings: SandboxSettings) -> float:
-    if is_marked(value, "slow"):
+    if has_keyword(value, "slow"):
         return settings.slow_seconds
     digest = hashlib.sha256(f"{salt}|{value}".encode()).digest()
     share = int.from_bytes(digest[:4], "big") / 2**32

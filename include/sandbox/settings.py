@@ -20,7 +20,7 @@ class SandboxSettings:
     min_seconds: float = 2.0
     max_seconds: float = 6.0
     slow_seconds: float = 3600.0
-    """The duration of a job marked ``slow``."""
+    """The duration of a job with the keyword ``slow``."""
     rate_limit: int | None = None
     """Calls per second and route before the vendor returns 429. None means no limit."""
     id5_daily_limit: int = 3000

@@ -55,7 +55,7 @@ class SandboxVendor:
     decisions: Mapping[str, Outcome] = field(
         default_factory=lambda: {"jobfails": "failed", "unknown": "no_data"}
     )
-    """How a job ends, by the marker in an identifier. A marker that is not listed has no effect."""
+    """How a job ends, by the keyword in an identifier. A keyword that is not listed has no effect."""
     extra: Mapping[str, str] = field(default_factory=dict)
     """The fields of Extra that a connection to this vendor must have."""
     users_per_call: int = 1

@@ -11,7 +11,7 @@ from psycopg.rows import dict_row
 
 from include.accounts import ACCOUNTS
 from include.sandbox import VENDORS
-from include.sandbox.decision import is_marked
+from include.sandbox.decision import has_keyword
 
 IDENTIFIERS = ("email", "phone", "user_id", "advertising_id", "install_id", "id5_id")
 OPEN = {"planned", "submitting", "uncertain", "submitted", "ready"}
@@ -91,7 +91,7 @@ def _wrong_state(
     if state == "not_applicable":
         return None
     if state == "rejected":
-        return None if any(is_marked(value, "refused") for value in values) else "rejected, but not refused"
+        return None if any(has_keyword(value, "refused") for value in values) else "rejected, but not refused"
     if state == "planned" and failed & set(values):
         return None  # its batch failed; the next run sends it again in a smaller batch
     if job_id is None:

@@ -56,22 +56,22 @@ def synthetic_requests(call: str, count: int = 200) -> list[SyntheticRequest]:
     """Returns `count` requests (at least 40) with ids like `demo-<call>-0001`. The same `call` gives the
     same requests.
 
-    Most of the requests complete. A few have a marker of the sandbox in the e-mail address and the user id.
+    Most of the requests complete. A few have a keyword of the sandbox in the e-mail address and the user id.
     The last few are rows that intake must reject.
     """
     random = Random(call)  # noqa: S311 - nothing here is a secret
     requests = [_plain(random, call, number) for number in range(1, count + 1)]
     # Spread out, so that they are in different batches.
-    for position, marker in enumerate(MARKED):
-        at = (position + 1) * (count - len(INVALID)) // (len(MARKED) + 1)
-        requests[at] = _marked(requests[at], marker)
+    for position, keyword in enumerate(KEYWORDS):
+        at = (position + 1) * (count - len(INVALID)) // (len(KEYWORDS) + 1)
+        requests[at] = _with_keyword(requests[at], keyword)
     for position, change in enumerate(INVALID, start=count - len(INVALID)):
         requests[position] = replace(requests[position], **change)  # type: ignore[arg-type]
     return requests
 
 
-# Some markers appear twice: if one of the two is an access request, some vendors never receive it.
-MARKED = ("unknown", "jobfails", "slow", "refused", "unknown", "jobfails", "slow", "unknown")
+# Some keywords appear twice: if one of the two is an access request, some vendors never receive it.
+KEYWORDS = ("unknown", "jobfails", "slow", "refused", "unknown", "jobfails", "slow", "unknown")
 
 NOTHING = dict.fromkeys(("email", "phone", "user_id", "advertising_id", "install_id", "id5_id"))
 INVALID: tuple[dict[str, object], ...] = (
@@ -109,12 +109,12 @@ def _plain(random: Random, call: str, number: int) -> SyntheticRequest:
     )
 
 
-def _marked(request: SyntheticRequest, marker: str) -> SyntheticRequest:
+def _with_keyword(request: SyntheticRequest, keyword: str) -> SyntheticRequest:
     name, domain = (request.email or [""])[0].split("@")
     return replace(
         request,
-        email=[f"{name}.{marker}@{domain}"],
-        user_id=[f"u-{request.request_id}-{marker}"],
+        email=[f"{name}.{keyword}@{domain}"],
+        user_id=[f"u-{request.request_id}-{keyword}"],
         accounts=None,
     )
 

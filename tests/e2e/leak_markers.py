@@ -47,7 +47,7 @@ class MarkedSubject:
         return {name: value for name, value in vars(self).items() if name not in ("name", "word")}
 
     def without_stem(self) -> Iterable[str]:
-        """Returns the values that do not contain the stem: numbers, and hashes of e-mail addresses as ID5
+        """Returns the markers that do not contain STEM: numbers, and hashes of e-mail addresses as ID5
         receives them.
         """
         plain, gmail = self.email

@@ -133,7 +133,7 @@ def test_the_image_has_the_locked_version_of_airflow():
 
 
 def test_every_secret_is_required():
-    """Compose stops if a secret is missing in .env. The file itself contains none."""
+    """Compose stops if a secret is missing in .env. docker-compose.yaml itself contains no secret."""
     used = re.findall(r"\$\{([A-Z0-9_]+)([^}]*)", FILE.read_text())
     secrets = {name: rest for name, rest in used if SECRET.search(name)}
     assert len(secrets) == 6

@@ -78,7 +78,7 @@ def test_a_discovery_without_a_usable_answer(sandbox: Sandbox, monkeypatch: pyte
 
 
 @every_vendor
-def test_nobody_at_the_host(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, vendor: Vendor) -> None:
+def test_no_server_at_the_host(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, vendor: Vendor) -> None:
     """If no server answers at the host, the message names the fields Host, Port and Schema."""
     works, sentence = pressed(monkeypatch, sandbox, vendor.name, host="http://127.0.0.1:1")
     assert not works
@@ -88,7 +88,7 @@ def test_nobody_at_the_host(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, v
 
 @every_vendor
 @pytest.mark.parametrize("status", [200, 404, 405])
-def test_somebody_else_at_the_host(
+def test_another_server_at_the_host(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, vendor: Vendor, status: int
 ) -> None:
     """The Test button reports a web page as a wrong host, whatever the HTTP status of the page is."""

@@ -10,7 +10,7 @@ from include.dsar.ledger import database
 from include.dsar.ledger.database import Database
 
 
-def test_a_refused_statement_is_told_without_the_row(db: Database) -> None:
+def test_the_error_of_a_refused_statement_does_not_quote_the_row(db: Database) -> None:
     """The error names the SQLSTATE. No error in its chain contains the row that PostgreSQL quotes."""
     db.execute("CREATE TABLE person (email text CHECK (email = ''))")
     with pytest.raises(psycopg.errors.CheckViolation, match=r"ada@example\.com"):
@@ -22,7 +22,7 @@ def test_a_refused_statement_is_told_without_the_row(db: Database) -> None:
     assert raised.value.__suppress_context__
 
 
-def test_a_broken_connection_is_worth_a_retry(db: Database) -> None:
+def test_a_broken_connection_can_be_retried(db: Database) -> None:
     """A statement that the server cancels may succeed on retry."""
     with pytest.raises(LedgerUnavailable, match="57P01"), database.without_rows():
         db.execute("SELECT pg_terminate_backend(pg_backend_pid())")

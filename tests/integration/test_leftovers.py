@@ -44,7 +44,7 @@ def names(storage: Storage, name: str) -> set[str]:
 def test_files_of_a_closed_request_are_removed(
     dsn: str, db: Database, source_table: Source, storage: Storage, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A worker that was too slow wrote them after the request was closed. The log gives the number."""
+    """A slow worker wrote the files after the request was closed. The log has the number of removed files."""
     ended(db, source_table, storage, dsn, "r-1")
     Package(db, source_table, storage).run()
     files = left(storage, "r-1")
@@ -91,7 +91,7 @@ def open_submission(db: Database, like: dict[str, Any]) -> int:
 def test_files_that_may_be_needed_stay(
     dsn: str, db: Database, source_table: Source, storage: Storage, tmp_path: Path
 ) -> None:
-    """The ledger does not know the request. Or a living worker is writing the file."""
+    """A file stays if the ledger does not know its request, or if a living worker is writing the file."""
     storage.write("work/r-9/file.json", b"of another deployment")
     ended(db, source_table, storage, dsn, "r-1")
     open_submission(db, rows(db)[0])
@@ -110,7 +110,7 @@ def test_a_storage_that_cannot_be_listed_stops_nothing(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The request is closed. The log has the type of the error, and not its text."""
+    """The request is closed. The log has the type of the error, but not the text of the error."""
 
     def refuse(*_: object) -> list[str]:
         raise PermissionError("a value that must not be shown")

@@ -79,7 +79,7 @@ def waiting(db: Database) -> int:
     [("besitos", Action.ACCESS), ("besitos", Action.ERASURE), ("batch", Action.ACCESS),
      ("batch", Action.ERASURE), ("id5", Action.ERASURE)],
 )  # fmt: skip
-async def test_not_found_for_everybody_closes_nothing(
+async def test_not_found_for_every_data_subject_closes_nothing(
     db: Database,
     source_table: Source,
     storage: Storage,
@@ -105,7 +105,7 @@ async def test_not_found_for_everybody_closes_nothing(
 
 
 @pytest.mark.parametrize("state", ["no_data", "failed", "rejected"])
-def test_package_holds_a_wave_that_no_stage_has_held(
+def test_package_holds_implausible_outcomes_that_no_stage_has_held(
     db: Database, source_table: Source, storage: Storage, state: str
 ) -> None:
     """If no earlier stage held the implausible outcomes, for example because a worker died, the stage
@@ -140,8 +140,8 @@ def test_the_history_of_the_account_says_what_is_plausible(
     today: Sequence[tuple[str, int]],
     held: int,
 ) -> None:
-    """If the account has fewer than 50 earlier outcomes, a wave is at least 20 outcomes of which at least
-    90 % are not `completed`.
+    """If the account has fewer than 50 earlier outcomes, its outcomes are implausible if there are at least
+    20 and at least 90 % of them are not `completed`.
     """
     if usual:
         given(db, usual, closed=True, finished_at=NOW - timedelta(days=9), prefix="old")
@@ -150,7 +150,7 @@ def test_the_history_of_the_account_says_what_is_plausible(
     assert waiting(db) == held
 
 
-def test_a_wave_is_not_hidden_by_earlier_outcomes_of_open_requests(
+def test_implausible_outcomes_are_not_hidden_by_earlier_outcomes_of_open_requests(
     db: Database, source_table: Source, storage: Storage
 ) -> None:
     """The outcomes of one day are also checked separately, because requests may stay open for weeks while

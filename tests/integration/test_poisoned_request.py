@@ -107,7 +107,7 @@ def poisoned(**fields: Any) -> Row:
         b'{"partner_user_id": {"a": ' + b"[" * 90 + b"]" * 90 + b"}}",
     ],
 )
-async def test_a_record_that_names_nobody_does_not_stop_its_batch(run: Run, record: bytes) -> None:
+async def test_a_record_without_an_owner_does_not_stop_its_batch(run: Run, record: bytes) -> None:
     """No data subject gets "no data" because of a record without a name. The missing result is fetched
     again.
     """
@@ -201,7 +201,7 @@ BOMB = a_zip(b"\0" * 300_000_000)
 
 
 @pytest.mark.parametrize("content", [BROKEN_INSIDE, BOMB], ids=["broken", "bomb"])
-async def test_a_damaged_zip_is_delivered_as_it_is(run: Run, content: bytes) -> None:
+async def test_a_damaged_zip_is_delivered_unchanged(run: Run, content: bytes) -> None:
     """A zip bomb is delivered unchanged too. Each data subject gets the bytes of the vendor."""
     run.intake(Row(POISON, "access", user_id=f"user-{POISON}", accounts=["batch"]), account="batch")
     await run.submit("batch")

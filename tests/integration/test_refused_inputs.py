@@ -31,7 +31,7 @@ WAVES = [
 
 
 @pytest.mark.parametrize(("account", "wave"), WAVES, ids=[f"{a}-{w['body']}" for a, w in WAVES])
-async def test_the_same_refusal_of_every_call_rejects_nobody(
+async def test_the_same_refusal_of_every_call_rejects_no_submission(
     db: Database, sandbox: Sandbox, stages: Stages, account: str, wave: dict[str, Any]
 ) -> None:
     """The account is stopped after a few calls. The error names the connection and the vendor's answer."""
@@ -48,7 +48,7 @@ async def test_the_same_refusal_of_every_call_rejects_nobody(
     assert set(states(db).values()) == {"submitted"}
 
 
-async def test_a_refusal_of_every_batch_rejects_nobody(
+async def test_a_refusal_of_every_batch_rejects_no_submission(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
     """First the batches are split. Then the refusals of the smaller batches stop the account."""
@@ -95,7 +95,7 @@ async def test_bad_requests_at_the_front_do_not_block_the_others_for_ever(
     assert (done.rejected, done.submitted) == (len(bad), 5)
 
 
-async def test_an_account_that_breaks_in_the_middle_of_a_run_rejects_nobody(
+async def test_an_account_that_breaks_in_the_middle_of_a_run_rejects_no_submission(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
     """So many refusals in a row mean that the account is the cause, not the requests."""

@@ -42,7 +42,7 @@ def sizes(sandbox: Sandbox) -> list[int]:
 
 
 @pytest.mark.parametrize("action", Action)
-async def test_everybody_but_the_culprit_is_done_within_three_days(
+async def test_all_but_the_stuck_data_subject_are_done_within_three_days(
     db: Database, sandbox: Sandbox, stages: Stages, action: Action
 ) -> None:
     """A batch of 100 has one culprit. Daily runs send smaller batches, and no data subject has a second job
@@ -86,7 +86,9 @@ async def test_the_result_of_the_old_job_does_not_count(
 async def test_a_vendor_that_ends_no_job_gets_few_more_calls(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """All batches are old. Each run gives up the oldest one. When its parts end, the other batches follow."""
+    """All batches are old. Each run gives up the oldest batch. When the parts of that batch end, the other
+    batches follow.
+    """
     plan_each(db, "besitos", *(f"slow-{n}" for n in range(40)), *OTHERS[:10])
     await run(stages, Action.ERASURE, users_per_call=10)
     last = rows(db)[-1]["job_id"]

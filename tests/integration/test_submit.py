@@ -192,7 +192,7 @@ async def test_retry_after_delays_the_next_call_and_halves_the_rate(
     assert reasons(db) == [("submitting", "planned", "HTTP 429")]
 
 
-async def test_an_unreachable_vendor_is_left_alone_and_nothing_is_lost(
+async def test_an_unreachable_vendor_is_not_called_again_and_nothing_is_lost(
     db: Database, stages: Stages, sandbox: Sandbox
 ) -> None:
     """After some attempts the stage stops. A later run sends everything."""

@@ -198,7 +198,7 @@ async def test_a_job_from_the_list_is_found_in_another_spelling(
 async def test_besitos_and_attentive_get_the_call_again_after_a_pause(
     db: Database, sandbox: Sandbox, stages: Stages, account: str
 ) -> None:
-    """A second call does no harm at these vendors. An event records its reason."""
+    """A second call does no harm at these vendors. An event records the reason for the second call."""
     plan_each(db, account, MAIL)
     sandbox.inject("reset_after", vendor=account, route="create")
     for seconds in (30, 31):

@@ -17,13 +17,13 @@ from include.dsar.model import Action
 from include.dsar.vendors import VENDORS
 from include.dsar.vendors.id5 import hashed_email
 from include.sandbox import Sandbox
-from include.sandbox.decision import MARKERS
+from include.sandbox.decision import KEYWORDS
 from tests.integration.requests_given import put_into, rows, states
 from tests.integration.stage_runs import Stages, plan_each
 
 VALUES = [f"u{n}@example.com" for n in range(20)]
 # A job that does not end, also for ID5, which gets a hash.
-SLOW = next(mail for n in count() if hashed_email(mail := f"slow{n}@example.com").endswith(MARKERS["slow"]))
+SLOW = next(mail for n in count() if hashed_email(mail := f"slow{n}@example.com").endswith(KEYWORDS["slow"]))
 HTML = {"status": 404, "body": "<html>404 Not Found</html>", "content_type": "text/html"}
 GATEWAY = {"status": 404, "body": json.dumps({"fault": "no such route"})}
 OWN_404 = {

@@ -88,7 +88,7 @@ def ends_as(outcome: Outcome, error: object) -> bool:
 
 
 def asks(vendor: str) -> bool:
-    """Returns whether the vendor is asked at once if it has created the job of an uncertain submission."""
+    """Returns whether an uncertain submission is reconciled by asking the vendor, which happens at once."""
     return VENDORS[vendor].on_uncertain in (OnUncertain.ASK, OnUncertain.ASK_JOB)
 
 

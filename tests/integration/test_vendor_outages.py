@@ -28,7 +28,7 @@ VALUES = [f"u{n}@example.com" for n in range(30)]
 
 @pytest.mark.parametrize("status", [500, 503])
 @pytest.mark.parametrize("vendor", VENDORS)
-async def test_a_vendor_that_answers_no_call_is_left_alone_until_the_next_run(
+async def test_a_vendor_that_answers_no_call_is_not_called_until_the_next_run(
     db: Database, sandbox: Sandbox, stages: Stages, vendor: str, status: int
 ) -> None:
     """After the vendor recovers, everything is sent once. For a submission without a call, no attempt is

@@ -264,7 +264,9 @@ class Invariants:
         self._before = (statuses, states)
 
     def _quota_is_kept(self, rows: list[dict[str, Any]]) -> None:
-        """Check that one worker keeps the quota exactly. The vendor's own limit stops two workers."""
+        """Check that ID5's quota is kept. On a day with two workers at once, only the vendor's own limit
+        counts.
+        """
         days: Counter[str] = Counter(
             _day(row["attempted_at"]) for row in rows if row["account"] == "id5" and row["attempts"]
         )

@@ -1,4 +1,4 @@
-"""Tests sequences of steps that failed once, and similar sequences."""
+"""Tests sequences of steps that once revealed a defect, and similar sequences."""
 
 from __future__ import annotations
 

@@ -131,7 +131,9 @@ def test_a_batch_that_failed_meanwhile_is_sent_again_in_the_same_stage(deploymen
 def test_refused_polls_do_not_stop_the_submissions(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The log of submit names the connection. It does not poll again; `await_completion` does."""
+    """The log of submit names the connection. Submit does not poll again. `await_completion` reports the
+    refusal.
+    """
     take_in(deployment, "ok-0", "ok-5")
     asked = polls(deployment, monkeypatch, "batch")
     deployment.world.faults["batch"].extend([None, NO_CONNECTION, "401", NO_CONNECTION])

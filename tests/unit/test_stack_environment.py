@@ -68,7 +68,7 @@ def test_a_source_made_in_the_ui_is_used_if_nothing_is_simulated(home: Home) -> 
     assert "AIRFLOW_CONN_DSAR_SOURCE" not in environment(home, given)
 
 
-def test_the_users_variables_win(home: Home) -> None:
+def test_the_users_variables_take_precedence(home: Home) -> None:
     """The user can replace every variable of the stack, also by NAME_CMD and NAME_SECRET."""
     listed = {"PATH", "PYTHONPATH", "NO_PROXY", "no_proxy"}  # lists, which the stack extends
     own = environment(home, {}).keys() - listed - SANDBOX_CONNECTIONS.keys()

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
-from include.sandbox.decision import is_marked
+from include.sandbox.decision import has_keyword
 from include.sandbox.jobs import DAY, Job
 from include.sandbox.vendor import WRONG_ACCOUNT, Call, Refused, Route, SandboxVendor, json_response
 from include.sandbox.vendors.batch_archive import archive
@@ -43,7 +43,7 @@ def create(call: Call) -> web.Response:
     action = REQUEST_TYPES[request_type]
     jobs = call.jobs_of(id_type, value)
     same = [job for job in jobs if job.action == action]
-    if not same and is_marked(value, "busy"):
+    if not same and has_keyword(value, "busy"):
         same = [_add_job(call, request_type, id_type, value, "dashboard")]
     blocking = jobs if call.settings.batch_one_at_a_time else same
     if any(call.now() < job.ends_at for job in blocking):

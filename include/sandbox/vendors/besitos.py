@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
-from include.sandbox.decision import is_marked
+from include.sandbox.decision import has_keyword
 from include.sandbox.jobs import DAY, Job
 from include.sandbox.vendor import WRONG_ACCOUNT, Call, Refused, Route, SandboxVendor, json_response
 from include.sandbox.vendors.besitos_records import export_json
@@ -149,7 +149,7 @@ def _progress(job: Job, ended: bool) -> dict[str, int]:
 
 
 def _error_message(job: Job) -> str:
-    culprit = next(value for value in job.values if is_marked(value, "jobfails"))
+    culprit = next(value for value in job.values if has_keyword(value, "jobfails"))
     return f"PROCESSING_ERROR: user {culprit} could not be processed"
 
 

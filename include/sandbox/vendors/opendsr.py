@@ -1,9 +1,9 @@
 """OpenDSR, a protocol of several processors: access and erasure, one data subject per call, signed replies.
 
 Source: https://github.com/opengdpr/OpenDSR (specification). If the id of a request already exists, the
-reply is a 400, as at mParticle. The protocol has no failed state, so a job marked ``jobfails`` ends
-cancelled. Only this vendor has the marker ``forged``: when such a job has ended, its status is signed with
-another key.
+reply is a 400, as at mParticle. The protocol has no failed state, so a job with the keyword ``jobfails``
+ends cancelled. Only this vendor has the keyword ``forged``: after such a job has ended, replies about its
+status are signed with another key.
 
 The keys are constants, so that the certificates of all processes match. They protect nothing.
 """

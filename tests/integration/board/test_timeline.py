@@ -67,7 +67,9 @@ def test_the_timeline_links_each_event_to_its_task(viewer: TestClient, rows: Row
 
 
 def test_a_run_shows_what_happened_while_its_tasks_ran(viewer: TestClient, rows: Rows) -> None:
-    """Requests read, sent, ended, closed and uncertain are counted. An attempt without a call is not."""
+    """Requests that were read, sent, ended, closed or became uncertain are counted. An attempt without a
+    call is not counted.
+    """
     inside, outside = NOW - 1.5 * HOUR, NOW - 8 * HOUR
     rows.request("new", {"attempted_at": inside, "attempts": 1}, planned_at=inside)
     rows.request("sent", {"attempted_at": inside, "attempts": 1}, planned_at=outside)

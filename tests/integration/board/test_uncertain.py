@@ -36,7 +36,7 @@ def test_an_operator_decides_if_the_connection_says_hold(
     viewer: TestClient, rows: Rows, set_connection: SetConnection
 ) -> None:
     """If the connection says hold, the request's page has the lines that an operator enters. Without hold,
-    the page says that the next run reconciles.
+    the page says that the next run reconciles the submission.
     """
     set_connection("besitos", extra=HOLD)
     rows.request("r-1", UNCERTAIN, AT_BATCH)

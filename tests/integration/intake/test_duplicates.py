@@ -44,8 +44,8 @@ def test_repeated_rows_are_planned_once(
     ids=["two data subjects", "then an invalid one", "first an invalid one", "three"],
 )
 def test_contradictory_rows_are_all_invalid(case: IntakeCase, chunks: None, of_one_id: list[Row]) -> None:
-    """Contradictory rows are invalid, because otherwise a data subject could get the data of another
-    one. A dry run counts the same rows as invalid.
+    """Contradictory rows are invalid, because otherwise a data subject could get the data of another data
+    subject. A dry run counts the same rows as invalid.
     """
     case.put(of_one_id[0], *OTHERS, *of_one_id[1:])
     before = case.everything()

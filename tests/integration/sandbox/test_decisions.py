@@ -30,7 +30,7 @@ def test_a_decision_depends_only_on_the_identifiers() -> None:
     [("dead", "no_data"), ("fa11", "failed"), ("BAD0", "refused"), ("0000", "completed")],
 )
 def test_the_last_digits_mark_uuids_and_hashes(ending: str, outcome: str) -> None:
-    """An identifier that has only hex digits is marked by its last four digits."""
+    """An identifier that has only hex digits contains no words, so its last four digits decide."""
     for value in (f"580d2b4c-29a5-7a7b-85dc-44132c02{ending}", "a" * 60 + ending):
         assert decide("id5", "erasure", [value]).outcome == outcome
     assert decide("id5", "erasure", ["someone-dead"]).outcome == "completed"

@@ -123,7 +123,7 @@ async def test_no_connection_to_a_name_that_resolves_to_an_internal_address(
     assert not connected
 
 
-async def test_dns_rebinding_gains_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_dns_rebinding_does_not_reach_an_internal_address(monkeypatch: pytest.MonkeyPatch) -> None:
     """The client connects to the address that it checked. It does not ask the name server again."""
     monkeypatch.setattr(socket, "getaddrinfo", Names(["93.184.215.14"], ["127.0.0.1"]))
     connected = _count_connections(monkeypatch)

@@ -124,7 +124,7 @@ CONTRACT = Contract(
 
 
 def test_create() -> None:
-    """The call is that of the specification, with the identities of the data subject."""
+    """The call has the form of the specification, with the identities of the data subject."""
     both = {**ANN, IdentityKind.USER_ID: "u-1"}
     request = OPENDSR.create(CONTRACT.account(), ERASURE, [subject(both)])
     assert (request.method, request.path) == ("POST", "/requests")

@@ -140,7 +140,7 @@ def test_missing_need(name: str, field: str, extra: dict[str, object]) -> None:
 
 
 def test_one_user_per_call() -> None:
-    """A connection cannot raise users_per_call above 1 if the vendor takes one user per call."""
+    """A connection cannot raise users_per_call above 1 if the vendor accepts only one user per call."""
     with pytest.raises(ConfigurationError, match="users_per_call"):
         settings(
             Account("attentive", "attentive"), base_url=None, secret="s3cr3t", extra={"users_per_call": 2}
