@@ -19,6 +19,7 @@ from airflow.sdk import (
     chain,
 )
 
+from dsar_airflow.approval import ApproveVolumeOperator
 from dsar_airflow.operators import (
     CollectOperator,
     IntakeOperator,
@@ -27,8 +28,8 @@ from dsar_airflow.operators import (
     SubmitOperator,
 )
 from dsar_airflow.sensors import PollSensor
-from include.accounts import ACCOUNTS, PACKAGE_SHARDS
-from include.dsar.accounts import Account, all_shards
+from include.accounts import ACCOUNTS, PACKAGE_SHARDS, VOLUME
+from include.dsar.accounts import Account, VolumeLimit, all_shards
 from include.dsar.vendors import vendor
 
 # For lineage, and for DAGs that run after this one: `schedule=Asset("dsar_storage")`.
@@ -41,6 +42,7 @@ STORAGE = Asset("dsar_storage", group="privacy")  # receipts, packages, the regi
 HOUR = timedelta(hours=1)
 TIME_LIMITS = {
     "intake": 4 * HOUR,
+    "approve_volume": HOUR,
     "submit": 8 * HOUR,
     "await_completion": HOUR,
     "collect": 8 * HOUR,
@@ -97,13 +99,14 @@ PARAMS = {
             "type": "string",
             "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,127} [a-z][a-z0-9_]* "
             "(send_again|taken \\S{1,200})( [a-z][a-z0-9_+]*)?$"
-            "|^[a-z][a-z0-9_]{0,47} (confirm|discard)_outcomes \\S.{0,300}$",
+            "|^[a-z][a-z0-9_]{0,47} (confirm_outcomes|discard_outcomes|release_volume) \\S.{0,300}$",
         },
-        title="Decisions on uncertain submissions and implausible outcomes",
+        title="Decisions on what waits for an operator",
         description="Ask the vendor first. Then enter one decision per line: "
         "<request_id> <account> send_again, or <request_id> <account> taken <job id>. "
         "To choose one identity, add its kind, such as email. For outcomes that wait: "
-        "<account> confirm_outcomes <reason>, or, after the repair, <account> discard_outcomes <reason>.",
+        "<account> confirm_outcomes <reason>, or, after the repair, <account> discard_outcomes <reason>. "
+        "For submissions on hold that you want to send: <account> release_volume <reason>.",
     ),
 }
 
@@ -113,6 +116,11 @@ submissions to each account. An invalid row is marked `invalid` with a reason. I
 
 **Red:** the source or the ledger could not be read, or `dsar_hash_key` has changed. The log names the SQL
 file, the connection or the variable. Fix it, then clear this task.""",
+    "approve_volume": """Asks an operator if an unusual number of submissions is about to be sent. Skipped on
+ordinary days. Answer under **Required Actions**. Until then these submissions are on hold. Nothing else
+waits for the answer. If you approve, a new run sends them.
+
+**Red:** nobody has answered in time. The next run asks again. To be asked now, clear this task.""",
     "submit": """Sends the planned submissions to {account} ({vendor}, connection `{connection}`), in the
 order of their due dates. Polls the open jobs while it waits for postponed submissions.
 
@@ -196,6 +204,14 @@ with DAG(
     intake = IntakeOperator(
         task_id="intake", inlets=[SOURCE], execution_timeout=TIME_LIMITS["intake"], doc_md=DOCS["intake"]
     )
+    # No task waits for the answer, so that all other submissions are sent.
+    approve_volume = ApproveVolumeOperator(
+        task_id="approve_volume",
+        answer_within=timedelta(hours=(VOLUME or VolumeLimit()).answer_hours),
+        trigger_rule=TriggerRule.ALL_DONE,
+        execution_timeout=TIME_LIMITS["approve_volume"],
+        doc_md=DOCS["approve_volume"],
+    )
     package = task(
         PackageOperator,
         PACKAGE_SHARDS,
@@ -221,4 +237,5 @@ with DAG(
         with TaskGroup(account.name, tooltip=f"{account.vendor}, connection {account.connection}"):
             steps = [account_task(operator, account, stage) for stage, operator in stages.items()]
         chain(intake, *steps, package)
+    chain(intake, approve_volume)
     chain(package, report)

@@ -35,7 +35,7 @@ StuckBatches from the same module as Account):
         usual_hours=1, times_usual=10, max_hours=20, near_due_days=7)),
 """
 
-from include.dsar.accounts import Account
+from include.dsar.accounts import Account, VolumeLimit
 
 ACCOUNTS = (
     Account("besitos", vendor="besitos"),
@@ -49,6 +49,10 @@ ACCOUNTS = (
 # The number of task instances that package results and close requests, from 1 to 64. More of them work
 # faster if there are more workers.
 PACKAGE_SHARDS = 1
+
+# New submissions wait for an operator if there are unusually many in a day, for each account and action: see
+# docs/deployment.md. Set without_history to the number that you expect per day. None: nothing ever waits.
+VOLUME: VolumeLimit | None = VolumeLimit(times=3, at_least=100, without_history=1000, answer_hours=12)
 
 # The country of phone numbers that the source writes without one, such as "US" or "DE". If this is None,
 # such a number is refused: a guess could delete the data of another data subject.

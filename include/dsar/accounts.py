@@ -92,6 +92,30 @@ class StuckBatches:
 
 
 @dataclass(frozen=True)
+class VolumeLimit:
+    """When the new submissions of an account and action in a UTC day are so many that an operator must
+    approve them. The usual number is that of the third busiest of the last 30 days.
+
+    More than `times` the usual number needs an approval, but never up to `at_least` submissions. If the
+    account has had this action for less than 30 days, up to `without_history` submissions need none. A
+    question waits `answer_hours` for an answer. Raises ValueError if a number is not valid.
+    """
+
+    times: float = 3.0
+    at_least: int = 100
+    without_history: int = 1000
+    answer_hours: float = 12.0
+
+    def __post_init__(self) -> None:
+        if self.times < 1:
+            raise ValueError("times must be at least 1")
+        if not 0 <= self.at_least <= self.without_history:
+            raise ValueError("at_least must be from 0 to without_history")
+        if not 0 < self.answer_hours <= 48:
+            raise ValueError("answer_hours must be above 0 and at most 48")
+
+
+@dataclass(frozen=True)
 class Account:
     """One line of `include/accounts.py`.
 

@@ -32,7 +32,7 @@ class IntakeOperator(BaseOperator):
     def execute(self, context: Context) -> Counts:
         from dsar_airflow.connections.ledger import hash_key, ledger
         from dsar_airflow.connections.source import source
-        from include.accounts import ACCOUNTS, PHONE_REGION
+        from include.accounts import ACCOUNTS, PHONE_REGION, VOLUME
         from include.dsar.errors import OperatorActionRequired
         from include.dsar.intake.decisions import Decision, decide
         from include.dsar.intake.rows import Rules
@@ -49,6 +49,7 @@ class IntakeOperator(BaseOperator):
                 request_ids=params.request_ids,
                 dry_run=params.dry_run,
                 retry_failed=params.retry_failed,
+                volume=VOLUME,
             )
             counts = asdict(intake.run())
             unknown = counts.pop("unknown")
@@ -61,18 +62,28 @@ class IntakeOperator(BaseOperator):
                     "dry run: %d %s not applied", n, "decision is" if n == 1 else "decisions are"
                 )
         wanted = params.accounts or [account.name for account in ACCOUNTS]
-        would_send = {name: counts["would_send"].get(name, {}) for name in wanted}
+        would_send, would_wait = (
+            {name: found.get(name, {}) for name in wanted}
+            for found in (counts.pop("would_send"), counts.pop("would_wait"))
+        )
         if params.dry_run:
             for account, actions in would_send.items():
-                what = ", ".join(f"{n:,} {action}" for action, n in sorted(actions.items())) or "nothing"
-                self.log.info("dry run: %s would be sent: %s", account, what)
-        self.log.info("intake: %s", ", ".join(f"{k}: {v}" for k, v in counts.items() if k != "would_send"))
+                self.log.info("dry run: %s would be sent: %s", account, _in_words(actions))
+                if held := would_wait[account]:
+                    self.log.warning("dry run: %s would be on hold: %s", account, _in_words(held))
+        self.log.info("intake: %s", ", ".join(f"{k}: {v}" for k, v in counts.items()))
         if unknown:
             raise OperatorActionRequired(
                 "these request_ids are neither pending in the source nor in the ledger: "
                 f"{', '.join(unknown)}. The other requests of the run are processed"
             )
-        return {**counts, "would_send": would_send if params.dry_run else {}}
+        if not params.dry_run:
+            would_send = would_wait = {}
+        return {**counts, "would_send": would_send, "would_wait": would_wait}
+
+
+def _in_words(actions: Mapping[str, int]) -> str:
+    return ", ".join(f"{n:,} {action}" for action, n in sorted(actions.items())) or "nothing"
 
 
 def _operator(context: Context) -> str:

@@ -71,7 +71,7 @@ class Deployment:
 def take_in(url: str) -> TakenIn:
     """Run intake for all pending rows of the database's source table."""
     with database.connect(url) as db, _source(url) as table:
-        return Intake(db, table, RULES).run()
+        return Intake(db, table, RULES, volume=None).run()
 
 
 STAGES = ("submit", "poll", "collect")

@@ -170,8 +170,8 @@ def test_every_task_succeeds_despite_the_kills(stack: RunningStack, delivered: R
     killed task was retried.
     """
     assert {name: state for name, state in delivered.tasks.items() if state != "success"} == {
-        "report": "failed"
-    }
+        "approve_volume": "skipped", "report": "failed"
+    }  # fmt: skip
     reply = stack.api("GET", f"/dags/dsar_daily/dagRuns/{delivered.run_id}/taskInstances")
     tries = {
         (one["task_id"], one["rendered_map_index"]): one["try_number"] for one in reply["task_instances"]

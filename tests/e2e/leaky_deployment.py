@@ -88,7 +88,7 @@ class World:
     def _red(self, run_id: str) -> dict[str, str]:
         self.stack.api.wait(DAG_ID, run_id, 200, self.stack.processes.check, pause=0.5)
         states = self.stack.api.task_states(DAG_ID, run_id)
-        return {task: state for task, state in states.items() if state != "success"}
+        return {task: state for task, state in states.items() if state not in ("success", "skipped")}
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import psycopg
 from psycopg import sql
 
 from include.accounts import ACCOUNTS
+from include.dsar.accounts import VolumeLimit
 from include.dsar.intake.rows import Rules
 from include.dsar.ledger import planning, staging
 from include.dsar.ledger.database import Database
@@ -73,10 +74,18 @@ def request(
     )
 
 
-def plan(db: Database, *requests: PlannedRequest, retry_failed: bool = False, now: datetime = NOW) -> Planned:
+def plan(
+    db: Database,
+    *requests: PlannedRequest,
+    retry_failed: bool = False,
+    now: datetime = NOW,
+    limit: VolumeLimit | None = None,
+) -> Planned:
     staging.create(db)
     staging.add(db, [SourceRow(n, None, r.request_id, r) for n, r in enumerate(requests, 1)])
-    *_, last = [planning.plan(db, n, now=now, retry_failed=retry_failed) for n in staging.compare(db)]
+    *_, last = [
+        planning.plan(db, n, now=now, retry_failed=retry_failed, limit=limit) for n in staging.compare(db)
+    ]
     return last
 
 

@@ -47,7 +47,8 @@ class Decision:
         raise ConfigurationError(
             "a decision must have the form `<request_id> <account> send_again` "
             "or `<request_id> <account> taken <job_id>`, and may end with a kind of identity; or the form "
-            "`<account> confirm_outcomes <reason>` or `<account> discard_outcomes <reason>`"
+            "`<account> confirm_outcomes <reason>`, `<account> discard_outcomes <reason>` "
+            "or `<account> release_volume <reason>`"
         )
 
 
@@ -74,7 +75,7 @@ def decide(
             decided = decision.carry_out(db, by=by, made_at=made_at or now, now=now)
             reconciled += decided
             if not decided:
-                impossible.append(f"{decision.account} (no outcome waits for an operator)")
+                impossible.append(f"{decision.account} ({decision.nothing_waits})")
             continue
         held = uncertain.undecided(
             db, decision.request_id, decision.account, decision.identity, until=made_at

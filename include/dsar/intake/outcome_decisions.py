@@ -1,7 +1,8 @@
-"""An operator's decision about the waiting outcomes of an account.
+"""An operator's decision about what waits at an account: implausible outcomes, or an unusual volume.
 
 <account> confirm_outcomes <reason>     the outcomes are right: the requests may close
 <account> discard_outcomes <reason>     the outcomes are wrong, and the account is repaired: send again
+<account> release_volume <reason>       the submissions on hold are right: send them
 """
 
 from __future__ import annotations
@@ -9,10 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from include.dsar.ledger import outcome_breaker
+from include.dsar.ledger import approvals, outcome_breaker
 from include.dsar.ledger.database import Database
 
-VERBS = {"confirm_outcomes": outcome_breaker.confirm, "discard_outcomes": outcome_breaker.discard}
+VERBS = {
+    "confirm_outcomes": outcome_breaker.confirm,
+    "discard_outcomes": outcome_breaker.discard,
+    "release_volume": approvals.release,
+}
 
 
 @dataclass(frozen=True)
@@ -31,9 +36,15 @@ class OutcomeDecision:
                 return cls(account, verb, reason.strip())
         return None
 
+    @property
+    def nothing_waits(self) -> str:
+        """Returns the reason why the decision could not be carried out."""
+        what = "no submission is on hold" if self.verb == "release_volume" else "no outcome waits"
+        return f"{what} for an operator"
+
     def carry_out(self, db: Database, *, by: str, made_at: datetime, now: datetime) -> int:
-        """Applies the decision. Returns how many outcomes it decided. Outcomes that ended after `made_at`
-        continue to wait.
+        """Applies the decision. Returns how many outcomes or submissions it decided. What began to wait after
+        `made_at` continues to wait.
         """
         decide = VERBS[self.verb]
         return decide(db, self.account, by=by, reason=self.reason, made_at=made_at, now=now)

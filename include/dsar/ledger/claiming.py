@@ -144,7 +144,7 @@ def attempted_since(db: Database, account: str, since: datetime) -> int:
 
 
 def planned_counts(db: Database, account: str, *, request_pks: Sequence[int] | None) -> dict[Action, int]:
-    """Returns how many submissions wait to be sent, by action."""
+    """Returns how many submissions wait to be sent, by action. What is on hold does not count."""
     rows = db.execute(_PLANNED_COUNTS, {"account": account, "request_pks": request_pks}).fetchall()
     return {Action(row["action"]): row["n"] for row in rows}
 
@@ -173,7 +173,7 @@ SELECT worker FROM me WHERE pg_advisory_lock(%(lock)s, worker) IS NOT NULL
 _CLAIM = """
 WITH chosen AS (
     SELECT s.id FROM dsar.submission s
-     WHERE s.account = %(account)s AND s.state = 'planned'
+     WHERE s.account = %(account)s AND s.state = 'planned' AND NOT s.is_held
        AND (s.not_before IS NULL OR s.not_before <= %(now)s)
        AND (%(request_pks)s::bigint[] IS NULL OR s.request = ANY(%(request_pks)s))
        AND NOT EXISTS (
@@ -203,7 +203,7 @@ SELECT DISTINCT ON (s.id) s.id, other.job_id, other.submitted_at, other.id AS sh
   FROM dsar.submission s,
        LATERAL (SELECT * FROM dsar.waits_for(s, %(now)s, %(request_pks)s, false, '0 days')
                  WHERE is_shareable OFFSET 0) AS other
- WHERE s.account = %(account)s AND s.state = 'planned'
+ WHERE s.account = %(account)s AND s.state = 'planned' AND NOT s.is_held
    AND (s.not_before IS NULL OR s.not_before <= %(now)s)
    AND (%(request_pks)s::bigint[] IS NULL OR s.request = ANY(%(request_pks)s))
  ORDER BY s.id, other.submitted_at DESC
@@ -223,7 +223,7 @@ UPDATE dsar.submission s SET reason = concat_ws('; ', s.reason, %(reason)s::text
 _NEXT_PLANNED = """
 SELECT min(coalesce(s.not_before, %(now)s)) AS at
   FROM dsar.submission s
- WHERE s.account = %(account)s AND s.state = 'planned'
+ WHERE s.account = %(account)s AND s.state = 'planned' AND NOT s.is_held
    AND (%(request_pks)s::bigint[] IS NULL OR s.request = ANY(%(request_pks)s))
    AND NOT EXISTS (
        SELECT FROM dsar.waits_for(s, %(now)s, %(request_pks)s, %(one_job_per_subject)s, %(last_days)s)
@@ -233,7 +233,7 @@ SELECT min(coalesce(s.not_before, %(now)s)) AS at
 _PLANNED_COUNTS = """
 SELECT r.action, count(*) AS n
   FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
- WHERE s.account = %(account)s AND s.state = 'planned'
+ WHERE s.account = %(account)s AND s.state = 'planned' AND NOT s.is_held AND r.hold_reason IS NULL
    AND (%(request_pks)s::bigint[] IS NULL OR s.request = ANY(%(request_pks)s))
  GROUP BY r.action
 """

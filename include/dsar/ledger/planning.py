@@ -9,7 +9,8 @@ from typing import Any
 
 from psycopg.rows import DictRow
 
-from include.dsar.ledger import unplanned
+from include.dsar.accounts import VolumeLimit
+from include.dsar.ledger import unplanned, volume
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.staging import RowOutcome
 from include.dsar.ledger.transitions import Move, move, require_moved
@@ -32,9 +33,13 @@ class Planned:
     invalid: int
 
 
-def plan(db: Database, numbers: range, *, now: datetime, retry_failed: bool) -> Planned:
+def plan(
+    db: Database, numbers: range, *, now: datetime, retry_failed: bool, limit: VolumeLimit | None
+) -> Planned:
     """Adds the new requests and the invalid rows among these staged rows in one transaction. A repeated
     call adds nothing.
+
+    If an account gets more new submissions in a day than `limit` allows, they are on hold: see volume.py.
 
     If a known request is still pending in the source, its status is written to the source again. With
     `retry_failed`, known requests that ended with a failure are opened again.
@@ -43,7 +48,8 @@ def plan(db: Database, numbers: range, *, now: datetime, retry_failed: bool) -> 
     with db.transaction():
         db.execute(_COMPARE_WITH_LEDGER, {**chunk, "contradiction": REASON_CONTRADICTION})
         new = db.execute(_ADD, chunk).rowcount
-        db.execute(_ADD_SUBMISSIONS, chunk)
+        added = db.execute(_ADD_SUBMISSIONS, chunk).fetchall()
+        volume.count_new(db, added, limit=limit, now=now)
         unplanned.record(db, numbers, now=now)
         known = [row["request_id"] for row in db.execute(_KNOWN, chunk).fetchall()]
         db.execute("UPDATE dsar.request SET source_updated = false WHERE request_id = ANY(%s)", [known])
@@ -66,10 +72,12 @@ def retry_open(db: Database, *, now: datetime, request_ids: Sequence[str] | None
     return _replan(db, rows, now)
 
 
-def planned(db: Database, *, request_ids: Sequence[str] | None = None) -> dict[str, dict[str, int]]:
-    """Returns how many submissions wait to be sent, by account and action."""
+def planned(
+    db: Database, *, request_ids: Sequence[str] | None = None, on_hold: bool = False
+) -> dict[str, dict[str, int]]:
+    """Returns how many submissions wait to be sent, or are on hold, by account and action."""
     counts: dict[str, dict[str, int]] = {}
-    for row in db.execute(_PLANNED, {"request_ids": request_ids}).fetchall():
+    for row in db.execute(_PLANNED, {"request_ids": request_ids, "on_hold": on_hold}).fetchall():
         counts.setdefault(row["account"], {})[row["action"]] = row["n"]
     return counts
 
@@ -140,6 +148,7 @@ ON CONFLICT (request_id) DO NOTHING
 
 # Only requests without any submission are new: every request gets all of its own in one transaction.
 _ADD_SUBMISSIONS = """
+WITH added AS (
 INSERT INTO dsar.submission (request, account, vendor, identity, identity_hash, identifiers, state, reason,
                              due_at, changed_at, finished_at)
 SELECT r.id, s.account, s.vendor, s.identity, s.identity_hash, s.identifiers, s.state, s.reason, r.due_at,
@@ -152,6 +161,12 @@ SELECT r.id, s.account, s.vendor, s.identity, s.identity_hash, s.identifiers, s.
         OFFSET 0) AS r
   JOIN staged_submission s USING (number)
  ORDER BY r.id
+RETURNING account, request, state
+)
+SELECT account, action, count(*) AS n
+  FROM (SELECT account, (SELECT r.action FROM dsar.request r WHERE r.id = added.request) AS action
+          FROM added WHERE dsar.is_open(state)) AS new
+ GROUP BY account, action
 """
 
 _KNOWN = """
@@ -167,6 +182,7 @@ _PLANNED = """
 SELECT s.account, r.action, count(*) AS n
   FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
  WHERE s.state = 'planned' AND r.status = 'in_progress'
+   AND (s.is_held OR r.hold_reason IS NOT NULL) = %(on_hold)s
    AND (%(request_ids)s::text[] IS NULL OR r.request_id = ANY(%(request_ids)s))
  GROUP BY s.account, r.action
 """

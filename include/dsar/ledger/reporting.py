@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from include.dsar.ledger import approvals
+from include.dsar.ledger.approvals import Held
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.outcome_breaker import waiting_requests
 from include.dsar.ledger.uncertain import MAX_UNCERTAIN_ATTEMPTS, REASON_NOT_RECONCILED
@@ -38,6 +40,7 @@ class Attention:
     held: dict[str, list[str]]
     unconfirmed: dict[str, list[str]] = field(default_factory=dict)  # outcomes that wait for an operator
     unreconciled: dict[str, list[Unreconciled]] = field(default_factory=dict)
+    volumes: list[Held] = field(default_factory=list)  # unusual numbers of submissions on hold
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,7 @@ def attention(
         wrong["uncertain"],
         waiting_requests(db),
         unreconciled,
+        approvals.on_hold(db),
     )
 
 

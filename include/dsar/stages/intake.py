@@ -9,12 +9,13 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from include.dsar.accounts import VolumeLimit
 from include.dsar.errors import ConfigurationError, InvalidRow
 from include.dsar.intake.invalid_rows import readable, row_key
 from include.dsar.intake.rows import Rules, request_id
 from include.dsar.intake.source import Row, Source
 from include.dsar.intake.write_back import id_as_json, raise_if_refused, write_back, write_back_invalid
-from include.dsar.ledger import deployment, planning, staging
+from include.dsar.ledger import approvals, deployment, planning, staging, volume
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.staging import RowOutcome, SourceRow
 
@@ -37,6 +38,7 @@ class TakenIn:
     retried: int = 0  # failed submissions of open requests, planned once more
     unknown: list[str] = field(default_factory=list)  # wanted request ids, in neither source nor ledger
     would_send: dict[str, dict[str, int]] = field(default_factory=dict)  # dry run: account, action
+    would_wait: dict[str, dict[str, int]] = field(default_factory=dict)  # dry run: account, action
 
 
 @dataclass
@@ -55,6 +57,7 @@ class Intake:
     request_ids: Collection[str] = ()  # request ids; empty: all
     dry_run: bool = False
     retry_failed: bool = False
+    volume: VolumeLimit | None = field(default_factory=VolumeLimit)
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
 
     def run(self) -> TakenIn:
@@ -115,15 +118,21 @@ class Intake:
     def _plan(self) -> None:
         result = self._result
         for numbers in staging.compare(self.db):
-            planned = planning.plan(self.db, numbers, now=self.clock(), retry_failed=self.retry_failed)
+            planned = planning.plan(
+                self.db, numbers, now=self.clock(), retry_failed=self.retry_failed, limit=self.volume
+            )
             for name, count in asdict(planned).items():
                 setattr(result, name, getattr(result, name) + count)
             self._log_progress("compared and planned", numbers.stop - 1)
         only = list(self.request_ids) or None
         if self.retry_failed:
             result.retried = planning.retry_open(self.db, now=self.clock(), request_ids=only)
+        volume.send_urgent(self.db, limit=self.volume, now=self.clock())
         if self.dry_run:
             result.would_send = planning.planned(self.db, request_ids=only)
+            result.would_wait = planning.planned(self.db, request_ids=only, on_hold=True)
+        for held in approvals.on_hold(self.db):
+            log.warning("%s: %s %s submissions are on hold", held.account, _n(held.held), held.action)
 
     def _log_progress(self, what: str, rows: int) -> None:
         seconds = max((self.clock() - self._began).total_seconds(), 0.001)

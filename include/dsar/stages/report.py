@@ -122,6 +122,17 @@ HELD = (
     "It is not known whether {account} accepted {requests}. Ask the vendor. Then trigger dsar_daily with a "
     "decision for each request: `{first} {account} send_again`, or `{first} {account} taken <job id>`."
 )
+VOLUME_WAITS = (
+    "{one.account}: {one.held:,} {one.action} submissions are on hold, because {one.count:,} in a day are "
+    "unusual (usual: {one.usual:,}, allowed: {one.max_count:,}). The first is due on {due}. Check the "
+    "source. Then approve or deny them under Required Actions of dsar_daily. The task approve_volume of each "
+    "run asks."
+)
+VOLUME_DENIED = (
+    "{one.account}: {one.held:,} {one.action} submissions are on hold, because {one.decided_by} denied them "
+    "({one.reason}). The first is due on {due}. To send them after all, trigger dsar_daily with the decision "
+    "`{one.account} release_volume <reason>`."
+)
 
 
 def todo(attention: Attention, connections: Mapping[str, str]) -> list[str]:
@@ -150,7 +161,13 @@ def todo(attention: Attention, connections: Mapping[str, str]) -> list[str]:
         for sentence, found in of_accounts
         for account, ids in found.items()
     ]
-    return overdue + unreconciled + sentences
+    volumes = [
+        (VOLUME_DENIED if one.decision else VOLUME_WAITS).format(
+            one=one, due=f"{one.due_soonest.astimezone(UTC):%Y-%m-%d}"
+        )
+        for one in attention.volumes
+    ]
+    return overdue + volumes + unreconciled + sentences
 
 
 def _connection(account: str, connections: Mapping[str, str]) -> str:

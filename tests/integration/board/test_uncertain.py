@@ -43,7 +43,7 @@ def test_an_operator_decides_if_the_connection_says_hold(
     text = request_text(viewer)
     assert "r-1 besitos send_again" in text
     assert "r-1 besitos taken <job id>" in text
-    assert "Decisions on uncertain submissions" in text
+    assert "Decisions on what waits for an operator" in text
     assert "r-1 batch send_again" not in text
     assert text.count(NEXT_RUN) == 1
     assert "The next run tries to reconcile them" in viewer.get("/dsar/account?name=batch").text

@@ -1,5 +1,5 @@
--- When a vendor first denied a job, outcomes that wait for an operator, holds, where polling stopped, and
--- what a submission waits for.
+-- When a vendor first denied a job, outcomes that wait for an operator, holds, unusual volumes, where polling
+-- stopped, and what a submission waits for.
 
 ALTER TABLE dsar.submission
     -- When the vendor first said, with an account that works, that it does not know the job. Null after any
@@ -24,22 +24,48 @@ CREATE TABLE dsar.poll_position (
     PRIMARY KEY (account, shards, shard)
 );
 
--- One row for each unusual volume that an operator had to approve.
+-- How many new submissions of a UTC day may be sent (free), and how many an operator approved that day.
+CREATE TABLE dsar.volume (
+    account   text NOT NULL,
+    action    text NOT NULL,
+    day       date NOT NULL,
+    free      int NOT NULL DEFAULT 0,
+    approved  int NOT NULL DEFAULT 0,
+    PRIMARY KEY (account, action, day)
+);
+INSERT INTO dsar.volume (account, action, day, free)
+SELECT s.account, r.action, (r.planned_at AT TIME ZONE 'UTC')::date, count(*)
+  FROM dsar.request r JOIN dsar.submission s ON s.request = r.id
+ WHERE s.state <> 'not_applicable'
+ GROUP BY 1, 2, 3;
+
+-- One row for each unusual volume that an operator must approve.
 CREATE TABLE dsar.approval (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     created_at  timestamptz NOT NULL,
-    run_id      text NOT NULL,
     account     text NOT NULL,
     action      text NOT NULL CHECK (action IN ('access', 'erasure')),
-    count       int NOT NULL,                 -- submissions that were about to be sent
-    usual       int,                          -- what was usual; null if there was no history
+    count       int NOT NULL,                 -- new submissions of that day, with those that were sent
+    usual       int NOT NULL,                 -- in a day
+    max_count   int NOT NULL,                 -- this many needed no approval
+    asked_at    timestamptz,                  -- what an operator was asked gets no more submissions
     decided_at  timestamptz,
     decided_by  text,                         -- an Airflow user
     decision    text CHECK (decision IN ('approved', 'denied')),
     reason      text,
     CHECK ((decision IS NULL) = (decided_at IS NULL))
 );
-CREATE INDEX approval_undecided ON dsar.approval (created_at) WHERE decision IS NULL;
+CREATE INDEX approval_undecided ON dsar.approval (account, action, created_at) WHERE decision IS NULL;
+
+ALTER TABLE dsar.submission
+    -- Not sent, because its volume is unusual and no operator has approved it.
+    ADD COLUMN is_held boolean NOT NULL DEFAULT false,
+    -- The unusual volume that it belongs to. Stays after the decision.
+    ADD COLUMN approval bigint REFERENCES dsar.approval (id);
+-- A claim must not read a million held submissions to find the first one that it may send.
+DROP INDEX dsar.submission_planned;
+CREATE INDEX submission_planned ON dsar.submission (account, due_at, id) WHERE state = 'planned' AND NOT is_held;
+CREATE INDEX submission_held ON dsar.submission (approval, due_at, id) WHERE state = 'planned' AND is_held;
 
 -- A request is closed when this is false for all its submissions.
 CREATE FUNCTION dsar.keeps_request_open(submission dsar.submission) RETURNS boolean
@@ -48,7 +74,8 @@ $$SELECT dsar.is_open(submission.state) OR submission.is_unconfirmed$$;
 
 -- The submissions that a planned submission waits for before it is sent; no row: it can be sent.
 --
--- 1. Itself, while its request is on hold. Then it shares no job either, and no other submission waits for it.
+-- 1. Itself, while it is held or its request is on hold. Then it shares no job either, and no other submission
+--    that asks the same waits for it.
 -- 2. Another submission that asks the same of the same account for the same data subject. Only one of them
 --    is sent at a time. The planned one waits for the other's job if that job was requested after the
 --    planned one was taken in: they can share it (is_shareable), since the job covers all data that was
@@ -68,10 +95,11 @@ CREATE FUNCTION dsar.waits_for(
 RETURNS TABLE (id bigint, job_id text, submitted_at timestamptz, is_shareable boolean)
 LANGUAGE sql STABLE AS $$
     SELECT planned.id, NULL, NULL::timestamptz, false
-     WHERE (SELECT r.hold_reason FROM dsar.request r WHERE r.id = planned.request) IS NOT NULL
+     WHERE planned.is_held
+        OR (SELECT r.hold_reason FROM dsar.request r WHERE r.id = planned.request) IS NOT NULL
     UNION ALL
     SELECT other.id, other.job_id, other.submitted_at,
-           other.state = 'submitted' AND other.is_recent
+           other.state = 'submitted' AND other.is_recent AND NOT planned.is_held
            AND (SELECT r.hold_reason FROM dsar.request r WHERE r.id = planned.request) IS NULL
       FROM (SELECT o.*, coalesce(least(o.attempted_at, coalesce(o.submitted_at, o.attempted_at))
                                  >= (SELECT r.planned_at FROM dsar.request r WHERE r.id = planned.request)
@@ -84,6 +112,7 @@ LANGUAGE sql STABLE AS $$
             OFFSET 0) AS other
      WHERE CASE WHEN other.state = 'planned'
                 THEN (other.due_at, other.id) < (planned.due_at, planned.id)
+                     AND NOT other.is_held
                      AND (other.not_before IS NULL OR other.not_before <= moment)
                      AND (request_pks IS NULL OR other.request = ANY(request_pks))
                      AND (SELECT r.hold_reason FROM dsar.request r WHERE r.id = other.request) IS NULL
