@@ -15,11 +15,6 @@ class Action(StrEnum):
     ERASURE = "erasure"
 
 
-class Regulation(StrEnum):
-    GDPR = "GDPR"
-    CCPA = "CCPA"
-
-
 class IdentityKind(StrEnum):
     """The kinds of identifiers. The values are also the names of the source's columns."""
 
@@ -75,10 +70,11 @@ class Subject:
 
     submission: int  # the ledger's id
     identifiers: Mapping[IdentityKind, str] = field(repr=False)
-    regulation: Regulation
+    regulation: str  # its name
     request_id: str
     received_at: datetime  # of the request
     earlier_jobs: int = 0  # jobs of this submission that ended without success
+    jurisdiction: str | None = None  # the regulation as ID5 calls it
 
 
 @dataclass(frozen=True)
@@ -131,9 +127,10 @@ class RequestRecord:
     id: int  # the ledger's
     request_id: str
     action: Action
-    regulation: Regulation
+    regulation: str
     received_at: datetime
     due_at: datetime
     status: Status
     status_reason: str | None
     accounts: tuple[AccountRecord, ...]
+    law: str = ""  # the text that names the law to the data subject

@@ -38,6 +38,7 @@ from include.dsar.errors import (
 )
 from include.dsar.ledger.board.snapshot import snapshot
 from include.dsar.ledger.database import Database
+from include.regulations import REGULATIONS
 
 log = logging.getLogger(__name__)
 
@@ -172,6 +173,7 @@ def _site() -> Site:
         version=version(DISTRIBUTION),
         now=datetime.now(UTC),
         connections={account.name: account.connection for account in ACCOUNTS},
+        regulations=list(REGULATIONS),
         load_settings=_settings,
         in_airflow=board_links.in_airflow,
         task=board_links.task_in_airflow,

@@ -37,6 +37,7 @@ class IntakeOperator(BaseOperator):
         from include.dsar.intake.decisions import Decision, decide
         from include.dsar.intake.rows import Rules
         from include.dsar.stages.intake import Intake
+        from include.regulations import REGULATIONS
 
         params = RunParams.of(context)
         decisions = [Decision.parse(line) for line in params.decisions]
@@ -45,7 +46,7 @@ class IntakeOperator(BaseOperator):
             intake = Intake(
                 db,
                 table,
-                Rules(ACCOUNTS, PHONE_REGION, hash_key(db)),
+                Rules(ACCOUNTS, PHONE_REGION, hash_key(db), REGULATIONS),
                 request_ids=params.request_ids,
                 dry_run=params.dry_run,
                 retry_failed=params.retry_failed,
@@ -150,6 +151,7 @@ class PackageOperator(BaseOperator):
         from dsar_airflow.connections.storage import storage
         from include.accounts import ACCOUNTS
         from include.dsar.stages.package import Package
+        from include.regulations import REGULATIONS
 
         params = RunParams.of(context)
         params.skip_unless_real()
@@ -158,7 +160,14 @@ class PackageOperator(BaseOperator):
             self.log.info("package: writing the packages of ended requests to %s", place.uri("requests"))
             limits = {account.name: account.breaker for account in ACCOUNTS}
             package = Package(
-                db, table, place, only(db, params.request_ids), seal(db), self.shard, breakers=limits
+                db,
+                table,
+                place,
+                only(db, params.request_ids),
+                seal(db),
+                self.shard,
+                breakers=limits,
+                regulations=REGULATIONS,
             )
             counts = asdict(package.run())
         for asset in self.outlets:

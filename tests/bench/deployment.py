@@ -27,11 +27,12 @@ from include.dsar.stages.package import Delivered, Package
 from include.dsar.stages.poll import poll_open_jobs
 from include.dsar.stages.submit import submit
 from include.dsar.vendors import settings, vendor
+from include.regulations import REGULATIONS
 from include.sandbox import VENDORS
 from tests.bench import source_rows
 
 ACCOUNTS = tuple(Account(name, name) for name in source_rows.ACCOUNTS)
-RULES = Rules(ACCOUNTS, None, b"key")
+RULES = Rules(ACCOUNTS, None, b"key", REGULATIONS)
 AWAIT = timedelta(minutes=30)
 NO_LIMIT = 1000.0  # calls per second, the highest rate that a connection accepts
 

@@ -12,10 +12,11 @@ from include.dsar.accounts import Account, AccountSettings
 from include.dsar.intake.rows import Rules
 from include.dsar.model import IdentityKind
 from include.dsar.vendors import settings
+from include.regulations import REGULATIONS
 from tests.conftest import EXTRA
 from tests.integration.conftest import Row
 
-RULES = Rules(ACCOUNTS, None, b"key")
+RULES = Rules(ACCOUNTS, None, b"key", REGULATIONS)
 
 DEVICE, OTHER_DEVICE = "6d92078a-8246-4ba4-ae5b-76104861e7dc", "38400000-8cf0-41bd-b23e-10b96e40000d"
 

@@ -24,6 +24,7 @@ from include.dsar.ledger import database
 from include.dsar.ledger.database import Database
 from include.dsar.stages.intake import Intake
 from include.dsar.vendors import VENDORS, settings, vendor
+from include.regulations import REGULATIONS
 from include.sandbox import Sandbox, SandboxSettings, run_in_thread
 from include.stack import postgres, source
 from include.stack.home import Home
@@ -201,7 +202,7 @@ def submit_rows(
 
     async def run(account: str, *rows: Row, **extra: Any) -> None:
         put(dsn, *rows)
-        Intake(db, source_table, Rules(tuple(accounts.values()), None, b"key")).run()
+        Intake(db, source_table, Rules(tuple(accounts.values()), None, b"key", REGULATIONS)).run()
         await stages.submit(account, **extra)
 
     return run

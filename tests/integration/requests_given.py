@@ -16,9 +16,10 @@ from include.dsar.ledger import planning, staging
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.planning import Planned
 from include.dsar.ledger.staging import PlannedRequest, PlannedSubmission, SourceRow
-from include.dsar.model import Action, IdentityKind, Regulation, State
+from include.dsar.model import Action, IdentityKind, State
+from include.regulations import REGULATIONS
 
-RULES = Rules(ACCOUNTS, None, b"key")
+RULES = Rules(ACCOUNTS, None, b"key", REGULATIONS)
 KINDS = {"besitos": IdentityKind.USER_ID, "batch": IdentityKind.USER_ID}  # others: e-mail addresses
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -66,9 +67,12 @@ def request(
     return PlannedRequest(
         request_id=request_id,
         action=action,
-        regulation=Regulation.GDPR,
+        regulation="GDPR",
+        jurisdiction="GDPR",
         received_at=received_at,
+        zone="UTC",
         due_at=due_at,
+        ack_due_at=None,
         fingerprint=fingerprint,
         submissions=submissions or (submission(),),
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from include.dsar.execution.account_work import AccountWork
 from include.dsar.ledger.database import Database
-from include.dsar.model import Action, Regulation, Subject
+from include.dsar.model import Action, Subject
 from include.dsar.stages.collect import Collected, collect
 from include.dsar.stages.poll import PollResult, poll_open_jobs
 from include.dsar.stages.submit import Submitted, submit
@@ -65,7 +65,7 @@ class Stages:
         """Creates a job for a data subject, as another system does."""
         identifiers = submission(value, account).identifiers
         assert identifiers is not None
-        other = Subject(99, identifiers, Regulation.GDPR, "r-other", self.clock())
+        other = Subject(99, identifiers, "GDPR", "r-other", self.clock())
         async with self._open_work(account, **extra) as work:
             await work.client.send(work.vendor.create(work.settings, action, [other]))
 

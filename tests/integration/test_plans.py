@@ -136,6 +136,7 @@ SITE = Site(
     dag="/dags/dsar_daily",
     now=NOW,
     connections={account.name: account.connection for account in ACCOUNTS},
+    regulations=["GDPR", "CCPA"],
     version="1",
     load_settings=dict,
     in_airflow=str,

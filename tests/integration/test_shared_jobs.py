@@ -18,12 +18,13 @@ from include.dsar.stages.intake import Intake
 from include.dsar.stages.package import Package
 from include.dsar.stages.submit import submit
 from include.dsar.vendors import VENDORS
+from include.regulations import REGULATIONS
 from include.sandbox import Sandbox
 from tests.integration.conftest import OpenWork, Row, put, source_rows
 from tests.integration.requests_given import states
 from tests.integration.stage_runs import Stages, poll
 
-RULES = Rules(tuple(Account(name, vendor=name) for name in VENDORS), None, b"key")
+RULES = Rules(tuple(Account(name, vendor=name) for name in VENDORS), None, b"key", REGULATIONS)
 TakeIn = Callable[..., None]
 
 

@@ -27,13 +27,14 @@ from include.dsar.stages.package import Package
 from include.dsar.stages.poll import poll_open_jobs
 from include.dsar.stages.submit import submit
 from include.dsar.vendors import settings, vendor
+from include.regulations import REGULATIONS
 from tests.model.line import Life, Line, LivedLedger, LivedSource, LivedStorage, WorkerDied
 from tests.model.sessions import Sessions
 from tests.model.vendor_world import World
 from tests.model.virtual_time import Clock, VirtualLoop
 
 ALL = (*ACCOUNTS, Account("batch_android", vendor="batch"))  # a company with two apps
-RULES = Rules(ALL, None, b"key")
+RULES = Rules(ALL, None, b"key", REGULATIONS)
 NAMES = tuple(account.name for account in ALL)
 RETURNING = tuple(account.name for account in ALL if vendor(account.vendor).returns_data)
 QUOTA = 3  # calls per day at ID5

@@ -38,6 +38,8 @@ ROOMS = (
     "vendors",
     "http",
     "accounts",
+    "regulations",
+    "zones",
     "model",
     "errors",
 )

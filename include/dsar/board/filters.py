@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from include.dsar.board import words
 from include.dsar.ledger.board.request_list import Criteria
-from include.dsar.model import Action, Regulation, State, Status
+from include.dsar.model import Action, State, Status
 
 # Days until the due date: more than the first, at most the second.
 LEFT_DAYS: Mapping[str, tuple[int | None, int | None]] = {
@@ -26,7 +26,6 @@ PERIODS = ("7", "30", "90")  # days
 CHOICES: Mapping[str, Mapping[str, str]] = {
     "status": {name: name for name in ("open", "completed", "partial", "failed")} | {"any": "any status"},
     "action": {"": "any type"} | {action: action for action in Action},
-    "regulation": {"": "any regulation"} | {law: law for law in Regulation},
     "left": {
         "": "any days left",
         "overdue": "overdue",
@@ -75,6 +74,7 @@ class _Query(BaseModel):
 
 Id = Annotated[int, Field(ge=0, lt=2**63)]
 RequestIdPrefix = Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+RegulationName = Annotated[str, Field(max_length=32, pattern=r"^[A-Z][A-Z0-9_]*$")]
 Name = Annotated[str, Field(max_length=48, pattern=r"^[a-z][a-z0-9_]*$")]
 
 
@@ -83,7 +83,7 @@ class RequestFilter(_Query):
 
     status: Literal["open", "completed", "partial", "failed", "any"] = "open"
     action: Action | None = None
-    regulation: Regulation | None = None
+    regulation: RegulationName | None = None
     account: Name | None = None
     state: State | None = None  # of a submission, at `account` if that is given
     left: Literal["overdue", "under_3", "under_10", "more"] | None = None

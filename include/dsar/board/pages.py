@@ -70,7 +70,7 @@ def requests_page(db: Database, site: Site, wanted: RequestFilter) -> str:
         "requests",
         site=site,
         wanted=wanted,
-        choices=CHOICES,
+        choices={**CHOICES, "regulation": {"": "any regulation"} | {law: law for law in site.regulations}},
         page=page,
         max_counted=request_list.MAX_COUNTED,
         accounts=_columns(site, page.requests),

@@ -53,6 +53,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "day": words.day,
+        "local_moment": words.local_moment,
         "label": words.label,
         "moment": words.moment,
         "number": words.number,

@@ -30,6 +30,7 @@ class Site:
     version: str  # of this project
     now: datetime
     connections: Mapping[str, str]  # of each configured account
+    regulations: Sequence[str]  # of include/regulations.py
     load_settings: Callable[[], Mapping[str, AccountSettings]]  # of accounts with a usable connection
     in_airflow: Callable[[str], str]  # from a page of the board to its path in Airflow's UI
     task: Callable[[TaskInstance], str]

@@ -45,9 +45,17 @@ def moment(at: datetime | None) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if at else "–"
 
 
+def local_moment(at: datetime | None) -> str:
+    """Formats a time in its own zone. Adds the offset if the zone is not UTC."""
+    if not at:
+        return "–"
+    offset = f" {at.isoformat()[-6:]}" if at.utcoffset() else ""
+    return f"{at:%Y-%m-%d %H:%M:%S}{offset}"
+
+
 def day(at: datetime | None) -> str:
-    """Formats a date in UTC."""
-    return f"{at.astimezone(UTC):%Y-%m-%d}" if at else "–"
+    """Formats a date in the zone of `at`."""
+    return f"{at:%Y-%m-%d}" if at else "–"
 
 
 def span(length: timedelta | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 
 from include.dsar.model import AccountRecord, IdentityKind
 from include.dsar.vendors import VENDORS
@@ -56,9 +56,8 @@ def _words(part: str) -> list[str]:
 
 
 def day(moment: datetime) -> str:
-    """Formats a date in UTC, such as `25 February 2026`."""
-    utc = moment.astimezone(UTC)
-    return f"{utc.day} {_MONTHS[utc.month - 1]} {utc.year}"
+    """Formats a date in the zone of `moment`, such as `25 February 2026`."""
+    return f"{moment.day} {_MONTHS[moment.month - 1]} {moment.year}"
 
 
 def size(count: int) -> str:

@@ -5,15 +5,8 @@ The reasons in the ledger are written for operators, so the page does not show t
 
 from __future__ import annotations
 
-from include.dsar.model import AccountRecord, Action, Regulation, State, Status
+from include.dsar.model import AccountRecord, Action, State, Status
 from include.dsar.vendors import VENDORS
-
-LAWS = {
-    # One package answers both articles: data/ and tables/ are machine-readable, as Article 20 asks.
-    Regulation.GDPR: "General Data Protection Regulation (EU) 2016/679, Article 15: right of access; "
-    "Article 20: right to data portability",
-    Regulation.CCPA: "California Consumer Privacy Act, Civil Code § 1798.110: right to know",
-}
 
 NO_IDENTIFIER = "none of the identifiers"  # how intake's reason begins
 

@@ -81,8 +81,8 @@ def page(request: RequestRecord, closed_at: datetime, files: list[ShownFile]) ->
         style_hash=style_hash,
         request_id=readable(request.request_id),
         asked_on=display_names.day(request.received_at),
-        answered_on=display_names.day(closed_at),
-        law=outcome_texts.LAWS[request.regulation],
+        answered_on=display_names.day(closed_at.astimezone(request.received_at.tzinfo)),
+        law=readable(request.law or request.regulation),
         accounts=[
             _account(account, request, number, [f for f in files if f.packaged.account is account])
             for number, account in enumerate(request.accounts, 1)

@@ -13,16 +13,17 @@ from include.dsar.model import AccountRecord, RequestRecord, SubmissionRecord
 def receipt(request: RequestRecord, closed_at: datetime) -> bytes:
     """Returns the receipt of a closed request as UTF-8 JSON.
 
-    Times are UTC. `files` lists the data files by their paths in the package. An erasure has no files.
+    The dates of the request are in its zone. Other times are UTC. `files` lists the data files by their
+    paths in the package. An erasure has no files.
     """
     files = packaged_files(request)
     document = {
         "request_id": request.request_id,
         "request_type": request.action.value,
-        "regulation": request.regulation.value,
-        "received_at": utc_text(request.received_at),
-        "due_at": utc_text(request.due_at),
-        "closed_at": utc_text(closed_at),
+        "regulation": request.regulation,
+        "received_at": _local_text(request.received_at, request),
+        "due_at": _local_text(request.due_at, request),
+        "closed_at": _local_text(closed_at, request),
         "status": request.status.value,
         "accounts": [
             _account(account, [file for file in files if file.account is account])
@@ -30,6 +31,11 @@ def receipt(request: RequestRecord, closed_at: datetime) -> bytes:
         ],
     }
     return json_bytes(document)
+
+
+def _local_text(moment: datetime, request: RequestRecord) -> str:
+    local = moment.astimezone(request.received_at.tzinfo)
+    return local.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def utc_text(moment: datetime) -> str:

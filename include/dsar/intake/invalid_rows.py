@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
-from include.dsar.intake.regulations import due_at, regulation, shortest_due_at
 from include.dsar.intake.request_types import action
-from include.dsar.intake.rows import Rules, time
+from include.dsar.intake.rows import Rules
 from include.dsar.ledger.staging import Readable
+from include.dsar.model import Action
 
 Value = TypeVar("Value")
 
@@ -18,17 +18,23 @@ def readable(rules: Rules, row: Mapping[str, Any], now: datetime) -> Readable:
     """Returns the parts of an invalid row that can be read.
 
     The due date is the row's own, or the legal one. It is counted from `now` if the time of receipt is
-    unreadable or in the future. If the regulation is unreadable, it is the shortest of all periods.
+    unreadable or in the future. If the regulation or the action is unreadable, it is the shortest period of
+    all.
     """
-    law = _if_valid(lambda: regulation(row.get("regulation")))
-    received_at = _if_valid(lambda: time(row.get("received_at"), "received_at"))
+    law = _if_valid(lambda: rules.regulation(row))
+    received_at = _if_valid(lambda: rules.time(row, "received_at"))
     begins = min(received_at or now, now)
+    asked = _if_valid(lambda: action(row.get("request_type")))
     return Readable(
-        action=_if_valid(lambda: action(row.get("request_type"))),
-        regulation=law,
+        action=asked,
+        regulation=law and law.name,
         received_at=received_at,
-        due_at=_if_valid(lambda: time(row.get("due_at"), "due_at"))
-        or (due_at(law, begins) if law else shortest_due_at(begins)),
+        due_at=_if_valid(lambda: rules.time(row, "due_at"))
+        or min(
+            one.due_at(each, begins)
+            for one in ([law] if law else rules.regulations.values())
+            for each in ([asked] if asked else Action)
+        ),
     )
 
 

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from itertools import zip_longest
 from typing import Any
 from uuid import UUID
@@ -15,11 +15,12 @@ from uuid import UUID
 from include.dsar.accounts import Account
 from include.dsar.errors import InvalidRow
 from include.dsar.intake.identities import normalise, values
-from include.dsar.intake.regulations import due_at, regulation
 from include.dsar.intake.request_types import action
 from include.dsar.ledger.staging import PlannedRequest, PlannedSubmission, identifiers_json
 from include.dsar.model import Action, IdentityKind, State
+from include.dsar.regulations import Regulation, Regulations
 from include.dsar.vendors import vendor
+from include.dsar.zones import zone_name
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 MAX_CLOCK_SKEW = timedelta(minutes=5)  # the source's clock may be ahead of ours
@@ -31,46 +32,65 @@ Identities = Mapping[IdentityKind, Sequence[str]]
 
 @dataclass(frozen=True)
 class Rules:
-    """Reads rows with the settings of a deployment: its accounts, its country of phone numbers and its hash
-    key.
+    """Reads rows with the settings of a deployment: its accounts, its country of phone numbers, its hash key
+    and its regulations.
     """
 
     accounts: Sequence[Account]
     phone_region: str | None
     hash_key: bytes
+    regulations: Regulations
 
     def read(self, row: Mapping[str, Any], now: datetime) -> PlannedRequest:
         """Returns the request of a row. Raises InvalidRow with the reason. The reason contains no value of
         the row.
         """
         asked = action(_word(row.get("request_type")))
-        law = regulation(_word(row.get("regulation")))
-        received_at = time(row.get("received_at"), "received_at")
+        law = self.regulation(row)
+        received_at = self.time(row, "received_at")
         if received_at is None:
             raise InvalidRow("received_at is empty")
         if received_at > now + MAX_CLOCK_SKEW:
             raise InvalidRow("received_at is in the future")
+        try:
+            due_at, ack_due_at = law.due_at(asked, received_at), law.ack_due_at(received_at)
+        except (OverflowError, ValueError):
+            raise InvalidRow("received_at is out of range") from None
         identities = self._identities(row)
         names = _values(row.get("accounts"), "accounts")
         return PlannedRequest(
             request_id=request_id(row.get("request_id")),
             action=asked,
-            regulation=law,
+            regulation=law.name,
+            jurisdiction=self.regulations.id5_jurisdiction(law),
             received_at=received_at,
-            due_at=time(row.get("due_at"), "due_at") or due_at(law, received_at),
+            due_at=self.time(row, "due_at") or due_at,
+            ack_due_at=ack_due_at,
+            zone=zone_name(received_at),
             fingerprint=self.hash(
                 CANONICAL.encode(
                     [
                         asked,
-                        law,
+                        law.name,
                         received_at.astimezone(UTC).isoformat(),
                         {kind: sorted(found) for kind, found in identities.items()},
                         sorted(names),
                     ]
                 )
             ),
-            submissions=self._submissions(asked, identities, self._accounts(names)),
+            submissions=self._submissions(asked, law, identities, self._accounts(names)),
         )
+
+    def regulation(self, row: Mapping[str, Any]) -> Regulation:
+        """Reads the regulation. Raises InvalidRow if include/regulations.py does not list it."""
+        found = self.regulations.find(_word(row.get("regulation")))
+        if found is None:
+            raise InvalidRow("unknown regulation: include/regulations.py lists the names that are accepted")
+        return found
+
+    def time(self, row: Mapping[str, Any], column: str) -> datetime | None:
+        """Reads a time. A time without a zone is in the zone of the deployment."""
+        return _time(row.get(column), column, self.regulations.zone)
 
     def _identities(self, row: Mapping[str, Any]) -> Identities:
         found = {}
@@ -90,9 +110,9 @@ class Rules:
         return [known[name] for name in names] if names else self.accounts
 
     def _submissions(
-        self, asked: Action, identities: Identities, accounts: Sequence[Account]
+        self, asked: Action, law: Regulation, identities: Identities, accounts: Sequence[Account]
     ) -> tuple[PlannedSubmission, ...]:
-        planned = [s for account in accounts for s in self._for_account(account, asked, identities)]
+        planned = [s for account in accounts for s in self._for_account(account, asked, law, identities)]
         if all(s.state is State.NOT_APPLICABLE for s in planned):
             raise InvalidRow(
                 f"no usable identifier: no account accepts an {asked} request by {', '.join(identities)}"
@@ -100,12 +120,14 @@ class Rules:
         return tuple(planned)
 
     def _for_account(
-        self, account: Account, asked: Action, identities: Identities
+        self, account: Account, asked: Action, law: Regulation, identities: Identities
     ) -> list[PlannedSubmission]:
         known = vendor(account.vendor)
         kinds = known.identities if account.identities is None else account.identities
         if asked not in known.actions:
             return [self._not_applicable(account, f"accepts no {asked} requests")]
+        if known.needs_jurisdiction and self.regulations.id5_jurisdiction(law) is None:
+            return [self._not_applicable(account, f"accepts no requests under {law.name}")]
         if not kinds:
             return [self._not_applicable(account, "no longer receives identifiers")]
         sent = {kind: identities[kind] for kind in kinds if kind in identities}
@@ -169,8 +191,8 @@ def _word(cell: object) -> str:
     return cell if isinstance(cell, str) else ""
 
 
-def time(cell: object, column: str) -> datetime | None:
-    """Reads a time or an ISO 8601 text. None if the cell is empty. A time without a zone is UTC. Raises
+def _time(cell: object, column: str, zone: tzinfo) -> datetime | None:
+    """Reads a time or an ISO 8601 text. None if the cell is empty. `zone` is for times without one. Raises
     InvalidRow if the cell is not a time.
     """
     if _is_empty(cell):
@@ -186,7 +208,7 @@ def time(cell: object, column: str) -> datetime | None:
         raise InvalidRow(f"{column} is not a time")
     if cell.year not in YEARS:
         raise InvalidRow(f"{column} is out of range")
-    return cell if cell.tzinfo else cell.replace(tzinfo=UTC)
+    return cell if cell.tzinfo else cell.replace(tzinfo=zone)
 
 
 def _is_empty(cell: object) -> bool:

@@ -10,7 +10,7 @@ from typing import cast
 
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.transitions import Move, move
-from include.dsar.model import Action, IdentityKind, Regulation, State, Subject
+from include.dsar.model import Action, IdentityKind, State, Subject
 
 WORKER_LOCK = 0x64736172  # first half of the advisory lock that each worker holds while it lives
 CLAIM_LOCK = 0x64736163  # first half of the lock that is held during a claim for an account
@@ -156,7 +156,8 @@ def subject(row: dict[str, object]) -> Subject:
     return Subject(
         submission=int(str(row["id"])),
         identifiers={IdentityKind(kind): value for kind, value in identifiers.items()},
-        regulation=Regulation(str(row["regulation"])),
+        regulation=str(row["regulation"]),
+        jurisdiction=cast("str | None", row["jurisdiction"]),
         request_id=str(row["request_id"]),
         received_at=cast(datetime, row["received_at"]),
         earlier_jobs=int(str(row["earlier_jobs"])),
@@ -188,7 +189,7 @@ UPDATE dsar.submission s
        changed_at = %(now)s, reason = NULL
   FROM chosen, dsar.request r
  WHERE s.id = chosen.id AND r.id = s.request AND s.state = 'planned'
-RETURNING s.id, s.due_at, s.identifiers, s.batch_limit, r.action, r.regulation, r.request_id,
+RETURNING s.id, s.due_at, s.identifiers, s.batch_limit, r.action, r.regulation, r.jurisdiction, r.request_id,
           r.received_at, s.earlier_jobs,
           -- A job resolves the uncertainty. A later call that was certainly not taken does not.
           CASE WHEN s.uncertain_count > 0 THEN (

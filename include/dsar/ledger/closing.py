@@ -17,12 +17,12 @@ from include.dsar.model import (
     AccountRecord,
     Action,
     CollectedFile,
-    Regulation,
     RequestRecord,
     State,
     Status,
     SubmissionRecord,
 )
+from include.dsar.zones import in_zone
 
 WRITE_BACK_LOCK = 0x6473617202
 REASON_SEALED = "the result was sealed before the request was closed, and we cannot open it"
@@ -135,12 +135,12 @@ def _record(rows: list[dict[str, Any]]) -> RequestRecord:
         _account(account, list(of_one)) for account, of_one in groupby(rows, key=lambda row: row["account"])
     )
     status, reason = summarise({a.account: a.outcome for a in accounts})
-    first = rows[0]
+    first = in_zone(rows[0])
     return RequestRecord(
         id=first["id"],
         request_id=first["request_id"],
         action=Action(first["action"]),
-        regulation=Regulation(first["regulation"]),
+        regulation=first["regulation"],
         received_at=first["received_at"],
         due_at=first["due_at"],
         status=status,
@@ -214,7 +214,7 @@ SELECT r.id FROM dsar.request r
 """
 
 _RECORDS = """
-SELECT r.id, r.request_id, r.action, r.regulation, r.received_at, r.due_at,
+SELECT r.id, r.request_id, r.action, r.regulation, r.received_at, r.due_at, r.zone,
        s.account, s.vendor, s.identity, s.state, s.reason, s.job_id, s.submitted_at,
        s.finished_at, s.attempts, s.file_path, s.file_name, s.file_sha256, s.file_bytes
   FROM dsar.request r JOIN dsar.submission s ON s.request = r.id

@@ -138,8 +138,10 @@ SELECT s.number, s.request_id,
 """
 
 _ADD = """
-INSERT INTO dsar.request (request_id, action, regulation, received_at, due_at, fingerprint, planned_at)
-SELECT s.request_id, s.action, s.regulation, s.received_at, s.due_at, s.fingerprint, %(now)s
+INSERT INTO dsar.request (request_id, action, regulation, jurisdiction, received_at, zone, due_at,
+                          ack_due_at, fingerprint, planned_at)
+SELECT s.request_id, s.action, s.regulation, s.jurisdiction, s.received_at, s.zone, s.due_at,
+       s.ack_due_at, s.fingerprint, %(now)s
   FROM staged_outcome o JOIN staged s USING (number)
  WHERE o.outcome = 'new' AND o.number BETWEEN %(first)s AND %(last)s
  ORDER BY s.due_at, s.request_id

@@ -253,8 +253,8 @@ INSERT INTO dsar.report (run_after, reported_at) VALUES (%(run_after)s, %(at)s)
 """
 
 _REGISTER = """
-SELECT r.request_id, r.action AS request_type, r.regulation, r.received_at, r.due_at, r.status, r.closed_at,
-       s.account, s.vendor, string_agg(DISTINCT s.state, '+' ORDER BY s.state) AS outcome,
+SELECT r.request_id, r.action AS request_type, r.regulation, r.received_at, r.due_at, r.zone, r.status,
+       r.closed_at, s.account, s.vendor, string_agg(DISTINCT s.state, '+' ORDER BY s.state) AS outcome,
        string_agg(DISTINCT s.reason, '; ') AS reason, count(*) FILTER (WHERE s.attempts > 0) AS submissions,
        min(s.submitted_at) AS submitted_at, max(s.finished_at) AS finished_at
   FROM dsar.request r JOIN dsar.submission s ON s.request = r.id

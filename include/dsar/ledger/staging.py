@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from include.dsar.ledger.database import Database
-from include.dsar.model import Action, IdentityKind, Regulation, State
+from include.dsar.model import Action, IdentityKind, State
 
 ROWS_PER_TRANSACTION = 10_000
 
@@ -31,11 +31,27 @@ class PlannedSubmission:
 class PlannedRequest:
     request_id: str
     action: Action
-    regulation: Regulation
+    regulation: str
+    jurisdiction: str | None
     received_at: datetime
+    zone: str  # of received_at
     due_at: datetime
+    ack_due_at: datetime | None
     fingerprint: str  # keyed hash of what is asked: tells whether a row has changed
     submissions: tuple[PlannedSubmission, ...]
+
+    def columns(self) -> tuple[object, ...]:
+        """Returns the values of the staging table's columns from `action` on."""
+        return (
+            self.action,
+            self.regulation,
+            self.jurisdiction,
+            self.received_at,
+            self.zone,
+            self.due_at,
+            self.ack_due_at,
+            self.fingerprint,
+        )
 
 
 @dataclass(frozen=True)
@@ -46,6 +62,10 @@ class Readable:
     regulation: str | None
     received_at: datetime | None
     due_at: datetime
+
+    def columns(self) -> tuple[object, ...]:
+        """Returns the values of the staging table's columns from `action` on."""
+        return (self.action, self.regulation, None, self.received_at, None, self.due_at, None, None)
 
 
 @dataclass(frozen=True)
@@ -95,15 +115,20 @@ def add(db: Database, rows: Sequence[SourceRow]) -> None:
     """Stages these rows. It plans nothing."""
     with db.cursor() as cursor:
         with cursor.copy(
-            "COPY staged (number, source_id, row_key, request_id, reason, action, regulation, received_at,"
-            " due_at, fingerprint) FROM STDIN"
+            "COPY staged (number, source_id, row_key, request_id, reason, action, regulation, jurisdiction,"
+            " received_at, zone, due_at, ack_due_at, fingerprint) FROM STDIN"
         ) as copy:
             for row in rows:
-                r = row.request or row.readable
-                asked = (r.action, r.regulation, r.received_at, r.due_at) if r else (None,) * 4
-                fingerprint = row.request and row.request.fingerprint
+                read = row.request or row.readable
                 copy.write_row(
-                    (row.number, row.source_id, row.row_key, row.request_id, row.reason, *asked, fingerprint)
+                    (
+                        row.number,
+                        row.source_id,
+                        row.row_key,
+                        row.request_id,
+                        row.reason,
+                        *(read.columns() if read else (None,) * 8),
+                    )
                 )
         with cursor.copy(
             "COPY staged_submission (number, account, vendor, state, reason, identity, identity_hash,"
@@ -162,7 +187,8 @@ DROP TABLE IF EXISTS pg_temp.staged, pg_temp.staged_submission, pg_temp.staged_d
 _CREATE = """
 CREATE TEMP TABLE staged (
     number bigint, source_id text, row_key text, request_id text, reason text, action text, regulation text,
-    received_at timestamptz, due_at timestamptz, fingerprint text
+    jurisdiction text, received_at timestamptz, zone text, due_at timestamptz, ack_due_at timestamptz,
+    fingerprint text
 );
 CREATE TEMP TABLE staged_submission (
     number bigint, account text, vendor text, state text, reason text, identity text, identity_hash text,

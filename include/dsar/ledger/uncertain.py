@@ -103,7 +103,8 @@ SELECT worker, array_agg(id) AS ids FROM dsar.submission
 """
 
 _ALL = """
-SELECT s.id, s.changed_at, s.attempted_at, s.attempts, s.identifiers, r.action, r.regulation, r.request_id,
+SELECT s.id, s.changed_at, s.attempted_at, s.attempts, s.identifiers, r.action, r.regulation,
+       r.jurisdiction, r.request_id,
        r.received_at, s.earlier_jobs, s.uncertain_count, r.planned_at
   FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
  WHERE s.account = %(account)s AND s.state = 'uncertain'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 
 from include.dsar.accounts import WHOLE, OutcomeBreaker, Shard
@@ -21,6 +21,7 @@ from include.dsar.ledger.closing import Closed
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.outcome_breaker import hold_implausible
 from include.dsar.model import RequestRecord
+from include.dsar.regulations import Regulation
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class Package:
     seal: Seal | None = None  # if given, packages are only written sealed
     shard: Shard = WHOLE
     breakers: Mapping[str, OutcomeBreaker] = field(default_factory=dict)  # by account
+    regulations: Mapping[str, Regulation] = field(default_factory=dict)  # by name
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
 
     def run(self) -> Delivered:
@@ -64,7 +66,8 @@ class Package:
         delivery = Delivery(self.storage, self.seal)
         for records in closing.records(self.db, ended):
             now = self.clock()
-            written = [(record, delivery.write(record, now)) for record in records]
+            named = [replace(record, law=self._law(record)) for record in records]
+            written = [(record, delivery.write(record, now)) for record in named]
             closed = [one for record, w in written if (one := self._closed(record, w, now, result))]
             closing.close(self.db, closed, now=now)
             for one in closed:
@@ -109,6 +112,11 @@ class Package:
                 sum(each.waiting.values()),
             )
         return closing.closable(self.db, request_pks=ended, shard=self.shard) if unconfirmed else ended
+
+    def _law(self, record: RequestRecord) -> str:
+        """Returns the text that names the law. For a regulation that was removed: its name."""
+        known = self.regulations.get(record.regulation)
+        return known.law(record.action) if known else record.regulation
 
     def _closed(
         self, record: RequestRecord, written: Written, now: datetime, result: Delivered

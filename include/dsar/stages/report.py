@@ -18,6 +18,7 @@ from include.dsar.ledger.database import Database
 from include.dsar.ledger.reporting import AccountDay, Attention
 from include.dsar.model import State
 from include.dsar.sending.calls import start_of_utc_day
+from include.dsar.zones import DATES, in_zone
 
 log = logging.getLogger(__name__)
 
@@ -199,8 +200,12 @@ def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {n:,}" for name, n in sorted(counts.items())) or "-"
 
 
+def _iso(name: str, moment: datetime) -> str:
+    return (moment if name in DATES else moment.astimezone(UTC)).isoformat(timespec="seconds")
+
+
 def _cells(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        name: value.astimezone(UTC).isoformat(timespec="seconds") if isinstance(value, datetime) else value
-        for name, value in row.items()
+        name: _iso(name, value) if isinstance(value, datetime) else value
+        for name, value in in_zone(row).items()
     }

@@ -74,6 +74,7 @@ class Id5(Vendor):
         ),
     )  # fmt: skip
     daily_quota = 3000
+    needs_jurisdiction = True
     one_job_per_subject = True  # the page: one request a day for each identifier
     poll_min = timedelta(minutes=5)  # ours
     poll_max = timedelta(hours=6)  # ours
@@ -107,7 +108,7 @@ class Id5(Vendor):
             raise NotImplementedError("id5 supports only erasure")
         (subject,) = subjects
         ((kind, value),) = subject.identifiers.items()
-        body = {**_identifier(kind, value), "jurisdiction": subject.regulation.value}
+        body = {**_identifier(kind, value), "jurisdiction": subject.jurisdiction}
         if reply_to := settings.fields["reply_to_email"]:
             body["replyToEmail"] = reply_to
         headers = {"Content-Type": "application/json; charset=UTF-8", "Accept": "application/json"}

@@ -112,6 +112,7 @@ class Vendor(ABC):
     returns_data: ClassVar[bool] = False  # an access job has a result to collect
     identities: ClassVar[tuple[IdentityKind, ...]]  # what an account holds by default
     optional_identities: ClassVar[tuple[IdentityKind, ...]] = ()  # only if the account lists them
+    needs_jurisdiction: ClassVar[bool] = False  # it accepts only laws that have an `id5_jurisdiction`
     joins_identities: ClassVar[bool] = False  # one submission carries one value of each kind
     users_per_call: ClassVar[int] = 1
     one_job_per_subject: ClassVar[bool] = False  # refuses a second job while it works on the first

@@ -14,12 +14,12 @@ from include.dsar.model import (
     AccountRecord,
     Action,
     CollectedFile,
-    Regulation,
     RequestRecord,
     State,
     Status,
     SubmissionRecord,
 )
+from include.regulations import REGULATIONS
 
 RECEIVED = datetime(2026, 2, 25, 15, 22, 42, tzinfo=UTC)
 CLOSED = datetime(2026, 3, 4, 9, 5, 7, 123456, tzinfo=UTC)
@@ -70,8 +70,8 @@ class Delivery:
     @property
     def request(self) -> RequestRecord:
         return RequestRecord(
-            1, "DSAR-42", self.action, Regulation.GDPR, RECEIVED, CLOSED, Status.COMPLETED, None,
-            tuple(self.accounts),
+            1, "DSAR-42", self.action, "GDPR", RECEIVED, CLOSED, Status.COMPLETED, None,
+            tuple(self.accounts), REGULATIONS["GDPR"].law(self.action),
         )  # fmt: skip
 
     def package(self) -> bytes:

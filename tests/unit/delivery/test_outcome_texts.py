@@ -8,6 +8,7 @@ from include.dsar.accounts import Account
 from include.dsar.delivery.outcome_texts import label, sentence
 from include.dsar.intake.rows import Rules
 from include.dsar.model import AccountRecord, State, Status
+from include.regulations import REGULATIONS
 
 TECHNICAL = "HTTP 422: invalid_identifier"
 
@@ -48,7 +49,7 @@ def test_an_account_that_was_not_asked_says_why() -> None:
         Account("attentive", "attentive"),
         Account("retired", "batch", identities=()),
     ]
-    planned = Rules(accounts, None, b"key").read(row, datetime.now(UTC)).submissions
+    planned = Rules(accounts, None, b"key", REGULATIONS).read(row, datetime.now(UTC)).submissions
     reasons = {one.account: one for one in planned if one.state is State.NOT_APPLICABLE}
     sentences = {
         name: sentence(account(State.NOT_APPLICABLE, one.vendor, one.reason), "X")

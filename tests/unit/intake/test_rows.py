@@ -19,8 +19,9 @@ from include.dsar.errors import ConfigurationError, InvalidRow
 from include.dsar.intake.rows import Rules, request_id
 from include.dsar.ledger.staging import PlannedRequest
 from include.dsar.model import IdentityKind, State
+from include.regulations import REGULATIONS
 
-RULES = Rules(ACCOUNTS, "DE", b"key")
+RULES = Rules(ACCOUNTS, "DE", b"key", REGULATIONS)
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 GOOD: dict[str, Any] = {
     "request_id": "r-1",
@@ -179,7 +180,7 @@ def test_each_kind_of_empty_cell_is_empty(empty: Any) -> None:
 def test_a_wrong_setting_does_not_make_a_row_invalid() -> None:
     """An unknown PHONE_REGION stops the run. Otherwise all rows with phone numbers would be invalid."""
     with pytest.raises(ConfigurationError, match="PHONE_REGION"):
-        Rules(ACCOUNTS, "XX", b"key").read({**GOOD, "phone": "0170 1234567"}, NOW)
+        Rules(ACCOUNTS, "XX", b"key", REGULATIONS).read({**GOOD, "phone": "0170 1234567"}, NOW)
 
 
 def test_hashes_are_keyed_and_equal_for_equal_identifiers() -> None:
@@ -189,13 +190,13 @@ def test_hashes_are_keyed_and_equal_for_equal_identifiers() -> None:
         return [s.identity_hash for s in rules.read({**GOOD, **cells}, NOW).submissions]
 
     assert hashes(RULES, email="A@Example.com") == hashes(RULES, email=[" a@example.com "])
-    assert set(hashes(RULES)).isdisjoint(set(hashes(Rules(ACCOUNTS, "DE", b"another"))) - {""})
+    assert set(hashes(RULES)).isdisjoint(set(hashes(Rules(ACCOUNTS, "DE", b"another", REGULATIONS))) - {""})
 
 
 def test_an_account_without_identities_gets_no_new_submissions() -> None:
     """An account with identities=() only finishes its open work. The receipt says why it was not asked."""
     accounts = (Account("batch", vendor="batch"), Account("batch_ios", vendor="batch", identities=()))
-    planned, left_out = Rules(accounts, None, b"key").read(GOOD, NOW).submissions
+    planned, left_out = Rules(accounts, None, b"key", REGULATIONS).read(GOOD, NOW).submissions
     assert (planned.account, planned.state) == ("batch", State.PLANNED)
     assert (left_out.account, left_out.state, left_out.identifiers) == (
         "batch_ios", State.NOT_APPLICABLE, None

@@ -9,7 +9,7 @@ import pytest
 from include.dsar import errors
 from include.dsar.ledger.claiming import Claim
 from include.dsar.ledger.transitions import Move
-from include.dsar.model import Action, IdentityKind, Regulation, State, Subject
+from include.dsar.model import Action, IdentityKind, State, Subject
 from include.dsar.sending.calls import Call
 from include.dsar.sending.consequences import OTHER_JOB_DELAY, consequence_of
 
@@ -18,9 +18,7 @@ MIDNIGHT = datetime(2026, 11, 21, tzinfo=UTC)
 
 
 def moves(error: Exception, size: int = 1, uncertain_reason: str | None = None) -> list[Move]:
-    subjects = [
-        Subject(n, {IdentityKind.USER_ID: f"u{n}"}, Regulation.GDPR, f"r-{n}", NOW) for n in range(size)
-    ]
+    subjects = [Subject(n, {IdentityKind.USER_ID: f"u{n}"}, "GDPR", f"r-{n}", NOW) for n in range(size)]
     claims = tuple(Claim(Action.ERASURE, None, subject, uncertain_reason) for subject in subjects)
     return consequence_of(error).moves(Call(Action.ERASURE, claims), error, NOW)
 

@@ -16,7 +16,7 @@ from typing import Any
 from include.dsar.accounts import Account, AccountSettings
 from include.dsar.errors import DsarError, ReplyLost
 from include.dsar.http.messages import HttpReply
-from include.dsar.model import Action, IdentityKind, Regulation, State, Subject
+from include.dsar.model import Action, IdentityKind, State, Subject
 from include.dsar.vendors import VENDORS, settings
 from include.dsar.vendors.vendor import Vendor
 
@@ -24,8 +24,8 @@ SECRET = "s3cr3t-token"
 RECEIVED = datetime(2026, 11, 20, 9, 30, tzinfo=UTC)
 
 
-def subject(identifiers: Mapping[IdentityKind, str], regulation: Regulation = Regulation.GDPR) -> Subject:
-    return Subject(1, identifiers, regulation, "DSAR-1", RECEIVED)
+def subject(identifiers: Mapping[IdentityKind, str], regulation: str = "GDPR") -> Subject:
+    return Subject(1, identifiers, regulation, "DSAR-1", RECEIVED, jurisdiction=regulation)
 
 
 @dataclass(frozen=True)

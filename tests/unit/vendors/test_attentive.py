@@ -10,7 +10,7 @@ from include.dsar.errors import (
     Refused,
     ReplyLost,
 )
-from include.dsar.model import Action, IdentityKind, Regulation, State
+from include.dsar.model import Action, IdentityKind, State
 from include.dsar.vendors import vendor
 from tests.unit.vendors.contract import Contract, subject
 
@@ -61,7 +61,7 @@ CONTRACT = Contract(
 )
 def test_create(identifiers: dict[IdentityKind, str], sent: dict[str, str]) -> None:
     """A call names the e-mail, the phone or both, and leaves out absent identifiers."""
-    request = ATTENTIVE.create(CONTRACT.account(), Action.ERASURE, [subject(identifiers, Regulation.CCPA)])
+    request = ATTENTIVE.create(CONTRACT.account(), Action.ERASURE, [subject(identifiers, "CCPA")])
     assert (request.method, request.path) == ("POST", "/v1/privacy/delete-request")
     assert request.headers["Authorization"] == "Bearer s3cr3t-token"
     assert request.body == sent | {"requestMsg": "DSAR-1"}

@@ -20,7 +20,7 @@ from include.dsar.errors import (
     UnexpectedAnswer,
     VendorBusy,
 )
-from include.dsar.model import Action, IdentityKind, Regulation, State
+from include.dsar.model import Action, IdentityKind, State
 from include.dsar.vendors import vendor
 from include.dsar.vendors.id5 import hashed_email
 from tests.unit.vendors.contract import Contract, Documented, subject
@@ -124,15 +124,15 @@ CONTRACT = Contract(
         (IdentityKind.USER_ID, "User1", {"partnerUid": "User1"}),
     ],
 )
-@pytest.mark.parametrize("regulation", list(Regulation))
-def test_create(regulation: Regulation, kind: IdentityKind, value: str, sent: dict[str, str]) -> None:
+@pytest.mark.parametrize("regulation", ["GDPR", "CCPA"])
+def test_create(regulation: str, kind: IdentityKind, value: str, sent: dict[str, str]) -> None:
     """One call names one identifier and the regulation, with the token percent-encoded in the query."""
     account = replace(CONTRACT.account(), secret="abc+1&2")
     request = ID5.create(account, Action.ERASURE, [subject({kind: value}, regulation)])
     assert request.method == "POST"
     assert request.path == "/partners/v1/173/privacy/requests/deletion?token=abc%2B1%262"
     assert request.headers["Content-Type"] == "application/json; charset=UTF-8"
-    assert request.body == sent | {"jurisdiction": regulation.value}
+    assert request.body == sent | {"jurisdiction": regulation}
     assert ID5.status(account, "a/8").path == "/partners/v1/173/privacy/requests/a%2F8?token=abc%2B1%262"
 
 

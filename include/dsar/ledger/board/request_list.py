@@ -11,7 +11,8 @@ from psycopg.sql import SQL
 
 from include.dsar.ledger.closing import account_outcome
 from include.dsar.ledger.database import Database
-from include.dsar.model import Action, Regulation, State, Status
+from include.dsar.model import Action, State, Status
+from include.dsar.zones import in_zone
 
 PAGE_SIZE = 50
 MAX_COUNTED = 10_000
@@ -35,7 +36,7 @@ class ListedRequest:
     request_id: str
     action: str
     regulation: str
-    received_at: datetime
+    received_at: datetime  # in the zone of the request, like due_at and closed_at
     due_at: datetime
     status: str
     closed_at: datetime | None
@@ -48,7 +49,7 @@ class Criteria:
 
     status: Status | None = None
     action: Action | None = None
-    regulation: Regulation | None = None
+    regulation: str | None = None
     account: str | None = None
     state: State | None = None  # of a submission, at `account` if that is given
     due_after: datetime | None = None
@@ -100,7 +101,7 @@ def listed(db: Database, request_pks: Sequence[int]) -> list[ListedRequest]:
     for row in db.execute(_CELLS, {"request_pks": list(request_pks)}).fetchall():
         states[row["request"]].setdefault(row["account"], {})[State(row["state"])] = row["n"]
     return [
-        ListedRequest(**row, cells={account: _cell(n) for account, n in states[row["id"]].items()})
+        ListedRequest(**in_zone(row), cells={account: _cell(n) for account, n in states[row["id"]].items()})
         for row in db.execute(_LISTED, {"request_pks": list(request_pks)}).fetchall()
     ]
 
@@ -158,7 +159,7 @@ _COUNTS = {
 }
 
 _LISTED = """
-SELECT id, request_id, action, regulation, received_at, due_at, status, closed_at
+SELECT id, request_id, action, regulation, received_at, due_at, zone, status, closed_at
   FROM unnest(%(request_pks)s::bigint[]) WITH ORDINALITY AS wanted (id, place) JOIN dsar.request USING (id)
  ORDER BY place
 """

@@ -4,9 +4,9 @@ ALTER TABLE dsar.request
     DROP CONSTRAINT request_status_check,
     ADD CONSTRAINT request_status_check CHECK (
         status IN ('in_progress', 'completed', 'partial', 'failed', 'cancelled', 'denied')),
-    -- Name of the time zone in which the law counts this request's days. Null: UTC.
+    -- The zone in which the law counts the days: a name, or an offset such as -05:00. Null: UTC.
     ADD COLUMN zone text,
-    -- The jurisdiction that a vendor is given if it has its own list of them (ID5). Null: none.
+    -- The regulation as ID5 calls it. Null: nothing of this request is sent to ID5.
     ADD COLUMN jurisdiction text,
     -- When the identity of the data subject was verified.
     ADD COLUMN verified_at timestamptz,
@@ -38,6 +38,7 @@ ALTER TABLE dsar.request
     ADD CHECK (NOT (needs_answer AND closed_at IS NOT NULL)),
     ADD CHECK (NOT (is_unresolved AND closed_at IS NULL));
 UPDATE dsar.request SET is_unresolved = true WHERE status IN ('failed', 'partial');
+UPDATE dsar.request SET jurisdiction = regulation;  -- GDPR or CCPA, in earlier releases
 CREATE INDEX request_unresolved ON dsar.request (due_at, id) WHERE is_unresolved;
 CREATE INDEX request_needs_answer ON dsar.request (due_at, id) WHERE needs_answer;
 CREATE INDEX request_missing ON dsar.request (missing_since) WHERE missing_since IS NOT NULL;
