@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,8 @@ from psycopg import sql
 
 from include.dsar.intake.rows import Rules
 from include.dsar.ledger.staging import PlannedRequest
+from include.dsar.regulations import Regulations
+from include.regulations import CCPA
 from tests.integration.conftest import Row
 from tests.integration.intake.conftest import MARKER, IntakeCase
 from tests.integration.requests_given import RULES
@@ -26,7 +29,7 @@ BAD_CELLS: dict[str, tuple[dict[str, Any], str]] = {
         "no usable identifier: no account accepts an access request by email",
     ),
     "type": ({"user_id": "u", "request_type": MARKER}, "unknown request_type"),
-    "law": ({"user_id": "u", "regulation": MARKER}, "unknown regulation: expected GDPR or CCPA"),
+    "law": ({"user_id": "u", "regulation": MARKER}, "unknown regulation"),
     "account": ({"user_id": "u", "accounts": MARKER}, "unknown account: this deployment has"),
     "future": ({"user_id": "u", "received_at": "2099-01-01T00:00:00+00:00"}, "received_at is in the future"),
     "ancient": ({"user_id": "u", "received_at": "1900-01-01T00:00:00+00:00"}, "received_at is out of range"),
@@ -85,7 +88,7 @@ def test_an_error_of_ours_in_one_row_stops_no_other_row(
             return super().read(row, now)
 
     case.put(*(Row(f"r-{n}", user_id=f"u{n}") for n in range(1, 4)))
-    taken = case.run(Broken(RULES.accounts, None, RULES.hash_key))
+    taken = case.run(Broken(RULES.accounts, None, RULES.hash_key, RULES.regulations))
     assert (taken.new, taken.invalid) == (2, 1)
     assert case.reasons == {"r-2": "could not be read (KeyError)"}
     assert MARKER not in caplog.text
@@ -113,12 +116,13 @@ def test_an_account_that_does_not_apply_has_a_reason(case: IntakeCase) -> None:
     [
         ("GDPR", "2026-10-15T10:00:00+00:00", "2026-11-15T10:00:00+00:00"),
         ("CCPA", "2026-01-15T10:00:00+00:00", "2026-03-01T10:00:00+00:00"),
+        ("lgpd", "2026-01-15T10:00:00+00:00", "2026-01-30T10:00:00+00:00"),
     ],
 )
 def test_the_due_date_follows_from_the_regulation(
     case: IntakeCase, law: str, received: str, due: str
 ) -> None:
-    """GDPR allows one calendar month, CCPA 45 days. A due date in the source has priority."""
+    """GDPR allows one calendar month, CCPA 45 days, LGPD 15 days. A due date in the source has priority."""
     own, legal = datetime(2027, 1, 1, tzinfo=UTC), datetime.fromisoformat(due)
     case.put(Row("r-1", "delete", law, received, user_id="u1"))
     case.put(Row("r-2", "delete", law, received, user_id="u2", due_at=own))
@@ -129,6 +133,32 @@ def test_the_due_date_follows_from_the_regulation(
         "r-1": ("in_progress", legal),
         "r-2": ("in_progress", own),
     }
+
+
+def test_days_are_counted_and_stored_in_the_zone_of_the_request() -> None:
+    """A time without a zone is in the zone of the deployment. The receipt of a CCPA request must be
+    confirmed.
+    """
+    row = {"request_id": "r-1", "request_type": "erasure", "regulation": "CCPA", "user_id": "u1"}
+    rules = replace(RULES, regulations=Regulations((CCPA,), zone="America/New_York"))
+    local, offset = (
+        rules.read({**row, "received_at": f"2026-02-27T21:30:00{given}"}, datetime.now(UTC))
+        for given in ("", "-05:00")
+    )
+    assert (local.zone, offset.zone) == ("America/New_York", "-05:00")
+    for request in (local, offset):
+        assert (request.due_at.month, request.due_at.day, request.due_at.hour) == (4, 13, 21)
+        assert request.ack_due_at is not None and request.ack_due_at.day == 13
+
+
+def test_id5_gets_no_request_under_a_law_without_a_jurisdiction() -> None:
+    """ID5 accepts only GDPR and CCPA. The reason names the law."""
+    row = {"request_id": "r-1", "request_type": "erasure", "user_id": "u1", "email": "a@example.com"}
+    for law, jurisdiction in (("UK GDPR", "GDPR"), ("LGPD", None)):
+        request = RULES.read({**row, "regulation": law, "received_at": PAST}, datetime.now(UTC))
+        assert request.jurisdiction == jurisdiction
+        reasons = {s.reason for s in request.submissions if s.account == "id5"}
+        assert reasons == ({None} if jurisdiction else {"accepts no requests under LGPD"})
 
 
 @pytest.mark.parametrize("style", ["SQL, DMY", "German", "Postgres, MDY"])

@@ -4,6 +4,7 @@ key.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -98,7 +99,7 @@ def test_retry_failed_plans_failed_submissions_again(case: IntakeCase) -> None:
 def test_retry_failed_works_after_an_account_was_added(case: IntakeCase) -> None:
     """A new account does not change what the data subject asked for."""
     case.put(Row("r-1", user_id="a"))
-    case.run(type(RULES)(RULES.accounts[:2], None, RULES.hash_key))
+    case.run(replace(RULES, accounts=RULES.accounts[:2]))
     case.end("r-1", closed=True, state="failed")
     case.change_source("UPDATE public.dsar_requests SET status = 'failed'")
     again = case.run(retry_failed=True)
@@ -116,7 +117,7 @@ def test_another_hash_key_is_refused_before_anything_is_planned(
     case.put(Row("r-2", user_id="b"))
     before = case.everything()
     with pytest.raises(SettingDiffers, match="dsar_hash_key"):
-        case.run(type(RULES)(RULES.accounts, None, b"another"), retry_failed=retry_failed, dry_run=dry_run)
+        case.run(replace(RULES, hash_key=b"another"), retry_failed=retry_failed, dry_run=dry_run)
     assert case.everything() == before
     assert case.run().new == 1
     (remembered,) = case.db.execute("SELECT name, value FROM dsar.deployment").fetchall()
@@ -129,7 +130,7 @@ def test_a_dry_run_does_not_remember_its_hash_key(case: IntakeCase) -> None:
     """A real run after the dry run can use another key."""
     case.put(Row("r-1", user_id="a"))
     case.run(dry_run=True)
-    assert case.run(type(RULES)(RULES.accounts, None, b"another")).new == 1
+    assert case.run(replace(RULES, hash_key=b"another")).new == 1
 
 
 def test_a_run_that_stops_in_the_middle_is_completed_by_the_next(
