@@ -18,11 +18,13 @@ sys.path[:0] = [str(DOCS.parent), str(DOCS.parent / "plugins")]
 
 from dsar_airflow.metrics import METRICS  # noqa: E402
 from include.dsar.ledger.transitions import FIRST_STATES, TRANSITIONS, render_states  # noqa: E402
-from include.dsar.model import State  # noqa: E402
+from include.dsar.model import Action, State  # noqa: E402
+from include.dsar.regulations import Period, Regulation  # noqa: E402
 from include.dsar.vendors import VENDORS  # noqa: E402
 from include.dsar.vendors.fields import ConnectionField  # noqa: E402
 from include.dsar.vendors.pacing_fields import connection_fields  # noqa: E402
 from include.dsar.vendors.vendor import Vendor  # noqa: E402
+from include.regulations import REGULATIONS  # noqa: E402
 
 STATES_MODULE = DOCS.parent / "include/dsar/ledger/transitions.py"
 STATES_DIAGRAM = re.compile(r"(?<=\n\n)    start .*?(?=\n\n)", re.DOTALL)
@@ -75,12 +77,34 @@ def metrics() -> str:
     return _table(("metric", "kind", "meaning"), ((f"`{name}`", *rest) for name, *rest in METRICS))
 
 
+def regulations() -> str:
+    head = ("name", "law", "answer within", "extension", "confirmation of receipt", "source of the periods")
+    return _table(head, map(_regulation_row, REGULATIONS.values()))
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "vendors": vendors,
     "connection fields": fields,
     "metrics": metrics,
+    "regulations": regulations,
     "states": render_states,
 }
+
+
+def _regulation_row(one: Regulation) -> tuple[str, ...]:
+    if isinstance(one.response, Period):
+        answer = _period(one.response)
+    else:
+        answer = ", ".join(f"{action}: {_period(one.response[action])}" for action in Action)
+    names = ", ".join(f"`{name}`" for name in (one.name, *one.aliases))
+    return (names, one.title, answer, _period(one.extension), _period(one.acknowledgement), one.cites)
+
+
+def _period(period: Period | None) -> str:
+    if period is None:
+        return "–"
+    units = {"month": period.months, "day": period.days, "working day": period.working_days}
+    return next(f"{n} {unit}{'s' if n > 1 else ''}" for unit, n in units.items() if n)
 
 
 def _vendor_row(one: Vendor) -> tuple[str, ...]:

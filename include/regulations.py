@@ -1,5 +1,8 @@
 """The regulations of this deployment. Edit this file. `include/dsar/regulations.py` explains the fields.
 
+List only laws that your requests are made under. A row with an unknown regulation is invalid, and is due
+after the shortest period in this list.
+
 Each entry names the articles that its periods come from. Check them with your lawyers: laws change, and an
 entry is no legal advice. A due date is never later than the cited article allows. It stays on a weekend or
 holiday, unless you set `last_day` and `holidays`:

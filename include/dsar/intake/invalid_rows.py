@@ -27,7 +27,7 @@ def readable(rules: Rules, row: Mapping[str, Any], now: datetime) -> Readable:
     asked = _if_valid(lambda: action(row.get("request_type")))
     return Readable(
         action=asked,
-        regulation=law and law.name,
+        regulation=law.name if law else None,
         received_at=received_at,
         due_at=_if_valid(lambda: rules.time(row, "due_at"))
         or min(

@@ -44,7 +44,7 @@ def test_an_unsafe_request_id_is_not_kept(case: IntakeCase) -> None:
 @pytest.mark.parametrize(
     ("cells", "due"),
     [
-        ({"regulation": "LAW"}, GDPR_DUE),
+        ({"regulation": "LAW"}, RECEIVED + timedelta(days=5)),  # of Argentina: 5 working days
         ({"regulation": "CCPA", "request_type": "nonsense"}, CCPA_DUE),
         ({"regulation": "CCPA", "due_at": RECEIVED + timedelta(days=3)}, RECEIVED + timedelta(days=3)),
     ],
