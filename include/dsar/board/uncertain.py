@@ -14,11 +14,14 @@ from include.dsar.vendors import vendor
 
 @dataclass(frozen=True)
 class UncertainKind:
-    """The uncertain submissions of one kind of identity."""
+    """Uncertain submissions that an operator decides about together: one, or all of one kind."""
 
-    identity: str
+    identity: str  # such as `email`, or `email#2` for the second of several
     submissions: int
-    one_job: bool  # whether an operator can name the job that stands for all of them
+
+    @property
+    def is_numbered(self) -> bool:
+        return "#" in self.identity
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,8 @@ def _account(site: Site, account: str, uncertain: Sequence[Submission]) -> Uncer
     next_step = site.next_step(account, is_stuck=any(each.is_stuck for each in uncertain))
     if next_step not in (NextStep.HELD, NextStep.STUCK):
         return UncertainAccount(account, next_step)
-    counts = Counter(each.identity for each in uncertain)
-    # If a vendor accepts one submission per call, a decision cannot tell which of several a job is for.
+    # If a vendor accepts one submission per call, each has a job of its own.
     together = vendor(uncertain[0].vendor).users_per_call > 1
-    kinds = [UncertainKind(kind, n, one_job=n == 1 or together) for kind, n in sorted(counts.items())]
+    counts = Counter(each.identity if together else each.label for each in uncertain)
+    kinds = [UncertainKind(kind, n) for kind, n in sorted(counts.items())]
     return UncertainAccount(account, next_step, kinds)

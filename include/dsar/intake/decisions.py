@@ -3,14 +3,14 @@
 <request_id> <account> send_again [<identity>]         the vendor did not accept it
 <request_id> <account> taken <job_id> [<identity>]     the vendor accepted it as this job
 
-`identity` is a kind, such as `email`, and selects one of several submissions. If two submissions have the
-same kind, an operator cannot tell which of them has the job, because the ledger shows no values. Send those
-submissions again.
+`identity` selects one of several submissions. It is a kind, such as `email`. If a request has several
+identifiers of this kind, `email#2` selects the second one in the order of the source: the ledger shows no
+values.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +24,8 @@ from include.dsar.ledger.uncertain import Uncertain
 from include.dsar.model import State
 from include.dsar.vendors import vendor
 
+IDENTITY = re.compile(r"([a-z][a-z0-9_+]*)(?:#([1-9][0-9]*))?")
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -33,6 +35,7 @@ class Decision:
     account: str
     job_id: str | None
     identity: str | None = None  # None: all that are uncertain
+    number: int | None = None  # None: all of this kind
 
     @classmethod
     def parse(cls, text: str) -> Decision | OutcomeDecision:
@@ -40,13 +43,14 @@ class Decision:
         if decision := OutcomeDecision.parse(text):
             return decision
         match text.split():
-            case [request_id, account, "send_again", *identity] if len(identity) < 2:
-                return cls(request_id, account, None, *identity)
-            case [request_id, account, "taken", job_id, *identity] if len(identity) < 2:
-                return cls(request_id, account, job_id, *identity)
+            case [request_id, account, "send_again", *which] if _is_identity(which):
+                return cls(request_id, account, None, *_identity(which))
+            case [request_id, account, "taken", job_id, *which] if _is_identity(which):
+                return cls(request_id, account, job_id, *_identity(which))
         raise ConfigurationError(
             "a decision must have the form `<request_id> <account> send_again` "
-            "or `<request_id> <account> taken <job_id>`, and may end with a kind of identity; or the form "
+            "or `<request_id> <account> taken <job_id>`, and may end with a kind of identity, such as "
+            "`email` or `email#2`; or the form "
             "`<account> confirm_outcomes <reason>`, `<account> discard_outcomes <reason>` "
             "or `<account> release_volume <reason>`"
         )
@@ -78,11 +82,20 @@ def decide(
                 impossible.append(f"{decision.account} ({decision.nothing_waits})")
             continue
         held = uncertain.undecided(
-            db, decision.request_id, decision.account, decision.identity, until=made_at
+            db,
+            decision.request_id,
+            decision.account,
+            decision.identity,
+            number=decision.number,
+            until=made_at,
         )
         where = f"{decision.request_id} at {decision.account}"
         if decision.job_id is not None and _is_one_of_several(held):
-            impossible.append(f"{where} ({len(held)} are uncertain, of {_instead(decision, held)})")
+            which = ", ".join(one.label for one in held)
+            impossible.append(
+                f"{where} ({len(held)} are uncertain, and one job can belong to only one of them: "
+                f"add one of {which})"
+            )
             continue
         moves = [_move(decision, one.submission, by) for one in held]
         moved = move(db, moves, leave=State.UNCERTAIN, now=now)
@@ -103,18 +116,17 @@ def _is_one_of_several(held: Sequence[Uncertain]) -> bool:
     return len(held) > 1 and vendor(held[0].vendor).users_per_call == 1
 
 
-def _instead(decision: Decision, held: Sequence[Uncertain]) -> str:
-    """Returns a text with the kinds of the uncertain submissions, and the possible decisions about them."""
-    kinds = Counter(one.identity for one in held)
-    parts = [f"{', '.join(sorted(kinds))}: one job can belong to only one of them"]
-    if single := sorted(kind for kind, n in kinds.items() if n == 1):
-        parts.append(f"add which: {' or '.join(single)}")
-    for kind in sorted(kind for kind, n in kinds.items() if n > 1):
-        again = f"{decision.request_id} {decision.account} send_again {kind}"
-        parts.append(
-            f"there are {kinds[kind]} of {kind}, and the ledger cannot tell them apart: decide `{again}`"
-        )
-    return "; ".join(parts)
+def _is_identity(words: Sequence[str]) -> bool:
+    return not words or (len(words) == 1 and IDENTITY.fullmatch(words[0]) is not None)
+
+
+def _identity(words: Sequence[str]) -> tuple[str | None, int | None]:
+    """Returns the kind and the number that the last word of a decision selects."""
+    if not words:
+        return None, None
+    found = IDENTITY.fullmatch(words[0])
+    assert found is not None
+    return found[1], int(found[2]) if found[2] else None
 
 
 def _move(decision: Decision, submission: int, by: str) -> Move:

@@ -162,7 +162,7 @@ SELECT r.id, s.account, s.vendor, s.identity, s.identity_hash, s.identifiers, s.
            AND NOT EXISTS (SELECT FROM dsar.submission other WHERE other.request = known.id OFFSET 0)
         OFFSET 0) AS r
   JOIN staged_submission s USING (number)
- ORDER BY r.id
+ ORDER BY r.id, s.position  -- an operator counts the identifiers of a kind in the order of the source
 RETURNING account, request, state
 )
 SELECT account, action, count(*) AS n

@@ -11,7 +11,7 @@ from include.dsar.ledger import approvals
 from include.dsar.ledger.approvals import Held
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.outcome_breaker import waiting_requests
-from include.dsar.ledger.uncertain import MAX_UNCERTAIN_ATTEMPTS, REASON_NOT_RECONCILED
+from include.dsar.ledger.uncertain import MAX_UNCERTAIN_ATTEMPTS, REASON_NOT_RECONCILED, undecided
 
 LONG_UNCERTAIN = timedelta(days=1)
 
@@ -41,6 +41,7 @@ class Attention:
     unconfirmed: dict[str, list[str]] = field(default_factory=dict)  # outcomes that wait for an operator
     unreconciled: dict[str, list[Unreconciled]] = field(default_factory=dict)
     volumes: list[Held] = field(default_factory=list)  # unusual numbers of submissions on hold
+    held_labels: dict[str, list[str]] = field(default_factory=dict)  # of the first held request: see label()
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,10 @@ def attention(
         waiting_requests(db),
         unreconciled,
         approvals.on_hold(db),
+        {
+            account: [one.label for one in undecided(db, first, account)]
+            for account, (first, *_) in wrong["uncertain"].items()
+        },
     )
 
 

@@ -132,10 +132,10 @@ def add(db: Database, rows: Sequence[SourceRow]) -> None:
                 )
         with cursor.copy(
             "COPY staged_submission (number, account, vendor, state, reason, identity, identity_hash,"
-            " identifiers) FROM STDIN"
+            " identifiers, position) FROM STDIN"
         ) as copy:
             for row in rows:
-                for s in row.request.submissions if row.request else ():
+                for position, s in enumerate(row.request.submissions if row.request else ()):
                     known = None if s.identifiers is None else identifiers_json(s.identifiers)
                     copy.write_row(
                         (
@@ -147,6 +147,7 @@ def add(db: Database, rows: Sequence[SourceRow]) -> None:
                             s.identity,
                             s.identity_hash,
                             known,
+                            position,
                         )
                     )
 
@@ -192,7 +193,7 @@ CREATE TEMP TABLE staged (
 );
 CREATE TEMP TABLE staged_submission (
     number bigint, account text, vendor text, state text, reason text, identity text, identity_hash text,
-    identifiers jsonb
+    identifiers jsonb, position int  -- in its request
 );
 CREATE TEMP TABLE staged_duplicate (number bigint PRIMARY KEY, is_contradictory boolean, is_repeated boolean);
 CREATE TEMP TABLE staged_outcome (number bigint PRIMARY KEY, request_id text, outcome text, reason text);

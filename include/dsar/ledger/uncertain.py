@@ -41,7 +41,18 @@ class Uncertain:
 
     submission: int
     vendor: str
-    identity: str
+    identity: str  # its kind
+    label: str
+
+
+def label(identity: str, number: int, of_kind: int) -> str:
+    """Returns the name of a submission in a decision: its kind, such as `email`. If the request has several
+    of this kind at the account, adds a number, such as `email#2`.
+
+    The numbers follow the order of the identifiers in the source. They stay the same after some of the
+    submissions have ended.
+    """
+    return f"{identity}#{number}" if of_kind > 1 else identity
 
 
 def mark_abandoned(db: Database, account: str, *, worker: int, now: datetime) -> int:
@@ -80,12 +91,30 @@ def not_reconciled(db: Database, submissions: Sequence[int], why: str) -> None:
 
 
 def undecided(
-    db: Database, request_id: str, account: str, identity: str | None, *, until: datetime | None = None
+    db: Database,
+    request_id: str,
+    account: str,
+    identity: str | None = None,
+    *,
+    number: int | None = None,
+    until: datetime | None = None,
 ) -> list[Uncertain]:
-    """Returns the uncertain submissions of one request at one account. `identity` limits them to one kind."""
-    parameters = {"request_id": request_id, "account": account, "identity": identity, "until": until}
-    rows = db.execute(_UNCERTAIN, parameters).fetchall()
-    return [Uncertain(row["id"], row["vendor"], row["identity"]) for row in rows]
+    """Returns the uncertain submissions of one request at one account. `identity` limits them to one kind,
+    and `number` to one of this kind: see `label`.
+    """
+    parameters = {
+        "request_id": request_id,
+        "account": account,
+        "identity": identity,
+        "number": number,
+        "until": until,
+    }
+    return [
+        Uncertain(
+            row["id"], row["vendor"], row["identity"], label(row["identity"], row["number"], row["of_kind"])
+        )
+        for row in db.execute(_UNCERTAIN, parameters).fetchall()
+    ]
 
 
 def _is_dead(db: Database, worker: int) -> bool:
@@ -118,9 +147,15 @@ UPDATE dsar.submission SET reason = %(reason)s
 """
 
 _UNCERTAIN = """
-SELECT s.id, s.vendor, s.identity FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
- WHERE r.request_id = %(request_id)s AND s.account = %(account)s AND s.state = 'uncertain'
+SELECT s.id, s.vendor, s.identity, s.number, s.of_kind
+  FROM (SELECT o.*, row_number() OVER (PARTITION BY o.identity ORDER BY o.id) AS number,
+               count(*) OVER (PARTITION BY o.identity) AS of_kind
+          FROM dsar.submission o
+         WHERE o.request = (SELECT r.id FROM dsar.request r WHERE r.request_id = %(request_id)s)
+           AND o.account = %(account)s) AS s
+ WHERE s.state = 'uncertain'
    AND (%(identity)s::text IS NULL OR s.identity = %(identity)s)
+   AND (%(number)s::int IS NULL OR s.number = %(number)s)
    AND (%(until)s::timestamptz IS NULL OR s.changed_at <= %(until)s)
  ORDER BY s.id
 """

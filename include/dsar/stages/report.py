@@ -122,7 +122,9 @@ UNRECONCILED = (
 HELD = (
     "It is not known whether {account} accepted {requests}. Ask the vendor. Then trigger dsar_daily with a "
     "decision for each request: `{first} {account} send_again`, or `{first} {account} taken <job id>`."
+    "{which}"
 )
+WHICH = " {first} has several uncertain submissions, so add one of {labels} to the decision."
 VOLUME_WAITS = (
     "{one.account}: {one.held:,} {one.action} submissions are on hold, because {one.count:,} in a day are "
     "unusual (usual: {one.usual:,}, allowed: {one.max_count:,}). The first is due on {due}. Check the "
@@ -157,7 +159,11 @@ def todo(attention: Attention, connections: Mapping[str, str]) -> list[str]:
     ]
     sentences = [
         sentence.format(
-            account=account, requests=_some(ids), first=ids[0], connection=_connection(account, connections)
+            account=account,
+            requests=_some(ids),
+            first=ids[0],
+            connection=_connection(account, connections),
+            which=_which(ids[0], attention.held_labels.get(account, ())),
         )
         for sentence, found in of_accounts
         for account, ids in found.items()
@@ -169,6 +175,10 @@ def todo(attention: Attention, connections: Mapping[str, str]) -> list[str]:
         for one in attention.volumes
     ]
     return overdue + volumes + unreconciled + sentences
+
+
+def _which(request_id: str, labels: Sequence[str]) -> str:
+    return WHICH.format(first=request_id, labels=", ".join(labels)) if len(labels) > 1 else ""
 
 
 def _connection(account: str, connections: Mapping[str, str]) -> str:

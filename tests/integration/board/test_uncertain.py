@@ -106,12 +106,16 @@ def test_a_shortened_list_of_uncertain_requests_says_so(
         ("id5", ["email"], ["send_again", "taken <job id>"]),
         ("id5", ["email", "id5_id"],
          ["send_again email", "taken <job id> email", "send_again id5_id", "taken <job id> id5_id"]),
-        ("id5", ["email", "email"], ["send_again"]),
+        ("id5", ["email", "email"],
+         ["send_again email#1", "taken <job id> email#1", "send_again email#2", "taken <job id> email#2"]),
         ("id5", ["email", "email", "id5_id"],
-         ["send_again email", "send_again id5_id", "taken <job id> id5_id"]),
+         ["send_again email#1", "taken <job id> email#1", "send_again email#2", "taken <job id> email#2",
+          "send_again id5_id", "taken <job id> id5_id"]),
         ("besitos", ["user_id", "user_id"], ["send_again", "taken <job id>"]),
         ("attentive", ["email+phone", "email+phone", "email"],
-         ["send_again email", "taken <job id> email", "send_again email+phone"]),
+         ["send_again email", "taken <job id> email",
+          "send_again email+phone#1", "taken <job id> email+phone#1",
+          "send_again email+phone#2", "taken <job id> email+phone#2"]),
     ],
 )  # fmt: skip
 def test_the_page_offers_exactly_the_decisions_that_are_possible(
@@ -123,8 +127,8 @@ def test_the_page_offers_exactly_the_decisions_that_are_possible(
     kinds: list[str],
     lines: list[str],
 ) -> None:
-    """If a request has several kinds of identities, each line names its kind. If it is unclear to which
-    identifier a job belongs, the page offers no line for a job.
+    """If a request has several kinds of identities, each line names its kind. If it has several identifiers
+    of a kind, each line names one of them by its number, as the table of submissions does.
     """
     set_connection(account, extra=HOLD)
     one = UNCERTAIN | {"account": account, "vendor": account}
@@ -132,7 +136,9 @@ def test_the_page_offers_exactly_the_decisions_that_are_possible(
     text = request_text(viewer)
     offered = re.findall(r"<code>(r-1 .*?)</code>", text)
     assert sorted(offered) == sorted(f"r-1 {account} {line}" for line in lines)
-    assert ("is possible, for all" in text) == (len(set(kinds)) * 2 > len(lines))
+    numbered = {line.split()[-1] for line in lines if "#" in line}
+    assert ("The number is the place of the identifier in the source" in text) == bool(numbered)
+    assert all(f"<td>{label}</td>" in text for label in numbered)
     for line in offered:
         decision = Decision.parse(line.replace("<job id>", "job-7"))
         with db.transaction(force_rollback=True):

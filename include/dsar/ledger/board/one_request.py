@@ -7,7 +7,7 @@ from datetime import datetime
 
 from include.dsar.ledger.board.request_list import ListedRequest, listed
 from include.dsar.ledger.database import Database
-from include.dsar.ledger.uncertain import MAX_UNCERTAIN_ATTEMPTS
+from include.dsar.ledger.uncertain import MAX_UNCERTAIN_ATTEMPTS, label
 from include.dsar.model import State
 
 MAX_EVENTS = 500
@@ -29,6 +29,12 @@ class Submission:
     finished_at: datetime | None
     uncertain_count: int  # how often it became uncertain
     is_unconfirmed: bool  # its outcome waits for an operator
+    number: int  # among those of its kind at this account
+    of_kind: int  # how many there are
+
+    @property
+    def label(self) -> str:
+        return label(self.identity, self.number, self.of_kind)
 
     @property
     def is_stuck(self) -> bool:
@@ -96,7 +102,9 @@ SELECT id, status_reason, planned_at, export_uri, source_updated,
 
 _SUBMISSIONS = """
 SELECT id, account, vendor, identity, state, reason, not_before, attempts, attempted_at, job_id,
-       submitted_at, finished_at, uncertain_count, is_unconfirmed
+       submitted_at, finished_at, uncertain_count, is_unconfirmed,
+       row_number() OVER (PARTITION BY account, identity ORDER BY id) AS number,
+       count(*) OVER (PARTITION BY account, identity) AS of_kind
   FROM dsar.submission WHERE request = %(request)s ORDER BY account, id
 """
 
