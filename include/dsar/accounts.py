@@ -59,7 +59,8 @@ class OutcomeBreaker:
 
 @dataclass(frozen=True)
 class StuckBatches:
-    """The limits for batches that do not end. One data subject may keep all others of a batch open.
+    """The limits for batches that do not end. One data subject may keep all other data subjects of a batch
+    waiting.
 
     A batch that is older than `times_usual` times the usual time of the account is sent again in smaller
     batches. `max_hours` limits this age. If a request in the batch is due within `near_due_days`, the usual
@@ -93,12 +94,11 @@ class StuckBatches:
 
 @dataclass(frozen=True)
 class VolumeLimit:
-    """When the new submissions of an account and action in a UTC day are so many that an operator must
-    approve them. The usual number is that of the third busiest of the last 30 days.
-
-    More than `times` the usual number needs an approval, but never up to `at_least` submissions. If the
-    account has had this action for less than 30 days, up to `without_history` submissions need none. A
-    question waits `answer_hours` for an answer. Raises ValueError if a number is not valid.
+    """The number of new submissions per account, action and UTC day above which an operator must approve
+    them. The usual number is that of the third busiest of the last 30 days. More than `times` the usual
+    number needs an approval. Up to `at_least` submissions never need one. If the account has had this
+    action for less than 30 days, up to `without_history` submissions need no approval. A question waits
+    `answer_hours` for an answer. Raises ValueError if a number is not valid.
     """
 
     times: float = 3.0

@@ -19,12 +19,12 @@ NO_REASON = "no reason was given"
 
 
 class ApproveVolumeOperator(HITLOperator):
-    """Waits for an operator's answer if an unusual number of submissions is on hold. Otherwise it is
+    """Waits for an operator's answer if an unusual number of submissions is on hold. Otherwise the task is
     skipped.
 
-    The task needs neither a worker nor the triggerer while it waits. Nothing waits for this task: other
-    submissions are sent meanwhile. Approved submissions are sent by a new run, which this task triggers. The
-    task fails if nobody answers in time.
+    The task needs neither a worker nor the triggerer while it waits. No other task waits for this task:
+    other submissions are sent meanwhile. After an approval, this task triggers a new run, which sends the
+    approved submissions. The task fails if nobody answers in time.
     """
 
     ui_color = "#fce8e6"
@@ -40,7 +40,7 @@ class ApproveVolumeOperator(HITLOperator):
                     type="string",
                     maxLength=300,
                     title="Reason",
-                    description="Why you approve or deny. It is recorded with your name. "
+                    description="Why you approve or deny. The reason is recorded with your name. "
                     "Name no data subject.",
                 )
             },
@@ -65,9 +65,8 @@ class ApproveVolumeOperator(HITLOperator):
         super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, int]:
-        """Records the answer. Returns how many submissions it is about.
-
-        Triggers a new run if they are approved. Raises OperatorActionRequired if the question is still open.
+        """Records the answer. Returns how many submissions the answer is about. Triggers a new run if they
+        are approved. Raises OperatorActionRequired if the question is still open.
         """
         from dsar_airflow.connections.ledger import ledger
         from include.dsar.errors import OperatorActionRequired

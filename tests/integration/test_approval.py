@@ -75,8 +75,8 @@ def ask(daily: DAG) -> TaskAwaitingInput:
 
 
 def test_an_unusual_volume_is_asked_about(held: Database, daily: DAG, asked: list[dict[str, Any]]) -> None:
-    """The question has the counts, three answers and a field for the reason. It waits as long as the settings
-    say. Whoever may respond to Required Actions of the DAG may answer.
+    """The question has the counts, three answers and a field for the reason. It waits as long as the
+    settings say. Every user who may respond to Required Actions of the DAG may answer.
     """
     waits = ask(daily)
     (shown,) = asked
@@ -146,7 +146,9 @@ def test_a_reason_that_is_too_long_is_refused(
 def test_without_an_answer_the_task_is_red_and_the_next_run_asks_again(
     held: Database, daily: DAG, asked: list[dict[str, Any]], user: Any, says: str
 ) -> None:
-    """Airflow chooses the default when the time is over. The error has the counts and the first due date."""
+    """Airflow chooses the default answer when the time is over. The error has the counts and the first due
+    date.
+    """
     ask(daily)
     with pytest.raises(OperatorActionRequired, match=says) as error:
         respond(daily, ASK_AGAIN, responded_by_user=user, timedout=user is None)

@@ -40,7 +40,9 @@ def arrive(
 
 
 def history(db: Database, *counts: int, account: str = "batch", action: str = "erasure") -> None:
-    """Gives the account these numbers of submissions on the days before today. The first is yesterday."""
+    """Gives the account these numbers of submissions on the days before today. The first number is for
+    yesterday.
+    """
     for days, count in enumerate(counts, 1):
         db.execute(
             "INSERT INTO dsar.volume (account, action, day, free) VALUES (%s, %s, %s, %s)",
@@ -80,7 +82,7 @@ def test_as_many_as_the_limit_are_sent(db: Database) -> None:
 
 
 def test_one_more_than_the_limit_holds_all(db: Database) -> None:
-    """Nothing can be sent or counted as about to be sent. No other stage waits for it."""
+    """No submission on hold can be sent or counts as planned to be sent. No other stage waits for it."""
     names = arrive(db, 7)
     assert held(db) == names
     assert (can_be_sent(db), free(db)) == (0, 0)
@@ -113,7 +115,7 @@ def test_the_limit_follows_the_last_30_days(db: Database) -> None:
 
 
 def test_days_before_the_last_30_do_not_count(db: Database) -> None:
-    """They only show that the account has a history, so the limit for a new account does not apply."""
+    """Earlier days only show that the account has a history, so the limit of a new account does not apply."""
     history(db, *[0] * 30, 50, 50, 50)
     arrive(db, 5)
     assert len(held(db)) == 5
@@ -132,7 +134,9 @@ def test_a_day_is_counted_in_utc(db: Database) -> None:
 
 
 def test_what_was_sent_stays_sent(db: Database) -> None:
-    """The rest of the day is held. What was sent today counts, and is not touched."""
+    """All submissions of the day that were not sent are on hold. Submissions that were sent today count
+    too, and stay unchanged.
+    """
     first = arrive(db, 5, "first")
     ids = {row["request_id"]: row["id"] for row in rows(db)}
     put_into(db, [ids[name] for name in first[:3]], {"state": "submitted", "attempts": 1, "job_id": "j"})
@@ -143,7 +147,9 @@ def test_what_was_sent_stays_sent(db: Database) -> None:
 
 
 def test_what_waited_before_today_is_not_held(db: Database) -> None:
-    """It passed the check of its day. A vendor's outage or a daily quota makes no day unusual."""
+    """Earlier submissions passed the check of their day. A vendor's outage or a daily quota makes no day
+    unusual.
+    """
     arrive(db, 6, "before", at=NOW - DAY)
     today = arrive(db, 6, "today")
     assert held(db) == []
@@ -155,8 +161,8 @@ def test_what_waited_before_today_is_not_held(db: Database) -> None:
 def test_each_transaction_of_intake_holds_what_is_too_much(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If intake dies between two transactions, no more than the limit can be sent. All that follows in the
-    same intake is held too.
+    """If intake dies between two transactions, no more than the limit can be sent. Later submissions of the
+    same intake are put on hold too.
     """
     monkeypatch.setattr(staging, "ROWS_PER_TRANSACTION", 4)
     staging.create(db)
@@ -184,7 +190,9 @@ def test_no_limit_holds_nothing_and_counts(db: Database) -> None:
 
 
 def test_submissions_due_within_three_days_are_sent_oldest_first_up_to_the_limit(db: Database) -> None:
-    """They need no answer, and the others stay on hold. The next day, as many can be sent again."""
+    """Urgent submissions need no answer. Other submissions stay on hold. On the next day, the same number
+    can be sent again.
+    """
     soon = {"due_at": NOW + timedelta(days=3)}
     arrive(db, 2, "new", received_at=NOW - 2 * DAY, **soon)
     arrive(db, 5, "old", received_at=NOW - 9 * DAY, **soon)
@@ -219,8 +227,8 @@ def answer(db: Database, *, approve: bool, at: datetime = NOW) -> int:
 
 
 def test_an_approval_releases_what_was_asked_about(db: Database) -> None:
-    """The ledger has who approved it, when and why, for the volume and for each submission. What arrives
-    after the question needs an approval of its own.
+    """The ledger records who approved the volume, when and why. Each submission has an event with the same
+    information. Submissions that arrive after the question need another approval.
     """
     arrive(db, 7, accounts=("batch", "besitos"))
     ask(db)
@@ -242,7 +250,7 @@ def test_an_approval_releases_what_was_asked_about(db: Database) -> None:
 
 
 def test_an_approved_volume_is_not_held_again(db: Database) -> None:
-    """It does not count against the limit of the day, and becomes usual on the third day."""
+    """An approved volume does not count against the limit of the day. On the third such day it is usual."""
     for days in range(3):
         at = NOW + days * DAY
         arrive(db, 20, f"day-{days}", at=at)
@@ -292,7 +300,9 @@ def test_a_decision_releases_the_volume_of_an_account(db: Database, was_denied: 
 
 
 def test_a_decision_does_not_release_what_was_held_later(db: Database) -> None:
-    """For example, if the run with the decision is cleared later."""
+    """A decision does not apply to later volumes, for example if the run with the decision is cleared
+    later.
+    """
     arrive(db, 7)
     with pytest.raises(ConfigurationError, match=r"batch \(no submission is on hold for an operator\)"):
         decided(db, "batch release_volume it was right", made_at=NOW - DAY)
@@ -300,7 +310,9 @@ def test_a_decision_does_not_release_what_was_held_later(db: Database) -> None:
 
 
 def test_the_question_shows_counts_and_the_comparison_and_no_request(db: Database) -> None:
-    """It has counts per account, regulation and day received. It names no request and no data subject."""
+    """The question has counts per account, regulation and day of receipt. It names no request and no data
+    subject.
+    """
     arrive(db, 8, "secret", accounts=("batch", "besitos"), received_at=NOW - 5 * DAY)
     arrive(db, 7, "access", accounts=("batch",), action=Action.ACCESS)
     text = ask(db)
@@ -321,7 +333,9 @@ def test_the_question_counts_early_days_together(db: Database) -> None:
 
 
 def test_a_held_submission_shares_no_job(db: Database) -> None:
-    """Otherwise it would end without an approval. It is not waited for either."""
+    """Otherwise a submission on hold would end without an approval. No other submission waits for it
+    either.
+    """
     same = submission("u1", "batch")
     plan(db, request("before", same), now=NOW, limit=LIMIT)
     put_into(db, [1], {"state": "submitted", "job_id": "j", "submitted_at": NOW, "attempted_at": NOW})
@@ -335,7 +349,7 @@ def test_a_held_submission_shares_no_job(db: Database) -> None:
 
 
 def test_a_submission_that_is_planned_again_is_not_new(db: Database) -> None:
-    """retry_failed sends again what passed the check before."""
+    """retry_failed plans submissions again that have passed the check before."""
     arrive(db, 6)
     put_into(db, [row["id"] for row in rows(db)], {"state": "failed", "attempts": 1, "finished_at": NOW})
     assert planning.retry_open(db, now=NOW, request_ids=None) == 6
@@ -344,7 +358,9 @@ def test_a_submission_that_is_planned_again_is_not_new(db: Database) -> None:
 
 
 def test_the_report_says_what_is_on_hold_and_what_to_do(db: Database) -> None:
-    """It says so until the submissions are released. A denied volume has another way out."""
+    """The report repeats the sentence until the submissions are released. For a denied volume, it names
+    another decision.
+    """
 
     def sentences() -> list[str]:
         return todo(reporting.attention(db, now=NOW, since=None, held=[]), {})

@@ -1,4 +1,4 @@
-"""Removes collected files that nobody needs. A `collect` that is killed may leave some of them."""
+"""Removes collected files that are no longer needed. A killed `collect` may leave such files."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def remove_leftovers(db: Database, storage: Storage) -> int:
     """Removes the collected files of closed requests, and files that the ledger does not name. Returns how
     many it removed.
 
-    Leaves the files of a request alone while a result of this request is ready, because a worker may be
-    writing its file. Also leaves the files of requests that the ledger does not have.
+    Keeps the files of a request while one of its results is ready, because a worker may be writing the file
+    of this result. Also keeps the files of requests that the ledger does not have.
     """
     # The files are listed before the ledger is read. So the ledger already names each of these files, or no
     # worker will name it any more.

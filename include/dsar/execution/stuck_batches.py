@@ -11,8 +11,8 @@ A batch is given up if all of this is true:
    run: if its parts end, the next run gives up the other batches.
 3. The vendor says now that the job is still running.
 
-Its submissions have new jobs then. The result of the old job does not count any more, whenever it ends: the
-new jobs ask for the same, only later. `dsar.event` keeps the id of the old job.
+Then its submissions get new jobs. The result of the old job does not count any more, because the new jobs
+ask for the same data later. `dsar.event` keeps the id of the old job.
 """
 
 from __future__ import annotations
@@ -40,9 +40,8 @@ NOT_ENDED = "the batch had not ended after {hours:.0f} hours, and is sent again 
 
 
 async def give_up_stuck_batches(work: AccountWork) -> int:
-    """Plans the submissions of stuck batches again. Returns how many. Raises no error of the vendor.
-
-    Does nothing if a vendor takes no batches, or if a second call could do harm.
+    """Plans the submissions of stuck batches again. Returns their number. Raises no error of the vendor.
+    Does nothing if the vendor accepts no batches, or if a second call could do harm.
     """
     if work.vendor.users_per_call == 1 or work.vendor.on_uncertain is not OnUncertain.REPEAT:
         return 0
@@ -89,8 +88,8 @@ def suspects(
     usual: Mapping[Action, timedelta],
     now: datetime,
 ) -> list[OpenBatch]:
-    """Returns the old batches to give up. If none of them is an exception, returns the oldest one of each
-    action.
+    """Returns the old batches to give up. If no old batch is an exception, returns only the oldest batch of
+    each action.
 
     `recent` has the latest job first.
     """

@@ -64,7 +64,9 @@ def _is_public_address(text: str) -> bool:
 
 
 def _inner_address(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """Returns the IPv4 address that is contacted instead of this IPv6 address. None if there is none."""
+    """Returns the IPv4 address inside this IPv6 address, to which a gateway would connect. None if it
+    contains none.
+    """
     if any(address in network for network in IPV4_EMBEDDING_NETWORKS):
         return ipaddress.IPv4Address(address.packed[-4:])
     return address.ipv4_mapped or address.sixtofour or (address.teredo and address.teredo[1])

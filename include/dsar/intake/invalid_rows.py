@@ -1,4 +1,4 @@
-"""What the ledger keeps about an invalid row: what could be read, a due date, and no identifier."""
+"""The record of an invalid row in the ledger: its readable parts and a due date, but no identifier."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Value = TypeVar("Value")
 def readable(rules: Rules, row: Mapping[str, Any], now: datetime) -> Readable:
     """Returns the parts of an invalid row that can be read.
 
-    The due date is the row's own, or the legal one. It is counted from `now` if the time of receipt is
-    unreadable or in the future. If the regulation or the action is unreadable, it is the shortest period of
-    all.
+    The due date comes from the row or from the law. The legal period begins at `now` if the time of receipt
+    is unreadable or in the future. If the regulation or the action is unreadable, the shortest legal period
+    applies.
     """
     law = _if_valid(lambda: rules.regulation(row))
     received_at = _if_valid(lambda: rules.time(row, "received_at"))
@@ -39,8 +39,8 @@ def readable(rules: Rules, row: Mapping[str, Any], now: datetime) -> Readable:
 
 
 def row_key(rules: Rules, row: Mapping[str, Any], source_id: str | None) -> str:
-    """Returns a keyed hash that is the same in each intake: of the row's request_id, or of all its cells if
-    the source cannot find it by that.
+    """Returns a keyed hash of the row's request_id. If the source cannot find the row by this id, returns a
+    keyed hash of all its cells. The hash is the same in each intake.
     """
     return rules.hash(source_id if source_id is not None else repr(sorted(row.items())))
 

@@ -1,4 +1,4 @@
-"""An operator's decision about what waits at an account: implausible outcomes, or an unusual volume.
+"""An operator's decision about implausible outcomes or an unusual volume of an account.
 
 <account> confirm_outcomes <reason>     the outcomes are right: the requests may close
 <account> discard_outcomes <reason>     the outcomes are wrong, and the account is repaired: send again
@@ -43,8 +43,8 @@ class OutcomeDecision:
         return f"{what} for an operator"
 
     def carry_out(self, db: Database, *, by: str, made_at: datetime, now: datetime) -> int:
-        """Applies the decision. Returns how many outcomes or submissions it decided. What began to wait after
-        `made_at` continues to wait.
+        """Applies the decision. Returns how many outcomes or submissions it decided. It does not apply to
+        outcomes and submissions that began to wait after `made_at`.
         """
         decide = VERBS[self.verb]
         return decide(db, self.account, by=by, reason=self.reason, made_at=made_at, now=now)

@@ -1,4 +1,6 @@
-"""Unusual volumes that wait for an operator, and the operator's answers. volume.py holds them."""
+"""Unusual volumes that wait for an operator, and the operator's answers. volume.py puts the submissions on
+hold.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ DENIED = "decided by {by}: the unusual volume is denied, on hold ({reason})"
 
 @dataclass(frozen=True)
 class Held:
-    """An unusual volume of which submissions are on hold. `decision` is None, or `denied`."""
+    """An unusual volume with submissions on hold. `decision` is None or `denied`."""
 
     approval: int
     account: str
@@ -32,7 +34,7 @@ class Held:
 
 @dataclass(frozen=True)
 class HeldDay:
-    """How many submissions are on hold, of the requests of one regulation that were received on one day."""
+    """The number of submissions on hold for one regulation and one day of receipt."""
 
     action: str
     regulation: str
@@ -42,12 +44,12 @@ class HeldDay:
 
 
 def on_hold(db: Database) -> list[Held]:
-    """Returns the volumes of which submissions are on hold, by account and action, oldest first."""
+    """Returns the volumes with submissions on hold, by account and action, oldest first."""
     return [Held(**row) for row in db.execute(_ON_HOLD).fetchall()]
 
 
 def held_days(db: Database, approvals: Sequence[int]) -> list[HeldDay]:
-    """Returns what is on hold by action, regulation, day received and account."""
+    """Returns the submissions on hold, by action, regulation, day of receipt and account."""
     return [HeldDay(**row) for row in db.execute(_HELD_DAYS, [list(approvals)]).fetchall()]
 
 
@@ -57,9 +59,8 @@ def mark_asked(db: Database, approvals: Sequence[int], *, now: datetime) -> None
 
 
 def decide(db: Database, *, approve: bool, by: str, reason: str, now: datetime) -> int:
-    """Records the operator's answer about all volumes that were asked about and are undecided.
-
-    If approved, their submissions can be sent. Returns how many submissions the answer is about.
+    """Records the operator's answer about all undecided volumes that were asked about. If the operator
+    approves, their submissions can be sent. Returns the number of these submissions.
     """
     undecided = "SELECT id FROM dsar.approval WHERE decision IS NULL AND asked_at IS NOT NULL ORDER BY id"
     with db.transaction():
@@ -68,9 +69,8 @@ def decide(db: Database, *, approve: bool, by: str, reason: str, now: datetime) 
 
 
 def release(db: Database, account: str, *, by: str, reason: str, made_at: datetime, now: datetime) -> int:
-    """Approves what is on hold at this account, also if it was denied. Returns how many submissions.
-
-    Volumes of which the first submission was planned after `made_at` stay on hold.
+    """Approves the volumes on hold at this account, even denied ones. Returns the number of released
+    submissions. A volume stays on hold if its first submission was planned after `made_at`.
     """
     with db.transaction():
         rows = db.execute(_TO_RELEASE, {"account": account, "made_at": made_at}).fetchall()

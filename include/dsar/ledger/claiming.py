@@ -144,7 +144,7 @@ def attempted_since(db: Database, account: str, since: datetime) -> int:
 
 
 def planned_counts(db: Database, account: str, *, request_pks: Sequence[int] | None) -> dict[Action, int]:
-    """Returns how many submissions wait to be sent, by action. What is on hold does not count."""
+    """Returns how many submissions wait to be sent, by action. Submissions on hold do not count."""
     rows = db.execute(_PLANNED_COUNTS, {"account": account, "request_pks": request_pks}).fetchall()
     return {Action(row["action"]): row["n"] for row in rows}
 

@@ -1,4 +1,4 @@
-"""Which collected files the ledger still needs."""
+"""Finds the collected files that the ledger still needs."""
 
 from __future__ import annotations
 

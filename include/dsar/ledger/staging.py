@@ -56,7 +56,7 @@ class PlannedRequest:
 
 @dataclass(frozen=True)
 class Readable:
-    """The parts of an invalid row that could be read, and its due date. None: not readable."""
+    """The parts of an invalid row that could be read, and its due date. None means not readable."""
 
     action: Action | None
     regulation: str | None

@@ -64,7 +64,7 @@ def open_batches(
 def usual_time(db: Database, account: str, action: Action, *, now: datetime) -> timedelta | None:
     """Returns the time in which 95 % of the account's latest submissions ended. None without a history.
 
-    The time runs until we noticed the end. So it includes the wait for the next poll, and for access the
+    The time ends when we notice the end. So it includes the wait for the next poll and, for access, the
     download.
     """
     parameters = {"account": account, "action": action, "since": now - HISTORY, "limit": MAX_HISTORY}

@@ -1,8 +1,9 @@
 """An unusual number of new submissions is held until an operator approves it.
 
 A wrong query can mark a million data subjects for erasure, and an erasure cannot be undone. So the new
-submissions of each account, action and UTC day are counted when they are planned. The transaction that plans
-too many of them holds all of them that were not sent yet. Therefore a crash of intake releases nothing.
+submissions of each account, action and UTC day are counted when they are planned. If there are too many,
+the same transaction puts all of them that were not sent yet on hold. Therefore a crash of intake releases
+nothing.
 """
 
 from __future__ import annotations
@@ -20,19 +21,19 @@ BUSIEST = 3  # two exceptional days, such as an approved backlog, do not change 
 URGENT = timedelta(days=3)
 
 HELD = "on hold: an unusual number of submissions waits for an approval"
-URGENT_SENT = "no longer on hold: it is due within three days"
+URGENT_SENT = "no longer on hold, because it is due within three days"
 
 
 @dataclass(frozen=True)
 class Usual:
-    """What is usual in a day, and the number of new submissions that needs no approval."""
+    """The usual number of new submissions in a day, and the largest number that needs no approval."""
 
     count: int
     max_count: int
 
 
 def usual(earlier: Sequence[int], *, has_history: bool, limit: VolumeLimit) -> Usual:
-    """Returns what is usual, from the counts of the days of the last 30 that had any submission."""
+    """Returns what is usual. `earlier` has one count for each of the last 30 days with a submission."""
     count = sorted(earlier, reverse=True)[BUSIEST - 1] if len(earlier) >= BUSIEST else 0
     return Usual(
         count, max(int(limit.times * count), limit.at_least if has_history else limit.without_history)
@@ -42,8 +43,8 @@ def usual(earlier: Sequence[int], *, has_history: bool, limit: VolumeLimit) -> U
 def count_new(
     db: Database, added: Sequence[dict[str, Any]], *, limit: VolumeLimit | None, now: datetime
 ) -> None:
-    """Counts new submissions (account, action, n) in the caller's transaction. Holds those of today that
-    were not sent if they are too many.
+    """Counts new submissions (account, action, n) in the caller's transaction. If there are too many today,
+    puts those that were not sent on hold.
     """
     day = now.astimezone(UTC).date()
     for row in sorted(added, key=lambda row: (row["account"], row["action"])):
@@ -64,9 +65,9 @@ def count_new(
 
 
 def send_urgent(db: Database, *, limit: VolumeLimit | None, now: datetime) -> int:
-    """Releases undecided submissions that are due within three days, oldest first. Returns how many.
-
-    An account gets no more of them than its limit for the day allows. What an operator denied stays on hold.
+    """Releases undecided submissions that are due within three days, oldest first. Returns their number. An
+    account gets no more of these submissions than its limit for the day allows. Denied submissions stay
+    on hold.
     """
     day, released = now.astimezone(UTC).date(), 0
     if limit is None:

@@ -48,9 +48,8 @@ class Question:
 
 
 def question(db: Database, *, now: datetime) -> Question | None:
-    """Returns what to ask an operator. None if no volume waits for an answer.
-
-    A later unusual volume is not part of this question: it is asked about in the next run.
+    """Returns the question to an operator. None if no volume waits for an answer. The next run asks about
+    later unusual volumes.
     """
     waiting = undecided(db)
     if not waiting:
@@ -77,8 +76,8 @@ def summary(waiting: Sequence[Held]) -> str:
 
 
 def body(waiting: Sequence[Held], days: Sequence[HeldDay]) -> str:
-    """Returns the comparison with the last 30 days, the counts per regulation and day, and what each answer
-    does, as Markdown.
+    """Returns the text of the question as Markdown: a comparison with the last 30 days, counts per
+    regulation and day, and the effect of each answer.
     """
     comparison = [
         f"| {one.account} | {one.action} | {one.held:,} | {one.count:,} | {one.usual:,} | {one.max_count:,} "

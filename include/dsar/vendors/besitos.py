@@ -237,7 +237,7 @@ def _id(value: Any) -> str:
 def _shape(kind: type[T], value: object) -> T:
     if isinstance(value, kind):
         return value
-    raise ProtocolError(f"the reply lacks a documented {kind.__name__}")
+    raise ProtocolError(f"a documented field is not in the reply or has another type than {kind.__name__}")
 
 
 def _partner(settings: AccountSettings) -> str:

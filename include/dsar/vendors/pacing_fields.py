@@ -1,4 +1,6 @@
-"""The fields of a connection. Those that every vendor has limit how fast and how long it is called."""
+"""The fields of a connection. The fields that every vendor has limit how fast and how long the vendor is
+called.
+"""
 
 from __future__ import annotations
 
