@@ -13,9 +13,14 @@ from fsspec.implementations.memory import MemoryFileSystem
 from sqlalchemy import Engine
 
 from include.accounts import ACCOUNTS
-from include.dsar.accounts import Account, AccountSettings
+from include.dsar.accounts import Account, AccountSettings, OutcomeBreaker
 from include.dsar.delivery.storage import Storage
-from include.dsar.errors import ConfigurationError, RequestsRefused, VendorUnavailable
+from include.dsar.errors import (
+    ConfigurationError,
+    OperatorActionRequired,
+    RequestsRefused,
+    VendorUnavailable,
+)
 from include.dsar.execution.account_work import AccountWork
 from include.dsar.intake.decisions import Decision, decide
 from include.dsar.intake.rows import Rules
@@ -28,26 +33,35 @@ from include.dsar.stages.poll import poll_open_jobs
 from include.dsar.stages.submit import submit
 from include.dsar.vendors import settings, vendor
 from include.regulations import REGULATIONS
+from include.sandbox.vendors.opendsr import VENDOR as OPENDSR
 from tests.model.line import Life, Line, LivedLedger, LivedSource, LivedStorage, WorkerDied
 from tests.model.sessions import Sessions
 from tests.model.vendor_world import World
 from tests.model.virtual_time import Clock, VirtualLoop
 
-ALL = (*ACCOUNTS, Account("batch_android", vendor="batch"))  # a company with two apps
+# A company with two apps, and a processor that speaks OpenDSR.
+ALL = (*ACCOUNTS, Account("batch_android", vendor="batch"), Account("opendsr", vendor="opendsr"))
 RULES = Rules(ALL, None, b"key", REGULATIONS)
 NAMES = tuple(account.name for account in ALL)
 RETURNING = tuple(account.name for account in ALL if vendor(account.vendor).returns_data)
 QUOTA = 3  # calls per day at ID5
 PACE = {"requests_per_second": 20, "max_concurrency": 3, "poll_min_seconds": 120, "poll_max_seconds": 7200}
-# The vendors that the world simulates. It cannot sign replies, so OpenDSR is not one of them.
 EXTRA: dict[str, dict[str, Any]] = {
     "besitos": {"partner_id": "demo", "users_per_call": 3, "give_up_after_days": 2},
     "batch": {"api_key": "demo-app", "give_up_after_days": 3},
     "id5": {"partner_id": "173", "daily_quota": QUOTA, "give_up_after_days": 3},
     "attentive": {"give_up_after_days": 3},
+    "opendsr": {**OPENDSR.extra, "give_up_after_days": 3},
 }
 
-OUTAGES = (VendorUnavailable, ConfigurationError, RequestsRefused)
+OUTAGES = (VendorUnavailable, ConfigurationError, RequestsRefused, OperatorActionRequired)
+
+OUTCOMES = """
+SELECT s.account, s.state, s.finished_at,
+       r.status = 'in_progress' AND s.identifiers IS NOT NULL AND s.confirmed_at IS NULL AS is_open
+  FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
+ WHERE s.state IN ('completed', 'no_data', 'rejected', 'failed')
+"""
 
 Stage = Callable[[AccountWork], Awaitable[Any]]
 
@@ -65,6 +79,8 @@ class Deployment:
             )
             for account in ALL
         }
+        self.outcomes: list[dict[str, Any]] = []  # as they were before the last package
+        self.packaged_at = clock()
         self.files = MemoryFileSystem()
         self.storage = Storage(self.files, "memory://storage")
         self.begin()
@@ -87,6 +103,10 @@ class Deployment:
         policy = "hold" if held else vendor(account_settings.vendor).on_uncertain.value
         self.settings[account] = replace(account_settings, on_uncertain=policy)
 
+    def break_at(self, breaker: OutcomeBreaker) -> None:
+        """Set the limits of the outcome breaker for every account."""
+        self.settings = {name: replace(one, breaker=breaker) for name, one in self.settings.items()}
+
     def decide(self, line: str) -> int:
         with self.sessions.open() as db:
             return decide(db, [Decision.parse(line)], by="an operator", now=self.clock())
@@ -106,10 +126,13 @@ class Deployment:
         life = Life(dies_at)
         with self.sessions.open() as db:
             requests = planning.request_pks_of(db, [only]) if only else None
+            self.outcomes, self.packaged_at = db.execute(OUTCOMES).fetchall(), self.clock()
             life.on_death.append(db.close)
             storage = LivedStorage(self.files, "memory://storage", life)
+            source = LivedSource(self._engine, life)
+            breakers = {name: one.breaker for name, one in self.settings.items()}
             with suppress(WorkerDied):
-                Package(db, LivedSource(self._engine, life), storage, requests, clock=self.clock).run()
+                Package(db, source, storage, requests, breakers=breakers, clock=self.clock).run()
 
     def submit(self, *accounts: str, dies_at: int | None = None, only: str | None = None) -> None:
         self._run(accounts, submit, dies_at, only)

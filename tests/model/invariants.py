@@ -1,8 +1,12 @@
-"""Invariants that hold after every step. They compare the ledger with the vendors' own records."""
+"""Invariants that hold after every step. They compare the ledger with the vendors' own records.
+
+The principle of `docs/faults.md` is one of them. A request is closed, and its identifiers are erased, only if
+each of its outcomes is true. The exceptions are lies that a wrong key tells, if the outcome breaker cannot
+notice them because they are too few.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import re
@@ -15,16 +19,18 @@ from typing import Any
 from include.dsar.errors import InvalidRow
 from include.dsar.ledger.claiming import LAST_DAYS
 from include.dsar.model import State
+from tests.model.data_subjects import wire_key
 from tests.model.deployment import QUOTA, RULES, Deployment
-from tests.model.vendor_world import Job, wire_key
+from tests.model.truth import Truth, must_wait
 
 ENDED = {state for state in State if state.is_terminal}
 TERMINAL = {"completed", "partial", "failed"}
 # For each state that a submission enters: the states that its next event may leave.
 # Ordinary moves have no event.
 LEADS_TO = {
-    "planned": {"planned", "submitting", "submitted", "ready"},
-    "submitted": {"submitted", "ready"},
+    "planned": {"planned", "submitting", "submitted", "ready", "no_data"},
+    "submitted": {"submitted", "ready", "no_data"},
+    "no_data": {"no_data"},  # the outcome breaker holds it
     "uncertain": {"uncertain"},
     "failed": {"failed"},
     "rejected": {"rejected"},
@@ -35,8 +41,16 @@ UNEXPECTED = re.compile(r"\([A-Z]\w+\)")  # the type of an error that no vendor 
 AGAIN = """
 SELECT submission, count(*) AS n FROM dsar.event
  WHERE enters = 'planned' AND reason IS NOT NULL
-   AND (leaves IN ('uncertain', 'submitted', 'failed') OR leaves = 'submitting' AND reason LIKE 'HTTP 403%')
+   AND (leaves IN ('uncertain', 'submitted', 'ready', 'no_data', 'failed')
+        OR leaves = 'submitting' AND reason LIKE 'HTTP 403%')
  GROUP BY submission
+"""
+MAX_REFUSALS = 5  # identical ones in a row, before the account is stopped
+MAX_SUBMIT = timedelta(minutes=20)  # of one submit stage
+UNCONFIRMED = """
+SELECT s.*, r.request_id, r.action, r.planned_at
+  FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
+ WHERE s.is_unconfirmed AND s.account = %s ORDER BY s.id
 """
 UNCERTAIN = """
 SELECT s.*, r.request_id, r.action FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
@@ -53,8 +67,11 @@ class Invariants:
         self.arrived: set[str] = set()  # since the last intake
         self.contended: set[str] = set()  # days on which two workers shared the quota
         self._before: tuple[dict[str, str], dict[int, str]] = ({}, {})
+        self._rejected: set[int] = set()
         self._delivered: set[str] = set()
         self._ended_once: set[int] = set()  # submissions that have ended once
+        self.truth = Truth(deployment)
+        self.discarded = False  # whether an operator discarded outcomes since the last check
 
     def expect(self, row: dict[str, Any], now: datetime) -> None:
         """Record a new row and the keys that its submissions have at the vendors."""
@@ -80,9 +97,10 @@ class Invariants:
         self._events_follow_each_other(events)
         for row in rows:
             assert not UNEXPECTED.search(row["reason"] or ""), row["reason"]
-            self._outcome_is_the_vendors(row)
-            if row["state"] in ("submitted", "ready"):
-                self._job_of(row)
+            self._job_exists(row)
+            if row["state"] in ENDED and row["state"] != "not_applicable":
+                self.truth.lie_behind(row, self.key_of(row))
+        self._few_are_refused_by_a_lie(rows)
         self._no_erasure_overtakes_an_access(rows)
         self._closed_is_closed(requests, rows)
         self._terminal_is_terminal(requests, rows, retried)
@@ -95,6 +113,15 @@ class Invariants:
             for row in db.execute(UNCERTAIN).fetchall():
                 found[row["request_id"], row["account"], row["identity"]].append(row)
         return dict(found)
+
+    def decision_about_outcomes(self, account: str) -> str | None:
+        """Returns what an operator decides who asked the vendor. None if no outcome of the account waits."""
+        with self.deployment.sessions.open() as db:
+            rows = db.execute(UNCONFIRMED, [account]).fetchall()
+        if not rows:
+            return None
+        untrue = any(self.truth.lie_behind(row, self.key_of(row)) for row in rows)
+        return f"{account} {'discard' if untrue else 'confirm'}_outcomes the vendor was asked"
 
     def job_that_took(self, rows: list[dict[str, Any]]) -> str | None:
         """Returns the job that all these calls created, or None. An operator would get this answer from the
@@ -143,44 +170,27 @@ class Invariants:
             assert event["leaves"] in LEADS_TO[entered], f"it was {entered}: {event}"
             last[event["submission"]] = event["enters"]
 
-    def _job_of(self, row: dict[str, Any]) -> Job:
-        """Returns the vendor's job of a submission, even if the vendor no longer shows the job."""
-        job = self.world.jobs.get(row["job_id"])
-        assert job is not None, f"the vendor never had the job of {row['id']}"
-        assert (job.account, job.action) == (row["account"], row["action"])
-        assert self.key_of(row) in job.keys, "the job is another data subject's"
-        return job
+    def _job_exists(self, row: dict[str, Any]) -> None:
+        if row["state"] not in ("submitted", "ready"):
+            return
+        job = self.truth.job_of(row, self.key_of(row))
+        if row["state"] == "ready" and not job.is_foreign and job.id not in self.world.lies.no_data:
+            assert {self.world.outcome(job, key) for key in job.keys} <= {"completed", "no_data"}
 
-    def _outcome_is_the_vendors(self, row: dict[str, Any]) -> None:
-        match row["state"]:
-            case "ready":
-                job = self._job_of(row)
-                assert "completed" in (self.world.outcome(job, key) for key in job.keys) or (
-                    {self.world.outcome(job, key) for key in job.keys} == {"no_data"}
-                )
-            case "completed" | "no_data":
-                job = self._job_of(row)
-                assert self.world.outcome(job, self.key_of(row)) == row["state"]
-                assert job.ends_at <= row["finished_at"]
-                self._job_is_young_enough(job, row)
-                if row["action"] == "access" and row["state"] == "completed":
-                    data = self.world.data(row["account"], self.key_of(row))
-                    assert row["file_sha256"] == hashlib.sha256(data).hexdigest()
-            case "rejected":
-                assert (row["account"], self.key_of(row)) in self.world.refused
-            case "failed":
-                self._failure_is_true(row)
-
-    def _job_is_young_enough(self, job: Job, row: dict[str, Any]) -> None:
-        """Check that no old job serves a request.
-
-        Either the job is newer than the request, or (only at Batch) the job was still running when the
-        request was sent.
-        """
-        still_running = row["account"].startswith("batch") and row["attempts"] > 0
-        assert (job.ends_at if still_running else job.taken_at) >= row["received_at"], (
-            "an older job served it"
+    def _few_are_refused_by_a_lie(self, rows: list[dict[str, Any]]) -> None:
+        """Check that a wave of refusals rejects nobody, unless the vendor accepted a call in this stage."""
+        rejected = {row["id"]: row for row in rows if row["state"] == "rejected"}
+        new = [row for id, row in rejected.items() if id not in self._rejected]
+        self._rejected = set(rejected)
+        untrue = Counter(
+            (row["account"], row["finished_at"])
+            for row in new
+            if self.truth.lie_behind(row, self.key_of(row))
         )
+        for (account, at), count in untrue.items():
+            jobs = [job for job in self.world.jobs.values() if job.account == account]
+            accepted = any(at - MAX_SUBMIT <= job.taken_at <= at for job in jobs)
+            assert count < MAX_REFUSALS or accepted, f"{account} rejected {count} data subjects in a wave"
 
     def _no_erasure_overtakes_an_access(self, rows: list[dict[str, Any]]) -> None:
         """Check that no erasure is sent while an earlier access request of the same data subject is open."""
@@ -197,18 +207,6 @@ class Invariants:
                         or sent["due_at"] <= sent["attempted_at"] + LAST_DAYS
                     ), "an erasure has overtaken an access"
 
-    def _failure_is_true(self, row: dict[str, Any]) -> None:
-        job, reason = self._job_of(row), row["reason"]
-        limit = timedelta(days=self.deployment.settings[row["account"]].give_up_after_days)
-        if reason.startswith("the job did not end"):  # its age counts: a later request may share it
-            assert row["finished_at"] - job.taken_at > limit
-        elif reason.startswith(("the vendor does not have the job", "the vendor no longer has the job")):
-            assert job.forgotten
-        elif reason.startswith("the result could not be fetched"):
-            assert row["finished_at"] - row["submitted_at"] > limit
-        else:
-            assert job.failed and job.ends_at <= row["finished_at"], reason
-
     def _closed_is_closed(self, requests: dict[str, Any], rows: list[dict[str, Any]]) -> None:
         of_request = defaultdict(list)
         for row in rows:
@@ -218,12 +216,26 @@ class Invariants:
             assert submissions, "a request without submissions"
             if request["status"] == "in_progress":
                 self._delivered.discard(request_id)
+                erased = [row for row in submissions if row["identifiers"] is None]
+                assert all(row["state"] == "not_applicable" for row in erased), "erased while it is open"
                 continue
             assert all(row["state"] in ENDED for row in submissions)
+            assert not any(row["is_unconfirmed"] for row in submissions), "closed on an implausible outcome"
             assert all(row["identifiers"] is None for row in submissions), "identifiers outlive the request"
             if request_id not in self._delivered:
+                self._is_closed_on_the_truth(submissions)
                 self._is_delivered(request, submissions)
                 self._delivered.add(request_id)
+
+    def _is_closed_on_the_truth(self, submissions: list[dict[str, Any]]) -> None:
+        """Check that no outcome is a lie, except lies that are too few for the outcome breaker."""
+        for row in submissions:
+            if row["state"] == "not_applicable" or not (lie := self.truth.lie_behind(row, self.key_of(row))):
+                continue
+            of_account = [one for one in self.deployment.outcomes if one["account"] == row["account"]]
+            breaker = self.deployment.settings[row["account"]].breaker
+            held = must_wait(of_account, breaker, self.deployment.packaged_at)
+            assert not held, f"{row['account']}: closed as {row['state']} because of a lie: {lie}"
 
     def _is_delivered(self, request: dict[str, Any], submissions: list[dict[str, Any]]) -> None:
         """Check that the delivered files agree with the ledger and contain the vendors' data."""
@@ -251,7 +263,7 @@ class Invariants:
     def _terminal_is_terminal(
         self, requests: dict[str, Any], rows: list[dict[str, Any]], retried: bool
     ) -> None:
-        """Check that only retry_failed opens a closed request or plans a failed submission again."""
+        """Check that only an operator opens a closed request or plans an ended submission again."""
         statuses = {request_id: request["status"] for request_id, request in requests.items()}
         states = {row["id"]: row["state"] for row in rows}
         before_statuses, before_states = self._before
@@ -260,8 +272,10 @@ class Invariants:
                 assert retried and status in ("failed", "partial"), f"{request_id} was {status}"
         for submission, state in before_states.items():
             if state in ENDED and states[submission] != state:
-                assert retried and state in ("failed", "rejected") and states[submission] == "planned"
-        self._before = (statuses, states)
+                again = {"failed", "rejected"} if retried or self.discarded else set()
+                again |= {"no_data"} if self.discarded else set()
+                assert state in again and states[submission] == "planned"
+        self._before, self.discarded = (statuses, states), False
 
     def _quota_is_kept(self, rows: list[dict[str, Any]]) -> None:
         """Check that ID5's quota is kept. On a day with two workers at once, only the vendor's own limit

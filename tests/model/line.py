@@ -22,7 +22,8 @@ from include.dsar.errors import ReplyLost
 from include.dsar.http.client import Client, Sink
 from include.dsar.intake.source import Row, Source
 from include.dsar.ledger.database import Database
-from tests.model.vendor_world import Answer, Lost, World
+from tests.model.faults import Answer, Lost
+from tests.model.vendor_world import World
 
 TRAVEL = 0.05  # seconds, in each direction
 SLOW = 40.0

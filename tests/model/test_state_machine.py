@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from datetime import timedelta
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -28,10 +29,13 @@ from hypothesis.stateful import (
 from psycopg import sql
 from sqlalchemy import create_engine
 
+from include.dsar.accounts import OutcomeBreaker
+from tests.model.data_subjects import SUBJECTS, email, phone
 from tests.model.deployment import NAMES, RETURNING, Deployment
+from tests.model.faults import FAULTS
 from tests.model.invariants import Invariants
+from tests.model.lies import LIES, Lie
 from tests.model.sessions import Sessions
-from tests.model.vendor_world import FAULTS, SUBJECTS, email, phone
 from tests.model.virtual_time import Clock
 
 EXAMPLES = 50
@@ -41,8 +45,11 @@ MOST_DAYS = 20  # from the recovery of the vendors until everything is closed
 STAGES = ("intake", "submit", "poll", "collect", "package")
 accounts = st.sampled_from(NAMES)
 returning = st.sampled_from(RETURNING)  # accounts whose vendor returns data
+batch_accounts = st.sampled_from([name for name in NAMES if name.startswith("batch")])
 deaths = st.integers(0, 25)
-
+# The default limits; limits for few requests; and limits that hold every outcome but `completed`.
+DEFAULT = OutcomeBreaker()
+breakers = st.sampled_from([DEFAULT, OutcomeBreaker(2, 0.6), OutcomeBreaker(1, 0.01)])
 
 FORMS = {"user_id": str, "email": email, "phone": phone}
 
@@ -77,8 +84,9 @@ class DeploymentMachine(RuleBasedStateMachine):
         self.retried = False
         self.count = 0
 
-    @initialize(asked=st.lists(asks, min_size=2, max_size=5))
-    def there_are_requests(self, asked: list[Ask]) -> None:
+    @initialize(asked=st.lists(asks, min_size=2, max_size=5), breaker=breakers)
+    def there_are_requests(self, asked: list[Ask], breaker: OutcomeBreaker = DEFAULT) -> None:
+        self.deployment.break_at(breaker)
         for ask in asked:
             self.a_request_arrives(ask)
 
@@ -173,6 +181,29 @@ class DeploymentMachine(RuleBasedStateMachine):
             decision = f"taken {job_id}" if job_id else "send_again"
             assert self.deployment.decide(f"{request_id} {account} {decision} {identity}")
 
+    @rule(account=accounts)
+    def an_operator_looks_at_outcomes(self, account: str) -> None:
+        """Ask the vendor about the outcomes that wait, and then confirm or discard them."""
+        if decision := self.held.decision_about_outcomes(account):
+            assert self.deployment.decide(decision)
+            self.held.discarded = True
+
+    @rule(
+        account=accounts, kind=st.sampled_from(LIES), after=st.integers(0, 4), hours=st.sampled_from([1, 30])
+    )
+    def a_vendor_lies(self, account: str, kind: str, after: int, hours: float) -> None:
+        self.world.lies.tell(account, Lie(kind, after, self.clock() + timedelta(hours=hours)))
+
+    @rule(
+        account=batch_accounts,
+        subject=st.sampled_from(SUBJECTS),
+        action=st.sampled_from(["access", "erasure"]),
+        age=st.sampled_from([0, 1, 100]),
+    )
+    def somebody_else_begins_a_job(self, account: str, subject: str, action: str, age: float) -> None:
+        """Add a job to the vendor's list that we did not ask for. It may be older than any request."""
+        self.world.take(account, action, [subject], age=timedelta(hours=age), is_ours=False)
+
     @rule(account=accounts, faults=st.lists(st.sampled_from(FAULTS), min_size=1, max_size=4))
     def a_vendor_misbehaves(self, account: str, faults: list[str]) -> None:
         self.world.faults[account].extend(faults)
@@ -207,6 +238,8 @@ class DeploymentMachine(RuleBasedStateMachine):
             self.held.check(retried=False)
             if not self._open():
                 break
+            for account in NAMES:
+                self.an_operator_looks_at_outcomes(account)
             self.clock.advance(23 * 3600)
         assert not self._open(), "not closed in the end"
         assert not self.deployment.files.find("/storage/work"), "a collected file is orphaned"
