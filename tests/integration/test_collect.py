@@ -91,12 +91,16 @@ async def test_the_zip_of_batch_is_stored_unchanged(
     assert sandbox.calls()["batch"]["data"] == 1
 
 
-async def test_a_result_over_the_size_limit_fails_and_leaves_no_file(
+async def test_a_result_over_the_size_limit_fails_after_a_day_and_leaves_no_file(
     db: Database, storage: Storage, stages: Stages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The submission fails, and the reason names the size."""
+    """One bad reply discards no result. A day later the submission fails, and the reason names the size."""
     await ready(db, stages, "batch", "u1")
     monkeypatch.setattr(client_module, "MAX_DOWNLOAD_BYTES", 100)
+    with pytest.raises(VendorUnavailable, match="the result is larger than 100 bytes"):
+        await stages.collect("batch")
+    assert states(db) == {"u1": "ready"}
+    stages.clock.advance(days=1, seconds=1)
     done = await stages.collect("batch")
     assert (done.failed, rows(db)[0]["reason"]) == (1, "the result is larger than 100 bytes")
     assert files(storage) == []

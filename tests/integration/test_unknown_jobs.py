@@ -178,3 +178,24 @@ async def test_give_up_after_days_ends_nothing_while_the_account_does_not_work(
     assert set(states(db).values()) == {"submitted"}
     await poll(stages, account)
     assert set(states(db).values()) == {"failed"}
+
+
+@pytest.mark.parametrize("account", VENDORS)
+async def test_give_up_after_days_ends_nothing_while_the_vendor_denies_all_jobs(
+    db: Database, sandbox: Sandbox, stages: Stages, account: str
+) -> None:
+    """A 404 for every call, also for the probe, proves nothing, however old the jobs are. They end when the
+    vendor answers again.
+    """
+    plan_each(db, account, "u1@example.com")
+    await stages.submit(account)
+    given = {"status": 404, "body": json.dumps(OWN_404[account])}
+    for route in ("status", "list", "me"):
+        sandbox.inject("status", vendor=account, route=route, times=None, **given)
+    stages.clock.advance(days=VENDORS[account].give_up_after.days + 1)
+    with pytest.raises(ConfigurationError, match=f"connection {account}_default"):
+        await poll(stages, account)
+    assert set(states(db).values()) == {"submitted"}
+    sandbox.clear_faults()
+    await poll(stages, account)
+    assert set(states(db).values()) == {"completed"}

@@ -40,8 +40,9 @@ POLL_FAILURES: JobFailures = {
 }
 COLLECT_FAILURES: JobFailures = {
     JobUnknown: JobFailure(RESULT_EXPIRED, min_unknown=MIN_UNKNOWN),
-    # The vendor's own reply about this job names what cannot be fetched.
-    UnsafeDownload: JobFailure("{error}", is_documented=True),
+    # The vendor's own reply about this job names what cannot be fetched. One reply proves nothing yet, and a
+    # name may resolve to a private address because our own DNS is at fault.
+    UnsafeDownload: JobFailure("{error}", min_age=timedelta(days=1), is_documented=True),
 }
 POLL_GAVE_UP = "the job did not end in {days:g} days"
 MAX_LOST_RESULTS = 5  # of one submission; each was followed by a new job

@@ -93,7 +93,9 @@ class Endings:
         self._known.discard(job_id)
 
     def give_up(self, job_id: str, moves: Sequence[Move]) -> None:
-        """Ends these submissions when the stage ends, if the account works."""
+        """Ends these submissions when the stage ends, if the account works. If the vendor does not have the
+        job, it must have another one.
+        """
         self._given_up.setdefault(job_id, []).extend(moves)
 
     def forget(self, job_id: str, moves: Sequence[Move]) -> None:
@@ -113,8 +115,10 @@ class Endings:
             moves += chain.from_iterable(self._forgotten.values())
             unknown = sorted(self._unknown - self._forgotten.keys())
             await work.ledger(vendor_jobs.mark_unknown, work.account, unknown, now=work.clock())
-        if self._given_up and await self._evidence.works():
-            moves += chain.from_iterable(self._given_up.values())
+        for job_id, given_up in self._given_up.items():
+            is_unknown = job_id in self._unknown
+            if await (self._evidence.knows_jobs() if is_unknown else self._evidence.works()):
+                moves += given_up
         self.left_open = sum(map(len, [*self._forgotten.values(), *self._given_up.values()])) - len(moves)
         return moves
 
