@@ -162,7 +162,8 @@ FAULTS = (
     ),
     _row("a reply of 200 MB", HUGE, {**HUGE, "announced": False}, data=ANY_FILE),
     _row("a redirect", *({"kind": "redirect", "location": ELSEWHERE, "status": s} for s in (302, 307))),
-    _row("400", _status(400), create=REJECTED),
+    # Batch and ID5 document a code for each refusal, and this reply has none of them.
+    _row("400", _status(400), create={"": REJECTED, "batch": UNCERTAIN, "id5": UNCERTAIN}),
     _row("401", _status(401), **FIX_CELLS),
     _row("403", _status(403), **FIX_CELLS),
     _row("403, ID5: daily limit of the identifier", _id5_limit("email"), **ONLY_ID5),

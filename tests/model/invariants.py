@@ -69,6 +69,7 @@ class Invariants:
         self._before: tuple[dict[str, str], dict[int, str]] = ({}, {})
         self._rejected: set[int] = set()
         self._delivered: set[str] = set()
+        self._closed_once: set[str] = set()  # some are reopened later
         self._ended_once: set[int] = set()  # submissions that have ended once
         self.truth = Truth(deployment)
         self.discarded = False  # whether an operator discarded outcomes since the last check
@@ -216,8 +217,10 @@ class Invariants:
             assert submissions, "a request without submissions"
             if request["status"] == "in_progress":
                 self._delivered.discard(request_id)
-                erased = [row for row in submissions if row["identifiers"] is None]
-                assert all(row["state"] == "not_applicable" for row in erased), "erased while it is open"
+                erased = {row["state"] for row in submissions if row["identifiers"] is None}
+                if request_id not in self._closed_once:
+                    assert erased <= {"not_applicable"}, "identifiers are erased while the request is open"
+                assert erased <= ENDED
                 continue
             assert all(row["state"] in ENDED for row in submissions)
             assert not any(row["is_unconfirmed"] for row in submissions), "closed on an implausible outcome"
@@ -226,6 +229,7 @@ class Invariants:
                 self._is_closed_on_the_truth(submissions)
                 self._is_delivered(request, submissions)
                 self._delivered.add(request_id)
+                self._closed_once.add(request_id)
 
     def _is_closed_on_the_truth(self, submissions: list[dict[str, Any]]) -> None:
         """Check that no outcome is a lie, except lies that are too few for the outcome breaker."""

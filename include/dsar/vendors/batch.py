@@ -23,7 +23,7 @@ from include.dsar.http.messages import HttpReply, HttpRequest
 from include.dsar.model import Action, IdentityKind, Outcome, State, Subject
 from include.dsar.vendors.fields import ConnectionField
 from include.dsar.vendors.replies import (
-    CREATE_ERRORS,
+    CODED_CREATE_ERRORS,
     ROUTE_ERRORS,
     STATUS_ERRORS,
     Meaning,
@@ -72,7 +72,7 @@ class Batch(Vendor):
     job_id_path = ("request_id",)
     error_fields = ("code",)
     create_errors = errors(
-        CREATE_ERRORS,
+        CODED_CREATE_ERRORS,
         {
             (400, "30"): OUR_CALL,  # MISSING_PARAMETER
             (400, "31"): Refused,  # MALFORMED_PARAMETER

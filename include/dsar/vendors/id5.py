@@ -27,7 +27,7 @@ from include.dsar.http.messages import HttpReply, HttpRequest
 from include.dsar.model import Action, IdentityKind, Outcome, State, Subject
 from include.dsar.vendors.fields import ConnectionField, FieldKind
 from include.dsar.vendors.replies import (
-    CREATE_ERRORS,
+    CODED_CREATE_ERRORS,
     STATUS_ERRORS,
     Meaning,
     created_id,
@@ -83,7 +83,7 @@ class Id5(Vendor):
     job_id_path = ("id",)
     error_fields = ("code",)
     create_errors = errors(
-        CREATE_ERRORS,
+        CODED_CREATE_ERRORS,
         {
             **{(400, code): WRONG_PARTNER for code in BAD_PARTNER},
             (400, "request_format_invalid"): OUR_CALL,

@@ -69,6 +69,9 @@ CREATE_ERRORS = errors(
         OTHERWISE: ReplyLost,
     },
 )
+# For a vendor that documents a code for each refusal. A refusal without such a code rejects no data subject,
+# because a proxy or another fault can be its cause.
+CODED_CREATE_ERRORS = errors(CREATE_ERRORS, {(400, None): ReplyLost, (422, None): ReplyLost})
 # After a GET that asks about a job.
 STATUS_ERRORS = errors(
     {},

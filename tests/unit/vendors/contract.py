@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import Any
 
 from include.dsar.accounts import Account, AccountSettings
-from include.dsar.errors import DsarError, ReplyLost
+from include.dsar.errors import DsarError, Refused, ReplyLost
 from include.dsar.http.messages import HttpReply
 from include.dsar.model import Action, IdentityKind, State, Subject
 from include.dsar.vendors import VENDORS, settings
@@ -53,6 +53,7 @@ class Contract:
     extra: Mapping[str, object] = field(default_factory=dict)
     base_url: str | None = None
     conflict: type[DsarError] = ReplyLost  # the error for a POST with reply 409
+    refusal: type[DsarError] = Refused  # with reply 400 or 422, in JSON and without a documented code
     quotes: str = "ann"  # the error replies have this text, as a vendor may quote an identifier
 
     def account(self, **extra: object) -> AccountSettings:

@@ -66,6 +66,7 @@ CONTRACT = Contract(
     subject=JOHN,
     quotes="john",
     conflict=AlreadyRunning,
+    refusal=ReplyLost,
     created=dict.fromkeys(
         [
             b'{"token": "6c256bd1"}',
@@ -84,8 +85,8 @@ CONTRACT = Contract(
         (400, error(30), ConfigurationError, "HTTP 400, code 30: this is about the form of our call"),
         (400, error(31), Refused, "HTTP 400, code 31"),
         (400, error(32), ConfigurationError, "HTTP 400, code 32: this is about the form of our call"),
-        (400, error("john.doe"), Refused, "HTTP 400"),
-        (400, error([1]), Refused, "HTTP 400"),
+        (400, error("john.doe"), ReplyLost, "HTTP 400"),
+        (400, error([1]), ReplyLost, "HTTP 400"),
         (401, error(10), CredentialsRefused, "HTTP 401, code 10"),
         (404, error(20), ConfigurationError, "HTTP 404, code 20: check api_key and Host of the connection"),
         (404, b"", ConfigurationError, "HTTP 404: check api_key and Host of the connection"),

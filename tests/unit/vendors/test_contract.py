@@ -292,7 +292,9 @@ def _expected_after_a_post(vendor: Vendor, status: int, body: bytes) -> type[Dsa
         return VendorBusy
     if status in (400, 422) and body.startswith(b"<"):
         return ReplyLost
-    return Refused if status in (400, 413, 422) else ReplyLost
+    if status in (400, 422):
+        return CONTRACTS[vendor.name].refusal
+    return Refused if status == 413 else ReplyLost
 
 
 @every_vendor

@@ -52,6 +52,7 @@ def job(status: str, result: str | None) -> bytes:
 RESULTS = {"DELETE_DELETED": State.COMPLETED, "DELETE_NO_DATA": State.NO_DATA}
 CONTRACT = Contract(
     ID5,
+    refusal=ReplyLost,
     extra={"partner_id": 173},
     subject="any",
     created={b'{"id": "a8b6ccc4ee35ddaf5a5bb0f5c696dbd3"}': "a8b6ccc4ee35ddaf5a5bb0f5c696dbd3"},
@@ -68,7 +69,7 @@ CONTRACT = Contract(
         ),
         (400, error("user_objects_invalid"), Refused, "HTTP 400, code user_objects_invalid"),
         (400, error("user_object_invalid"), Refused, "HTTP 400, code user_object_invalid"),
-        (400, error("ann@example.com"), Refused, "HTTP 400"),
+        (400, error("ann@example.com"), ReplyLost, "HTTP 400"),
         (401, error("api_token_invalid"), CredentialsRefused, "HTTP 401, code api_token_invalid"),
         (403, error("api_token_not_authorized"), CredentialsRefused, "code api_token_not_authorized"),
         (403, b"<html>", CredentialsRefused, "HTTP 403"),
