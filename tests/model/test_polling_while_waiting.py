@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy import create_engine
 
 from tests.integration.requests_given import put_into
+from tests.model.data_subjects import SUBJECTS
 from tests.model.deployment import EXTRA, Deployment
 from tests.model.sessions import Sessions
 from tests.model.test_state_machine import Ask, DeploymentMachine
-from tests.model.vendor_world import SUBJECTS
 from tests.model.virtual_time import Clock
 
 SECOND = 1 / 60  # in minutes
