@@ -38,8 +38,8 @@ def all_shards(count: int, setting: str) -> list[Shard]:
 
 @dataclass(frozen=True)
 class OutcomeBreaker:
-    """The limits for outcomes that are not `completed`. If an account has too many of them, they wait for
-    an operator.
+    """The limits for outcomes that are not `completed`. If an account has too many such outcomes, these
+    outcomes wait for an operator.
 
     Outcomes of an account with few earlier outcomes wait if two conditions hold: there are at least
     `min_count` outcomes, and a share of at least `max_share` is not `completed`. For an account with a
@@ -172,8 +172,8 @@ class AccountSettings:
         """Returns the settings of one shard: its part of the account's rate and concurrency.
 
         Each shard may make at least one call at a time. If the vendor asks for fewer calls (by a 429 or
-        Retry-After), only the shard that got this reply slows down. The other shards slow down when
-        they get such a reply themselves.
+        Retry-After), only the shard that got this reply slows down. Each other shard slows down when it
+        gets a 429 or Retry-After itself.
         """
         each, left = divmod(self.max_concurrency, shard.of)
         return replace(

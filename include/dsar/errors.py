@@ -134,7 +134,7 @@ class VendorUnavailable(DsarError):
 
 
 class OperatorActionRequired(DsarError):
-    """The run did what it could. The message says what an operator must do."""
+    """An operator must do the remaining work. The message says what to do."""
 
 
 class NotDelivered(DsarError):

@@ -89,7 +89,9 @@ class Regulation:
         return self._ends(received_at, [self._response(action), self.extension])
 
     def ack_due_at(self, received_at: datetime) -> datetime | None:
-        """Returns by when the receipt of a request must be confirmed. None if the law does not demand it."""
+        """Returns the latest time for the confirmation that a request was received. None if the law demands
+        none.
+        """
         return self._ends(received_at, [self.acknowledgement]) if self.acknowledgement else None
 
     def law(self, action: Action) -> str:
@@ -161,7 +163,9 @@ class Regulations(Mapping[str, Regulation]):
         return self._by_word.get(_key(text))
 
     def id5_jurisdiction(self, regulation: Regulation) -> str | None:
-        """Returns the jurisdiction that ID5 is given. None: a request under this law is not sent to ID5."""
+        """Returns the jurisdiction that is sent to ID5. None means that no request under this law is sent
+        to ID5.
+        """
         return regulation.id5_jurisdiction or self._id5_jurisdiction
 
 

@@ -1,4 +1,6 @@
-"""The embedded PostgreSQL server. All commands of a state directory share it. The last one stops it."""
+"""The embedded PostgreSQL server. All commands of a state directory share the server. The last command
+stops it.
+"""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ MAX_TRIES = 20_000
 
 
 def run(run_id: str) -> Run | None:
-    """Returns the run of the DAG with this id. None if Airflow has no such run."""
+    """Returns the run of the DAG with this id. None if Airflow does not have this run."""
     with create_session() as session:
         found = session.scalar(select(DagRun).where(DagRun.dag_id == DAG_ID, DagRun.run_id == run_id))
         if found is None:

@@ -112,7 +112,7 @@ async def _pass_on(deployment: Deployment, account: Account, stages: Sequence[st
 
 
 def deliver(deployment: Deployment) -> Delivered:
-    """Run the stage package."""
+    """Run the package stage."""
     with database.connect(deployment.ledger) as db, _source(deployment.ledger) as table:
         return Package(db, table, deployment.storage).run()
 

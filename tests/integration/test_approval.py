@@ -1,4 +1,4 @@
-"""The task approve_volume asks under Required Actions, and records the answer."""
+"""The task `approve_volume` asks under Required Actions, and records the answer."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_a_run_sends_what_is_usual_and_nothing_that_is_on_hold(
     run_daily: Callable[..., Ran],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The tasks of the accounts do not wait for the answer. The report says what is on hold."""
+    """The tasks of the accounts do not wait for the answer. The report lists the submissions on hold."""
     monkeypatch.setattr("include.accounts.VOLUME", LIMIT)
     put(dsn, *(Row(f"e-{n}", "erasure", email=f"e{n}@example.com", accounts=["id5"]) for n in range(3)))
     put(dsn, Row("a-1", "access", user_id="u1"))

@@ -1,4 +1,4 @@
-"""The stage collect stores each data subject's own result, complete and unchanged."""
+"""The collect stage stores each data subject's own result, complete and unchanged."""
 
 from __future__ import annotations
 

@@ -129,7 +129,9 @@ def test_airflow_finds_the_types() -> None:
 
 @every_vendor
 def test_the_form_has_every_field_of_the_vendor(vendor: Vendor) -> None:
-    """Each field has a schema. Its text says that it is required, or what an empty field means."""
+    """Each field has a schema. The text of the schema says that the field is required, or what an empty
+    field means.
+    """
     form = TYPES[vendor.name]
     assert list(form["conn-fields"]) == [field.name for field in connection_fields(vendor)]
     for field in connection_fields(vendor):

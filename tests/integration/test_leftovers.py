@@ -1,4 +1,4 @@
-"""A `collect` that is killed may leave files in `work/`. The stage package removes them when nobody needs
+"""A `collect` that is killed may leave files in `work/`. The package stage removes them when nobody needs
 them.
 """
 

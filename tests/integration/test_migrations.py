@@ -141,7 +141,7 @@ def test_migration_0007_keeps_failed_requests_in_sight(dsn: str) -> None:
 
 
 def test_migration_0007_records_each_hold(ledger_of: Callable[[str], str]) -> None:
-    """A request that was on hold before the migration has a hold of the kind volume."""
+    """After the migration, a request that was on hold has a hold of the kind `volume`."""
     url = ledger_of("0005")
     with psycopg.connect(url) as db:
         db.execute(

@@ -61,7 +61,7 @@ def slow_requests(db: Database, count: int) -> None:
 
 
 def package(db: Database, source_table: Source, storage: Storage) -> int:
-    """Runs the stage package. Returns the number of requests that it closed."""
+    """Runs the package stage. Returns the number of requests that it closed."""
     done = Package(db, source_table, storage).run()
     return done.completed + done.partial + done.failed
 

@@ -1,4 +1,4 @@
-"""The stage package closes requests in steps. It can stop safely after any step."""
+"""The package stage closes requests in steps. It can stop safely after any step."""
 
 from __future__ import annotations
 

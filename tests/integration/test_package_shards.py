@@ -57,8 +57,8 @@ def close_shard(dsn: str, folder: str, shard: Shard, killed: bool, counts: Any) 
 
 @pytest.fixture
 def close_at_once(dsn: str, tmp_path: Path) -> Callable[..., list[Delivered]]:
-    """Returns a function that runs shards in processes at the same time. The function returns what each
-    shard that was not killed has delivered, as counts of requests.
+    """Returns a function that runs shards in processes at the same time. The function returns the counts of
+    delivered requests for each shard that was not killed.
     """
 
     def run(shards: Sequence[Shard], killed: Shard | None = None) -> list[Delivered]:

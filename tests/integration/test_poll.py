@@ -38,7 +38,7 @@ def age(db: Database, **units: float) -> None:
 
 
 async def test_each_data_subject_in_a_batch_gets_an_outcome(db: Database, stages: Stages) -> None:
-    """The vendor found some of the data subjects and not the others."""
+    """The vendor found only some of the data subjects. Each data subject gets the outcome from the reply."""
     await send(db, stages, "besitos", "u1", "unknown-2", "u3")
     polled = await stages.poll("besitos")
     assert states(db) == {"u1": "completed", "unknown-2": "no_data", "u3": "completed"}

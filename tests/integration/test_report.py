@@ -1,4 +1,4 @@
-"""The stage report writes the register, the summary, and a sentence for each required action."""
+"""The report stage writes the register, the summary, and a sentence for each required action."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stage submit sends submissions in the right order and speed. A failed call does not stop other
+"""The submit stage sends submissions in the right order and speed. A failed call does not stop other
 calls.
 """
 

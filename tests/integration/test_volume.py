@@ -264,7 +264,7 @@ def test_an_approved_volume_is_not_held_again(db: Database) -> None:
 
 
 def test_a_denied_volume_stays_on_hold_and_nobody_is_asked_again(db: Database) -> None:
-    """Not even submissions due within three days are sent."""
+    """Submissions of a denied volume are not sent, even if they are due within three days."""
     arrive(db, 7, due_at=NOW + DAY)
     ask(db)
     assert answer(db, approve=False) == 7

@@ -109,7 +109,7 @@ def test_an_unknown_regulation_is_not_found() -> None:
 
 
 def test_the_jurisdiction_of_id5() -> None:
-    """A law without a jurisdiction gets the one that the deployment has set for all such laws."""
+    """If a law has no jurisdiction for ID5, the deployment's setting for these laws applies."""
     assert REGULATIONS.id5_jurisdiction(LGPD) is None
     assert REGULATIONS.id5_jurisdiction(UK_GDPR) == "GDPR"
     assert Regulations((GDPR, LGPD), id5_jurisdiction="CCPA").id5_jurisdiction(LGPD) == "CCPA"

@@ -120,7 +120,7 @@ def account_page(db: Database, site: Site, account: str, period: PeriodFilter) -
 
 
 def run_page(db: Database, site: Site, run: Run, *, after: int) -> str:
-    """Returns the page of one run of the DAG: what the run changed."""
+    """Returns the page of one run of the DAG, with the changes that the run made."""
     changes = one_run.changes(db, run.windows(site.now), accounts=site.accounts, after=after)
     return render(
         "run", site=site, run=run, changes=changes, accounts=_columns(site, changes.requests), after=after

@@ -1,4 +1,4 @@
-"""What the pages need from the Airflow that serves them: links, accounts and the version."""
+"""Links, accounts and the version, which the pages need from the Airflow that serves them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from include.dsar.vendors.vendor import OnUncertain
 
 
 class NextStep(StrEnum):
-    """What must happen before an uncertain submission is reconciled."""
+    """The next step towards reconciling an uncertain submission."""
 
     RUN = "run"  # the next run
     HELD = "held"  # an operator, because the connection has `on_uncertain: hold`
@@ -41,7 +41,7 @@ class Site:
         return list(self.connections)
 
     def next_step(self, account: str, *, is_stuck: bool = False) -> NextStep:
-        """Returns what must happen to reconcile an uncertain submission at this account."""
+        """Returns the next step towards reconciling an uncertain submission at this account."""
         if account not in self.connections:
             return NextStep.ACCOUNT
         if account not in self._settings:

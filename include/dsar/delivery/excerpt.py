@@ -25,7 +25,9 @@ _MISLEADING = re.compile(
 
 @dataclass(frozen=True)
 class Excerpt:
-    """The part of a table that the page shows. `left_out` says what only the CSV file contains."""
+    """The part of a table that the page shows. `left_out` is a sentence about the part that only the CSV
+    file contains.
+    """
 
     title: str
     csv_path: str

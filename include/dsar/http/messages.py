@@ -46,7 +46,7 @@ class HttpReply:
             raise ProtocolError(f"HTTP {self.status} with a body that is not JSON") from None
 
     def object(self) -> dict[str, Any]:
-        """Returns the body as a JSON object. Raises ProtocolError if the body is not one."""
+        """Returns the body as a JSON object. Raises ProtocolError if the body is not a JSON object."""
         value = self.json()
         if not isinstance(value, dict):
             raise ProtocolError(f"HTTP {self.status} and a JSON body that is not an object")

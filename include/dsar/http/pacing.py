@@ -1,9 +1,9 @@
 """Controls the rate of the calls to an account.
 
-The start times of calls (slots) are 1/rate seconds apart. If a call is late by less than CATCH_UP_SECONDS,
-the next slot stays where it was. If a call is later than that, the next slot is counted from the actual
-start, so that no burst follows a pause. In any second, at most rate x (1 + CATCH_UP_SECONDS) + 1 calls
-start.
+The start times of calls (slots) are 1/rate seconds apart. If a call starts late by less than
+CATCH_UP_SECONDS, the times of later slots do not change. If a call starts later than that, later slots are
+counted from its actual start, so that no burst follows a pause. In any second, at most rate x (1 +
+CATCH_UP_SECONDS) + 1 calls start.
 
 A 429 or 503 halves the rate, at most once per second. Each second without a 429 or 503 restores a tenth of
 the full rate. No call of the account starts before the time in `Retry-After`. If the vendor asks for a long

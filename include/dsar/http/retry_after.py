@@ -12,8 +12,8 @@ MAX_RETRY_AFTER = 24 * 3600.0  # seconds; we do not wait longer, whatever the ve
 
 
 def retry_after(reply: HttpReply) -> float | None:
-    """Returns the wait in seconds, from either form of the header (RFC 9110, section 10.2.3). None without
-    a header.
+    """Returns the wait in seconds. The header has seconds or a date (RFC 9110, section 10.2.3). None
+    without a header.
     """
     text = reply.headers.get("retry-after", "").strip()
     if re.fullmatch(r"[0-9]{1,9}", text):

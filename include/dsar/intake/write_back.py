@@ -50,7 +50,9 @@ def _write_back(db: Database, source: Source) -> int:
 
 
 def write_back_invalid(db: Database, source: Source) -> int:
-    """Marks the invalid rows of this intake in the source. Returns how many of them the source refused."""
+    """Marks the invalid rows of this intake in the source. Returns how many rows the source refused to
+    mark.
+    """
     refused = after = 0
     while rows := staging.rows_with(db, RowOutcome.INVALID, limit=REQUESTS_AT_ONCE, after=after):
         after = rows[-1].number

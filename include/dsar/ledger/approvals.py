@@ -54,7 +54,7 @@ def held_days(db: Database, approvals: Sequence[int]) -> list[HeldDay]:
 
 
 def mark_asked(db: Database, approvals: Sequence[int], *, now: datetime) -> None:
-    """Remembers that an operator is asked about these volumes. A later volume gets an approval of its own."""
+    """Remembers that an operator is asked about these volumes. A later volume needs another approval."""
     db.execute("UPDATE dsar.approval SET asked_at = %s WHERE id = ANY(%s)", [now, list(approvals)])
 
 

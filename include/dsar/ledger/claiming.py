@@ -115,8 +115,8 @@ def share_jobs(db: Database, account: str, *, now: datetime, request_pks: Sequen
 def next_planned_at(
     db: Database, account: str, *, now: datetime, request_pks: Sequence[int] | None, one_job_per_subject: bool
 ) -> datetime | None:
-    """Returns when the next planned submission can be sent or share a job. None if there is no planned
-    submission, or if all of them wait for another request of the same data subject.
+    """Returns when the next planned submission can be sent or share a job. None if no submission is
+    planned, or if all planned submissions wait for another request of the same data subject.
     """
     parameters = {
         "account": account,

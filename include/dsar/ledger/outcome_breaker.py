@@ -1,9 +1,9 @@
 """The outcome breaker: implausible outcomes of an account wait for an operator.
 
 A valid key of another account makes the vendor answer "user not found" for every data subject. So the
-outcomes of the account's open requests are compared with its history. If too many of them are not
-`completed`, they are marked as unconfirmed. An unconfirmed outcome keeps its request open until an operator
-confirms or discards the outcome.
+outcomes of the account's open requests are compared with its history. If too many outcomes are not
+`completed`, these outcomes are marked as unconfirmed. An unconfirmed outcome keeps its request open until
+an operator confirms or discards the outcome.
 """
 
 from __future__ import annotations

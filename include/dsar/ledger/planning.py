@@ -23,7 +23,7 @@ REASON_CONTRADICTION = "the source has this request_id more than once, with diff
 
 @dataclass(frozen=True)
 class Planned:
-    """Counts of staged rows, by what planning did with them."""
+    """Counts of staged rows, by the result of planning."""
 
     new: int
     known: int

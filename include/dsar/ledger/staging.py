@@ -82,7 +82,7 @@ class SourceRow:
 
 
 class RowOutcome(StrEnum):
-    """What planning did with a row."""
+    """The result of planning for a row."""
 
     NEW = "new"
     KNOWN = "known"  # in the ledger already

@@ -47,7 +47,7 @@ class Uncertain:
 
 def label(identity: str, number: int, of_kind: int) -> str:
     """Returns the name of a submission in a decision: its kind, such as `email`. If the request has several
-    of this kind at the account, adds a number, such as `email#2`.
+    submissions of this kind at the account, adds a number, such as `email#2`.
 
     The numbers follow the order of the identifiers in the source. They stay the same after some of the
     submissions have ended.

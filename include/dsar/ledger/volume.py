@@ -2,8 +2,8 @@
 
 A wrong query can mark a million data subjects for erasure, and an erasure cannot be undone. So the new
 submissions of each account, action and UTC day are counted when they are planned. If there are too many,
-the same transaction puts all of them that were not sent yet on hold. Therefore a crash of intake releases
-nothing.
+the same transaction puts the submissions that were not sent yet on hold. Therefore a crash of intake
+releases nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ class Usual:
 
 
 def usual(earlier: Sequence[int], *, has_history: bool, limit: VolumeLimit) -> Usual:
-    """Returns what is usual. `earlier` has one count for each of the last 30 days with a submission."""
+    """Returns the usual number and the limit. `earlier` has a count for each of the last 30 days with
+    submissions.
+    """
     count = sorted(earlier, reverse=True)[BUSIEST - 1] if len(earlier) >= BUSIEST else 0
     return Usual(
         count, max(int(limit.times * count), limit.at_least if has_history else limit.without_history)

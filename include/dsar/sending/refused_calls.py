@@ -3,8 +3,8 @@
 The account is the cause if the vendor answers no call. A request is the cause if the vendor answers other
 calls, or accepts our credentials on another route. For example, a firewall answers 403 to a call that looks
 like an attack. Then the submissions of this call stay planned. Each retry sends these submissions in
-smaller calls, in the end one by one, so that they block no other submission. A submission with such a limit
-on the size of its call is a suspect. Refused suspects do not count against the account.
+smaller calls, in the end one by one, so that they block no other submission. A submission that may only be
+sent in a smaller call is a suspect. Refused suspects do not count against the account.
 """
 
 from __future__ import annotations

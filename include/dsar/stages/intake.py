@@ -26,7 +26,7 @@ MAX_LOGGED = 20  # rows of each outcome in the log
 
 @dataclass
 class TakenIn:
-    """What intake did, as counts of rows."""
+    """The results of intake, as counts of rows."""
 
     rows: int = 0
     new: int = 0

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Delivered:
-    """What the stage did, as counts of requests, except `leftover_files`."""
+    """The results of the stage, as counts of requests, except `leftover_files`."""
 
     completed: int = 0
     partial: int = 0
@@ -121,7 +121,7 @@ class Package:
     def _closed(
         self, record: RequestRecord, written: Written, now: datetime, result: Delivered
     ) -> Closed | None:
-        """Returns what the ledger records about a written request. None if the request stays open."""
+        """Returns the record of a written request for the ledger. None if the request stays open."""
         if written.uri:
             return Closed(record.id, record.status, record.status_reason, written.uri)
         trouble = written.trouble

@@ -195,7 +195,7 @@ class Vendor(ABC):
 
         Raises the errors of `read_probe`.
         """
-        raise NotImplementedError(f"{self.name} has no discovery")
+        raise NotImplementedError(f"vendor {self.name} does not implement discovery")
 
     def identifier_of(self, identifiers: Mapping[IdentityKind, str]) -> str:
         """Returns the identifier that replies use for the data subject of a submission."""

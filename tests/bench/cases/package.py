@@ -1,4 +1,4 @@
-"""Compares the stage package with `zipfile` writing the same bytes."""
+"""Compares the package stage with `zipfile` writing the same bytes."""
 
 from __future__ import annotations
 

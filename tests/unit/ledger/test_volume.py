@@ -1,4 +1,4 @@
-"""The limit for new submissions in a day follows from what is usual."""
+"""The limit for new submissions in a day follows from the usual number."""
 
 from __future__ import annotations
 

@@ -78,8 +78,8 @@ class OneRequest:
 
 
 def one_request(db: Database, request_id: str) -> OneRequest | None:
-    """Returns a request with its submissions and events, without identifiers. None if the ledger has no
-    such request.
+    """Returns a request with its submissions and events, without identifiers. None if the ledger does not
+    have this request.
     """
     found = db.execute(_REQUEST, [request_id]).fetchone()
     if found is None:

@@ -1,4 +1,4 @@
-"""What happened in the ledger during one run of the DAG."""
+"""The changes in the ledger during one run of the DAG."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Day:
 
 @dataclass(frozen=True)
 class ClosingTimes:
-    """How long closed requests took from receipt to closing."""
+    """The time from receipt to closing, for closed requests."""
 
     total: int
     late: int  # closed after their due date

@@ -27,7 +27,7 @@ def snapshot(db: Database) -> Iterator[None]:
             row = db.execute("SELECT to_regclass('dsar.request') IS NOT NULL AS exists").fetchone()
             if row is None or not row["exists"]:
                 raise LedgerMissing(
-                    "Trigger dsar_daily. The task intake of its first run creates the ledger."
+                    "Trigger dsar_daily. The intake task of its first run creates the ledger."
                 )
             yield
     except QueryCanceled:
