@@ -10,10 +10,7 @@ from airflow.sdk import (
     DAG,
     Asset,
     BaseOperator,
-    ExceptionRetryPolicy,
     Param,
-    RetryAction,
-    RetryRule,
     TaskGroup,
     TriggerRule,
     chain,
@@ -28,6 +25,7 @@ from dsar_airflow.operators import (
     SubmitOperator,
 )
 from dsar_airflow.sensors import PollSensor
+from dsar_airflow.task_defaults import TASK_DEFAULTS
 from include.accounts import ACCOUNTS, PACKAGE_SHARDS, VOLUME
 from include.dsar.accounts import Account, VolumeLimit, all_shards
 from include.dsar.vendors import vendor
@@ -184,23 +182,7 @@ with DAG(
     doc_md=Path(__file__).with_suffix(".md").read_text(),
     params=PARAMS,
     tags=["privacy", "GDPR", "CCPA"],
-    default_args={
-        "owner": "privacy",
-        "retries": 3,
-        "retry_delay": timedelta(minutes=1),
-        "retry_exponential_backoff": 2.0,
-        "max_retry_delay": timedelta(minutes=10),
-        "retry_policy": ExceptionRetryPolicy(
-            [
-                RetryRule(name, RetryAction.FAIL, reason=reason)
-                for name, reason in {
-                    "include.dsar.errors.ConfigurationError": "a retry cannot fix a setting",
-                    "include.dsar.errors.OperatorActionRequired": "an operator must act",
-                    "airflow.sdk.exceptions.AirflowTaskTimeout": "the next run continues",
-                }.items()
-            ]
-        ),
-    },
+    default_args=TASK_DEFAULTS,
 ) as dag:
     intake = IntakeOperator(
         task_id="intake", inlets=[SOURCE], execution_timeout=TIME_LIMITS["intake"], doc_md=DOCS["intake"]

@@ -7,6 +7,7 @@ from the text that this module writes.
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable
@@ -23,6 +24,7 @@ from include.dsar.regulations import Period, Regulation  # noqa: E402
 from include.dsar.vendors import VENDORS  # noqa: E402
 from include.dsar.vendors.fields import ConnectionField  # noqa: E402
 from include.dsar.vendors.pacing_fields import connection_fields  # noqa: E402
+from include.dsar.vendors.reply_shape import ReplyShape  # noqa: E402
 from include.dsar.vendors.vendor import Vendor  # noqa: E402
 from include.regulations import REGULATIONS  # noqa: E402
 
@@ -73,6 +75,15 @@ def fields() -> str:
     return _table(("field", "in the form", "content"), rows)
 
 
+def contract() -> str:
+    rows = [
+        (one.title, f"`{route}`", *_shape_cells(shape))
+        for one in VENDORS.values()
+        for route, shape in one.shapes.items()
+    ]
+    return _table(("vendor", "route", "fields", "values of state fields"), rows)
+
+
 def metrics() -> str:
     return _table(("metric", "kind", "meaning"), ((f"`{name}`", *rest) for name, *rest in METRICS))
 
@@ -84,6 +95,7 @@ def regulations() -> str:
 
 BLOCKS: dict[str, Callable[[], str]] = {
     "vendors": vendors,
+    "contract": contract,
     "connection fields": fields,
     "metrics": metrics,
     "regulations": regulations,
@@ -123,6 +135,20 @@ def _vendor_row(one: Vendor) -> tuple[str, ...]:
         f"`{one.on_uncertain}`",
         f"{one.give_up_after / timedelta(days=1):g} days",
     )
+
+
+def _shape_cells(shape: ReplyShape) -> tuple[str, str]:
+    fields = []
+    for needs in shape.needs:
+        given = [f"`{name}` is `{json.dumps(value)}`" for name, value in needs.given.items()]
+        given += [f"the request is an {needs.action} request"] if needs.action else []
+        names = ", ".join(" or ".join(f"`{one}`" for one in name.split("|")) for name in needs.fields)
+        fields.append(f"if {' and '.join(given)}: {names}" if given else names)
+    words = [
+        f"`{name}`: {', '.join(f'`{json.dumps(word)}`' for word in sorted(known, key=str))}"
+        for name, known in shape.words.items()
+    ]
+    return "; ".join(fields), "; ".join(words)
 
 
 def _field_row(name: str) -> tuple[str, ...]:

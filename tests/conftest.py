@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,10 +121,12 @@ def displayed_name(instance: Any) -> str:
 
 
 @pytest.fixture
-def daily(request: pytest.FixtureRequest, metadata_db: None, monkeypatch: pytest.MonkeyPatch) -> DAG:
-    """Returns the DAG, loaded by Airflow's own loader.
+def dags(
+    request: pytest.FixtureRequest, metadata_db: None, monkeypatch: pytest.MonkeyPatch
+) -> Mapping[str, DAG]:
+    """Returns the DAGs, loaded by Airflow's own loader.
 
-    A test can change names of `include.accounts` first: `parametrize("daily", [{…}], indirect=True)`.
+    A test can change names of `include.accounts` first: `parametrize("dags", [{…}], indirect=True)`.
     """
     from airflow.dag_processing.dagbag import DagBag
 
@@ -131,23 +134,44 @@ def daily(request: pytest.FixtureRequest, metadata_db: None, monkeypatch: pytest
         monkeypatch.setattr(f"include.accounts.{name}", value)
     bag = DagBag(PROJECT / "dags")
     assert not bag.import_errors
-    return bag.dags["dsar_daily"]
+    return bag.dags
+
+
+@pytest.fixture
+def daily(dags: Mapping[str, DAG]) -> DAG:
+    return dags["dsar_daily"]
+
+
+@pytest.fixture
+def upkeep(dags: Mapping[str, DAG]) -> DAG:
+    return dags["dsar_upkeep"]
 
 
 @pytest.fixture
 def run_daily(daily: DAG, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> RunDaily:
-    """Returns a function that runs the DAG with these Params. `only` marks all other tasks as successful.
+    """Returns a function that runs the daily DAG with these Params. `only` marks all other tasks as
+    successful.
 
     A task is retried `retries` times, without delay.
     """
     monkeypatch.setattr("dsar_airflow.triggers.SHORTEST", 0)
+    return partial(_runner(daily, capfd), await_minutes=1)
+
+
+@pytest.fixture
+def run_upkeep(upkeep: DAG, capfd: pytest.CaptureFixture[str]) -> RunDaily:
+    """Returns a function that runs the weekly DAG."""
+    return _runner(upkeep, capfd)
+
+
+def _runner(dag: DAG, capfd: pytest.CaptureFixture[str]) -> RunDaily:
     asyncio.set_event_loop(None)  # otherwise Airflow uses the current loop and leaves it open
 
     def run(only: str = ".*", retries: int = 0, **conf: Any) -> Ran:
-        for task in daily.tasks:
+        for task in dag.tasks:
             task.retries, task.retry_delay = retries, timedelta()
         capfd.readouterr()
-        ran = daily.test(run_conf={"await_minutes": 1, **conf}, mark_success_pattern=f"(?!(?:{only})$).*")
+        ran = dag.test(run_conf=conf, mark_success_pattern=f"(?!(?:{only})$).*")
         instances = ran.get_task_instances()
         out, err = capfd.readouterr()
         return Ran(

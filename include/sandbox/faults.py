@@ -7,10 +7,11 @@ reply is replaced. The default of ``taken`` depends on the kind of fault.
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiohttp import web
 
@@ -40,6 +41,7 @@ class Fault:
     oversize                   200 with ``bytes`` bytes of body                         yes
     redirect                   302 (or ``status``) to ``location``                      no
     body                       200 (or ``status``) with exactly ``body``                yes
+    reshaped                   the real reply with ``renamed`` keys and new ``values``  yes
     ========================== ======================================================= ======
     """
 
@@ -58,6 +60,10 @@ class Fault:
     announced: bool = True
     """Whether an oversize reply has the header Content-Length."""
     location: str = "/elsewhere"
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    """New names of keys, at every level of the reply."""
+    values: Mapping[str, object] = field(default_factory=dict)
+    """New values of keys, at every level of the reply."""
     taken: bool | None = None
 
     def __post_init__(self) -> None:
@@ -111,6 +117,8 @@ class FaultyCall:
     reply: web.Response | None
     error: Callable[[int], web.Response]
     """Builds the vendor's error reply for a status."""
+    build: Callable[[object, int], web.Response]
+    """Builds a reply of the vendor with this JSON."""
 
 
 Replacement = Callable[[Fault, FaultyCall], Awaitable[web.StreamResponse]]
@@ -190,6 +198,21 @@ async def _body(fault: Fault, call: FaultyCall) -> web.StreamResponse:
     return fault.reply(fault.body or "", 200, fault.content_type)
 
 
+async def _reshaped(fault: Fault, call: FaultyCall) -> web.StreamResponse:
+    reply = _real(call)
+
+    def changed(value: object) -> object:
+        if isinstance(value, list):
+            return [changed(one) for one in value]
+        if not isinstance(value, dict):
+            return value
+        return {
+            fault.renamed.get(key, key): fault.values.get(key, changed(one)) for key, one in value.items()
+        }
+
+    return call.build(changed(json.loads(reply.text or "")), fault.status or reply.status)
+
+
 async def _start(call: FaultyCall) -> tuple[web.StreamResponse, bytes]:
     """Sends the head of the real reply. Returns its body, which is not sent yet."""
     reply = _real(call)
@@ -229,5 +252,6 @@ KINDS: dict[str, tuple[bool, Replacement]] = {
     "oversize": (True, _oversize),
     "redirect": (False, _redirect),
     "body": (True, _body),
+    "reshaped": (True, _reshaped),
 }
-REAL_REPLIES = (_slow_drip, _truncated, _mislabelled)
+REAL_REPLIES = (_slow_drip, _truncated, _mislabelled, _reshaped)

@@ -77,7 +77,7 @@ def _vendor_handler(
         if fault is None:
             return _reply(world, route, call)
         reply = _reply(world, route, call) if fault.taken else None
-        return await faulty_reply(fault, FaultyCall(request, reply, vendor.error))
+        return await faulty_reply(fault, FaultyCall(request, reply, vendor.error, vendor.reply))
 
     return handle
 

@@ -52,6 +52,8 @@ class SandboxVendor:
     routes: tuple[Route, ...]
     error: Callable[[int], web.Response]
     """Builds the vendor's documented error reply for an HTTP status."""
+    reply: Callable[[object, int], web.Response] = lambda body, status: json_response(body, status)
+    """Builds a reply with this JSON and HTTP status. It signs the reply if the vendor does."""
     decisions: Mapping[str, Outcome] = field(
         default_factory=lambda: {"jobfails": "failed", "unknown": "no_data"}
     )

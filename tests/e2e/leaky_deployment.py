@@ -23,6 +23,7 @@ from tests.e2e.kept_by_airflow import Sampler
 from tests.e2e.leak_markers import STEM, MarkedSubject, secret
 from tests.e2e.leaky_vendors import LeakyVendor, leaky_vendors
 
+UPKEEP = "dsar_upkeep"
 ROLES = {"dsar": "ledger", "source": "source"}  # the role of each database's connection
 PACE = {"requests_per_second": 50, "max_concurrency": 1, "users_per_call": 1,
         "poll_min_seconds": 1, "poll_max_seconds": 3}  # fmt: skip
@@ -79,15 +80,20 @@ class World:
         self.stack.api.trigger(DAG_ID, run_id, {"await_minutes": 1})
         return self._red(run_id)
 
+    def run_upkeep(self, run_id: str) -> dict[str, str]:
+        """Does the same for the weekly DAG."""
+        self.stack.api.trigger(UPKEEP, run_id, {})
+        return self._red(run_id, UPKEEP)
+
     def clear(self, run_id: str, *tasks: str) -> dict[str, str]:
         body = {"dry_run": False, "dag_run_id": run_id, "task_ids": tasks, "only_failed": False,
                 "include_downstream": False, "reset_dag_runs": True}  # fmt: skip
         self.stack.api.call("POST", f"/dags/{DAG_ID}/clearTaskInstances", body)
         return self._red(run_id)
 
-    def _red(self, run_id: str) -> dict[str, str]:
-        self.stack.api.wait(DAG_ID, run_id, 200, self.stack.processes.check, pause=0.5)
-        states = self.stack.api.task_states(DAG_ID, run_id)
+    def _red(self, run_id: str, dag_id: str = DAG_ID) -> dict[str, str]:
+        self.stack.api.wait(dag_id, run_id, 200, self.stack.processes.check, pause=0.5)
+        states = self.stack.api.task_states(dag_id, run_id)
         return {task: state for task, state in states.items() if state not in ("success", "skipped")}
 
 
@@ -95,7 +101,8 @@ class World:
 def leaky_deployment(home: Home) -> Iterator[World]:
     """Run a stack at log level DEBUG in which every value is a marker."""
     dags, temporary = home.directory("dags"), home.directory("tmp")
-    (dags / "dsar_daily.py").write_text(WITHOUT_RETRIES.format(PROJECT / "dags/dsar_daily.py"))
+    for dag_id in (DAG_ID, UPKEEP):
+        (dags / f"{dag_id}.py").write_text(WITHOUT_RETRIES.format(PROJECT / f"dags/{dag_id}.py"))
     with ExitStack() as ending:
         vendors = ending.enter_context(leaky_vendors())
         ending.enter_context(postgres.running(home))

@@ -103,6 +103,8 @@ def _cause_every_failure(world: World) -> None:
     obstacle.unlink()
     world.execute("source", "DROP TRIGGER quote ON public.dsar_requests")
     assert world.clear("faults", *broken) == {"report": "failed"}
+    # The replies of ID5 had new states and fields.
+    assert world.run_upkeep("upkeep") == {"probe_contract[2]": "failed", "summary": "failed"}
     with world.admin("source") as db:
         statuses = dict(db.execute("SELECT request_id, status FROM public.dsar_requests").fetchall())
     assert statuses == {name: ends for name, (*_, ends) in REQUESTS.items()} | dict.fromkeys(
@@ -128,9 +130,13 @@ def _assert_search_is_complete(kept: Places) -> None:
     assert all(kept[f"table public.{name}"] for name in ("xcom", "task_instance", "log"))
 
 
-TASKS = ("intake", "besitos.submit", "batch.collect", "id5.await_completion", "attentive.submit", "package")
+TASKS = (
+    "intake", "besitos.submit", "batch.collect", "id5.await_completion", "attentive.submit", "package",
+    "probe_contract",
+)  # fmt: skip
 FAILURES = (
     rb"refused our credentials", rb"HTTP 502", rb"HTTP 302",
+    rb"jobStatus has a new value \(one that we do not repeat\)",
     rb"does not document this combination of jobStatus", rb"HTTP 500",
     rb"access-unwritable could not be delivered",
     rb"update_request.sql failed \(P0001\)", rb"pending_requests.sql failed \(22P02\)",

@@ -150,7 +150,7 @@ def test_write_backs_at_the_same_time_leave_the_newest_status(
     assert closing.pending_write_backs(db, limit=9) == []
 
 
-@pytest.mark.parametrize("daily", [{"PACKAGE_SHARDS": len(SHARDS)}], indirect=True)
+@pytest.mark.parametrize("dags", [{"PACKAGE_SHARDS": len(SHARDS)}], indirect=True)
 def test_the_dag_runs_an_instance_for_each_shard(
     dsn: str,
     db: Database,

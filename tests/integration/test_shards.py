@@ -196,7 +196,7 @@ async def test_the_triggers_of_the_shards_poll_each_job_once(
 
 # Three shards for each account except ID5.
 SHARDED = tuple(a if a.name == "id5" else replace(a, shards=3) for a in ACCOUNTS)
-with_shards = pytest.mark.parametrize("daily", [{"ACCOUNTS": SHARDED}], indirect=True, ids=[""])
+with_shards = pytest.mark.parametrize("dags", [{"ACCOUNTS": SHARDED}], indirect=True, ids=[""])
 
 
 @with_shards

@@ -16,6 +16,7 @@ from include.dsar.board.uncertain import uncertain_accounts
 from include.dsar.ledger.board import accounts, one_request, one_run, overview, request_list
 from include.dsar.ledger.board.overview import STEPS, ClosingTimes, Day
 from include.dsar.ledger.database import Database
+from include.dsar.ledger.reply_shapes import checks
 
 STEP_NAMES = (
     f"under {STEPS[0]} d",
@@ -114,6 +115,7 @@ def account_page(db: Database, site: Site, account: str, period: PeriodFilter) -
         each=figures,
         jobs=accounts.open_jobs(db, account),
         max_jobs=accounts.MAX_JOBS,
+        check=next(iter(checks(db, [account])), None),
         uncertain=accounts.uncertain_requests(db, [account]),
         max_uncertain=accounts.MAX_UNCERTAIN,
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from include.dsar.accounts import WHOLE, AccountSettings, Shard
 from include.dsar.errors import ConfigurationError, CredentialsRefused
+from include.dsar.execution.observed_replies import ObservedReplies
 from include.dsar.ledger.database import Database
 from include.dsar.vendors.vendor import Vendor
 
@@ -38,6 +39,7 @@ class AccountWork:
     client: Client
     request_pks: Sequence[int] | None = None
     shard: Shard = WHOLE
+    replies: ObservedReplies = field(default_factory=ObservedReplies, repr=False)
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
 
     @property

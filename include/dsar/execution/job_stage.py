@@ -23,7 +23,8 @@ from include.dsar.http.messages import HttpReply
 from include.dsar.ledger import vendor_jobs
 from include.dsar.ledger.transitions import Move, move
 from include.dsar.ledger.vendor_jobs import Member, OpenJob, ReadyJob
-from include.dsar.model import State
+from include.dsar.model import Action, State
+from include.dsar.vendors.reply_shape import Route
 
 MIN_BYTES_FOR_THREAD = 128 * 1024  # a smaller reply is parsed faster than a thread starts
 
@@ -105,6 +106,11 @@ class JobStage:
         else:
             self._endings.give_up(job.job_id, moves)
         return []
+
+    def _observe(self, reply: HttpReply, job_id: str, action: Action) -> None:
+        """Compares a reply about this job with the declaration of the vendor, for `dsar_upkeep`."""
+        work = self._work
+        work.replies.observe(work.vendor, Route.STATUS, reply, about=job_id, action=action)
 
     async def _parse(self, reply: HttpReply, function: Callable[[], R]) -> R:
         """Calls `function` to parse this reply. A large reply is parsed in a thread."""

@@ -25,6 +25,7 @@ from include.dsar.ledger.transitions import Move, move
 from include.dsar.ledger.uncertain import UncertainSubmission, not_reconciled, uncertain_submissions
 from include.dsar.model import State
 from include.dsar.sending.calls import next_utc_day, start_of_utc_day
+from include.dsar.vendors.reply_shape import Route
 from include.dsar.vendors.vendor import ListedJob, OnUncertain, Vendor
 
 log = logging.getLogger(__name__)
@@ -71,6 +72,7 @@ async def reconcile(work: AccountWork) -> datetime | None:
 async def _ask(work: AccountWork, uncertain: Sequence[UncertainSubmission], now: datetime) -> list[Move]:
     try:
         reply = await work.client.send(work.vendor.listing(work.settings))
+        work.replies.observe(work.vendor, Route.LIST, reply, about=LIST)
         jobs = work.vendor.read_listing(reply)
     except Exception as error:
         await _stay_uncertain(work, uncertain, now, LIST, error)
@@ -120,6 +122,7 @@ async def _ask_job(work: AccountWork, uncertain: Sequence[UncertainSubmission], 
         job_id = work.vendor.job_id_of(work.settings, one.subject)
         try:
             reply = await work.client.send(work.vendor.status(work.settings, job_id))
+            work.replies.observe(work.vendor, Route.STATUS, reply, about=job_id, action=one.action)
             work.vendor.read_status(one.action, reply)
         except JobUnknown:
             if _may_repeat(one, now):

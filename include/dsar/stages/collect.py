@@ -27,12 +27,13 @@ from include.dsar.execution.job_failures import (
     MAX_LOST_RESULTS,
 )
 from include.dsar.execution.job_stage import JobStage
+from include.dsar.execution.observed_replies import replies_remembered
 from include.dsar.execution.outcome_check import outcomes_checked
 from include.dsar.http.checked_download import CheckedDownload
 from include.dsar.ledger import vendor_jobs
 from include.dsar.ledger.transitions import Move
 from include.dsar.ledger.vendor_jobs import Member, ReadyJob
-from include.dsar.model import CollectedFile, State
+from include.dsar.model import Action, CollectedFile, State
 from include.dsar.vendors.vendor import Result
 
 log = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ async def collect(work: AccountWork, storage: Storage) -> Collected:
     account wait for an operator.
     """
     with work.naming_the_connection():
-        async with outcomes_checked(work):
+        async with outcomes_checked(work), replies_remembered(work):
             return await _Collect(work, storage).run()
 
 
@@ -137,6 +138,7 @@ class _Collect(JobStage):
         identifiers = [self._identifier(member) for member in members]
 
         def read() -> Mapping[str, Result]:
+            self._observe(reply, job_id, Action.ACCESS)
             results = work.vendor.read_results(reply, identifiers)
             work.vendor.check_job(job_id, reply)
             return results

@@ -27,6 +27,7 @@ from include.dsar.execution.account_work import AccountWork
 from include.dsar.execution.batch_size import smaller_batch
 from include.dsar.execution.job_failures import POLL_FAILURES, POLL_GAVE_UP
 from include.dsar.execution.job_stage import JobStage
+from include.dsar.execution.observed_replies import replies_remembered
 from include.dsar.execution.outcome_check import outcomes_checked
 from include.dsar.execution.poll_schedule import FIRST_POLL_SPREAD, PollSchedule
 from include.dsar.http.messages import HttpReply
@@ -83,7 +84,7 @@ async def poll_open_jobs(work: AccountWork, *, since: datetime, until: datetime)
     none of the jobs, and OperatorActionRequired if outcomes of the account wait for an operator.
     """
     with work.naming_the_connection():
-        async with outcomes_checked(work):
+        async with outcomes_checked(work), replies_remembered(work):
             return await _Poll(work, since, until).run(await open_jobs(work))
 
 
@@ -209,6 +210,7 @@ class _Poll(JobStage):
         return await self._outcomes(job, status) if status.ended else self._failed(job, None)
 
     def _read(self, job: OpenJob, reply: HttpReply) -> JobStatus:
+        self._observe(reply, job.job_id, job.action)
         status = self._work.vendor.read_status(job.action, reply)
         self._work.vendor.check_job(job.job_id, reply)
         return status

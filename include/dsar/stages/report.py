@@ -13,11 +13,12 @@ from typing import Any, BinaryIO, cast
 import pandas as pd
 
 from include.dsar.delivery.storage import Storage
-from include.dsar.ledger import reporting
+from include.dsar.ledger import reply_shapes, reporting
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.reporting import AccountDay, Attention
 from include.dsar.model import State
 from include.dsar.sending.calls import start_of_utc_day
+from include.dsar.stages.contract import drift_text
 from include.dsar.zones import DATES, in_zone
 
 log = logging.getLogger(__name__)
@@ -62,11 +63,28 @@ class Report:
         attention = reporting.attention(
             self.db, now=now, since=since, held=list(self.held), run_after=self.run_after
         )
-        return [*todo(attention, self.connections), *stranded(days, self.accounts)]
+        return [
+            *todo(attention, self.connections),
+            *stranded(days, self.accounts),
+            *self._drifted(since),
+        ]
 
     def mark_reported(self) -> None:
         """Records that the sentences were logged. The next report covers later events only."""
         reporting.reported(self.db, self.run_after, at=self._reported_at)
+
+    def _drifted(self, since: datetime | None) -> list[str]:
+        """Returns one sentence for each account whose API was found changed since this time. Logs the
+        sentences of earlier checks, because they were reported before.
+        """
+        new = []
+        for check in reply_shapes.checks(self.db, list(self.accounts)):
+            sentence = drift_text(check.account, check.drift, _connection(check.account, self.connections))
+            if check.drift and (since is None or check.checked_at > since):
+                new.append(sentence)
+            elif check.drift:
+                log.warning("report: reported before: %s", sentence)
+        return new
 
     def _write_register(self) -> str:
         path = f"register/{self.run_after.astimezone(UTC):%Y-%m-%d}.csv"

@@ -16,6 +16,7 @@ from datetime import timedelta
 from include.dsar.errors import ConfigurationError, VendorBusy, VendorUnavailable
 from include.dsar.execution.account_work import AccountWork
 from include.dsar.execution.consecutive_errors import ConsecutiveErrors
+from include.dsar.execution.observed_replies import replies_remembered
 from include.dsar.execution.outcome_check import outcomes_checked
 from include.dsar.execution.progress import Progress
 from include.dsar.execution.recorder import Recorder
@@ -31,6 +32,7 @@ from include.dsar.sending.reconcile import reconcile
 from include.dsar.sending.refused_calls import RefusedCalls
 from include.dsar.sending.refused_inputs import RefusedInputs
 from include.dsar.stages.poll import open_jobs, poll_while_waiting
+from include.dsar.vendors.reply_shape import Route
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +67,7 @@ async def submit(work: AccountWork) -> Submitted:
     if outcomes of the account wait for an operator.
     """
     with work.naming_the_connection():
-        async with outcomes_checked(work):
+        async with outcomes_checked(work), replies_remembered(work):
             return await _Submit(work).run()
 
 
@@ -190,6 +192,8 @@ class _Submit:
         try:
             reply = await work.client.send(request)
             status = reply.status
+            about = call.subjects[0].submission
+            work.replies.observe(work.vendor, Route.CREATE, reply, about=about, action=call.action)
             job_id = work.vendor.read_created(reply)
         except Exception as error:
             return self._after_error(call, status, error)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -14,6 +15,7 @@ from include.dsar.errors import ProtocolError
 from include.dsar.http.messages import HttpReply, HttpRequest
 from include.dsar.model import Action, IdentityKind, Outcome, State, Subject
 from include.dsar.vendors.replies import created_id
+from include.dsar.vendors.reply_shape import Needs, ReplyShape, Route
 from include.dsar.vendors.vendor import RUNNING, JobStatus, OnUncertain, Vendor
 
 if TYPE_CHECKING:
@@ -40,6 +42,18 @@ class Attentive(Vendor):
     give_up_after = PROMISE + GRACE  # a failed job has no state of its own
     on_uncertain = OnUncertain.REPEAT  # ours: deleting twice does no harm
     job_id_path = ("id",)
+    shapes = MappingProxyType(
+        {
+            Route.CREATE: ReplyShape((Needs(("id",)),)),
+            Route.STATUS: ReplyShape(
+                (
+                    Needs(("id", "processed", "type")),
+                    Needs(("processingEndDateTime",), {"processed": True}),
+                ),
+                {"processed": frozenset({True, False}), "type": frozenset({"DELETE"})},
+            ),
+        }
+    )
 
     def create(self, settings: AccountSettings, action: Action, subjects: Sequence[Subject]) -> HttpRequest:
         if action not in self.actions:

@@ -6,7 +6,9 @@ https://doc.batch.com/api/gdpr/create, /get-status and /get-all-requests
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -31,6 +33,7 @@ from include.dsar.vendors.replies import (
     errors,
     opaque_id,
 )
+from include.dsar.vendors.reply_shape import Needs, ReplyShape, Route
 from include.dsar.vendors.vendor import RUNNING, JobStatus, ListedJob, OnUncertain, Result, Vendor
 
 if TYPE_CHECKING:
@@ -46,6 +49,18 @@ TOKEN_FIELDS = ("token", "id", "request_id")  # ours: the page says "a unique to
 USER_NOT_FOUND = "user not found"
 WRONG_KEY = Meaning(ConfigurationError, "check api_key and Host of the connection")
 OUR_CALL = Meaning(ConfigurationError, "this is about the form of our call, not about the data subject")
+REQUEST = ReplyShape(
+    (
+        Needs(("status", "request_type", "id.type", "id.value")),
+        Needs(("data_url|error",), {"status": "done", "request_type": REQUEST_TYPES[Action.ACCESS]}),
+    ),
+    {
+        "status": frozenset({"pending", "done"}),
+        "request_type": frozenset(REQUEST_TYPES.values()),
+        "id.type": frozenset(ID_TYPES.values()),
+    },
+)
+LISTED = replace(REQUEST, needs=(Needs(("request_id", "request_date")), *REQUEST.needs), is_list=True)
 MAINTENANCE = (503, "2")  # Batch itself, not a proxy in front of it
 
 
@@ -71,6 +86,14 @@ class Batch(Vendor):
     on_uncertain = OnUncertain.ASK
     job_id_path = ("request_id",)
     error_fields = ("code",)
+    statuses_with_any_code = frozenset({404})  # the page lists no code for an unknown request
+    shapes = MappingProxyType(
+        {
+            Route.CREATE: ReplyShape((Needs(("|".join(TOKEN_FIELDS),)),)),
+            Route.STATUS: REQUEST,
+            Route.LIST: LISTED,
+        }
+    )
     create_errors = errors(
         CODED_CREATE_ERRORS,
         {

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
@@ -19,6 +20,7 @@ from include.dsar.model import Action, IdentityKind, Outcome, State, Subject
 from include.dsar.vendors.fields import ConnectionField
 from include.dsar.vendors.json_slices import items
 from include.dsar.vendors.replies import created_id
+from include.dsar.vendors.reply_shape import Needs, ReplyShape, Route
 from include.dsar.vendors.vendor import RUNNING, JobStatus, OnUncertain, Result, Vendor
 
 if TYPE_CHECKING:
@@ -29,6 +31,31 @@ ROUTES = {Action.ACCESS: "export", Action.ERASURE: "delete"}
 FILE = "record.json"
 STRANGE_RECORD = "a record in the reply names no user of this job, and could belong to this data subject"
 NOT_ASKED = "the reply is about other data subjects"
+REQUEST = Needs(
+    (
+        *(f"request.{name}" for name in ("id", "action", "status", "partner_user_ids")),
+        *(f"request.progress.{name}" for name in ("completed", "failed", "pending", "percentage")),
+    )
+)
+EXPORTED = Needs(
+    ("request.completed_at", "request.expires_at", "data.data[].partner_user_id"),
+    {"request.status": "completed", "request.action": ROUTES[Action.ACCESS]},
+)
+DELETED = Needs(
+    (
+        "request.completed_at",
+        *(f"data.data.verification.{name}" for name in ("deletion_completed", "total_processed")),
+        *(
+            f"data.data.summary.{name}"
+            for name in ("success", "processed_count", "found_partner_user_ids", "not_found_partner_user_ids")
+        ),
+    ),
+    {"request.status": "completed", "request.action": ROUTES[Action.ERASURE]},
+)
+WORDS = {
+    "request.status": frozenset({"pending", "completed", "failed"}),  # ours: a failed job
+    "request.action": frozenset(ROUTES.values()),
+}
 EXPIRED = "the export has expired"
 
 
@@ -53,6 +80,12 @@ class Besitos(Vendor):
     on_uncertain = OnUncertain.REPEAT  # ours: a second export or deletion does no harm
     job_id_path = ("request", "id")
     error_fields = ("success",)  # ours: the pages show no error reply
+    shapes = MappingProxyType(
+        {
+            Route.CREATE: ReplyShape((Needs(("success",)), Needs(("request_id",), {"success": True}))),
+            Route.STATUS: ReplyShape((Needs(("success",)), REQUEST, EXPORTED, DELETED), WORDS),
+        }
+    )
 
     def create(self, settings: AccountSettings, action: Action, subjects: Sequence[Subject]) -> HttpRequest:
         user_ids = dict.fromkeys(subject.identifiers[IdentityKind.USER_ID] for subject in subjects)

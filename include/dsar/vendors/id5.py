@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from datetime import timedelta
 from hashlib import sha256
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -34,6 +35,7 @@ from include.dsar.vendors.replies import (
     error_object,
     errors,
 )
+from include.dsar.vendors.reply_shape import Needs, ReplyShape, Route
 from include.dsar.vendors.vendor import RUNNING, JobStatus, OnUncertain, Vendor
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ OUR_CALL = Meaning(ConfigurationError, "this is about the form of our call, not 
 BAD_IDENTIFIER = ("user_object_invalid", "user_objects_invalid")  # the page spells it in two ways
 BAD_PARTNER = ("partner_id_invalid", "partiner_id_invalid")  # this one too, once wrongly
 
+RUNS = frozenset({"CREATED", "STARTED"})
 NOT_DONE = {"FAILED": "the job failed", "CANCELLED": "the job was cancelled"}
 ENDED = frozenset({"DONE", "SENT", "SEND_FAILED"})  # the last two are about the e-mail, not the deletion
 RESULTS = {
@@ -103,6 +106,22 @@ class Id5(Vendor):
         },
     )
 
+    shapes = MappingProxyType(
+        {
+            Route.CREATE: ReplyShape((Needs(("id",)),)),
+            Route.STATUS: ReplyShape(
+                (
+                    Needs(("id", "jobStatus")),
+                    *(Needs(("processingResult",), {"jobStatus": status}) for status in sorted(ENDED)),
+                ),
+                {
+                    "jobStatus": RUNS | ENDED | NOT_DONE.keys(),
+                    "processingResult": frozenset({*RESULTS, "NONE"}),
+                },
+            ),
+        }
+    )
+
     def create(self, settings: AccountSettings, action: Action, subjects: Sequence[Subject]) -> HttpRequest:
         if action not in self.actions:
             raise NotImplementedError("id5 supports only erasure")
@@ -128,7 +147,7 @@ class Id5(Vendor):
     def read_status(self, action: Action, reply: HttpReply) -> JobStatus:
         body = self.answered(reply).object()
         job_status, result = (str(body.get(field)) for field in ("jobStatus", "processingResult"))
-        if job_status in ("CREATED", "STARTED"):
+        if job_status in RUNS:
             return RUNNING
         if job_status in NOT_DONE and result not in RESULTS:
             return JobStatus(ended=True, outcome=Outcome(State.FAILED, NOT_DONE[job_status]))

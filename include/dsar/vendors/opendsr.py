@@ -13,8 +13,9 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 from uuid import UUID
 
 from include.dsar.errors import (
@@ -35,6 +36,7 @@ from include.dsar.vendors.opendsr_connection import (
     identity_types,
     signer,
 )
+from include.dsar.vendors.opendsr_discovery import supported, unsupported
 from include.dsar.vendors.replies import (
     CREATE_ERRORS,
     STATUS_ERRORS,
@@ -44,6 +46,7 @@ from include.dsar.vendors.replies import (
     error_object,
     errors,
 )
+from include.dsar.vendors.reply_shape import Needs, ReplyShape, Route
 from include.dsar.vendors.vendor import RUNNING, JobStatus, OnUncertain, Result, Vendor
 
 if TYPE_CHECKING:
@@ -51,11 +54,17 @@ if TYPE_CHECKING:
 
 # The three names that the protocol has had. A reply may use the headers of any of them.
 HEADER_PREFIXES = ("x-opendsr-", "x-opengdpr-", "x-opencompliance-")
-WORD = re.compile(r"[\w.-]{1,40}", re.ASCII)
 # mParticle has this text and no code; AppsFlyer has codes. Taken wrongly, it costs one more GET.
 EXISTS = "already exists"
 EXISTS_TEXT = re.compile(r"\b(already|duplicate)\b", re.IGNORECASE)
 WRONG_APP = Meaning(ConfigurationError, "check extra_body of the connection and the rights of the token")
+
+
+STATES = frozenset({"pending", "in_progress", "completed", "cancelled", "canceled"})
+
+
+def _word(status: str) -> str:
+    return status.lower().replace("-", "_")
 
 
 class OpenDsr(Vendor):
@@ -76,6 +85,20 @@ class OpenDsr(Vendor):
     poll_max = timedelta(hours=12)  # ours
     give_up_after = timedelta(days=45)  # ours: the samples promise 30 days
     can_cancel = True
+    code_field = "af_gdpr_code"  # AppsFlyer
+    shapes = MappingProxyType(
+        {
+            Route.CREATE: ReplyShape((Needs(("subject_request_id",)),)),
+            Route.STATUS: ReplyShape(
+                (
+                    Needs(("subject_request_id", "request_status")),
+                    Needs(("results_url|results_count",), {"request_status": "completed"}, Action.ACCESS),
+                ),
+                {"request_status": STATES},
+                _word,
+            ),
+        }
+    )
 
     on_uncertain = OnUncertain.ASK_JOB
     create_errors = errors(
@@ -147,7 +170,7 @@ class OpenDsr(Vendor):
 
     def read_status(self, action: Action, reply: HttpReply) -> JobStatus:
         body = self.answered(reply).object()
-        match str(body.get("request_status")).lower().replace("-", "_"):
+        match _word(str(body.get("request_status"))):
             case "pending" | "in_progress":
                 return RUNNING
             case "cancelled" | "canceled":
@@ -177,41 +200,14 @@ class OpenDsr(Vendor):
         return HttpRequest("GET", "/discovery", headers(settings))  # not signed
 
     def read_discovery(self, settings: AccountSettings, reply: HttpReply) -> str:
-        """Describes what the processor supports. Raises no error if the reply omits this information or has
-        another shape.
-        """
-        found = self.answered(reply, self.route_errors).object()
-        listed = found.get("supported_identities")
-        identities = [
-            f"{one.get('identity_type')} {one.get('identity_format')}"
-            for one in (listed if isinstance(listed, list) else [])
-            if isinstance(one, dict)
-        ]
-        requests = _texts(found.get("supported_subject_request_types"))
-        versions = _texts(found.get("api_version"))
-        fields = settings.fields
-        form = fields["identity_format"]
-        missing = [
-            *_missing([f"{one} {form}" for one in identity_types(settings).values()], identities),
-            *_missing([fields["access_type"], "erasure"], requests),
-            *_missing([fields["api_version"]] if fields["api_version"] else [], versions, "version "),
-        ]
-        sentences = [
-            f"Identities: {_words(identities)}.",
-            f"Requests: {_words(requests)}.",
-            f"Version: {_words(versions)}.",
-            f"Certificate published at: {_words([_host(found.get('processor_certificate'))])}.",
-        ]
-        if missing:
-            sentences.append(f"Not supported: {', '.join(missing)}.")
-        return " ".join(sentences)
+        return supported(settings, self.answered(reply, self.route_errors).object())
+
+    def unsupported(self, settings: AccountSettings, reply: HttpReply) -> Sequence[str]:
+        return unsupported(settings, self.answered(reply, self.route_errors).object())
 
     def error_code(self, reply: HttpReply) -> str | None:
-        found = error_object(reply)
-        code = found.get("af_gdpr_code")
-        if isinstance(code, str) and code in self._codes:
-            return code
-        return EXISTS if EXISTS_TEXT.search(str(found.get("message"))) else None
+        exists = EXISTS_TEXT.search(str(error_object(reply).get("message")))
+        return super().error_code(reply) or (EXISTS if exists else None)
 
     def _request(
         self, settings: AccountSettings, method: str, path: str, body: Any, job_id: str
@@ -249,36 +245,9 @@ def _signature_sentence(settings: AccountSettings) -> str:
     return f"Our copy of its certificate is valid until {last:%Y-%m-%d}."
 
 
-def _host(url: object) -> str | None:
-    try:
-        return urlsplit(url).hostname if isinstance(url, str) else None
-    except ValueError:
-        return None
-
-
 def _job_path(settings: AccountSettings, job_id: str) -> str:
     return f"{settings.fields['path']}/{quote(job_id, safe='')}"
 
 
 def _formatted(value: str, form: str) -> str:
     return value if form == "raw" else hashlib.new(form, value.encode(), usedforsecurity=False).hexdigest()
-
-
-def _texts(value: object) -> Sequence[str]:
-    """Returns the entries of a list, or of a text with commas. Empty for any other shape."""
-    if isinstance(value, str):
-        return [one.strip() for one in value.split(",")]
-    return [str(one) for one in value] if isinstance(value, list) else []
-
-
-def _missing(wanted: Sequence[str], listed: Sequence[str], what: str = "") -> Sequence[str]:
-    """Returns the wanted entries that the processor does not list. Empty if the processor lists nothing,
-    because it may then support all entries.
-    """
-    return [f"{what}{one}" for one in wanted if listed and one not in listed]
-
-
-def _words(values: Any) -> str:
-    """Returns the entries that consist of plain words, sorted and joined by commas."""
-    words = [str(one) for one in values if all(map(WORD.fullmatch, str(one).split())) and one]
-    return ", ".join(sorted(words)[:20]) or "not listed"

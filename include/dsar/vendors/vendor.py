@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from include.dsar.errors import JobUnknown, ProtocolError, Refused, ReplyLost, UnexpectedAnswer
@@ -29,6 +30,7 @@ from include.dsar.vendors.replies import (
     created_object,
     error_object,
 )
+from include.dsar.vendors.reply_shape import ReplyShape, Route
 
 if TYPE_CHECKING:
     from include.dsar.accounts import AccountSettings
@@ -129,6 +131,9 @@ class Vendor(ABC):
     job_id_path: ClassVar[tuple[str, ...]] = ()  # where a status reply names its job, if it does
     # An error reply of the vendor is a JSON object, and has one of these fields if any is listed.
     error_fields: ClassVar[tuple[str, ...]] = ()
+    code_field: ClassVar[str] = "code"  # of an error reply
+    statuses_with_any_code: ClassVar[frozenset[int]] = frozenset()  # their codes are not documented
+    shapes: ClassVar[Mapping[Route, ReplyShape]] = MappingProxyType({})  # compared by `dsar_upkeep`
     create_errors: ClassVar[ErrorTable] = CREATE_ERRORS
     status_errors: ClassVar[ErrorTable] = STATUS_ERRORS
     route_errors: ClassVar[ErrorTable] = ROUTE_ERRORS  # of the list route and the probe
@@ -197,6 +202,12 @@ class Vendor(ABC):
         """
         raise NotImplementedError(f"vendor {self.name} does not implement discovery")
 
+    def unsupported(self, settings: AccountSettings, reply: HttpReply) -> Sequence[str]:
+        """Returns what the connection needs and the reply to `discovery` does not list. Raises the errors of
+        `read_probe`.
+        """
+        return ()
+
     def identifier_of(self, identifiers: Mapping[IdentityKind, str]) -> str:
         """Returns the identifier that replies use for the data subject of a submission."""
         return next(iter(identifiers.values()))
@@ -263,8 +274,8 @@ class Vendor(ABC):
 
     def error_code(self, reply: HttpReply) -> str | None:
         """Returns the code of an error reply if the error tables list this code."""
-        code = error_object(reply).get("code")
-        return str(code) if type(code) in (int, str) and str(code) in self._codes else None
+        code = error_object(reply).get(self.code_field)
+        return str(code) if type(code) in (int, str) and str(code) in self.codes else None
 
     def _is_own_error(self, reply: HttpReply) -> bool:
         """Returns whether the vendor can have sent this error reply. A proxy's reply has another shape."""
@@ -272,7 +283,8 @@ class Vendor(ABC):
         return any(field in found for field in self.error_fields or found)
 
     @cached_property
-    def _codes(self) -> frozenset[str | None]:
+    def codes(self) -> frozenset[str | None]:
+        """Returns all documented error codes."""
         tables = (self.create_errors, self.status_errors, self.route_errors, self.cancel_errors)
         return frozenset(code for table in tables for _, code in table if code)
 

@@ -158,9 +158,7 @@ def _is_uuid4(text: str) -> bool:
         return False
 
 
-def _signed(
-    body: dict[str, object], status: int, key: ec.EllipticCurvePrivateKey = PROCESSOR_KEY
-) -> web.Response:
+def _signed(body: object, status: int, key: ec.EllipticCurvePrivateKey = PROCESSOR_KEY) -> web.Response:
     content = json.dumps(body, ensure_ascii=False).encode()
     signature = base64.b64encode(key.sign(content, ec.ECDSA(hashes.SHA256()))).decode()
     headers = {"X-OpenDSR-Processor-Domain": DOMAIN, "X-OpenDSR-Signature": signature}
@@ -208,4 +206,5 @@ VENDOR = SandboxVendor(
         Route("GET", "/opendsr-data/{job_id}.json", "data", data),
     ),
     error=error,
+    reply=_signed,
 )

@@ -73,6 +73,18 @@ async def test_faults_that_replace_the_reply(
     assert reply.headers.get("Location") == fields.get("location")
 
 
+async def test_a_reshaped_reply(sandbox: Sandbox) -> None:
+    """Keys and values change at every level. The vendor creates the job."""
+    sandbox.inject("reshaped", renamed={"token": "ticket"}, values={"ticket": 1}, status=200)
+    reply = await batch_create(sandbox.url, batch_body("ada"))
+    assert (reply.status, reply.json()) == (200, {"ticket": sandbox.jobs()[0].job_id})
+    sandbox.inject("reshaped", values={"status": "paused", "value": "x"}, renamed={"type": "kind"})
+    listed = (await batch_get(sandbox.url, "requests")).json()
+    assert (listed[0]["status"], listed[0]["id"]) == ("paused", {"kind": "custom_id", "value": "x"})
+    with pytest.raises(ValueError, match="reshaped changes a real reply"):
+        sandbox.inject("reshaped", taken=False)
+
+
 async def test_a_web_page_and_a_slow_reply(sandbox: Sandbox) -> None:
     """A web page has status 200 and creates no job. A slow reply arrives complete."""
     sandbox.inject("html")
