@@ -1,7 +1,7 @@
 """A minimal server for all vendors. It counts calls, checks nothing and always succeeds.
 
 It must not slow down the measured code. Therefore it is an `asyncio.Protocol` on uvloop that sends prepared
-bytes, delays replies without tasks, and reports its processor usage and how late its replies were.
+bytes and delays replies without tasks. It reports its processor usage and the delays of its replies.
 
     python -m tests.bench.vendor_server '{"latency": 0.05, "job_seconds": 0.5, "record_bytes": 500}'
 

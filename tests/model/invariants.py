@@ -116,7 +116,9 @@ class Invariants:
         return dict(found)
 
     def decision_about_outcomes(self, account: str) -> str | None:
-        """Returns what an operator decides who asked the vendor. None if no outcome of the account waits."""
+        """Returns the decision of an operator who has asked the vendor. None if no outcome of the account
+        waits.
+        """
         with self.deployment.sessions.open() as db:
             rows = db.execute(UNCONFIRMED, [account]).fetchall()
         if not rows:
@@ -179,7 +181,7 @@ class Invariants:
             assert {self.world.outcome(job, key) for key in job.keys} <= {"completed", "no_data"}
 
     def _few_are_refused_by_a_lie(self, rows: list[dict[str, Any]]) -> None:
-        """Check that a wave of refusals rejects nobody, unless the vendor accepted a call in this stage."""
+        """Check that many refusals reject no submission, unless the vendor accepted a call in this stage."""
         rejected = {row["id"]: row for row in rows if row["state"] == "rejected"}
         new = [row for id, row in rejected.items() if id not in self._rejected]
         self._rejected = set(rejected)

@@ -61,9 +61,9 @@ class Client:
         """Makes one call and returns the reply.
 
         Raises WindowOver if the call cannot start within `within` seconds. Raises NotTaken if no call was
-        made or no connection was established, ReplyLost if no complete reply came back, and ProtocolError
-        if `request.verify` rejects the reply. Reduces the rate after a 429 or 503, and makes no call before
-        the time in `Retry-After`.
+        made or no connection was established. Raises ReplyLost if no complete reply came back. Raises
+        ProtocolError if `request.verify` rejects the reply. Reduces the rate after a 429 or 503, and makes
+        no call before the time in `Retry-After`.
         """
         async with self._pacer.slot(within):
             self.calls += 1

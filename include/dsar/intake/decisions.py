@@ -68,9 +68,9 @@ def decide(
 
     A decision does not apply to outcomes that ended, or submissions that became uncertain, after `made_at`
     (default: now). The operator did not know about these when they decided: for example, if the run is
-    cleared later. Raises ConfigurationError after all other decisions are applied, if a request has no
-    uncertain submission at the account, if no outcome of the account waits, or if one job is given for
-    several submissions. The error says what to decide instead.
+    cleared later. Raises ConfigurationError if a decision cannot be applied: the request has no uncertain
+    submission at the account, no outcome of the account waits, or one job is given for several submissions.
+    All other decisions are applied first. The error says what to decide instead.
     """
     reconciled = 0
     impossible = []

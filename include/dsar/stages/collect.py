@@ -54,9 +54,9 @@ class Collected:
 async def collect(work: AccountWork, storage: Storage) -> Collected:
     """Fetches all results that are ready. A failed download does not stop the other downloads.
 
-    Raises CredentialsRefused or ConfigurationError if the vendor rejects our credentials or the route,
-    VendorUnavailable if a result could not be fetched, and OperatorActionRequired if outcomes of the
-    account wait for an operator.
+    Raises CredentialsRefused or ConfigurationError if the vendor rejects our credentials or the route.
+    Raises VendorUnavailable if a result could not be fetched. Raises OperatorActionRequired if outcomes of
+    the account wait for an operator.
     """
     with work.naming_the_connection():
         async with outcomes_checked(work), replies_remembered(work):

@@ -80,8 +80,8 @@ async def poll_open_jobs(work: AccountWork, *, since: datetime, until: datetime)
 
     No call starts after `until`. The next window begins with the jobs that this window did not reach.
 
-    Raises CredentialsRefused if the vendor refuses our credentials, ConfigurationError if the vendor knows
-    none of the jobs, and OperatorActionRequired if outcomes of the account wait for an operator.
+    Raises CredentialsRefused if the vendor refuses our credentials. Raises ConfigurationError if the vendor
+    knows none of the jobs. Raises OperatorActionRequired if outcomes of the account wait for an operator.
     """
     with work.naming_the_connection():
         async with outcomes_checked(work), replies_remembered(work):

@@ -62,9 +62,9 @@ async def submit(work: AccountWork) -> Submitted:
 
     Returns normally if the account's daily quota is used up. The other submissions stay planned. Raises
     CredentialsRefused or ConfigurationError if an operator must fix the account's connection. In this case,
-    no call counts as an attempt. Raises RequestsRefused if the vendor refused only some of the calls,
-    VendorUnavailable if the vendor gave no usable answer to many calls in a row, and OperatorActionRequired
-    if outcomes of the account wait for an operator.
+    no call counts as an attempt. Raises RequestsRefused if the vendor refused only some of the calls.
+    Raises VendorUnavailable if the vendor gave no usable answer to many calls in a row. Raises
+    OperatorActionRequired if outcomes of the account wait for an operator.
     """
     with work.naming_the_connection():
         async with outcomes_checked(work), replies_remembered(work):

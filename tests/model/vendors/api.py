@@ -37,7 +37,9 @@ class Api(ABC):
         return True
 
     def refuse(self, account: str, body: Any, lie: str | None = None) -> Answer | None:
-        """Returns a refusal if the vendor refuses a data subject of this call, or if it lies. Else None."""
+        """Returns a refusal if the vendor refuses a data subject of this call, or if the vendor lies.
+        Otherwise None.
+        """
         keys, world = self.keys(body), self.world
         if not lie and not any(fate(key) == "refused" for key in keys):
             return None
