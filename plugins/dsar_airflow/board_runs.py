@@ -34,7 +34,7 @@ def run(run_id: str) -> Run | None:
             dry_run=dry_run,
             request_ids=_texts(conf.get("request_ids")),
             accounts=_texts(conf.get("accounts")),
-            would_send=_would_send(session, run_id) if dry_run else {},
+            **(_counts(session, run_id) if dry_run else {}),
         )
 
 
@@ -63,13 +63,15 @@ def _tries(session: Session, latest: Any, earlier: Any) -> list[Try]:
     return [Try(*row) for row in found]
 
 
-def _would_send(session: Session, run_id: str) -> Mapping[str, Mapping[str, int]]:
-    """Returns the counts of a dry run. They are the return value of the `intake` task."""
+def _counts(session: Session, run_id: str) -> dict[str, Mapping[str, Mapping[str, int]]]:
+    """Returns the counts of a dry run. They are in the return value of the `intake` task."""
     row = session.scalar(
         XComModel.get_many(run_id=run_id, key="return_value", task_ids="intake", dag_ids=DAG_ID)
     )
     counts = XComModel.deserialize_value(row) if row else {}
-    return dict(counts.get("would_send", {})) if isinstance(counts, dict) else {}
+    if not isinstance(counts, dict):
+        return {}
+    return {name: dict(counts.get(name, {})) for name in ("would_send", "would_wait")}
 
 
 def _texts(given: object) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ even if it is zero, so that no gauge keeps the value of an earlier run.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -33,6 +34,7 @@ METRICS = (
     ("dsar.oldest_job_days.<account>", "gauge", "age of the oldest open job"),
     ("dsar.oldest_uncertain_days.<account>", "gauge", "age of the oldest uncertain submission"),
     ("dsar.unconfirmed_outcomes.<account>", "gauge", "implausible outcomes that wait for an operator"),
+    ("dsar.held_submissions.<account>", "gauge", "submissions on hold, because their number is unusual"),
     ("dsar.reports", "counter", "runs that reached their report"),
     ("dsar.calls.<account>", "counter", "calls to the vendor"),
     ("dsar.refused_calls.<account>", "counter", "calls that were answered with 401, 403 or 429"),
@@ -57,11 +59,17 @@ def count_calls(account: str, calls: int, refused: int) -> None:
 
 def gauge_run(db: Database, accounts: Sequence[str], *, since: datetime) -> None:
     """Sends the counts of work that has ended since the run started, and of work that is open now."""
-    from include.dsar.ledger import reporting  # not at the top: tasks that only count calls do not need it
+    from include.dsar.ledger import (  # not at the top: tasks that only count calls do not need it
+        approvals,
+        reporting,
+    )
 
     now = datetime.now(UTC)
     ended = {day.account: day.ended for day in reporting.account_days(db, since)}
     backlog = reporting.backlog(db, now=now)
+    held: Counter[str] = Counter()
+    for one in approvals.on_hold(db):
+        held[one.account] += one.held
     for account in accounts:
         for outcome in OUTCOMES:
             stats.gauge(f"dsar.submissions.{account}.{outcome}", ended.get(account, {}).get(outcome, 0))
@@ -70,6 +78,7 @@ def gauge_run(db: Database, accounts: Sequence[str], *, since: datetime) -> None
         stats.gauge(f"dsar.oldest_job_days.{account}", _days(now - jobs.oldest_submitted_at) if jobs else 0)
         oldest = backlog.uncertain_since.get(account)
         stats.gauge(f"dsar.oldest_uncertain_days.{account}", _days(now - oldest) if oldest else 0)
+        stats.gauge(f"dsar.held_submissions.{account}", held[account])
         stats.gauge(f"dsar.unconfirmed_outcomes.{account}", backlog.unconfirmed.get(account, 0))
     stats.gauge("dsar.open_requests", backlog.open_requests)
     stats.gauge("dsar.overdue_requests", backlog.overdue_requests)

@@ -14,11 +14,14 @@ from playwright.sync_api import Browser, BrowserContext, FrameLocator, Page, Sto
 
 from tests.e2e import browser as browsers
 from tests.e2e.conftest import RunningStack
+from tests.e2e.drill import wait_for
 
 TIMEOUT_MS = 60_000  # long, because the machine may be busy
 BOARD = "/plugin/privacy-requests/dsar"
 ROWS = {"ui-access": "access", "ui-erasure-1": "erasure", "ui-erasure-2": "erasure"}
 EMAIL = "zq7x.ui@example.org"
+
+MANY = 130  # more than VOLUME.at_least, with what the other tests send
 
 OpenPage = Callable[..., Page]
 
@@ -296,3 +299,58 @@ def test_a_connection_can_be_created_and_tested_in_the_form(stack: RunningStack,
         row.get_by_role("button", name="Test Connection").click()
         expect(page.get_by_text(answer)).to_be_visible()
         page.mouse.move(0, 0)  # moves away from the button, to hide the tooltip
+
+
+@pytest.fixture
+def unusual_run(stack: RunningStack, real_run: str) -> Iterator[str]:
+    """Start a run with more erasures than an account with a history may get. Returns the run id."""
+    with psycopg.connect(stack.dsn) as db:
+        db.execute(
+            "INSERT INTO dsar.volume (account, action, day) VALUES ('besitos', 'erasure', current_date - 40)"
+        )
+        db.execute(
+            "INSERT INTO public.dsar_requests (request_id, request_type, regulation, received_at, user_id,"
+            " accounts) SELECT 'many-' || n, 'erasure', 'GDPR', now(), ARRAY['zq7x-many-' || n],"
+            " ARRAY['besitos'] FROM generate_series(1, %s) AS n",
+            [MANY],
+        )
+    yield stack.trigger({"await_minutes": 0})
+    for run in stack.api("GET", "/dags/dsar_daily/dagRuns?state=running&state=queued")["dag_runs"]:
+        stack.api("PATCH", f"/dags/dsar_daily/dagRuns/{run['dag_run_id']}", {"state": "failed"})
+
+
+def many(stack: RunningStack) -> set[tuple[str, bool]]:
+    """Returns the states of the unusual submissions, and whether they are on hold."""
+    with psycopg.connect(stack.dsn) as db:
+        return set(
+            db.execute(
+                "SELECT s.state, s.is_held FROM dsar.submission s JOIN dsar.request r ON r.id = s.request"
+                " WHERE r.request_id LIKE 'many-%' AND s.account = 'besitos'"
+            ).fetchall()
+        )
+
+
+def test_an_operator_approves_an_unusual_number_of_submissions(
+    stack: RunningStack, open_page: OpenPage, unusual_run: str
+) -> None:
+    """Nothing is sent before. A run that the approval starts sends them. The other tasks do not wait."""
+
+    def waits() -> bool:
+        states = stack.task_states(unusual_run)
+        return (states["approve_volume"], states["report"]) == ("awaiting_input", "failed")
+
+    wait_for("the question", 120, waits)
+    assert many(stack) == {("planned", True)}
+    page = open_page(f"/dags/dsar_daily/runs/{unusual_run}/tasks/approve_volume/required_actions")
+    expect(page.get_by_role("cell", name="besitos", exact=True).first).to_be_visible()
+    expect(page.get_by_text("zq7x")).to_have_count(0)
+    page.locator("#element_reason").fill("the test of the UI")
+    page.get_by_role("button", name="Approve").click()
+    wait_for(
+        "the approved submissions", 120, lambda: not many(stack) & {("planned", True), ("planned", False)}
+    )
+    with psycopg.connect(stack.dsn) as db:
+        said = db.execute("SELECT decision, decided_by, reason FROM dsar.approval").fetchall()
+    assert said == [("approved", f"admin in run {unusual_run}", "the test of the UI")]
+    assert stack.wait(unusual_run, 30) == "failed"  # only because of the report
+    assert stack.task_states(unusual_run)["approve_volume"] == "success"

@@ -15,6 +15,7 @@ from airflow.sdk.observability import stats
 from airflow.sdk.observability.metrics import stats_utils
 
 from dsar_airflow.metrics import gauge_run
+from include.dsar.accounts import VolumeLimit
 from include.dsar.ledger.database import Database
 from include.sandbox import Sandbox
 from tests.conftest import PROJECT, RunDaily, SetConnection
@@ -105,9 +106,13 @@ def test_a_run_sends_what_it_did_and_what_is_open(
 def test_what_is_uncertain_or_waits_for_an_operator_has_a_gauge(
     statsd: Callable[[], dict[str, float]], db: Database
 ) -> None:
-    """The gauges are the age of the oldest uncertain submission in days, and the number of held outcomes."""
+    """The gauges are the age of the oldest uncertain submission in days, the number of held outcomes, and the
+    number of submissions on hold.
+    """
     plan(db, *(request(f"r-{n}", submission(f"u{n}", "batch")) for n in range(3)))
     old, new, waits = (row["id"] for row in rows(db))
+    held = [request(f"h-{n}", submission(f"h{n}", "batch")) for n in range(4)]
+    plan(db, *held, now=datetime.now(UTC), limit=VolumeLimit(at_least=2, without_history=2))
     for one, days in ((old, 9), (new, 2)):
         put_into(db, [one], {"state": "uncertain", "changed_at": datetime.now(UTC) - timedelta(days=days)})
     put_into(db, [waits], {"state": "no_data", "finished_at": datetime.now(UTC), "is_unconfirmed": True})
@@ -115,6 +120,7 @@ def test_what_is_uncertain_or_waits_for_an_operator_has_a_gauge(
     received = statsd()
     assert received["dsar.oldest_uncertain_days.batch"] == pytest.approx(9, abs=0.1)
     assert received["dsar.unconfirmed_outcomes.batch"] == 1
+    assert (received["dsar.held_submissions.batch"], received["dsar.held_submissions.id5"]) == (4, 0)
     assert received["dsar.oldest_uncertain_days.id5"] == received["dsar.unconfirmed_outcomes.id5"] == 0
 
 

@@ -317,7 +317,7 @@ def test_the_question_shows_counts_and_the_comparison_and_no_request(db: Databas
     arrive(db, 7, "access", accounts=("batch",), action=Action.ACCESS)
     text = ask(db)
     assert "| batch | erasure | 8 | 8 | 0 | 6 | 2026-12-19 |" in text
-    assert "| erasure | received | batch | besitos |" in text
+    assert "| erasure: regulation | received | batch | besitos |" in text
     assert "| GDPR | 2026-11-15 | 8 | 8 |" in text
     assert "| GDPR | 2026-11-19 | 7 |" in text
     assert "secret" not in text
@@ -349,12 +349,15 @@ def test_a_held_submission_shares_no_job(db: Database) -> None:
 
 
 def test_a_submission_that_is_planned_again_is_not_new(db: Database) -> None:
-    """retry_failed plans submissions again that have passed the check before."""
+    """retry_failed plans submissions again that have passed the check before, also if too many others arrive
+    on the same day.
+    """
     arrive(db, 6)
     put_into(db, [row["id"] for row in rows(db)], {"state": "failed", "attempts": 1, "finished_at": NOW})
     assert planning.retry_open(db, now=NOW, request_ids=None) == 6
     assert (held(db), can_be_sent(db)) == ([], 6)
     assert {row["state"] for row in rows(db)} == {State.PLANNED}
+    assert arrive(db, 1, "more") == held(db)
 
 
 def test_the_report_says_what_is_on_hold_and_what_to_do(db: Database) -> None:

@@ -13,6 +13,7 @@ from include.dsar.board.runs import Run, Try, find
 from include.dsar.board.site import NextStep, Site
 from include.dsar.board.timeline import timeline
 from include.dsar.board.uncertain import uncertain_accounts
+from include.dsar.ledger import approvals
 from include.dsar.ledger.board import accounts, one_request, one_run, overview, request_list
 from include.dsar.ledger.board.overview import STEPS, ClosingTimes, Day
 from include.dsar.ledger.database import Database
@@ -53,6 +54,7 @@ def overview_page(db: Database, site: Site, period: PeriodFilter) -> str:
         took_text=_closing_in_words(closing),
         took_rows=list(zip(STEP_NAMES, closing.by_step, strict=True)),
         accounts=figures,
+        volumes=approvals.on_hold(db),
         uncertain=accounts.uncertain_requests(db, for_operator, or_stuck=True),
         max_uncertain=accounts.MAX_UNCERTAIN,
     )
@@ -113,6 +115,7 @@ def account_page(db: Database, site: Site, account: str, period: PeriodFilter) -
         period=period,
         periods=PERIODS,
         each=figures,
+        volumes=[one for one in approvals.on_hold(db) if one.account == account],
         jobs=accounts.open_jobs(db, account),
         max_jobs=accounts.MAX_JOBS,
         check=next(iter(checks(db, [account])), None),

@@ -52,6 +52,7 @@ class Run:
     request_ids: Sequence[str] = ()
     accounts: Sequence[str] = ()
     would_send: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    would_wait: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # an unusual number
 
     def windows(self, now: datetime) -> list[tuple[datetime, datetime]]:
         """Returns the time windows in which any task ran, in order and without overlaps."""

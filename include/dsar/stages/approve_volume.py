@@ -99,7 +99,7 @@ def _table(action: str, days: Sequence[HeldDay]) -> list[str]:
         cells[one.account] = cells.get(one.account, 0) + one.held
     return [
         "",
-        f"| {action} | received | {' | '.join(accounts)} |",
+        f"| {action}: regulation | received | {' | '.join(accounts)} |",
         f"|---|---|{'--:|' * len(accounts)}",
         *(
             f"| {regulation} | {day} | {' | '.join(f'{cells.get(account, 0):,}' for account in accounts)} |"

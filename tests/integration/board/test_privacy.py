@@ -38,7 +38,8 @@ def test_no_page_shows_an_identifier_a_hash_or_a_secret(viewer: TestClient, rows
 GRANTS = """
 SELECT format('GRANT SELECT (%s) ON dsar.%I TO board_reader', string_agg(column_name, ', '), table_name)
   FROM information_schema.columns
- WHERE table_schema = 'dsar' AND table_name IN ('request', 'submission', 'event', 'contract_check')
+ WHERE table_schema = 'dsar'
+   AND table_name IN ('request', 'submission', 'event', 'contract_check', 'approval')
    AND column_name NOT IN ('identifiers', 'identity_hash', 'fingerprint')
  GROUP BY table_name
 """

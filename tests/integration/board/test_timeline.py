@@ -103,12 +103,16 @@ def test_a_dry_run_shows_what_a_run_would_send(viewer: TestClient) -> None:
         with create_session() as session:
             XComModel.set(
                 key="return_value",
-                value={"new": 0, "would_send": {"besitos": {"erasure": 4321}}},
+                value={
+                    "would_send": {"besitos": {"erasure": 4321}, "id5": {}},
+                    "would_wait": {"besitos": {}, "id5": {"erasure": 8765}},
+                },
                 dag_id="dsar_daily",
                 task_id="intake",
                 run_id="dry",
                 session=session,
             )
         text = viewer.get("/dsar/run?run_id=dry").text
-    for expected in ("nothing was sent", "4,321", "a-2", "Limited to these accounts: besitos"):
+    held = "id5: 8,765 erasure would be on hold"
+    for expected in ("nothing was sent", "4,321", held, "a-2", "Limited to these accounts: besitos"):
         assert expected in text

@@ -30,7 +30,8 @@ class AccountFigures:
     """
 
     account: str
-    planned: int = 0
+    planned: int = 0  # can be sent
+    held: int = 0  # on hold, because their volume is unusual
     uncertain: int = 0
     open_jobs: int = 0
     submitted: int = 0
@@ -116,7 +117,10 @@ def is_known(db: Database, account: str) -> bool:
 _OPEN = """
 WITH open AS (
     SELECT account, state, NULL AS job_id, NULL::timestamptz AS since, count(*) AS n
-      FROM dsar.submission WHERE state = 'planned' GROUP BY account, state
+      FROM dsar.submission WHERE state = 'planned' AND NOT is_held GROUP BY account, state
+    UNION ALL
+    SELECT account, 'held', NULL, NULL, count(*)
+      FROM dsar.submission WHERE state = 'planned' AND is_held GROUP BY account
     UNION ALL
     SELECT account, state, NULL, min(changed_at), count(*)
       FROM dsar.submission WHERE state IN ('submitting', 'uncertain') GROUP BY account, state
@@ -126,6 +130,7 @@ WITH open AS (
 )
 SELECT account,
        coalesce(sum(n) FILTER (WHERE state = 'planned'), 0)::bigint AS planned,
+       coalesce(sum(n) FILTER (WHERE state = 'held'), 0)::bigint AS held,
        coalesce(sum(n) FILTER (WHERE state = 'uncertain'), 0)::bigint AS uncertain,
        count(*) FILTER (WHERE state = 'submitted') AS open_jobs,
        coalesce(sum(n) FILTER (WHERE state = 'submitted'), 0)::bigint AS submitted,

@@ -29,6 +29,7 @@ class Submission:
     finished_at: datetime | None
     uncertain_count: int  # how often it became uncertain
     is_unconfirmed: bool  # its outcome waits for an operator
+    is_held: bool  # on hold, because its volume is unusual
     number: int  # among those of its kind at this account
     of_kind: int  # how many there are
 
@@ -102,7 +103,7 @@ SELECT id, status_reason, planned_at, export_uri, source_updated,
 
 _SUBMISSIONS = """
 SELECT id, account, vendor, identity, state, reason, not_before, attempts, attempted_at, job_id,
-       submitted_at, finished_at, uncertain_count, is_unconfirmed,
+       submitted_at, finished_at, uncertain_count, is_unconfirmed, is_held,
        row_number() OVER (PARTITION BY account, identity ORDER BY id) AS number,
        count(*) OVER (PARTITION BY account, identity) AS of_kind
   FROM dsar.submission WHERE request = %(request)s ORDER BY account, id

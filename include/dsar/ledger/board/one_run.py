@@ -75,7 +75,8 @@ change AS MATERIALIZED (
     SELECT s.request, s.account, s.state
       FROM w JOIN dsar.submission s ON s.finished_at BETWEEN w.begins AND w.ends
     UNION ALL
-    SELECT e.request, s.account, CASE WHEN e.enters IN ('uncertain', 'planned') THEN e.enters END
+    SELECT e.request, s.account,
+           CASE WHEN e.enters IN ('uncertain', 'planned') AND e.leaves <> e.enters THEN e.enters END
       FROM w JOIN dsar.event e ON e.at BETWEEN w.begins AND w.ends
       LEFT JOIN dsar.submission s ON s.id = e.submission
 ),
