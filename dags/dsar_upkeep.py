@@ -18,7 +18,7 @@ this version expects.
 
 **Red:** the API has changed, or the account cannot be asked. The log names the account, the connection, and
 each route and field. Compare this with the vendor's documentation. Then upgrade this project, or report the
-difference to its maintainers. If the log names the connection only, fix it, then clear this task.""",
+difference to its maintainers. If the log names only the connection, fix it, then clear this task.""",
     "summary": """Says for each account when its API was compared, and what was found.
 
 **Red:** an operator must act. The log has a sentence for each thing to do. You do not need to clear this

@@ -110,7 +110,7 @@ class VolumeLimit:
         if self.times < 1:
             raise ValueError("times must be at least 1")
         if not 0 <= self.at_least <= self.without_history:
-            raise ValueError("at_least must be from 0 to without_history")
+            raise ValueError("at_least must be at least 0, and at most without_history")
         if not 0 < self.answer_hours <= 48:
             raise ValueError("answer_hours must be above 0 and at most 48")
 

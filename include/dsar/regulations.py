@@ -34,7 +34,7 @@ class Period:
     def __post_init__(self) -> None:
         lengths = (self.months, self.days, self.working_days)
         if min(lengths) < 0 or sum(length > 0 for length in lengths) != 1:
-            raise ValueError("a period has months, days or working days: give one of them, above 0")
+            raise ValueError("a period has months, days or working days: give exactly one of these, above 0")
         if self.working_days > MAX_WORKING_DAYS:
             raise ValueError(f"a period has at most {MAX_WORKING_DAYS} working days")
 

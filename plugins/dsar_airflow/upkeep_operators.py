@@ -79,8 +79,8 @@ def _red_tasks(context: Context, accounts: Sequence[str], *, without: set[str]) 
     probes = {f"{PROBE}_{index}": account for index, account in enumerate(accounts)}
     red = [name for name, state in sorted(states.items()) if state == "failed" and name != ti.task_id]
     return [
-        f"{f'{PROBE} of {probes[name]}' if name in probes else name} is red. Its log says what to fix. "
-        "Then clear it."
+        f"Task {f'{PROBE} of {probes[name]}' if name in probes else name} failed. Fix what its log says, "
+        "then clear it."
         for name in red
         if probes.get(name) not in without
     ]

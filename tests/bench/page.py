@@ -16,7 +16,7 @@ Results = Mapping[str, Mapping[str, Any]]
 
 
 def table(results: Results) -> str:
-    """Returns a Markdown table of all figures, with the machine."""
+    """Returns a Markdown table of all figures, and a line about the machine."""
     lines = ["| case | figure | reached | target | |", "|---|---|--:|--:|---|"]
     for name, case in results.items():
         for number, figure in enumerate(case["figures"]):

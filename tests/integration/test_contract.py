@@ -80,7 +80,9 @@ async def run_all(stages: Stages, account: str) -> None:
 async def test_the_usual_replies_do_not_differ(
     db: Database, stages: Stages, sandbox: Sandbox, account: str
 ) -> None:
-    """Jobs that end, fail or find nothing, calls that are refused, an outage: all are declared."""
+    """The declarations include replies about jobs that end, fail or find nothing, and about refused calls
+    and outages.
+    """
     plan_some(db, account, "one", "two", "unknown-3", "jobfails-4", "refused-5")
     sandbox.inject("status", vendor=account, route="create", status=503)
     sandbox.inject("status", vendor=account, route="status", status=502)
@@ -152,7 +154,9 @@ WORDS = {
 
 @pytest.mark.parametrize("account", VENDORS)
 async def test_a_new_state_is_named(db: Database, stages: Stages, sandbox: Sandbox, account: str) -> None:
-    """It is named if replies about three jobs have it. If fewer replies have it, only its field is named."""
+    """A new state is named if replies about three jobs have it. If fewer replies have it, only the field is
+    named.
+    """
     key, field = WORDS[account]
     plan_some(db, account, "one")
     sandbox.inject("reshaped", vendor=account, route="status", values={key: "paused"}, times=None)
@@ -211,7 +215,7 @@ async def test_a_job_that_does_not_exist_is_suddenly_known(
 
 @pytest.mark.parametrize("account", VENDORS)
 async def test_an_error_in_another_shape(stages: Stages, sandbox: Sandbox, account: str) -> None:
-    """Without the vendor's own shape, a 404 about a job would no longer count."""
+    """A 404 about a job counts only in the vendor's own shape, so another shape is reported."""
     sandbox.inject("html", vendor=account, route="status", status=404, times=None)
     assert "For a job that does not exist, the API answers HTTP 404, not in" in await drift(stages, account)
 
@@ -276,7 +280,7 @@ async def test_no_data_reaches_the_ledger_the_log_or_the_error(
 
 
 async def test_credentials_that_are_refused(stages: Stages, db: Database) -> None:
-    """The usual sentence names the connection. The last check stays as it was."""
+    """The error names the connection, as in other stages. The last check stays unchanged."""
     await probe(stages, "besitos")
     before = reply_shapes.checks(db, ["besitos"])
     stages.advance(hours=1)
@@ -291,7 +295,7 @@ async def test_credentials_that_are_refused(stages: Stages, db: Database) -> Non
     "fault", [{"kind": "status", "status": 503}, {"kind": "reset_before"}, {"kind": "empty"}]
 )
 async def test_a_vendor_that_does_not_answer(stages: Stages, sandbox: Sandbox, fault: dict[str, Any]) -> None:
-    """An outage is no change of the API. A retry asks again."""
+    """An outage does not count as a change of the API. A retry asks again."""
     sandbox.inject(vendor="batch", route="list", times=None, **fault)
     with pytest.raises(VendorUnavailable, match="batch: the API could not be compared"):
         await probe(stages, "batch")

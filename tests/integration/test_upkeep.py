@@ -68,7 +68,7 @@ def test_one_red_account_does_not_stop_the_others(
     assert ran.states == {**states, "summary": "failed"}
     assert "connection besitos_default does not exist or cannot be read. Create it in Admin" in ran.log
     summary = ran.log.rpartition("An operator must act:")[2]
-    assert "- probe_contract of besitos is red. Its log says what to fix." in summary
+    assert "- Task probe_contract of besitos failed. Fix what its log says" in summary
     assert "- The API of id5 (connection id5_default) differs" in summary
     assert "Route status: HTTP 405 is new" in summary
     assert "probe_contract of id5" not in summary
@@ -96,7 +96,8 @@ def report(db: Database, storage: Storage, at: datetime) -> list[str]:
 
 
 def test_the_report_lists_drift(db: Database, storage: Storage, caplog: pytest.LogCaptureFixture) -> None:
-    """The first report after the check asks an operator to act. Later reports list it in their log only.
+    """The first report after the check asks an operator to act. Later reports only list the difference in
+    their log.
 
     A check of an account that was removed does not count.
     """

@@ -1,8 +1,8 @@
 """Observes how the real replies of an account differ from what its vendor's module declares.
 
-`dsar_upkeep` reports these differences. They must contain no data: a new word in a state field, or a new
-error code, could be an identifier. It is named only if it looks like a word or a code, and if replies about
-MIN_REPLIES different jobs have it.
+`dsar_upkeep` reports these differences. They must contain no data, but a new word in a state field or a new
+error code could be an identifier. So a new word or code is named only if it looks like a word or a code,
+and if replies about MIN_REPLIES different jobs have it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ class ObservedReplies:
         about: object = None,
         action: Action | None = None,
     ) -> None:
-        """Compares one reply. `about` identifies the job. Without it, the reply can contain no data.
+        """Compares one reply with the declaration. `about` identifies the job. A reply about no job can
+        contain no data.
 
         Raises no error.
         """
@@ -80,7 +81,7 @@ class ObservedReplies:
     def _named(
         self, route: Route, kind: Kind, name: str, value: object, about: object, number: int
     ) -> Iterator[Observation]:
-        """Yields that there was a word, and the word itself if it cannot be data."""
+        """Yields an observation without the word, and one with the word if the word cannot be data."""
         yield Observation(route, kind, name)
         pattern = CODE if kind is Kind.CODE else WORD
         word = str(value) if type(value) in (int, str) else ""

@@ -1,6 +1,6 @@
-"""Remembers how the replies of each account differ from what its vendor's module declares.
+"""Stores the differences between the replies of each account and the declaration in its vendor's module.
 
-Only names that the module declares are stored, and words that cannot be data. See
+Only names that the module declares and words that cannot be data are stored. See
 `execution/observed_replies.py`.
 """
 
@@ -19,7 +19,7 @@ KEPT = timedelta(days=90)
 
 
 class Kind(StrEnum):
-    """What was observed about the replies of a route."""
+    """The kind of difference in the replies of a route."""
 
     REPLY = "reply"  # there was one
     FIELD = "field"  # a declared field was missing
@@ -47,7 +47,7 @@ class ContractCheck:
 
 
 def remember(db: Database, account: str, observed: Collection[Observation], *, now: datetime) -> None:
-    """Stores observations. Writes a row only if it is new, or if its last time is a day old."""
+    """Stores observations. Updates the time of a known observation at most once a day."""
     if observed:
         routes, kinds, names, words = zip(*sorted(observed), strict=True)
         columns = {"routes": list(routes), "kinds": list(kinds), "names": list(names), "words": list(words)}
@@ -55,7 +55,7 @@ def remember(db: Database, account: str, observed: Collection[Observation], *, n
 
 
 def recent(db: Database, account: str, *, now: datetime) -> list[Observation]:
-    """Returns the observations of the last days. Deletes those that are too old to matter."""
+    """Returns the observations since RECENT. Deletes those that are older than KEPT."""
     db.execute("DELETE FROM dsar.reply_shape WHERE last_seen < %s", [now - KEPT])
     rows = db.execute(_RECENT, {"account": account, "since": now - RECENT}).fetchall()
     return [Observation(row["route"], Kind(row["kind"]), row["name"], row["word"]) for row in rows]
@@ -67,7 +67,7 @@ def put_check(db: Database, check: ContractCheck) -> None:
 
 
 def checks(db: Database, accounts: Sequence[str]) -> list[ContractCheck]:
-    """Returns the last check of each of these accounts, if there was one."""
+    """Returns the last check of each of these accounts. Omits accounts that were never checked."""
     return [ContractCheck(**row) for row in db.execute(_CHECKS, [list(accounts)]).fetchall()]
 
 

@@ -1,7 +1,8 @@
-"""Checks whether the API of an account still is what its vendor's module declares, without any data subject.
+"""Checks whether the API of an account still matches the declaration in its vendor's module. Uses no data
+subject.
 
-It asks for a job that does not exist, for the list of jobs, and for what the API supports. It also reads how
-the real replies of the last days differed from the declaration.
+The check asks for a job that does not exist, for the list of jobs, and for what the API supports. It also
+reads the differences that the stages found in the real replies of the last days.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ DRIFT = (
 
 @dataclass(frozen=True)
 class Probed:
-    """Counts of one check. `routes` are those with a reply in the last days, this check included."""
+    """Counts of one check. `routes` counts the routes with a reply in the last days, including this check."""
 
     calls: int
     routes: int
@@ -50,8 +51,9 @@ class Probed:
 async def probe_contract(work: AccountWork) -> Probed:
     """Compares the API of an account with its vendor's declaration, and records the result.
 
-    Raises OperatorActionRequired if they differ, CredentialsRefused or ConfigurationError if an operator must
-    fix the account's connection, and VendorUnavailable if the vendor gave no usable answer.
+    Raises OperatorActionRequired if they differ. Raises CredentialsRefused or ConfigurationError if an
+    operator must fix the account's connection. Raises VendorUnavailable if the vendor gave no usable
+    answer.
     """
     with work.naming_the_connection():
         async with replies_remembered(work):
@@ -91,7 +93,7 @@ _TEXTS = {
 
 
 def _is_declared(vendor: Vendor, one: Observation) -> bool:
-    """Returns whether this version declares what was observed, or no longer needs what was missing."""
+    """Returns whether this version declares the observed value, or no longer needs the missing field."""
     shape = vendor.shapes.get(Route(one.route))
     match one.kind:
         case Kind.FIELD:

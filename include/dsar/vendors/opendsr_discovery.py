@@ -1,4 +1,6 @@
-"""OpenDSR's discovery: what a processor supports. A processor may omit parts of it, or have no such route."""
+"""Reads OpenDSR's discovery, which lists what a processor supports. Some processors list only a part, or do
+not have this route.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,7 @@ def supported(settings: AccountSettings, found: Mapping[str, Any]) -> str:
 
 
 def unsupported(settings: AccountSettings, found: Mapping[str, Any]) -> Sequence[str]:
-    """Returns what this connection needs and the processor does not list."""
+    """Returns everything that this connection needs but the processor does not list."""
     requests = _texts(found.get("supported_subject_request_types"))
     versions = _texts(found.get("api_version"))
     fields = settings.fields

@@ -1,4 +1,4 @@
-"""The part of a vendor's replies that its module relies on, and how a reply differs from it.
+"""Declares the part of a vendor's replies that its module relies on, and compares replies with it.
 
 A difference names declared fields only. An undeclared field is never named, because its name may be data: a
 reply may use the id of a user as a key. `execution/observed_replies.py` decides which words may be named.
@@ -31,10 +31,11 @@ Tree = Mapping[str, tuple[tuple[str, ...], "Tree"]]
 
 @dataclass(frozen=True)
 class Needs:
-    """Fields that a successful reply has, and that are not null.
+    """Fields that a successful reply must have, with a value that is not null.
 
-    A field is a path: `request.id`, or `data[].id` for each entry of a list. `a|b` at the end of a path means
-    one of both. With `given` or `action`, only a reply with these values, or about this action, has them.
+    A field is a path: `request.id`, or `data[].id` for each entry of a list. `a|b` at the end of a path
+    means at least one of the two. With `given` or `action`, the fields are needed only in a reply with
+    these values or about this action.
     """
 
     fields: tuple[str, ...]
@@ -56,8 +57,8 @@ class ReplyShape:
     is_list: bool = False  # a list, and each of its entries has this shape
 
     def missing(self, action: Action | None, body: Any) -> set[str]:
-        """Returns the declared fields that the reply lacks. If an object that has declared fields is absent
-        itself, returns its name only.
+        """Returns the declared fields that the reply lacks. If a whole object is absent, returns only the
+        name of the object.
         """
         if self.is_list and not isinstance(body, list):
             return {"[]"}
@@ -82,7 +83,7 @@ class ReplyShape:
                     yield f"{self._prefix}{name}", number, value
 
     def declares(self, name: str) -> bool:
-        """Returns whether a reply needs this field, or a field below it."""
+        """Returns whether the shape declares this field, or a field below it."""
         fields = [f"{self._prefix}{one}" for needs in self.needs for one in needs.fields]
         return name == "[]" or any(one == name or one.startswith((f"{name}.", f"{name}[]")) for one in fields)
 

@@ -203,8 +203,8 @@ class Vendor(ABC):
         raise NotImplementedError(f"vendor {self.name} does not implement discovery")
 
     def unsupported(self, settings: AccountSettings, reply: HttpReply) -> Sequence[str]:
-        """Returns what the connection needs and the reply to `discovery` does not list. Raises the errors of
-        `read_probe`.
+        """Returns everything that the connection needs but the reply to `discovery` does not list. Raises
+        the errors of `read_probe`.
         """
         return ()
 

@@ -124,7 +124,7 @@ def test_a_vendor_without_documented_codes_has_no_new_code() -> None:
 
 
 def test_a_reply_that_is_not_json() -> None:
-    """Any server may send it, so it says nothing about the vendor's API."""
+    """Any server may send such a reply, so it says nothing about the vendor's API."""
     observed = ObservedReplies()
     for status in (200, 404):
         observed.observe(ID5, Route.STATUS, HttpReply(status, b"<html>"), about=1)

@@ -80,14 +80,14 @@ def test_a_new_word(state: object) -> None:
 
 
 def test_a_declared_word() -> None:
-    """Two spellings are the same word if the vendor says so. A missing word is no new word."""
+    """Two spellings are the same word if the declaration says so. A missing word is not a new word."""
     assert list(SHAPE.undeclared_words(DONE)) == []
     assert SHAPE.knows("job.state", "DONE")
     assert list(SHAPE.undeclared_words(without("job"))) == []
 
 
 def test_a_list() -> None:
-    """Each entry of a list is compared. A reply that is no list has nothing to compare."""
+    """Each entry of a list is compared. In a reply that is not a list, nothing is compared."""
     shape = ReplyShape((Needs(("id",)),), {"state": frozenset({"done"})}, is_list=True)
     assert shape.missing(None, [{"id": 1}, {"state": "done"}, "text"]) == {"[].id"}
     assert shape.missing(None, {"entries": []}) == {"[]"}

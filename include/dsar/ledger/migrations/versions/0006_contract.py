@@ -1,4 +1,4 @@
-"""How the replies of each account differ from what its vendor's module declares."""
+"""Differences between the replies of each account and the declaration in its vendor's module."""
 
 from pathlib import Path
 
