@@ -12,7 +12,6 @@ from random import Random
 from include.dsar.ledger import database
 from tests.bench import deployment, source_rows
 
-BYTES = 20_000  # a Besitos record of 10 kB and a Batch zip with 10 kB of files
 KINDS = 50  # data subjects with different data; the data of the others repeats
 WORDS = ("cart_add", "search", "purchase", "level_up", "open", "crème brûlée", "3 Tiles: Match – Android")
 

@@ -33,10 +33,7 @@ def svg(title: str, across: str, up: str, lines: Mapping[str, Points]) -> str:
 
     def at(x: float, y: float) -> tuple[float, float]:
         share = (math.log10(x) - low) / (high - low or 1)
-        return (
-            LEFT + share * (WIDTH - LEFT - RIGHT),
-            HEIGHT - BOTTOM - y / top * (HEIGHT - TOP - BOTTOM),
-        )
+        return (LEFT + share * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - y / top * (HEIGHT - TOP - BOTTOM))
 
     parts = [
         _text(LEFT, 20, title, "start", bold=True),

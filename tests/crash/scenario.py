@@ -36,8 +36,6 @@ ROWS = (
     Row("x-1", "nonsense", user_id="u11"),
 )
 
-OF_REQUEST = {row.request_id: row for row in ROWS}
-
 # Small batches and a few calls at a time, so that a kill interrupts several calls.
 PACE: Mapping[str, Any] = {
     "requests_per_second": 1000,
@@ -50,10 +48,7 @@ PACE: Mapping[str, Any] = {
 def account_settings(account: Account, sandbox_url: str) -> AccountSettings:
     own = {"users_per_call": 4} if account.vendor == "besitos" else {}
     return settings(
-        account,
-        base_url=sandbox_url,
-        secret="sandbox-secret",
-        extra={**EXTRA[account.vendor], **PACE, **own},
+        account, base_url=sandbox_url, secret="sandbox-secret", extra={**EXTRA[account.vendor], **PACE, **own}
     )
 
 

@@ -109,14 +109,7 @@ def open_work(dsn: str, sandbox: Sandbox, accounts: dict[str, Account]) -> OpenW
         base_url, secret = extra.pop("base_url", sandbox.url), extra.pop("secret", "sandbox-secret")
         known = accounts[account]
         resolved = settings(
-            known,
-            base_url=base_url,
-            secret=secret,
-            extra={
-                **EXTRA[known.vendor],
-                **PACE,
-                **extra,
-            },
+            known, base_url=base_url, secret=secret, extra={**EXTRA[known.vendor], **PACE, **extra}
         )
         with database.connect(dsn) as connection:
             async with client(resolved) as http:

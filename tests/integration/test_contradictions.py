@@ -100,11 +100,7 @@ async def test_a_reply_about_another_job_or_an_unfinished_one_ends_nothing(
     [
         (USERS, [None, None], {"progress": PROGRESS}),
         (USERS, [None, None], {"progress": PROGRESS | {"completed": 0}}),
-        (
-            USERS,
-            [],
-            {"progress": PROGRESS | {"completed": 0, "failed": 2}, **EXPIRED},
-        ),
+        (USERS, [], {"progress": PROGRESS | {"completed": 0, "failed": 2}, **EXPIRED}),
         (["u1"], [], {"progress": {"completed": 0, "failed": 1}, **EXPIRED}),
     ],
     ids=["fewer records than completed", "nulls without failures", "expired", "expired, alone"],

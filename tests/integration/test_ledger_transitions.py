@@ -18,16 +18,7 @@ from include.dsar.ledger.transitions import ORDINARY, TRANSITIONS, Move, move, r
 from include.dsar.model import CollectedFile, IdentityKind, State
 from include.stack.home import Home
 from tests.integration.conftest import own_database
-from tests.integration.requests_given import (
-    NOW,
-    events,
-    plan,
-    put_into,
-    request,
-    row,
-    rows,
-    submission,
-)
+from tests.integration.requests_given import NOW, events, plan, put_into, request, row, rows, submission
 
 LATER = NOW + timedelta(hours=1)
 FILE = CollectedFile("work/r-1/besitos/user_id_1.json", "user_id_1.json", "ab" * 32, 17)

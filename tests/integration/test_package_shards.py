@@ -152,12 +152,7 @@ def test_write_backs_at_the_same_time_leave_the_newest_status(
 
 @pytest.mark.parametrize("dags", [{"PACKAGE_SHARDS": len(SHARDS)}], indirect=True)
 def test_the_dag_runs_an_instance_for_each_shard(
-    dsn: str,
-    db: Database,
-    source_table: Source,
-    storage: Storage,
-    deployment: Path,
-    run_daily: RunDaily,
+    dsn: str, db: Database, source_table: Source, storage: Storage, deployment: Path, run_daily: RunDaily
 ) -> None:
     """If a shard fails, the other shards still run, and the report names the failed shard. After the failed
     shard is cleared, it closes its requests.

@@ -167,10 +167,7 @@ async def test_a_batch_without_replies_is_sent_again_in_smaller_ones(run: Run) -
 
 @pytest.mark.parametrize(
     ("stage", "status"),
-    [
-        ("submit", 404),
-        *((stage, status) for stage in ("submit", "poll", "collect") for status in (401, 403)),
-    ],
+    [("submit", 404), *((stage, status) for stage in ("submit", "poll", "collect") for status in (401, 403))],
 )
 async def test_one_refused_call_does_not_stop_the_account(run: Run, stage: str, status: int) -> None:
     """A firewall may refuse one call. The stage reports it and makes the other calls."""

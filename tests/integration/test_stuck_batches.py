@@ -169,11 +169,7 @@ async def test_a_slow_account_gets_more_time(db: Database, sandbox: Sandbox, sta
     ids = {row["request_id"]: row["id"] for row in rows(db)}
     now = datetime.now(UTC)
     done = [ids[name] for name in OTHERS[:30]]
-    put_into(
-        db,
-        done,
-        {"state": "completed", "submitted_at": now - timedelta(hours=30), "finished_at": now},
-    )
+    put_into(db, done, {"state": "completed", "submitted_at": now - timedelta(hours=30), "finished_at": now})
     await run(stages, Action.ERASURE)
     stages.advance(hours=25)
     await run(stages, Action.ERASURE)

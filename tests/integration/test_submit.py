@@ -56,10 +56,7 @@ async def test_attentive_gets_email_and_phone_in_one_call(
 ) -> None:
     """The call also has the request id, for the audit trail."""
     both = {IdentityKind.EMAIL: "a@example.com", IdentityKind.PHONE: "+12025550123"}
-    plan(
-        db,
-        request("r-1", replace(submission("x", "attentive"), identity="email+phone", identifiers=both)),
-    )
+    plan(db, request("r-1", replace(submission("x", "attentive"), identity="email+phone", identifiers=both)))
     await stages.submit("attentive")
     (job,) = sandbox.jobs()
     assert {s.kind: s.value for s in job.subjects} == {

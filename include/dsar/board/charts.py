@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 WIDTH, HEIGHT = 600, 160  # units of the SVG
 TOP, BOTTOM, LEFT = 8, 22, 36  # margins
+MAX_LABELS = 8  # of the x axis
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,7 @@ class Chart:
     bottom: int = HEIGHT - BOTTOM
 
 
-def bar_chart(
-    groups: Sequence[str], series: Sequence[tuple[str, Sequence[int]]], *, most_labels: int = 8
-) -> Chart:
+def bar_chart(groups: Sequence[str], series: Sequence[tuple[str, Sequence[int]]]) -> Chart:
     """Returns a chart. `groups` are the labels of the x axis. Each series has a name and one value per
     group.
     """
@@ -63,7 +62,7 @@ def bar_chart(
         for group in range(len(groups))
         for which, (name, values) in enumerate(series)
     )
-    every = -(-len(groups) // most_labels) or 1
+    every = -(-len(groups) // MAX_LABELS) or 1
     return Chart(
         bars=bars,
         x_ticks=tuple(

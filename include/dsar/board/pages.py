@@ -81,10 +81,7 @@ def requests_page(db: Database, site: Site, wanted: RequestFilter) -> str:
 
 
 def request_page(
-    db: Database,
-    site: Site,
-    request_id: str,
-    tries_between: Callable[[datetime, datetime], Sequence[Try]],
+    db: Database, site: Site, request_id: str, tries_between: Callable[[datetime, datetime], Sequence[Try]]
 ) -> str | None:
     """Returns the page of one request. None if the ledger has no such request."""
     one = one_request.one_request(db, request_id)

@@ -17,7 +17,7 @@ from include.dsar.delivery.receipt import receipt
 from include.dsar.delivery.seal import SUFFIX, Seal
 from include.dsar.delivery.storage import Storage
 from include.dsar.delivery.storage_writer import StorageWriter, Target
-from include.dsar.errors import DsarError
+from include.dsar.errors import describe
 from include.dsar.model import Action, CollectedFile, RequestRecord
 
 COLLECTED = "work"  # folder of results that wait for their package
@@ -47,7 +47,7 @@ class Delivery:
         try:
             return self._write(record, closed_at)
         except Exception as error:  # each file system has errors of its own
-            return Written(trouble=str(error) if isinstance(error, DsarError) else type(error).__name__)
+            return Written(trouble=describe(error))
 
     def _write(self, record: RequestRecord, closed_at: datetime) -> Written:
         folder = f"requests/{record.request_id}"

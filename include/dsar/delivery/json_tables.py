@@ -126,9 +126,7 @@ def _list_table(name: str, rows: list[dict[str, str]], *, numbered: bool) -> Tab
             ],
         )
     table = Table(
-        name,
-        [column or own for column in columns],
-        [list(map(row.get, columns, repeat(""))) for row in rows],
+        name, [column or own for column in columns], [list(map(row.get, columns, repeat(""))) for row in rows]
     )
     if numbered:
         table.columns.insert(0, "row")

@@ -21,9 +21,7 @@ def retry_after(reply: HttpReply) -> float | None:
     at = _http_date(text)
     if at is None:
         return None
-    now = _http_date(reply.headers.get("date", "")) or datetime.now(
-        UTC
-    )  # the vendor's clock, if it gives one
+    now = _http_date(reply.headers.get("date", "")) or datetime.now(UTC)  # the vendor's clock, if known
     return min(max((at - now).total_seconds(), 0.0), MAX_RETRY_AFTER)
 
 

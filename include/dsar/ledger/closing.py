@@ -150,13 +150,11 @@ def _record(rows: list[dict[str, Any]]) -> RequestRecord:
 
 
 def _account(account: str, rows: list[dict[str, Any]]) -> AccountRecord:
-    outcomes = {State(row["state"]) for row in rows}
-    outcome = account_outcome(outcomes)
     reasons = sorted({row["reason"] for row in rows if row["reason"]})
     return AccountRecord(
         account=account,
         vendor=rows[0]["vendor"],
-        outcome=outcome,
+        outcome=account_outcome({State(row["state"]) for row in rows}),
         reason="; ".join(reasons) or None,
         submissions=tuple(_submission(row) for row in rows if row["state"] != State.NOT_APPLICABLE),
     )

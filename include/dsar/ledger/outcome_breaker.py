@@ -71,11 +71,7 @@ def is_implausible(seen: Share, usual: Share, breaker: OutcomeBreaker) -> bool:
 
 
 def hold_implausible(
-    db: Database,
-    breakers: Mapping[str, OutcomeBreaker],
-    *,
-    account: str | None = None,
-    now: datetime,
+    db: Database, breakers: Mapping[str, OutcomeBreaker], *, account: str | None = None, now: datetime
 ) -> list[Unconfirmed]:
     """Marks the implausible outcomes of open requests. Returns the outcomes that wait now, by account.
 
@@ -132,13 +128,7 @@ def discard(db: Database, account: str, *, by: str, reason: str, made_at: dateti
 
 def _usual(db: Database, account: str, now: datetime) -> Share:
     row = db.execute(
-        _USUAL,
-        {
-            "account": account,
-            "since": now - HISTORY,
-            "outcomes": list(OUTCOMES),
-            "limit": MAX_HISTORY,
-        },
+        _USUAL, {"account": account, "since": now - HISTORY, "outcomes": list(OUTCOMES), "limit": MAX_HISTORY}
     ).fetchone()
     assert row is not None
     return Share(row["others"], row["total"])

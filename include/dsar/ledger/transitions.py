@@ -83,12 +83,7 @@ class Move:
 
 
 def move(
-    db: Database,
-    moves: Sequence[Move],
-    *,
-    leave: State,
-    now: datetime,
-    worker: int | None = None,
+    db: Database, moves: Sequence[Move], *, leave: State, now: datetime, worker: int | None = None
 ) -> set[int]:
     """Moves submissions out of the state `leave` in one statement. Returns the ids of those that moved.
 

@@ -26,6 +26,7 @@ from include.dsar.model import Action, IdentityKind, Outcome, State, Subject
 from include.dsar.vendors.fields import ConnectionField
 from include.dsar.vendors.replies import (
     CODED_CREATE_ERRORS,
+    OUR_CALL,
     ROUTE_ERRORS,
     STATUS_ERRORS,
     Meaning,
@@ -48,7 +49,6 @@ ID_TYPES = {
 TOKEN_FIELDS = ("token", "id", "request_id")  # ours: the page says "a unique token", not its field
 USER_NOT_FOUND = "user not found"
 WRONG_KEY = Meaning(ConfigurationError, "check api_key and Host of the connection")
-OUR_CALL = Meaning(ConfigurationError, "this is about the form of our call, not about the data subject")
 REQUEST = ReplyShape(
     (
         Needs(("status", "request_type", "id.type", "id.value")),

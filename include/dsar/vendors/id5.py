@@ -29,6 +29,7 @@ from include.dsar.model import Action, IdentityKind, Outcome, State, Subject
 from include.dsar.vendors.fields import ConnectionField, FieldKind
 from include.dsar.vendors.replies import (
     CODED_CREATE_ERRORS,
+    OUR_CALL,
     STATUS_ERRORS,
     Meaning,
     created_id,
@@ -46,17 +47,13 @@ RATE_LIMIT = "api_rate_limit_error"
 # shows which. Without it, the limit counts as the account's: then nothing follows for the identifier.
 PER_IDENTIFIER = re.compile(r"\bper (email|id5id|maid|partnerUid)\b", re.IGNORECASE)
 WRONG_PARTNER = Meaning(ConfigurationError, "check partner_id of the connection")
-OUR_CALL = Meaning(ConfigurationError, "this is about the form of our call, not about the data subject")
 BAD_IDENTIFIER = ("user_object_invalid", "user_objects_invalid")  # the page spells it in two ways
 BAD_PARTNER = ("partner_id_invalid", "partiner_id_invalid")  # this one too, once wrongly
 
 RUNS = frozenset({"CREATED", "STARTED"})
 NOT_DONE = {"FAILED": "the job failed", "CANCELLED": "the job was cancelled"}
 ENDED = frozenset({"DONE", "SENT", "SEND_FAILED"})  # the last two are about the e-mail, not the deletion
-RESULTS = {
-    "DELETE_DELETED": Outcome(State.COMPLETED),
-    "DELETE_NO_DATA": Outcome(State.NO_DATA),
-}
+RESULTS = {"DELETE_DELETED": Outcome(State.COMPLETED), "DELETE_NO_DATA": Outcome(State.NO_DATA)}
 GMAIL = frozenset({"gmail.com", "googlemail.com"})
 
 

@@ -46,6 +46,7 @@ ErrorTable = Mapping[Key, Meaning]
 
 OTHERWISE: Key = (0, None)  # the entry for every status that has none of its own
 NO_ROUTE = Meaning(ConfigurationError, "no such API route, check Host of the connection")
+OUR_CALL = Meaning(ConfigurationError, "this is about the form of our call, not about the data subject")
 
 
 def errors(base: ErrorTable, own: Mapping[Key, type[DsarError] | Meaning]) -> ErrorTable:

@@ -28,11 +28,7 @@ def archive(job: Job) -> bytes:
         "tags": {"interests": ["café", "vélo"]},
     }
     installs = [
-        {
-            "install_id": f"{job.account}-install-{n}",
-            "os": "android",
-            "first_seen": f"2025-0{n}-03T08:15:00",
-        }
+        {"install_id": f"{job.account}-install-{n}", "os": "android", "first_seen": f"2025-0{n}-03T08:15:00"}
         for n in (1, 2)
     ]
     events = [

@@ -51,10 +51,7 @@ def account_settings(account: Account, connection: Connection) -> AccountSetting
             f"but account {account.name} belongs to vendor {account.vendor}"
         )
     return settings(
-        account,
-        base_url=_base_url(connection),
-        secret=connection.password,
-        extra=extra(connection),
+        account, base_url=_base_url(connection), secret=connection.password, extra=extra(connection)
     )
 
 

@@ -26,7 +26,6 @@ REQUESTS = 2_000
 JOB_SECONDS = 6.0
 USERS_PER_CALL = 100
 POLL_MIN, POLL_MAX = 1.0, 5.0
-POLLS = ("besitos status", "batch status", "id5 status", "attentive status")
 
 
 def run(stand: Stand) -> Outcome:

@@ -82,12 +82,7 @@ def _script(folder: Path, count: int, vendors: VendorServer) -> dict[str, Any]:
 def _listed(path: Path, count: int) -> Path:
     """Write the same data subjects to a file for the script."""
     listed = [
-        {
-            "access": kind == "access",
-            "id": ids[0],
-            "email": email and email[0],
-            "phone": phone and phone[0],
-        }
+        {"access": kind == "access", "id": ids[0], "email": email and email[0], "phone": phone and phone[0]}
         for _, kind, _, _, email, phone, ids, *_ in source_rows.half_access(count)
     ]
     path.write_text(json.dumps(listed))

@@ -56,10 +56,7 @@ def test_an_error_of_the_target_is_raised() -> None:
         def write(self, data: bytes) -> int:
             raise OSError(28, "no space left")
 
-    with (
-        pytest.raises(OSError, match="no space left"),
-        Seal(str(KEY.to_public())).sealing(Full()) as out,
-    ):
+    with pytest.raises(OSError, match="no space left"), Seal(str(KEY.to_public())).sealing(Full()) as out:
         out.write(CONTENT)
 
 

@@ -17,10 +17,7 @@ from include.dsar.http.retry_after import retry_after
         ({"retry-after": "-5"}, None),
         ({"retry-after": "999999999"}, 86_400.0),
         ({"retry-after": "9" * 5000}, None),
-        (
-            {"retry-after": "Wed, 21 Oct 2026 07:30:00 GMT", "date": "Wed, 21 Oct 2026 07:28:00 GMT"},
-            120.0,
-        ),
+        ({"retry-after": "Wed, 21 Oct 2026 07:30:00 GMT", "date": "Wed, 21 Oct 2026 07:28:00 GMT"}, 120.0),
         ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0.0),
     ],
 )

@@ -110,23 +110,7 @@ def test_ids_are_text_whole_numbers_or_uuids(cell: object, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "cell",
-    [
-        None,
-        "",
-        " ",
-        float("nan"),
-        pd.NaT,
-        pd.NA,
-        -1,
-        7.0,
-        True,
-        b"x",
-        Decimal(7),
-        [1],
-        " r-1",
-        "r-1 ",
-    ],
+    "cell", [None, "", " ", float("nan"), pd.NaT, pd.NA, -1, 7.0, True, b"x", Decimal(7), [1], " r-1", "r-1 "]
 )
 def test_other_values_are_not_ids(cell: object) -> None:
     """Other values are refused. An id with blanks around it is refused too, because write-back could not

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from include.dsar.errors import (
-    ConfigurationError,
-    JobUnknown,
-    Refused,
-    ReplyLost,
-)
+from include.dsar.errors import ConfigurationError, JobUnknown, Refused, ReplyLost
 from include.dsar.model import Action, IdentityKind, State
 from include.dsar.vendors import vendor
 from tests.unit.vendors.contract import Contract, subject

@@ -153,10 +153,7 @@ EXPIRED = issue("old", MIDDLE, last=NOW - DAY / 2)
         ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----", "cannot be read"),
         (EXPIRED.pem + MIDDLE.pem, "is valid from 2026-11-24 to 2026-11-24, and today is 2026-11-25"),
         (issue("new", MIDDLE, first=NOW + DAY / 2).pem + MIDDLE.pem, "is valid from"),
-        (
-            issue("x", MIDDLE, domains=["dsr.example.org"]).pem + MIDDLE.pem,
-            "is not issued for dsr",
-        ),
+        (issue("x", MIDDLE, domains=["dsr.example.org"]).pem + MIDDLE.pem, "is not issued for dsr"),
         (issue("unnamed", MIDDLE, domains=[]).pem + MIDDLE.pem, "is not issued for"),
         (LEAF.pem, "its chain is incomplete"),
         (issue("foreign", OTHER_ROOT).pem, "by a trusted authority"),

@@ -74,11 +74,9 @@ def figures(
         if others or row["account"] in found:
             found[row["account"]] = AccountFigures(**row)
     parameters = {"accounts": list(found), "since": since, "midnight": midnight, "limit": MAX_REASONS}
-    for statement in (_ENDED, _SENT_TODAY):
+    for statement in (_ENDED, _SENT_TODAY, _UNCONFIRMED):
         for row in db.execute(statement, parameters).fetchall():
             vars(found[row["account"]]).update(row)
-    for row in db.execute(_UNCONFIRMED, parameters).fetchall():
-        found[row["account"]].unconfirmed = row["unconfirmed"]
     for row in db.execute(_FAILURES, parameters).fetchall():
         found[row.pop("account")].failures.append(Failures(**row))
     return list(found.values())
