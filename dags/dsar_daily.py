@@ -96,7 +96,7 @@ PARAMS = {
         items={
             "type": "string",
             "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,127} [a-z][a-z0-9_]* "
-            "(send_again|taken \\S{1,200})( [a-z][a-z0-9_+]*(#[1-9][0-9]{0,3})?)?$"
+            "(send_again|job_lost|taken \\S{1,200})( [a-z][a-z0-9_+]*(#[1-9][0-9]{0,3})?)?$"
             "|^[a-z][a-z0-9_]{0,47} (confirm_outcomes|discard_outcomes|release_volume) \\S.{0,300}$",
         },
         title="Decisions on what waits for an operator",

@@ -154,6 +154,7 @@ VALID: list[dict[str, Any]] = [
     {"decisions": ["r-1 id5 send_again", "r-2 batch_ios taken 4f2c-77"]},
     {"decisions": ["r-1 id5 taken 4711 email", "r-1 attentive send_again email+phone"]},
     {"decisions": ["id5 release_volume the import of 2024", "id5 discard_outcomes wrong key"]},
+    {"decisions": ["r-1 id5 job_lost", "r-1 id5 job_lost email#2"]},
     {"decisions": ["r-1 id5 taken 4711 email#2", "r-1 attentive send_again email+phone#12"]},
     {"await_minutes": 1380, "dry_run": True, "retry_failed": True},
 ]

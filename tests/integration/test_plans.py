@@ -179,6 +179,9 @@ STATEMENTS = {
     "poll: open": lambda db: vendor_jobs.open_jobs(db, "besitos", request_pks=None),
     "poll: open, a shard": lambda db: vendor_jobs.open_jobs(db, "id5", request_pks=None, shard=Shard(2, 4)),
     "poll: open, some requests": lambda db: vendor_jobs.open_jobs(db, "besitos", request_pks=SOME),
+    "poll: other jobs": lambda db: vendor_jobs.has_other_ended(
+        db, "besitos", ["j-1"], since=NOW - timedelta(hours=1)
+    ),
     "poll: members": lambda db: vendor_jobs.members(
         db, "besitos", [a_job(db, "submitted")], state=State.SUBMITTED
     ),

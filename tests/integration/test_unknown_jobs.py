@@ -5,6 +5,7 @@ account does not work.
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from itertools import count
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from include.dsar.errors import ConfigurationError, VendorUnavailable
 from include.dsar.execution.job_failures import JOB_FORGOTTEN, RESULT_EXPIRED
+from include.dsar.intake.decisions import Decision, decide
 from include.dsar.ledger.database import Database
 from include.dsar.model import Action
 from include.dsar.vendors import VENDORS
@@ -19,7 +21,7 @@ from include.dsar.vendors.id5 import hashed_email
 from include.sandbox import Sandbox
 from include.sandbox.decision import KEYWORDS
 from tests.integration.requests_given import put_into, rows, states
-from tests.integration.stage_runs import Stages, plan_each
+from tests.integration.stage_runs import Stages, plan_each, reasons
 
 VALUES = [f"u{n}@example.com" for n in range(20)]
 # A job that does not end, also for ID5, which gets a hash.
@@ -149,6 +151,18 @@ async def test_a_404_leaves_ready_results_ready(
     assert set(states(db).values()) == {"completed"}
 
 
+async def test_unknown_results_are_no_evidence_for_each_other(db: Database, stages: Stages) -> None:
+    """Both jobs ended within the hour, but now the vendor has neither of them. So both results stay ready."""
+    plan_each(db, "besitos", "u1", "u2", action=Action.ACCESS)
+    await stages.submit("besitos", users_per_call=1)
+    await stages.poll("besitos")
+    forget(db)
+    put_into(db, [row["id"] for row in rows(db)], {"unknown_since": stages.clock() - timedelta(days=2)})
+    with pytest.raises(VendorUnavailable):
+        await stages.collect("besitos")
+    assert set(states(db).values()) == {"ready"}
+
+
 async def test_a_result_fails_if_the_vendor_denies_it_again_a_day_later(db: Database, stages: Stages) -> None:
     """The probe shows that the account works. Therefore the vendor no longer has the result."""
     plan_each(db, "batch", *VALUES[:3], action=Action.ACCESS)  # too few for the outcome breaker
@@ -199,3 +213,66 @@ async def test_give_up_after_days_ends_nothing_while_the_vendor_denies_all_jobs(
     sandbox.clear_faults()
     await poll(stages, account)
     assert set(states(db).values()) == {"completed"}
+
+
+async def test_a_lone_unknown_job_can_be_sent_again_by_an_operator(db: Database, stages: Stages) -> None:
+    """No other job can prove that the account works, so the job stays open. The error says for how long, and
+    which decision sends the request again. A repeated decision does not apply to the new job.
+    """
+    plan_each(db, "id5", SLOW, VALUES[0])
+    await stages.submit("id5")
+    one, other = (row["id"] for row in rows(db))
+    put_into(db, [other], {"state": "failed", "finished_at": stages.clock()})
+    forget(db, one)
+    stages.advance(hours=30)
+    line = f"{SLOW} id5 job_lost"
+    with pytest.raises(ConfigurationError) as error:
+        await poll(stages, "id5")
+    assert f"submitted 30 hours ago, for request {SLOW}. " in str(error.value)
+    assert f"the decision `{line}`" in str(error.value)
+    made_at = stages.clock()
+    decision = Decision.parse(line)
+    assert decide(db, [decision], by="run-7", now=stages.clock(), made_at=made_at) == 1
+    await stages.submit("id5")
+    assert states(db)[SLOW] == "submitted"
+    assert reasons(db)[-1][2] == "decided by run-7: the vendor does not have the job, send again"
+    with pytest.raises(ConfigurationError, match="no submission has a job since before the run"):
+        decide(db, [decision], by="run-7", now=stages.clock(), made_at=made_at)
+    with pytest.raises(ConfigurationError, match=r"no submission has a job\)"):
+        decide(db, [Decision.parse(f"{VALUES[0]} id5 job_lost")], by="run-7", now=stages.clock())
+
+
+async def test_a_lost_result_can_be_asked_for_again_by_an_operator(db: Database, stages: Stages) -> None:
+    """The vendor does not have the job of a ready result."""
+    plan_each(db, "besitos", "u1", action=Action.ACCESS)
+    await stages.submit("besitos")
+    await stages.poll("besitos")
+    forget(db)
+    decide(db, [Decision.parse("u1 besitos job_lost")], by="run-7", now=stages.clock())
+    await stages.submit("besitos")
+    await stages.poll("besitos")
+    assert (await stages.collect("besitos")).collected == 1
+
+
+@pytest.mark.parametrize(("minutes", "state"), [(59, "failed"), (61, "submitted")])
+async def test_a_job_that_ended_within_the_hour_shows_that_the_account_works(
+    db: Database, stages: Stages, minutes: float, state: str
+) -> None:
+    """In the second run, another job ended in the stage before. Only the unknown job is open now."""
+    plan_each(db, "besitos", "u1", "slow-2", "u3")
+    await stages.submit("besitos", users_per_call=1)
+    lost, slow, other = (row["id"] for row in rows(db))
+    forget(db, lost)
+    stages.clock.advance(hours=2)
+    put_into(db, [other], {"state": "planned"})
+    await poll(stages, "besitos")
+    assert rows(db)[0]["unknown_since"]
+    stages.clock.advance(hours=25)
+    ended = {"state": "completed", "finished_at": stages.clock() - timedelta(minutes=minutes)}
+    put_into(db, [slow], ended)
+    if state == "failed":
+        await poll(stages, "besitos")
+    else:
+        with pytest.raises(ConfigurationError, match="no poll found any of our jobs"):
+            await poll(stages, "besitos")
+    assert states(db)["u1"] == state

@@ -89,7 +89,7 @@ class JobStage:
             failure = self.failures.get(kind)
             if failure and age > failure.min_age and (is_batch or not failure.splits_batch):
                 if isinstance(error, JobUnknown):
-                    self._endings.is_unknown(job.job_id)
+                    self._endings.is_unknown(job.job_id, since)
                     if unknown < failure.min_unknown or age > timedelta(days=days):
                         break
                 return replace(failure, reason=failure.reason.format(error=error))

@@ -15,7 +15,7 @@ requested job. `AccountEvidence` checks (c). `Endings` waits for this evidence u
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from itertools import chain
 
@@ -24,6 +24,8 @@ from include.dsar.execution.account_work import AccountWork
 from include.dsar.ledger import vendor_jobs
 from include.dsar.ledger.transitions import Move
 from include.dsar.vendors.vendor import Vendor
+
+RECENT = timedelta(hours=1)  # an account that ended a job since then works
 
 
 class AccountEvidence:
@@ -43,12 +45,22 @@ class AccountEvidence:
         """Returns whether the vendor has answered in this stage, or answers the probe."""
         return self.has_answered or await self.probe_succeeds()
 
-    async def knows_jobs(self) -> bool:
-        """Returns whether a "not found" reply can be true. If the vendor has answered no call, and its
-        probe also asks for a job, a "not found" reply proves nothing.
+    async def knows_jobs(self, unknown: Collection[str]) -> bool:
+        """Returns whether the reply that these jobs do not exist can be true.
+
+        If the vendor has answered no call, and its probe also asks for a job, a "not found" reply proves
+        nothing. But another job may have ended within the last hour, for example in the stage before.
         """
-        has_own_probe = type(self._work.vendor).probe is not Vendor.probe
-        return self.has_answered or (has_own_probe and await self.probe_succeeds())
+        if self.has_answered:
+            return True
+        work = self._work
+        if type(work.vendor).probe is not Vendor.probe and await self.probe_succeeds():
+            return True
+        since = work.clock() - RECENT
+        self.has_answered = await work.ledger(
+            vendor_jobs.has_other_ended, work.account, sorted(unknown), since=since
+        )
+        return self.has_answered
 
     async def probe_succeeds(self) -> bool:
         """Calls a route that changes nothing, at most once. Returns whether the answer was usable."""
@@ -75,7 +87,7 @@ class Endings:
         self._given_up: dict[str, list[Move]] = {}
         self._forgotten: dict[str, list[Move]] = {}
         self._known: set[str] = set()  # again, after they were unknown
-        self._unknown: set[str] = set()
+        self.unknown: dict[str, datetime] = {}  # when each job was submitted that the vendor does not have
         self.left_open = 0  # submissions that did not end, because the account does not work
 
     def is_known(self, job_id: str, unknown_since: datetime | None) -> None:
@@ -83,13 +95,15 @@ class Endings:
         self._evidence.answered()
         self._given_up.pop(job_id, None)
         self._forgotten.pop(job_id, None)
-        self._unknown.discard(job_id)
+        self.unknown.pop(job_id, None)
         if unknown_since:
             self._known.add(job_id)
 
-    def is_unknown(self, job_id: str) -> None:
-        """Records that the vendor does not have this job. This counts only if the account works."""
-        self._unknown.add(job_id)
+    def is_unknown(self, job_id: str, since: datetime) -> None:
+        """Records that the vendor does not have this job, which was submitted at `since`. This counts only
+        if the account works.
+        """
+        self.unknown[job_id] = since
         self._known.discard(job_id)
 
     def give_up(self, job_id: str, moves: Sequence[Move]) -> None:
@@ -102,22 +116,18 @@ class Endings:
         """Ends these submissions when the stage ends, if their job is unknown and `knows_jobs` is true."""
         self._forgotten.setdefault(job_id, []).extend(moves)
 
-    @property
-    def unknown_count(self) -> int:
-        return len(self._unknown)
-
     async def decide(self) -> list[Move]:
         """Returns the moves to record. Marks in the ledger which jobs are unknown to the vendor."""
         work = self._work
         await work.ledger(vendor_jobs.mark_known, work.account, sorted(self._known))
         moves: list[Move] = []
-        if self._unknown and await self._evidence.knows_jobs():
+        if self.unknown and await self._evidence.knows_jobs(self.unknown):
             moves += chain.from_iterable(self._forgotten.values())
-            unknown = sorted(self._unknown - self._forgotten.keys())
+            unknown = sorted(self.unknown.keys() - self._forgotten.keys())
             await work.ledger(vendor_jobs.mark_unknown, work.account, unknown, now=work.clock())
         for job_id, given_up in self._given_up.items():
-            is_unknown = job_id in self._unknown
-            if await (self._evidence.knows_jobs() if is_unknown else self._evidence.works()):
+            is_unknown = job_id in self.unknown
+            if await (self._evidence.knows_jobs(self.unknown) if is_unknown else self._evidence.works()):
                 moves += given_up
         self.left_open = sum(map(len, [*self._forgotten.values(), *self._given_up.values()])) - len(moves)
         return moves

@@ -1,7 +1,8 @@
-"""Applies an operator's decisions about uncertain submissions.
+"""Applies an operator's decisions about uncertain submissions and lost jobs.
 
 <request_id> <account> send_again [<identity>]         the vendor did not accept it
 <request_id> <account> taken <job_id> [<identity>]     the vendor accepted it as this job
+<request_id> <account> job_lost [<identity>]           the vendor does not have the job that it accepted
 
 `identity` selects one of several submissions. It is a kind, such as `email`. If a request has several
 identifiers of this kind, `email#2` selects the second one in the order of the source: the ledger shows no
@@ -29,13 +30,17 @@ IDENTITY = re.compile(r"([a-z][a-z0-9_+]*)(?:#([1-9][0-9]*))?")
 
 @dataclass(frozen=True)
 class Decision:
-    """One decision. If `job_id` is None, the submission is sent again."""
+    """One decision. If `job_id` is None, the submission is sent again.
+
+    If `is_job_lost` is true, it is about submissions with a job that has not ended or was not collected.
+    """
 
     request_id: str
     account: str
     job_id: str | None
     identity: str | None = None  # None: all that are uncertain
     number: int | None = None  # None: all of this kind
+    is_job_lost: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Decision | OutcomeDecision:
@@ -47,10 +52,12 @@ class Decision:
                 return cls(request_id, account, None, *_identity(which))
             case [request_id, account, "taken", job_id, *which] if _is_identity(which):
                 return cls(request_id, account, job_id, *_identity(which))
+            case [request_id, account, "job_lost", *which] if _is_identity(which):
+                return cls(request_id, account, None, *_identity(which), is_job_lost=True)
         raise ConfigurationError(
-            "a decision must have the form `<request_id> <account> send_again` "
-            "or `<request_id> <account> taken <job_id>`, and may end with a kind of identity, such as "
-            "`email` or `email#2`; or the form "
+            "a decision must have the form `<request_id> <account> send_again`, "
+            "`<request_id> <account> taken <job_id>` or `<request_id> <account> job_lost`, and may end with "
+            "a kind of identity, such as `email` or `email#2`; or the form "
             "`<account> confirm_outcomes <reason>`, `<account> discard_outcomes <reason>` "
             "or `<account> release_volume <reason>`"
         )
@@ -66,11 +73,12 @@ def decide(
 ) -> int:
     """Applies the decisions and records their author `by`. Returns how many submissions were decided.
 
-    A decision does not apply to outcomes that ended, or submissions that became uncertain, after `made_at`
-    (default: now). The operator did not know about these when they decided: for example, if the run is
-    cleared later. Raises ConfigurationError if a decision cannot be applied: the request has no uncertain
-    submission at the account, no outcome of the account waits, or one job is given for several submissions.
-    All other decisions are applied first. The error says what to decide instead.
+    A decision does not apply to outcomes that ended, submissions that became uncertain, or jobs that were
+    submitted, after `made_at` (default: now). The operator did not know about these when they decided: for
+    example, if the run is cleared later. Raises ConfigurationError if a decision cannot be applied: the
+    request has no uncertain submission or no job at the account, no outcome of the account waits, or one job
+    is given for several submissions. All other decisions are applied first. The error says what to decide
+    instead.
     """
     reconciled = 0
     impossible = []
@@ -81,15 +89,16 @@ def decide(
             if not decided:
                 impossible.append(f"{decision.account} ({decision.nothing_waits})")
             continue
-        held = uncertain.undecided(
-            db,
-            decision.request_id,
-            decision.account,
-            decision.identity,
-            number=decision.number,
-            until=made_at,
-        )
         where = f"{decision.request_id} at {decision.account}"
+        since = " since before the run" if made_at else ""
+        if decision.is_job_lost:
+            states = (State.SUBMITTED, State.READY)
+            moved = sum(_send_again(db, decision, state, by, now, made_at) for state in states)
+            reconciled += moved
+            if not moved:
+                impossible.append(f"{where} (no submission has a job{since})")
+            continue
+        held = _held(db, decision, State.UNCERTAIN, made_at)
         if decision.job_id is not None and _is_one_of_several(held):
             which = ", ".join(one.label for one in held)
             impossible.append(
@@ -98,15 +107,35 @@ def decide(
             )
             continue
         moves = [_move(decision, one.submission, by) for one in held]
-        moved = move(db, moves, leave=State.UNCERTAIN, now=now)
-        reconciled += len(moved)
-        if not moved:
-            impossible.append(
-                f"{where} (no submission is uncertain{' since before the run' if made_at else ''})"
-            )
+        found = move(db, moves, leave=State.UNCERTAIN, now=now)
+        reconciled += len(found)
+        if not found:
+            impossible.append(f"{where} (no submission is uncertain{since})")
     if impossible:
         raise ConfigurationError(f"these decisions could not be carried out: {', '.join(impossible)}")
     return reconciled
+
+
+def _held(db: Database, decision: Decision, state: State, made_at: datetime | None) -> list[Uncertain]:
+    """Returns the submissions in this state that the decision selects."""
+    return uncertain.undecided(
+        db,
+        decision.request_id,
+        decision.account,
+        decision.identity,
+        number=decision.number,
+        until=made_at,
+        state=state,
+    )
+
+
+def _send_again(
+    db: Database, decision: Decision, state: State, by: str, now: datetime, made_at: datetime | None
+) -> int:
+    """Plans the submissions of lost jobs again. Returns how many."""
+    reason = f"decided by {by}: the vendor does not have the job, send again"
+    moves = [Move(one.submission, State.PLANNED, reason) for one in _held(db, decision, state, made_at)]
+    return len(move(db, moves, leave=state, now=now))
 
 
 def _is_one_of_several(held: Sequence[Uncertain]) -> bool:

@@ -98,9 +98,10 @@ def undecided(
     *,
     number: int | None = None,
     until: datetime | None = None,
+    state: State = State.UNCERTAIN,
 ) -> list[Uncertain]:
-    """Returns the uncertain submissions of one request at one account. `identity` limits them to one kind,
-    and `number` to one of this kind: see `label`.
+    """Returns the submissions of one request at one account that are in this state. `identity` limits them
+    to one kind, and `number` to one of this kind: see `label`.
     """
     parameters = {
         "request_id": request_id,
@@ -108,6 +109,7 @@ def undecided(
         "identity": identity,
         "number": number,
         "until": until,
+        "state": state,
     }
     return [
         Uncertain(
@@ -153,7 +155,7 @@ SELECT s.id, s.vendor, s.identity, s.number, s.of_kind
           FROM dsar.submission o
          WHERE o.request = (SELECT r.id FROM dsar.request r WHERE r.request_id = %(request_id)s)
            AND o.account = %(account)s) AS s
- WHERE s.state = 'uncertain'
+ WHERE s.state = %(state)s
    AND (%(identity)s::text IS NULL OR s.identity = %(identity)s)
    AND (%(number)s::int IS NULL OR s.number = %(number)s)
    AND (%(until)s::timestamptz IS NULL OR s.changed_at <= %(until)s)

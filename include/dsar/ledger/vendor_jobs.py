@@ -97,6 +97,14 @@ def ready_jobs(
     return [ReadyJob(row["job_id"], row["since"], row["unknown_since"]) for row in rows]
 
 
+def has_other_ended(db: Database, account: str, job_ids: Sequence[str], *, since: datetime) -> bool:
+    """Returns whether a job of the account ended at the vendor since this time, apart from these jobs."""
+    parameters = {"account": account, "job_ids": list(job_ids), "since": since}
+    row = db.execute(_HAS_OTHER_ENDED, parameters).fetchone()
+    assert row is not None
+    return bool(row["has_ended"])
+
+
 def lost_results(db: Database, member: Member) -> int:
     """Returns how many results of this submission were lost and asked for again, since the submission last
     failed.
@@ -158,6 +166,18 @@ SELECT job_id, min(changed_at) AS since, min(unknown_since) AS unknown_since FRO
    AND (%(request_pks)s::bigint[] IS NULL OR request = ANY(%(request_pks)s))
  GROUP BY job_id
  ORDER BY min(submitted_at)
+"""
+
+_HAS_OTHER_ENDED = """
+SELECT EXISTS (
+    SELECT FROM dsar.submission
+     WHERE account = %(account)s AND finished_at >= %(since)s AND state IN ('completed', 'no_data')
+       AND NOT job_id = ANY(%(job_ids)s)
+    UNION ALL
+    SELECT FROM dsar.submission
+     WHERE account = %(account)s AND state = 'ready' AND changed_at >= %(since)s
+       AND NOT job_id = ANY(%(job_ids)s)
+) AS has_ended
 """
 
 _LOST_RESULTS = """

@@ -30,6 +30,7 @@ from include.dsar.execution.job_stage import JobStage
 from include.dsar.execution.observed_replies import replies_remembered
 from include.dsar.execution.outcome_check import outcomes_checked
 from include.dsar.execution.poll_schedule import FIRST_POLL_SPREAD, PollSchedule
+from include.dsar.execution.unknown_jobs import none_found
 from include.dsar.http.messages import HttpReply
 from include.dsar.ledger import vendor_jobs
 from include.dsar.ledger.database import Database
@@ -146,12 +147,8 @@ class _Poll(JobStage):
         if self._refusals.first:
             raise self._refusals.first
         await self._remember_position()
-        if not self._evidence.has_answered and (self._endings.unknown_count or self._foreign):
-            raise ConfigurationError(
-                f"no poll found any of our jobs: the vendor does not have {self._endings.unknown_count} jobs"
-                + (f", and replied {self._foreign}" if self._foreign else "")
-                + ". Our jobs stay open. Check Host, and check that the account's connection is right"
-            )
+        if not self._evidence.has_answered and (self._endings.unknown or self._foreign):
+            raise ConfigurationError(await none_found(work, self._endings.unknown, self._foreign))
         return self._result()
 
     async def _remember_position(self) -> None:
