@@ -45,8 +45,6 @@ DEMO_PACE = {"requests_per_second": 50, "poll_min_seconds": 2, "poll_max_seconds
 
 @dataclass(frozen=True)
 class SandboxVendor:
-    """The declaration of one simulated vendor."""
-
     name: str
     actions: frozenset[str]
     routes: tuple[Route, ...]

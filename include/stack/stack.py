@@ -44,8 +44,6 @@ HEARTBEATS = ("scheduler", "dag_processor", "triggerer")
 
 @dataclass(frozen=True)
 class Stack:
-    """A running stack."""
-
     home: Home
     variables: Mapping[str, str]
     processes: Processes

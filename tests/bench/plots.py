@@ -16,7 +16,6 @@ COLOURS = ("#2563eb", "#b45309", "#059669")
 
 
 def draw(results: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
-    """Write all plots into the folder."""
     for case in results.values():
         for plot in case.get("plots", []):
             text = svg(plot["title"], plot["across"], plot["up"], plot["lines"])

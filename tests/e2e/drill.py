@@ -43,7 +43,6 @@ class Drill:
                 )
 
     def inject(self, vendor: str, route: str, **fault: Any) -> None:
-        """Inject a fault into the sandbox's calls."""
         body = {"vendor": vendor, "route": route, **fault}
         httpx.post(
             f"{self._stack.sandbox_url}/_sandbox/faults", json=body, trust_env=False
@@ -66,7 +65,6 @@ class Drill:
         return self._stack.stack.api.run_state(DAG_ID, run_id)
 
     def deferred(self, run_id: str) -> list[str]:
-        """Returns the names of deferred tasks."""
         return [name for name, state in self._stack.task_states(run_id).items() if state == "deferred"]
 
     def clear(self, run_id: str, task: str) -> None:

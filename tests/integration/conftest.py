@@ -131,8 +131,6 @@ def stages(open_work: OpenWork, storage: Storage, sandbox: Sandbox, no_waiting: 
 
 @dataclass
 class Row:
-    """A row of the source table."""
-
     request_id: str
     request_type: str = "erasure"
     regulation: str = "GDPR"

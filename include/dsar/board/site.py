@@ -37,7 +37,6 @@ class Site:
 
     @property
     def accounts(self) -> Sequence[str]:
-        """The configured accounts."""
         return list(self.connections)
 
     def next_step(self, account: str, *, is_stuck: bool = False) -> NextStep:

@@ -62,7 +62,6 @@ class JobStage:
             await self._recorder.close()
 
     async def _done(self, moves: Sequence[Move]) -> None:
-        """Counts one finished job."""
         await self._recorder.add(moves)
         self._progress.advance(1)
 

@@ -27,7 +27,7 @@ class HttpRequest:
 
 @dataclass(frozen=True)
 class HttpReply:
-    """A complete reply."""
+    """A reply with its whole body."""
 
     status: int
     body: bytes = field(repr=False)

@@ -22,8 +22,6 @@ VERBS = {
 
 @dataclass(frozen=True)
 class OutcomeDecision:
-    """One decision line."""
-
     account: str
     verb: str
     reason: str

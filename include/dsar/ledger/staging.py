@@ -93,7 +93,7 @@ class RowOutcome(StrEnum):
 
 @dataclass(frozen=True)
 class PlannedRow:
-    """A row after planning."""
+    """A row of the source, with the result of planning."""
 
     number: int
     source_id: str | None

@@ -13,7 +13,7 @@ from include.dsar.model import Action, State, Subject
 
 MAX_UNCERTAIN_ATTEMPTS = 8  # of one submission; then an operator decides
 
-REASON_NOT_RECONCILED = "it could not be reconciled"  # how the reason begins of one that a run tried in vain
+REASON_NOT_RECONCILED = "it could not be reconciled"  # begins the reason if a run could not reconcile it
 REASON_WORKER_DIED = "the worker died before it recorded the result"
 
 

@@ -87,7 +87,7 @@ CONSEQUENCES: Mapping[type[Exception], Consequence] = {
         State.PLANNED,
         not_before=_next_utc_day,
         ends_strikes=True,
-        # Only a job with an id proves that the lost call was taken.
+        # Only a job with an id proves that the lost call was accepted.
         after_uncertain=Consequence(State.UNCERTAIN, PROBABLY_TAKEN),
     ),
     AccountQuota: Consequence(State.PLANNED, not_before=_next_utc_day, ends_strikes=True, uses_up_quota=True),
@@ -101,7 +101,7 @@ CONSEQUENCES: Mapping[type[Exception], Consequence] = {
     ),
     OutcomeUnknown: Consequence(State.UNCERTAIN, strikes=5),
     ProtocolError: Consequence(State.UNCERTAIN, strikes=5),
-    # A fault in our own reader. The vendor may have taken the call.
+    # A fault in our own reader. The vendor may have accepted the call.
     Exception: Consequence(State.UNCERTAIN, "the vendor's reply could not be read ({kind})"),
 }
 

@@ -30,10 +30,10 @@ from include.dsar.vendors.vendor import ListedJob, OnUncertain, Vendor
 
 log = logging.getLogger(__name__)
 
-FIRST_PAUSE = timedelta(seconds=60)  # by then the vendor lists the job, if it took the call
+FIRST_PAUSE = timedelta(seconds=60)  # by then the vendor lists the job, if it accepted the call
 MAX_PAUSE = timedelta(hours=12)
 MIN_TIME_TO_NEXT = timedelta(seconds=10)
-TOO_LONG = timedelta(hours=12)  # an earlier run was in vain too: the log says it as an error
+TOO_LONG = timedelta(hours=12)  # an earlier run failed too, so this is an error
 CLOCK_SKEW = timedelta(minutes=2)  # between the vendor's clock and ours
 
 LIST = "the vendor's list of jobs"

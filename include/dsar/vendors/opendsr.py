@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 # The three names that the protocol has had. A reply may use the headers of any of them.
 HEADER_PREFIXES = ("x-opendsr-", "x-opengdpr-", "x-opencompliance-")
-# mParticle has this text and no code; AppsFlyer has codes. Taken wrongly, it costs one more GET.
+# mParticle has this text and no code; AppsFlyer has codes. A wrong guess costs one more GET.
 EXISTS = "already exists"
 EXISTS_TEXT = re.compile(r"\b(already|duplicate)\b", re.IGNORECASE)
 WRONG_APP = Meaning(ConfigurationError, "check extra_body of the connection and the rights of the token")

@@ -18,8 +18,6 @@ MAX_ENTRIES = 200  # of a list in a reply; later entries are not compared
 
 
 class Route(StrEnum):
-    """A route of a vendor's API."""
-
     CREATE = "create"
     STATUS = "status"
     LIST = "list"

@@ -21,8 +21,6 @@ GivenTry = tuple[str, int, datetime, datetime | None]  # task, map index, begin,
 
 @dataclass(frozen=True)
 class Rows:
-    """Writes rows to the ledger."""
-
     dsn: str
 
     def request(
