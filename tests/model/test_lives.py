@@ -24,11 +24,13 @@ def life(dsn: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[DeploymentMachin
     engine = create_engine(dsn.replace("postgresql://", "postgresql+psycopg://"))
     sessions = Sessions(dsn)
     machine = DeploymentMachine(Deployment(sessions, engine, clock))
-    yield machine
-    machine.the_rules_hold()
-    machine.teardown()
-    sessions.close()
-    engine.dispose()
+    try:
+        yield machine
+        machine.the_rules_hold()
+        machine.teardown()
+    finally:
+        sessions.close()
+        engine.dispose()
 
 
 def test_two_requests_of_one_data_subject_with_a_failed_job_are_closed(life: DeploymentMachine) -> None:

@@ -38,7 +38,7 @@ from tests.model.lies import LIES, Lie
 from tests.model.sessions import Sessions
 from tests.model.virtual_time import Clock
 
-EXAMPLES = 50
+EXAMPLES = 40
 STEPS = 25
 MOST_DAYS = 20  # from the recovery of the vendors until everything is closed
 
@@ -240,6 +240,7 @@ class DeploymentMachine(RuleBasedStateMachine):
                 break
             for account in NAMES:
                 self.an_operator_looks_at_outcomes(account)
+            self.held.check(retried=False)
             self.clock.advance(23 * 3600)
         assert not self._open(), "not closed in the end"
         assert not self.deployment.files.find("/storage/work"), "a collected file is orphaned"

@@ -32,7 +32,7 @@ class World:
         self.faults: dict[str, deque[str]] = defaultdict(deque)
         self.bad_hours: dict[str, tuple[str, datetime]] = {}
         self.lies = Lies(clock)
-        self.worked_at: dict[str, datetime] = {}  # the last true reply of each account
+        self.worked_at: dict[str, datetime] = {}  # when each account last answered a GET as ours
         self.minutes: dict[str, float] = {
             "besitos": 5, "batch": 10, "batch_android": 10, "id5": 60, "attentive": 24 * 60, "opendsr": 30,
         }  # fmt: skip
@@ -159,7 +159,7 @@ class World:
         if method == "POST":
             refusal = api.refuse(account, body, lie) if lie == "refuses" else None
             return refusal or api.create(account, path, body, echo=echo, is_foreign=is_foreign)
-        if lie is None:
+        if not is_foreign:
             self.worked_at[account] = self.clock()
         if isinstance(api, Batch) and path[-1] == "requests":
             return api.list(self.jobs_of(account, is_foreign=is_foreign), lie)

@@ -1,0 +1,71 @@
+"""Each lie of a vendor, told by all accounts at once, ends nothing for good."""
+
+from __future__ import annotations
+
+import pytest
+
+from include.dsar.accounts import OutcomeBreaker
+from tests.model.deployment import NAMES
+from tests.model.lies import LIES
+from tests.model.test_lives import life
+from tests.model.test_state_machine import Ask, DeploymentMachine
+
+__all__ = ["life"]
+
+HOLD_EVERYTHING = OutcomeBreaker(1, 0.01)
+ASKS = [
+    Ask(action, [subject], {"user_id", "email"})
+    for action in ("access", "erasure")
+    for subject in ("ok-0", "unknown-1", "fails_once-3", "ok-5")
+]
+
+
+def lie(life: DeploymentMachine, kind: str, *, hours: float) -> None:
+    for account in NAMES:
+        life.a_vendor_lies(account, kind, after=0, hours=hours)
+
+
+@pytest.mark.parametrize(
+    ("kind", "breaker"),
+    [
+        *((kind, HOLD_EVERYTHING) for kind in LIES),
+        *((kind, OutcomeBreaker(2, 0.6)) for kind in ("other_account", "nobody", "refuses")),
+    ],
+)
+def test_a_lie_about_all_jobs_ends_nothing(
+    life: DeploymentMachine, kind: str, breaker: OutcomeBreaker
+) -> None:
+    """All accounts lie for five days, from the first poll on. Then the vendors answer truly again."""
+    life.there_are_requests(asked=ASKS, breaker=breaker)
+    life.intake_runs()
+    life.deployment.submit(*NAMES)
+    life.the_rules_hold()
+    lie(life, kind, hours=5 * 24)
+    for _ in range(5):
+        life.time_passes(23 * 60)
+        life.a_whole_run()
+        life.the_rules_hold()
+
+
+@pytest.mark.parametrize("kind", LIES)
+def test_a_lie_in_the_middle_of_a_run_ends_nothing(life: DeploymentMachine, kind: str) -> None:
+    """All accounts lie from their third call on."""
+    life.there_are_requests(asked=ASKS, breaker=HOLD_EVERYTHING)
+    for account in NAMES:
+        life.a_vendor_lies(account, kind, after=2, hours=30)
+    for _ in range(2):
+        life.a_whole_run()
+        life.the_rules_hold()
+        life.time_passes(25 * 60)
+
+
+def test_an_older_job_in_the_list_serves_no_request(life: DeploymentMachine) -> None:
+    """Somebody else's jobs, begun four days before, still run while our calls get no reply."""
+    life.there_are_requests(asked=ASKS)
+    for account in ("batch", "batch_android"):
+        life.world.minutes[account] = 12 * 60
+        for subject in ("ok-0", "ok-5"):
+            life.somebody_else_begins_a_job(account, subject, "erasure", 100)
+        life.a_vendor_misbehaves(account, ["reset_after"] * 3)
+    life.a_whole_run()
+    life.the_rules_hold()
