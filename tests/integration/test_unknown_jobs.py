@@ -216,8 +216,8 @@ async def test_give_up_after_days_ends_nothing_while_the_vendor_denies_all_jobs(
 
 
 async def test_a_lone_unknown_job_can_be_sent_again_by_an_operator(db: Database, stages: Stages) -> None:
-    """No other job can prove that the account works, so the job stays open. The error says for how long, and
-    which decision sends the request again. A repeated decision does not apply to the new job.
+    """No other job can prove that the account works, so the job stays open. The error gives the age of the
+    job, and the decision that sends the request again. A repeated decision does not apply to the new job.
     """
     plan_each(db, "id5", SLOW, VALUES[0])
     await stages.submit("id5")

@@ -333,8 +333,8 @@ def test_the_question_counts_early_days_together(db: Database) -> None:
 
 
 def test_a_held_submission_shares_no_job(db: Database) -> None:
-    """Otherwise a submission on hold would end without an approval. No other submission waits for it
-    either.
+    """A submission that shared a job would end without an approval. No other submission waits for the
+    submission on hold.
     """
     same = submission("u1", "batch")
     plan(db, request("before", same), now=NOW, limit=LIMIT)

@@ -108,7 +108,7 @@ class Endings:
 
     def give_up(self, job_id: str, moves: Sequence[Move]) -> None:
         """Ends these submissions when the stage ends, if the account works. If the vendor does not have the
-        job, it must have another one.
+        job, the vendor must have another job.
         """
         self._given_up.setdefault(job_id, []).extend(moves)
 

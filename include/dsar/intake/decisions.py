@@ -132,7 +132,7 @@ def _held(db: Database, decision: Decision, state: State, made_at: datetime | No
 def _send_again(
     db: Database, decision: Decision, state: State, by: str, now: datetime, made_at: datetime | None
 ) -> int:
-    """Plans the submissions of lost jobs again. Returns how many."""
+    """Plans the submissions of lost jobs again. Returns their number."""
     reason = f"decided by {by}: the vendor does not have the job, send again"
     moves = [Move(one.submission, State.PLANNED, reason) for one in _held(db, decision, state, made_at)]
     return len(move(db, moves, leave=state, now=now))

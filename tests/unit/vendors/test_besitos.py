@@ -222,8 +222,8 @@ def test_a_deletion_that_is_not_clear(changes: dict[str, Any]) -> None:
 @pytest.mark.parametrize("changes", NOT_OVER, ids=str)
 @pytest.mark.parametrize(("action", "name"), [(Action.ACCESS, "export"), (Action.ERASURE, "delete")])
 def test_a_completed_job_that_goes_on(action: Action, name: str, changes: dict[str, Any]) -> None:
-    """A reply may say `completed` although the job goes on. It gives no outcome, so the job is polled
-    again.
+    """A reply may say `completed` although the job goes on. Such a reply gives no outcome, so the job is
+    polled again.
     """
     with pytest.raises(ProtocolError):
         BESITOS.read_status(action, HttpReply(200, deleted(**changes, action=name)))
