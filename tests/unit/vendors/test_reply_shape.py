@@ -120,7 +120,6 @@ def test_every_vendor_declares_its_replies(name: str) -> None:
         ),
         *(("attentive", Route.STATUS, action, body) for action, body, _ in ATTENTIVE.statuses),
     ],
-    ids=str,
 )
 def test_documented_replies_do_not_differ(name: str, route: Route, action: Action, body: bytes) -> None:
     shape, reply = VENDORS[name].shapes[route], json.loads(body)
