@@ -312,8 +312,10 @@ async def test_observations_are_written_once_a_day(db: Database, stages: Stages)
         rows = db.execute("SELECT first_seen, last_seen FROM dsar.reply_shape").fetchall()
         return {(row["first_seen"], row["last_seen"]) for row in rows}
 
-    for hours in (0, 23, 25):
+    for hours in (0, 23):
         reply_shapes.remember(db, "id5", seen, now=first + timedelta(hours=hours))
+    assert times() == {(first, first)}
+    reply_shapes.remember(db, "id5", seen, now=first + timedelta(hours=25))
     assert times() == {(first, first + timedelta(hours=25))}
     at = first + timedelta(days=9)
     assert len(reply_shapes.recent(db, "id5", now=at)) == 2
@@ -331,6 +333,28 @@ async def test_a_difference_that_a_new_version_declares_is_no_longer_reported() 
         Observation("status", Kind.REPLY),
     ]
     assert differences(VENDORS["id5"], known) == []
+
+
+async def test_the_replies_of_collect_and_of_reconciling_are_compared(
+    db: Database, stages: Stages, sandbox: Sandbox
+) -> None:
+    def missing() -> set[tuple[str, str]]:
+        rows = db.execute("SELECT route, name FROM dsar.reply_shape WHERE kind = 'field'").fetchall()
+        return {(row["route"], row["name"]) for row in rows}
+
+    plan_each(db, "batch", "u1", action=Action.ACCESS)
+    await stages.submit("batch")
+    await stages.poll("batch")
+    assert missing() == set()
+    sandbox.inject("reshaped", vendor="batch", route="status", renamed={"type": MARKER})
+    with pytest.raises(VendorUnavailable):
+        await stages.collect("batch")
+    assert missing() == {("status", "id.type")}
+    plan_each(db, "batch", "u2")
+    sandbox.inject("reset_after", vendor="batch", route="create")
+    sandbox.inject("reshaped", vendor="batch", route="list", renamed={"request_date": MARKER}, times=None)
+    await stages.submit("batch")
+    assert missing() == {("status", "id.type"), ("list", "[].request_date")}
 
 
 async def test_the_differences_of_a_stage_that_fails_are_remembered(
