@@ -97,7 +97,9 @@ PARAMS = {
             "type": "string",
             "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,127} [a-z][a-z0-9_]* "
             "(send_again|job_lost|taken \\S{1,200})( [a-z][a-z0-9_+]*(#[1-9][0-9]{0,3})?)?$"
-            "|^[a-z][a-z0-9_]{0,47} (confirm_outcomes|discard_outcomes|release_volume) \\S.{0,300}$",
+            "|^[a-z][a-z0-9_]{0,47} (confirm_outcomes|discard_outcomes|release_volume) \\S.{0,300}$"
+            "|^[A-Za-z0-9#][A-Za-z0-9._-]{0,127} (dismiss|answered|retry) \\S.{0,300}$"
+            "|^[A-Za-z0-9#][A-Za-z0-9._-]{0,127} acknowledge (always|[0-9-]{10}) \\S.{0,300}$",
         },
         title="Decisions on what waits for an operator",
         description="Ask the vendor first. Then enter one decision per line: "
@@ -105,7 +107,9 @@ PARAMS = {
         "To choose one identity, add its kind, such as email, or email#2 for the second one. "
         "For outcomes that wait: "
         "<account> confirm_outcomes <reason>, or, after the repair, <account> discard_outcomes <reason>. "
-        "For submissions on hold that you want to send: <account> release_volume <reason>.",
+        "For submissions on hold that you want to send: <account> release_volume <reason>. "
+        "For what the report lists: <name> acknowledge <YYYY-MM-DD or always> <reason>, <name> dismiss "
+        "<reason>, <name> answered <reason>, or <name> retry <reason>.",
     ),
 }
 

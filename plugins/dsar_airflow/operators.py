@@ -34,13 +34,14 @@ class IntakeOperator(BaseOperator):
         from dsar_airflow.connections.source import source
         from include.accounts import ACCOUNTS, PHONE_REGION, VOLUME
         from include.dsar.errors import OperatorActionRequired
-        from include.dsar.intake.decisions import Decision, decide
+        from include.dsar.intake.decisions import Decision, decide, to_retry
         from include.dsar.intake.rows import Rules
         from include.dsar.stages.intake import Intake
         from include.regulations import REGULATIONS
 
         params = RunParams.of(context)
         decisions = [Decision.parse(line) for line in params.decisions]
+        made_at = context["dag_run"].run_after
         self.log.info("intake: reading the source with include/sql/pending_requests.sql")
         with ledger(migrate=True) as db, source() as table:
             intake = Intake(
@@ -51,11 +52,12 @@ class IntakeOperator(BaseOperator):
                 dry_run=params.dry_run,
                 retry_failed=params.retry_failed,
                 volume=VOLUME,
+                retry_ids=() if params.dry_run else to_retry(db, decisions, made_at=made_at),
             )
             counts = asdict(intake.run())
             unknown = counts.pop("unknown")
             if not params.dry_run:
-                made_at, now = context["dag_run"].run_after, datetime.now(UTC)
+                now = datetime.now(UTC)
                 counts["decided"] = decide(db, decisions, by=_operator(context), now=now, made_at=made_at)
             elif decisions:
                 n = len(decisions)
@@ -236,8 +238,6 @@ def _with_shard(name: str, tasks: Mapping[str, object]) -> str:
 
 
 BAD_ROWS = {
-    "invalid": "The source has {rows} that cannot be accepted. Its column status_reason says why. "
-    "Correct each row and set its status to pending.",
     "changed": "The source has {rows} that changed after the request was accepted. The change is ignored. "
     "The log of intake has the ids. If you need the change, add a row with a new request_id.",
     "repeated": "The source has {rows} with the request_id and content of an earlier row. Each request was "

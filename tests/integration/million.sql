@@ -5,13 +5,15 @@ SET session_replication_role = replica;
 UPDATE pg_index SET indisready = false WHERE indrelid IN ('dsar.request'::regclass, 'dsar.submission'::regclass);
 
 INSERT INTO dsar.request (request_id, action, regulation, received_at, due_at, fingerprint, status, planned_at,
-                          closed_at, export_uri, source_updated)
+                          closed_at, export_uri, source_updated, not_asked, is_unresolved)
 SELECT 'r-' || n, CASE WHEN n %% 2 = 0 THEN 'access' ELSE 'erasure' END,
        CASE WHEN n %% 5 = 0 THEN 'CCPA' ELSE 'GDPR' END, at, at + interval '1 month',
        md5(n::text), CASE WHEN open THEN 'in_progress' WHEN n %% 50 = 7 THEN 'partial'
                                 WHEN n %% 997 = 0 THEN 'failed' ELSE 'completed' END, at,
        CASE WHEN NOT open THEN at + interval '3 days' END,
-       CASE WHEN NOT open THEN 'file:///storage/requests/r-' || n || '/receipt.json' END, true
+       CASE WHEN NOT open THEN 'file:///storage/requests/r-' || n || '/receipt.json' END, true,
+       CASE WHEN n %% 100 = 0 THEN '{id5}'::text[] ELSE '{}' END,
+       NOT open AND (n %% 50 = 7 OR n %% 997 = 0 OR n %% 500 = 0)
   FROM generate_series(1, %(requests)s) AS n,
        LATERAL (SELECT n > %(requests)s * 0.98 AS open,
                        now() - interval '700 days' + n * interval '700 days' / %(requests)s AS at) AS of_request;
@@ -50,5 +52,14 @@ SELECT changed_at, request, id, CASE state WHEN 'failed' THEN 'submitted' ELSE '
 SET session_replication_role = origin;
 REINDEX TABLE dsar.request;
 REINDEX TABLE dsar.submission;
-ANALYZE dsar.request, dsar.submission;
+-- Acknowledgements and rows of the source that are no requests: of each, most are of the past.
+INSERT INTO dsar.acknowledgement (request, given_at, author, reason)
+SELECT id, closed_at + interval '1 day', 'jane', 'answered by post'
+  FROM dsar.request WHERE status IN ('partial', 'failed') AND id %% 3 = 0;
+INSERT INTO dsar.unplanned_row (kind, row_key, request_id, reason, since, due_at, first_seen, last_seen,
+                                resolved_at, resolution)
+SELECT 'invalid', md5(n::text), 'bad-' || n, 'email is malformed', now(), now() + interval '9 days', now(), now(),
+       CASE WHEN n > 100 THEN now() END, CASE WHEN n > 100 THEN 'corrected' END
+  FROM generate_series(1, 20000) AS n;
+ANALYZE dsar.request, dsar.submission, dsar.acknowledgement, dsar.unplanned_row;
 VACUUM ANALYZE dsar.event; -- which writes its index by time

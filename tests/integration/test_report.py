@@ -145,13 +145,11 @@ def test_there_is_one_sentence_for_each_thing_to_do(db: Database, storage: Stora
         db,
         request("late", submission("a"), due_at=late),
         request("failed", submission("b", "batch")),
-        request("failed-before", submission("c", "batch")),
         request("refused", submission("d", "attentive")),
         request("held", submission("e", "id5")),
         request("asked", submission("f", "batch")),
     )
     ended(db, "failed", "failed")
-    ended(db, "failed-before", "failed", finished_at=RUN - timedelta(days=1))
     ended(db, "refused", "rejected")
     for name in ("held", "asked"):
         ended(db, name, "uncertain", finished_at=None)  # type: ignore[arg-type]
@@ -175,31 +173,16 @@ def test_a_sentence_names_at_most_ten_requests(db: Database, storage: Storage) -
 DAY = timedelta(days=1)
 
 
-def test_a_failure_is_in_the_next_report(db: Database, storage: Storage) -> None:
-    """A failure that came after a run's report is in the next report. If a report is cleared, it repeats
-    its own failures.
-    """
-    plan(db, *(request(name, submission(name, "batch")) for name in ("in-time", "late", "refused")))
-    ended(db, "in-time", "failed")
-    for _ in range(2):
-        (sentence,) = reported(db, storage, RUN)
-        assert sentence.startswith("batch failed for 1 request (in-time)")
-    ended(db, "late", "failed", finished_at=RUN + timedelta(hours=2))
+def test_a_failure_is_in_each_report(db: Database, storage: Storage) -> None:
+    """A failure is reported until an operator retries or acknowledges it."""
+    plan(db, *(request(name, submission(name, "batch")) for name in ("failed", "refused")))
+    ended(db, "failed", "failed")
     ended(db, "refused", "rejected", finished_at=RUN + timedelta(hours=3))
-    for _ in range(2):
-        failed, refused = reported(db, storage, RUN + DAY)
-        assert failed.startswith("batch failed for 1 request (late)")
+    close(db, "failed", Status.FAILED, RUN)
+    for days in range(3):
+        failed, refused = reported(db, storage, RUN + days * DAY)
+        assert failed.startswith("batch failed for 1 request (failed)")
         assert refused.startswith("batch refused the identifiers of 1 request (refused)")
-    assert reported(db, storage, RUN + 2 * DAY) == []
-
-
-def test_a_report_that_failed_is_repeated_by_the_next(db: Database, storage: Storage) -> None:
-    """If a report failed, its sentences may be missing in the log, so the next report repeats them."""
-    plan(db, request("r-1", submission("a", "batch")))
-    assert reported(db, storage, RUN - DAY) == []
-    ended(db, "r-1", "failed", finished_at=RUN)
-    assert report(db, storage, RUN) != []
-    assert report(db, storage, RUN + DAY) != []
 
 
 def test_open_submissions_at_an_account_that_is_not_listed_are_reported(

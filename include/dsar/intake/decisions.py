@@ -1,4 +1,4 @@
-"""Applies an operator's decisions about uncertain submissions and lost jobs.
+"""Applies an operator's decisions. Those about uncertain submissions and lost jobs have one of three forms:
 
 <request_id> <account> send_again [<identity>]         the vendor did not accept it
 <request_id> <account> taken <job_id> [<identity>]     the vendor accepted it as this job
@@ -6,7 +6,7 @@
 
 `identity` selects one of several submissions. It is a kind, such as `email`. If a request has several
 identifiers of this kind, `email#2` selects the second one in the order of the source: the ledger shows no
-values.
+values. The other forms are in `outcome_decisions.py` and `item_decisions.py`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from include.dsar.errors import ConfigurationError
+from include.dsar.intake.item_decisions import ItemDecision
 from include.dsar.intake.outcome_decisions import OutcomeDecision
-from include.dsar.ledger import uncertain
+from include.dsar.ledger import planning, uncertain
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.transitions import Move, move
 from include.dsar.ledger.uncertain import Uncertain
@@ -43,9 +44,9 @@ class Decision:
     is_job_lost: bool = False
 
     @classmethod
-    def parse(cls, text: str) -> Decision | OutcomeDecision:
+    def parse(cls, text: str) -> AnyDecision:
         """Parses one line. Raises ConfigurationError if the line has another form."""
-        if decision := OutcomeDecision.parse(text):
+        if decision := OutcomeDecision.parse(text) or ItemDecision.parse(text):
             return decision
         match text.split():
             case [request_id, account, "send_again", *which] if _is_identity(which):
@@ -59,19 +60,25 @@ class Decision:
             "`<request_id> <account> taken <job_id>` or `<request_id> <account> job_lost`, and may end with "
             "a kind of identity, such as `email` or `email#2`; or the form "
             "`<account> confirm_outcomes <reason>`, `<account> discard_outcomes <reason>` "
-            "or `<account> release_volume <reason>`"
+            "or `<account> release_volume <reason>`; or the form "
+            "`<name> acknowledge <YYYY-MM-DD or always> <reason>`, `<name> dismiss <reason>`, "
+            "`<name> answered <reason>` or `<name> retry <reason>`"
         )
+
+
+AnyDecision = Decision | OutcomeDecision | ItemDecision
 
 
 def decide(
     db: Database,
-    decisions: Sequence[Decision | OutcomeDecision],
+    decisions: Sequence[AnyDecision],
     *,
     by: str,
     now: datetime,
     made_at: datetime | None = None,
 ) -> int:
-    """Applies the decisions and records their author `by`. Returns how many submissions were decided.
+    """Applies the decisions and records their author `by`. Returns how many submissions and other
+    items were decided.
 
     A decision does not apply to outcomes that ended, submissions that became uncertain, or jobs that were
     submitted, after `made_at` (default: now). The operator did not know about these when they decided: for
@@ -88,6 +95,12 @@ def decide(
             reconciled += decided
             if not decided:
                 impossible.append(f"{decision.account} ({decision.nothing_waits})")
+            continue
+        if isinstance(decision, ItemDecision):
+            refused = decision.carry_out(db, by=by, made_at=made_at or now, now=now)
+            reconciled += refused is None
+            if refused:
+                impossible.append(f"{decision.name} {decision.verb} ({refused})")
             continue
         where = f"{decision.request_id} at {decision.account}"
         since = " since before the run" if made_at else ""
@@ -136,6 +149,14 @@ def _send_again(
     reason = f"decided by {by}: the vendor does not have the job, send again"
     moves = [Move(one.submission, State.PLANNED, reason) for one in _held(db, decision, state, made_at)]
     return len(move(db, moves, leave=state, now=now))
+
+
+def to_retry(db: Database, decisions: Sequence[AnyDecision], *, made_at: datetime) -> set[str]:
+    """Returns the ids of the closed requests that an operator wants to retry. Their identifiers are erased,
+    so intake must read their rows again. A request that was closed after `made_at` is left out.
+    """
+    wanted = [d.name for d in decisions if isinstance(d, ItemDecision) and d.verb == "retry"]
+    return planning.closed_until(db, wanted, until=made_at)
 
 
 def _is_one_of_several(held: Sequence[Uncertain]) -> bool:

@@ -113,7 +113,8 @@ class Rules:
         self, asked: Action, law: Regulation, identities: Identities, accounts: Sequence[Account]
     ) -> tuple[PlannedSubmission, ...]:
         planned = [s for account in accounts for s in self._for_account(account, asked, law, identities)]
-        if all(s.state is State.NOT_APPLICABLE for s in planned):
+        # An access request is answered by an operator then. An erasure would leave the data where they are.
+        if asked is Action.ERASURE and all(s.state is State.NOT_APPLICABLE for s in planned):
             raise InvalidRow(
                 f"no usable identifier: no account accepts an {asked} request by {', '.join(identities)}"
             )
@@ -124,10 +125,12 @@ class Rules:
     ) -> list[PlannedSubmission]:
         known = vendor(account.vendor)
         kinds = known.identities if account.identities is None else account.identities
+        is_left_out = any(kind in identities for kind in kinds)
         if asked not in known.actions:
-            return [self._not_applicable(account, f"accepts no {asked} requests")]
+            return [self._not_applicable(account, f"accepts no {asked} requests", is_left_out=is_left_out)]
         if known.needs_jurisdiction and self.regulations.id5_jurisdiction(law) is None:
-            return [self._not_applicable(account, f"accepts no requests under {law.name}")]
+            reason = f"accepts no requests under {law.name}"
+            return [self._not_applicable(account, reason, is_left_out=is_left_out)]
         if not kinds:
             return [self._not_applicable(account, "no longer receives identifiers")]
         sent = {kind: identities[kind] for kind in kinds if kind in identities}
@@ -155,8 +158,11 @@ class Rules:
             identifiers=identifiers,
         )
 
-    def _not_applicable(self, account: Account, reason: str) -> PlannedSubmission:
-        return PlannedSubmission(account.name, account.vendor, State.NOT_APPLICABLE, reason, "", "", None)
+    def _not_applicable(
+        self, account: Account, reason: str, *, is_left_out: bool = False
+    ) -> PlannedSubmission:
+        state = State.NOT_APPLICABLE
+        return PlannedSubmission(account.name, account.vendor, state, reason, "", "", None, is_left_out)
 
     def hash(self, text: str) -> str:
         """Returns the keyed hash of a text."""

@@ -55,7 +55,7 @@ def closable(db: Database, *, request_pks: Sequence[int] | None, shard: Shard = 
     """Returns the ledger ids of the shard's open requests whose submissions have all ended, soonest due
     date first.
 
-    A request stays open if one of its outcomes waits for an operator.
+    A request stays open if one of its outcomes waits for an operator, or if an operator must answer it.
     """
     rows = db.execute(_CLOSABLE, {"request_pks": request_pks, **shard._asdict()}).fetchall()
     return [row["id"] for row in rows]
@@ -71,6 +71,7 @@ def records(db: Database, ids: Sequence[int], *, chunk: int = 200) -> Iterator[l
 def close(db: Database, closed: Sequence[Closed], *, now: datetime) -> None:
     """Closes requests and erases their identifiers, in one transaction.
 
+    A request that failed, or that left an account out, is unresolved until it is retried or acknowledged.
     Raises TransitionLost and closes no request if one of them is no longer open.
     """
     parameters = {
@@ -202,7 +203,7 @@ def summarise(outcomes: dict[str, State | Status]) -> tuple[Status, str | None]:
 # Each request belongs to one shard, by a hash of its id: no claim has to be kept or given back.
 _CLOSABLE = """
 SELECT r.id FROM dsar.request r
- WHERE r.status = 'in_progress'
+ WHERE r.status = 'in_progress' AND NOT r.needs_answer
    AND (hashint8(r.id) & 2147483647) %% %(of)s = %(number)s - 1
    AND (%(request_pks)s::bigint[] IS NULL OR r.id = ANY(%(request_pks)s))
    AND NOT EXISTS (
@@ -223,10 +224,12 @@ SELECT r.id, r.request_id, r.action, r.regulation, r.received_at, r.due_at, r.zo
 _CLOSE = """
 UPDATE dsar.request r
    SET status = c.status, status_reason = c.reason, export_uri = c.uri, closed_at = %(now)s,
-       source_updated = false
+       source_updated = false,
+       is_unresolved = c.status IN ('failed', 'partial')
+                       OR (r.answered_at IS NULL AND dsar.is_left_out(r.not_asked, %(now)s))
   FROM unnest(%(id)s::bigint[], %(status)s::text[], %(reason)s::text[], %(uri)s::text[])
        AS c (id, status, reason, uri)
- WHERE r.id = c.id AND r.status = 'in_progress'
+ WHERE r.id = c.id AND r.status = 'in_progress' AND NOT r.needs_answer
    AND NOT EXISTS (
        SELECT FROM dsar.submission s
         WHERE s.request = r.id AND dsar.keeps_request_open(s))

@@ -34,7 +34,13 @@ class Planned:
 
 
 def plan(
-    db: Database, numbers: range, *, now: datetime, retry_failed: bool, limit: VolumeLimit | None
+    db: Database,
+    numbers: range,
+    *,
+    now: datetime,
+    retry_failed: bool,
+    limit: VolumeLimit | None,
+    retry_ids: Collection[str] = (),
 ) -> Planned:
     """Adds the new requests and the invalid rows among these staged rows in one transaction. A repeated
     call adds nothing.
@@ -53,7 +59,8 @@ def plan(
         unplanned.record(db, numbers, now=now)
         known = [row["request_id"] for row in db.execute(_KNOWN, chunk).fetchall()]
         db.execute("UPDATE dsar.request SET source_updated = false WHERE request_id = ANY(%s)", [known])
-        reopened = _reopen(db, known, chunk, now) if retry_failed and known else 0
+        retried = known if retry_failed else [request_id for request_id in known if request_id in retry_ids]
+        reopened = _reopen(db, retried, chunk, now) if retried else 0
         counts = {row["outcome"]: row["n"] for row in db.execute(_COUNTS, chunk).fetchall()}
     added_by_others = counts.get(RowOutcome.NEW, 0) - new
     return Planned(
@@ -70,6 +77,15 @@ def retry_open(db: Database, *, now: datetime, request_ids: Sequence[str] | None
     """Plans the failed and rejected submissions of open requests again. Returns their number."""
     rows = db.execute(_FAILED_OPEN, {"request_ids": request_ids}).fetchall()
     return _replan(db, rows, now)
+
+
+def closed_until(db: Database, request_ids: Collection[str], *, until: datetime) -> set[str]:
+    """Returns which of these requests were closed at this time or before."""
+    rows = db.execute(
+        "SELECT request_id FROM dsar.request WHERE request_id = ANY(%s) AND closed_at <= %s",
+        [list(request_ids), until],
+    ).fetchall()
+    return {row["request_id"] for row in rows}
 
 
 def planned(
@@ -139,9 +155,9 @@ SELECT s.number, s.request_id,
 
 _ADD = """
 INSERT INTO dsar.request (request_id, action, regulation, jurisdiction, received_at, zone, due_at,
-                          ack_due_at, fingerprint, planned_at)
+                          ack_due_at, fingerprint, planned_at, not_asked, needs_answer)
 SELECT s.request_id, s.action, s.regulation, s.jurisdiction, s.received_at, s.zone, s.due_at,
-       s.ack_due_at, s.fingerprint, %(now)s
+       s.ack_due_at, s.fingerprint, %(now)s, s.not_asked, s.needs_answer
   FROM staged_outcome o JOIN staged s USING (number)
  WHERE o.outcome = 'new' AND o.number BETWEEN %(first)s AND %(last)s
  ORDER BY s.due_at, s.request_id
@@ -227,6 +243,7 @@ WITH restored AS (
     RETURNING s.request
 )
 UPDATE dsar.request
-   SET status = 'in_progress', status_reason = NULL, closed_at = NULL, source_updated = false
+   SET status = 'in_progress', status_reason = NULL, closed_at = NULL, source_updated = false,
+       is_unresolved = false
  WHERE id IN (SELECT request FROM restored)
 """

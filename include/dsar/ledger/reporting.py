@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from include.dsar.ledger import approvals
-from include.dsar.ledger.approvals import Held
 from include.dsar.ledger.database import Database
-from include.dsar.ledger.outcome_breaker import waiting_requests
-from include.dsar.ledger.uncertain import MAX_UNCERTAIN_ATTEMPTS, REASON_NOT_RECONCILED, undecided
-
-LONG_UNCERTAIN = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -29,31 +23,6 @@ class AccountDay:
 
 
 @dataclass(frozen=True)
-class Attention:
-    """The ids of requests that need an operator. `held` requests have a submission that an operator must
-    decide about.
-    """
-
-    overdue: list[str]
-    failed: dict[str, list[str]]  # account: requests
-    rejected: dict[str, list[str]]
-    held: dict[str, list[str]]
-    unconfirmed: dict[str, list[str]] = field(default_factory=dict)  # outcomes that wait for an operator
-    unreconciled: dict[str, list[Unreconciled]] = field(default_factory=dict)
-    volumes: list[Held] = field(default_factory=list)  # unusual numbers of submissions on hold
-    held_labels: dict[str, list[str]] = field(default_factory=dict)  # of the first held request: see label()
-
-
-@dataclass(frozen=True)
-class Unreconciled:
-    """A request with a submission that has been uncertain for two runs, and that no run could reconcile."""
-
-    request_id: str
-    since: datetime
-    reason: str | None
-
-
-@dataclass(frozen=True)
 class OpenJobs:
     """Figures about one account's open jobs at the vendor."""
 
@@ -65,16 +34,18 @@ class OpenJobs:
 class Backlog:
     """The work that is open now. `jobs` has one entry per account."""
 
-    open_requests: int
-    overdue_requests: int
-    due_soonest: datetime | None
+    open_requests: int  # all that has a due date and is not done: see dsar.unresolved
+    overdue_requests: int  # of these
+    failed_requests: int  # of these: closed, and they failed or left an account out
+    invalid_rows: int  # of these: rows of the source that are no requests
+    due_soonest: datetime | None  # of these
     jobs: dict[str, OpenJobs]
     uncertain_since: dict[str, datetime]  # of the oldest uncertain submission of each account
     unconfirmed: dict[str, int]  # outcomes that wait for an operator, by account
 
 
 def backlog(db: Database, *, now: datetime) -> Backlog:
-    """Counts open requests and the jobs that vendors work on."""
+    """Counts everything that has a due date and is not done, and the jobs that vendors work on."""
     rows = db.execute(_OPEN_JOBS).fetchall()
     requests = db.execute(_OPEN_REQUESTS, {"now": now}).fetchone()
     assert requests is not None
@@ -105,48 +76,6 @@ def request_counts(db: Database, since: datetime) -> dict[str, int]:
         [since],
     ).fetchall()
     return {row["status"]: row["n"] for row in rows}
-
-
-def attention(
-    db: Database, *, now: datetime, since: datetime | None, held: list[str], run_after: datetime | None = None
-) -> Attention:
-    """Returns the requests that need an operator: overdue requests, requests that failed or were rejected
-    since this time (None: at any time), requests with outcomes that wait, and uncertain requests.
-
-    An uncertain request is included only if its account is in `held`, if it was uncertain
-    MAX_UNCERTAIN_ATTEMPTS times, or if it became uncertain before `run_after`.
-    """
-    overdue = db.execute(_OVERDUE, {"now": now}).fetchall()
-    wrong: dict[str, dict[str, list[str]]] = {"failed": {}, "rejected": {}, "uncertain": {}}
-    for row in db.execute(
-        _WRONG, {"since": since, "held": held, "max_uncertain_attempts": MAX_UNCERTAIN_ATTEMPTS}
-    ).fetchall():
-        wrong[row["state"]].setdefault(row["account"], []).append(row["request_id"])
-    unreconciled: dict[str, list[Unreconciled]] = {}
-    for row in db.execute(
-        _UNRECONCILED,
-        {
-            "held": held,
-            "max_uncertain_attempts": MAX_UNCERTAIN_ATTEMPTS,
-            "tried": REASON_NOT_RECONCILED,
-            "run_after": run_after or now,
-            "long_ago": now - LONG_UNCERTAIN,
-        },
-    ).fetchall():
-        unreconciled.setdefault(row.pop("account"), []).append(Unreconciled(**row))
-    return Attention(
-        [row["request_id"] for row in overdue],
-        wrong["failed"],
-        wrong["rejected"],
-        wrong["uncertain"],
-        waiting_requests(db),
-        unreconciled,
-        approvals.on_hold(db),
-        {
-            account: [one.label for one in undecided(db, first, account)]
-            for account, (first, *_) in wrong["uncertain"].items()
-        },
-    )
 
 
 def reported_before(db: Database, run_after: datetime) -> datetime | None:
@@ -195,8 +124,9 @@ SELECT account, state, count(*) AS n,
 
 _OPEN_REQUESTS = """
 SELECT count(*) AS open_requests, count(*) FILTER (WHERE due_at <= %(now)s) AS overdue_requests,
-       min(due_at) AS due_soonest
-  FROM dsar.request WHERE status = 'in_progress'
+       count(*) FILTER (WHERE kind IN ('completed', 'partial', 'failed')) AS failed_requests,
+       count(*) FILTER (WHERE kind IN ('invalid', 'unknown')) AS invalid_rows, min(due_at) AS due_soonest
+  FROM dsar.unresolved(%(now)s)
 """
 
 _OPEN_JOBS = """
@@ -210,34 +140,6 @@ SELECT account, count(*) AS n FROM dsar.submission WHERE is_unconfirmed GROUP BY
 
 _OLDEST_UNCERTAIN = """
 SELECT account, min(changed_at) AS since FROM dsar.submission WHERE state = 'uncertain' GROUP BY account
-"""
-
-_OVERDUE = """
-SELECT request_id FROM dsar.request
- WHERE status = 'in_progress' AND due_at <= %(now)s ORDER BY due_at, id
-"""
-
-_WRONG = """
-SELECT DISTINCT s.state, s.account, (SELECT request_id FROM dsar.request WHERE id = s.request) AS request_id
-  FROM dsar.submission s
- WHERE (s.state IN ('failed', 'rejected') AND NOT s.is_unconfirmed
-        AND s.finished_at >= coalesce(%(since)s::timestamptz, '-infinity'))
-    OR (s.state = 'uncertain' AND (
-           s.account = ANY(%(held)s)
-           OR s.uncertain_count >= %(max_uncertain_attempts)s))
- ORDER BY s.state, s.account, request_id
-"""
-
-# After two runs: it was uncertain before this run began, and this run could not reconcile it. A vendor that
-# is asked again on the next UTC day (ID5) has a day.
-_UNRECONCILED = """
-SELECT s.account, (SELECT request_id FROM dsar.request WHERE id = s.request) AS request_id,
-       min(s.changed_at) AS since, max(s.reason) AS reason
-  FROM dsar.submission s
- WHERE s.state = 'uncertain' AND NOT s.account = ANY(%(held)s)
-   AND s.uncertain_count < %(max_uncertain_attempts)s AND s.changed_at < %(run_after)s
-   AND (starts_with(s.reason, %(tried)s) OR s.changed_at < %(long_ago)s)
- GROUP BY s.account, s.request ORDER BY s.account, since, request_id
 """
 
 _REPORTED = """

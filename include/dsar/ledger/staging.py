@@ -25,6 +25,7 @@ class PlannedSubmission:
     identity: str
     identity_hash: str
     identifiers: Mapping[IdentityKind, str] | None = field(repr=False)
+    is_left_out: bool = False  # the account accepts such identifiers, but has no API for the action
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,19 @@ class PlannedRequest:
             self.due_at,
             self.ack_due_at,
             self.fingerprint,
+            self.not_asked,
+            self.needs_answer,
         )
+
+    @property
+    def not_asked(self) -> list[str]:
+        """The accounts that may hold data of the data subject, and cannot be asked."""
+        return [s.account for s in self.submissions if s.is_left_out]
+
+    @property
+    def needs_answer(self) -> bool:
+        """Returns whether no account can serve this request, so that an operator must answer it."""
+        return all(s.state is State.NOT_APPLICABLE for s in self.submissions)
 
 
 @dataclass(frozen=True)
@@ -65,7 +78,7 @@ class Readable:
 
     def columns(self) -> tuple[object, ...]:
         """Returns the values of the staging table's columns from `action` on."""
-        return (self.action, self.regulation, None, self.received_at, None, self.due_at, None, None)
+        return (self.action, self.regulation, None, self.received_at, None, self.due_at, *(None,) * 4)
 
 
 @dataclass(frozen=True)
@@ -116,7 +129,7 @@ def add(db: Database, rows: Sequence[SourceRow]) -> None:
     with db.cursor() as cursor:
         with cursor.copy(
             "COPY staged (number, source_id, row_key, request_id, reason, action, regulation, jurisdiction,"
-            " received_at, zone, due_at, ack_due_at, fingerprint) FROM STDIN"
+            " received_at, zone, due_at, ack_due_at, fingerprint, not_asked, needs_answer) FROM STDIN"
         ) as copy:
             for row in rows:
                 read = row.request or row.readable
@@ -127,7 +140,7 @@ def add(db: Database, rows: Sequence[SourceRow]) -> None:
                         row.row_key,
                         row.request_id,
                         row.reason,
-                        *(read.columns() if read else (None,) * 8),
+                        *(read.columns() if read else (None,) * 10),
                     )
                 )
         with cursor.copy(
@@ -189,7 +202,7 @@ _CREATE = """
 CREATE TEMP TABLE staged (
     number bigint, source_id text, row_key text, request_id text, reason text, action text, regulation text,
     jurisdiction text, received_at timestamptz, zone text, due_at timestamptz, ack_due_at timestamptz,
-    fingerprint text
+    fingerprint text, not_asked text[], needs_answer boolean
 );
 CREATE TEMP TABLE staged_submission (
     number bigint, account text, vendor text, state text, reason text, identity text, identity_hash text,

@@ -57,6 +57,7 @@ class Intake:
     request_ids: Collection[str] = ()  # request ids; empty: all
     dry_run: bool = False
     retry_failed: bool = False
+    retry_ids: Collection[str] = ()  # request ids to retry if retry_failed is not set
     volume: VolumeLimit | None = field(default_factory=VolumeLimit)
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
 
@@ -72,7 +73,7 @@ class Intake:
         with self.db.transaction(force_rollback=True) if self.dry_run else nullcontext():
             deployment.require_hash_key(self.db, self.rules.hash_key)
             staging.create(self.db)
-            for rows in self.source.pending(retry_failed=self.retry_failed):
+            for rows in self.source.pending(retry_failed=self.retry_failed or bool(self.retry_ids)):
                 staging.add(self.db, [self._read(row) for row in rows if self._is_wanted(row)])
                 self._log_progress("read", result.rows)
             self._plan()
@@ -110,7 +111,7 @@ class Intake:
             return True
         found = _request_id(row)
         self._found.add(found)
-        return found in self.request_ids
+        return found in self.request_ids or found in self.retry_ids
 
     def _unknown_ids(self) -> list[str]:
         return sorted(planning.unknown_ids(self.db, set(self.request_ids) - self._found))
@@ -119,7 +120,12 @@ class Intake:
         result = self._result
         for numbers in staging.compare(self.db):
             planned = planning.plan(
-                self.db, numbers, now=self.clock(), retry_failed=self.retry_failed, limit=self.volume
+                self.db,
+                numbers,
+                now=self.clock(),
+                retry_failed=self.retry_failed,
+                limit=self.volume,
+                retry_ids=self.retry_ids,
             )
             for name, count in asdict(planned).items():
                 setattr(result, name, getattr(result, name) + count)

@@ -13,12 +13,13 @@ from typing import Any, BinaryIO, cast
 import pandas as pd
 
 from include.dsar.delivery.storage import Storage
-from include.dsar.ledger import reply_shapes, reporting
+from include.dsar.ledger import attention, reply_shapes, reporting
 from include.dsar.ledger.database import Database
-from include.dsar.ledger.reporting import AccountDay, Attention
+from include.dsar.ledger.reporting import AccountDay
 from include.dsar.model import State
 from include.dsar.sending.calls import start_of_utc_day
 from include.dsar.stages.contract import drift_text
+from include.dsar.stages.to_do import acknowledged, connection_of, todo
 from include.dsar.zones import DATES, in_zone
 
 log = logging.getLogger(__name__)
@@ -27,14 +28,13 @@ COLUMNS = (
     "request_id", "request_type", "regulation", "received_at", "due_at", "status", "closed_at",
     "account", "vendor", "outcome", "reason", "submissions", "submitted_at", "finished_at",
 )  # fmt: skip
-IDS_PER_SENTENCE = 10
 
 
 @dataclass
 class Report:
     """The report stage. The register covers the UTC day. The summary covers this run.
 
-    The list for the operator covers everything since the last report of an earlier run.
+    The list for the operator has everything that an operator must do. What is acknowledged is only logged.
     """
 
     db: Database
@@ -60,17 +60,21 @@ class Report:
         log.info("\n%s", summary(days, requests))
         self._reported_at = now = self.clock()
         since = reporting.reported_before(self.db, self.run_after)
-        attention = reporting.attention(
+        found = attention.attention(
             self.db, now=now, since=since, held=list(self.held), run_after=self.run_after
         )
+        for sentence in acknowledged(found):
+            log.info("report: %s", sentence)
         return [
-            *todo(attention, self.connections),
+            *todo(found, self.connections),
             *stranded(days, self.accounts),
             *self._drifted(since),
         ]
 
     def mark_reported(self) -> None:
-        """Records that the sentences were logged. The next report covers later events only."""
+        """Records that the sentences were logged. The next report fails for a due date that comes near only
+        if it came near later.
+        """
         reporting.reported(self.db, self.run_after, at=self._reported_at)
 
     def _drifted(self, since: datetime | None) -> list[str]:
@@ -79,7 +83,7 @@ class Report:
         """
         new = []
         for check in reply_shapes.checks(self.db, list(self.accounts)):
-            sentence = drift_text(check.account, check.drift, _connection(check.account, self.connections))
+            sentence = drift_text(check.account, check.drift, connection_of(check.account, self.connections))
             if check.drift and (since is None or check.checked_at > since):
                 new.append(sentence)
             elif check.drift:
@@ -114,95 +118,6 @@ def summary(accounts: Sequence[AccountDay], requests: Mapping[str, int]) -> str:
     return f"{shown}\nrequests: {_counts(requests)}"
 
 
-OVERDUE = (
-    "Past the legal due date: {requests}. Ask the vendors that have not answered. "
-    "Tell the data subjects why it takes longer (GDPR Art. 12(3), CCPA regulations § 7021(b))."
-)
-FAILED = (
-    "{account} failed for {requests}. The receipt of each request gives the reason. "
-    "Fix the cause, then trigger dsar_daily with retry_failed."
-)
-REJECTED = (
-    "{account} refused the identifiers of {requests}. The receipt of each request gives the vendor's code. "
-    "Add a corrected row with a new request_id to the source, or answer by hand."
-)
-UNCONFIRMED = (
-    "{account} gave implausible outcomes for {requests}. They wait, and nothing is closed. Check that "
-    "connection {connection} has the right key, partner and environment. Then trigger dsar_daily with the "
-    "decision `{account} discard_outcomes <reason>` to send them again, or "
-    "`{account} confirm_outcomes <reason>` if they are right."
-)
-UNRECONCILED = (
-    "It is not known whether {account} accepted {requests}, the oldest since {since}. {reason}. Nothing is "
-    "sent again until a run can find out. The log of {account}.submit has each attempt. Check connection "
-    "{connection}, and ask the vendor whether the API has changed."
-)
-HELD = (
-    "It is not known whether {account} accepted {requests}. Ask the vendor. Then trigger dsar_daily with a "
-    "decision for each request: `{first} {account} send_again`, or `{first} {account} taken <job id>`."
-    "{which}"
-)
-WHICH = " {first} has several uncertain submissions, so add one of {labels} to the decision."
-VOLUME_WAITS = (
-    "{one.account}: {one.held:,} {one.action} submissions are on hold, because {one.count:,} in a day are "
-    "unusual (usual: {one.usual:,}, allowed: {one.max_count:,}). The first is due on {due}. Check the "
-    "source. Then approve or deny them under Required Actions of dsar_daily. The task approve_volume of each "
-    "run asks."
-)
-VOLUME_DENIED = (
-    "{one.account}: {one.held:,} {one.action} submissions are on hold, because {one.decided_by} denied them "
-    "({one.reason}). The first is due on {due}. To send them after all, trigger dsar_daily with the decision "
-    "`{one.account} release_volume <reason>`."
-)
-
-
-def todo(attention: Attention, connections: Mapping[str, str]) -> list[str]:
-    """Returns one sentence for each action that an operator must take."""
-    overdue = [OVERDUE.format(requests=_some(attention.overdue))] if attention.overdue else []
-    of_accounts = (
-        (UNCONFIRMED, attention.unconfirmed),
-        (FAILED, attention.failed),
-        (REJECTED, attention.rejected),
-        (HELD, attention.held),
-    )
-    unreconciled = [
-        UNRECONCILED.format(
-            account=account,
-            requests=_some([one.request_id for one in found]),
-            since=f"{found[0].since.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
-            reason=_sentence(found[0].reason or "its reply was lost"),
-            connection=_connection(account, connections),
-        )
-        for account, found in attention.unreconciled.items()
-    ]
-    sentences = [
-        sentence.format(
-            account=account,
-            requests=_some(ids),
-            first=ids[0],
-            connection=_connection(account, connections),
-            which=_which(ids[0], attention.held_labels.get(account, ())),
-        )
-        for sentence, found in of_accounts
-        for account, ids in found.items()
-    ]
-    volumes = [
-        (VOLUME_DENIED if one.decision else VOLUME_WAITS).format(
-            one=one, due=f"{one.due_soonest.astimezone(UTC):%Y-%m-%d}"
-        )
-        for one in attention.volumes
-    ]
-    return overdue + volumes + unreconciled + sentences
-
-
-def _which(request_id: str, labels: Sequence[str]) -> str:
-    return WHICH.format(first=request_id, labels=", ".join(labels)) if len(labels) > 1 else ""
-
-
-def _connection(account: str, connections: Mapping[str, str]) -> str:
-    return connections.get(account, f"of {account}")
-
-
 def stranded(days: Sequence[AccountDay], accounts: Collection[str]) -> list[str]:
     """Returns one sentence for each account that was removed or renamed while it had open submissions."""
     return [
@@ -212,16 +127,6 @@ def stranded(days: Sequence[AccountDay], accounts: Collection[str]) -> list[str]
         for day in days
         if day.open and day.account not in accounts
     ]
-
-
-def _some(request_ids: Sequence[str]) -> str:
-    shown = ", ".join(request_ids[:IDS_PER_SENTENCE])
-    more = f" and {len(request_ids) - IDS_PER_SENTENCE} more" if len(request_ids) > IDS_PER_SENTENCE else ""
-    return f"{len(request_ids)} request{'s' if len(request_ids) > 1 else ''} ({shown}{more})"
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _counts(counts: Mapping[str, int]) -> str:

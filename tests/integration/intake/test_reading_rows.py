@@ -25,8 +25,8 @@ BAD_CELLS: dict[str, tuple[dict[str, Any], str]] = {
     "large": ({"user_id": MARKER + "x" * 1_000_000}, "user_id is longer than 512 characters"),
     "nobody": ({"user_id": "  "}, "no usable identifier: all columns from email to id5_id are empty"),
     "not-taken": (
-        {"email": f"{MARKER}@example.com", "request_type": "access"},
-        "no usable identifier: no account accepts an access request by email",
+        {"phone": "+12025550147", "accounts": ["id5"]},
+        "no usable identifier: no account accepts an erasure request by phone",
     ),
     "type": ({"user_id": "u", "request_type": MARKER}, "unknown request_type"),
     "law": ({"user_id": "u", "regulation": MARKER}, "unknown regulation"),
@@ -109,6 +109,36 @@ def test_an_account_that_does_not_apply_has_a_reason(case: IntakeCase) -> None:
     found = {s["account"]: (s["state"], s["reason"]) for s in case.submissions}
     assert found["besitos"] == ("planned", None)
     assert found["id5"] == ("not_applicable", "accepts no access requests")
+
+
+def test_an_access_request_that_no_account_can_serve_needs_an_answer(case: IntakeCase) -> None:
+    """ID5 and Attentive hold e-mail addresses, but have no API for access. An operator must answer."""
+    case.put(Row("r-1", "access", email="a@example.com"))
+    assert case.run().new == 1
+    request = case.requests["r-1"]
+    assert (request["status"], request["needs_answer"]) == ("in_progress", True)
+    assert request["not_asked"] == ["id5", "attentive"]
+    assert case.in_source["r-1"]["status"] == "in_progress"
+
+
+def test_a_request_names_the_accounts_that_are_not_asked(case: IntakeCase) -> None:
+    """An account is left out if it accepts the identifiers and has no API for the action. An account that
+    does not accept the identifiers holds no data under them.
+    """
+    case.put(
+        Row("r-1", "access", user_id="u1", phone="+12025550147"),
+        Row("r-2", "access", user_id="u1"),
+        Row("r-3", "erasure", user_id="u1", email="a@example.com"),
+        Row("r-4", "access", user_id="u1", email="a@example.com", accounts=["besitos"]),
+    )
+    case.run()
+    assert {name: request["not_asked"] for name, request in case.requests.items()} == {
+        "r-1": ["attentive"],
+        "r-2": [],
+        "r-3": [],
+        "r-4": [],
+    }
+    assert not any(request["needs_answer"] for request in case.requests.values())
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,26 @@ def test_retry_failed_plans_failed_submissions_again(case: IntakeCase) -> None:
     assert (noted["leaves"], noted["enters"], noted["reason"]) == ("failed", "planned", planning.REASON_RETRY)
 
 
+def test_only_the_given_requests_are_retried(case: IntakeCase) -> None:
+    """The identifiers of a closed request are read from the source again. Other requests stay closed."""
+    case.put(Row("r-1", user_id="a", accounts=["batch"]), Row("r-2", user_id="b", accounts=["batch"]))
+    case.run()
+    for name in ("r-1", "r-2"):
+        case.end(name, closed=True, state="failed", reason="the job failed")
+    case.change_source("UPDATE public.dsar_requests SET status = 'failed'")
+    assert case.run(retry_ids=["r-2"]).reopened == 1
+    assert {name: one["status"] for name, one in case.requests.items()} == {
+        "r-1": "failed",
+        "r-2": "in_progress",
+    }
+    assert {name: one["is_unresolved"] for name, one in case.requests.items()} == {"r-1": True, "r-2": False}
+    assert [s["state"] for s in case.submissions] == ["failed", "planned"]
+    assert {name: row["status"] for name, row in case.in_source.items()} == {
+        "r-1": "failed",
+        "r-2": "in_progress",
+    }
+
+
 def test_retry_failed_works_after_an_account_was_added(case: IntakeCase) -> None:
     """A new account does not change what the data subject asked for."""
     case.put(Row("r-1", user_id="a"))

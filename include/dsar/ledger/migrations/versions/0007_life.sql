@@ -158,24 +158,52 @@ CREATE TABLE dsar.removal (
     packages     bigint NOT NULL
 );
 
+-- Whether one of these accounts was not asked, and no operator has acknowledged that for the account.
+CREATE FUNCTION dsar.is_left_out(not_asked text[], moment timestamptz) RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT EXISTS (SELECT FROM unnest(not_asked) AS one (account)
+                    WHERE NOT EXISTS (SELECT FROM dsar.acknowledgement a
+                                       WHERE a.account = one.account AND (a.until IS NULL OR a.until > moment)))
+$$;
+
 -- Everything that has a due date and is not done: open requests; closed requests that failed or left an
--- account out, until an operator has acknowledged that; rows that are no requests. PostgreSQL puts the body in
+-- account out, until an operator has acknowledged that; rows that are no requests. `name` is the request_id, or
+-- #<ledger id> of a row without a safe one. PostgreSQL puts the body in
 -- place of the call.
 CREATE FUNCTION dsar.unresolved(moment timestamptz)
-RETURNS TABLE (kind text, id bigint, request_id text, due_at timestamptz) LANGUAGE sql STABLE AS $$
-    SELECT 'in_progress', r.id, r.request_id,
+RETURNS TABLE (kind text, request bigint, unplanned_row bigint, name text, due_at timestamptz)
+LANGUAGE sql STABLE AS $$
+    SELECT 'in_progress', r.id, NULL::bigint, r.request_id,
            r.due_at + coalesce(moment - r.clock_stopped_at, interval '0')
       FROM dsar.request r WHERE r.status = 'in_progress'
     UNION ALL
-    SELECT r.status, r.id, r.request_id, r.due_at
+    SELECT r.status, r.id, NULL, r.request_id, r.due_at
       FROM dsar.request r
      WHERE r.is_unresolved
        AND NOT EXISTS (SELECT FROM dsar.acknowledgement a
                         WHERE a.request = r.id AND a.given_at >= r.closed_at
                           AND (a.until IS NULL OR a.until > moment))
     UNION ALL
-    SELECT u.kind, u.id, u.request_id, u.due_at
+    SELECT u.kind, NULL, u.id, coalesce(u.request_id, '#' || u.id), u.due_at
       FROM dsar.unplanned_row u WHERE u.resolved_at IS NULL
+$$;
+
+-- The acknowledgement in force of a request or of a row. No row: there is none.
+CREATE FUNCTION dsar.acknowledged(of_request bigint, of_row bigint, moment timestamptz)
+RETURNS TABLE (given_at timestamptz, until timestamptz) LANGUAGE sql STABLE AS $$
+    SELECT a.given_at, a.until FROM dsar.acknowledgement a
+     WHERE (a.request = of_request OR a.unplanned_row = of_row) AND (a.until IS NULL OR a.until > moment)
+$$;
+
+-- Whether the report fails because of an item: it is not acknowledged; it happened after the acknowledgement;
+-- or it came closer to its due date by one of the thresholds since the last report.
+CREATE FUNCTION dsar.is_loud(
+    acknowledged_at timestamptz, happened_at timestamptz, due_at timestamptz, last_report timestamptz,
+    moment timestamptz, thresholds interval[])
+RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+    SELECT acknowledged_at IS NULL OR coalesce(happened_at > acknowledged_at, false)
+        OR EXISTS (SELECT FROM unnest(thresholds) AS threshold
+                    WHERE due_at - threshold <= moment
+                      AND due_at - threshold > coalesce(last_report, '-infinity'))
 $$;
 
 -- Removes closed requests with all that belongs to them. It leaves out requests that are open, unresolved or

@@ -1,0 +1,73 @@
+"""The record of what operators and the source said about requests, rows and accounts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from psycopg.types.json import Jsonb
+
+from include.dsar.ledger.database import Database
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """What an operator or the source said. It is about a request, a row or an account: their ledger ids, or
+    the account's name.
+    """
+
+    kind: str
+    name: str  # what the operator or the source called it by
+    author: str  # an Airflow user and run, or "source"
+    given_at: datetime
+    reason: str | None = None
+    request: int | None = None
+    unplanned_row: int | None = None
+    account: str | None = None
+    origin: str = "airflow"  # or "source"
+    details: Mapping[str, str | None] = field(default_factory=dict)  # never an identifier
+
+    @property
+    def fingerprint(self) -> str:
+        """Returns a hash that is the same if the run that gave the instruction is repeated."""
+        parts = [self.kind, self.name, self.author, self.given_at.isoformat(), self.reason, self.origin]
+        return hashlib.sha256(json.dumps([parts, dict(self.details)], sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """The record of an instruction. `refused`: why it was not carried out, or None."""
+
+    refused: str | None
+
+
+def recorded(db: Database, given: Instruction) -> Recorded | None:
+    """Returns the record of an instruction. None if there is none."""
+    row = db.execute(
+        "SELECT refused FROM dsar.instruction WHERE fingerprint = %s", [given.fingerprint]
+    ).fetchone()
+    return None if row is None else Recorded(**row)
+
+
+def record(db: Database, given: Instruction, *, now: datetime, refused: str | None) -> None:
+    """Records an instruction that was carried out, or the reason why it was refused."""
+    parameters = {
+        **vars(given),
+        "fingerprint": given.fingerprint,
+        "details": Jsonb(dict(given.details)),
+        "now": now,
+        "refused": refused,
+    }
+    db.execute(_RECORD, parameters)
+
+
+_RECORD = """
+INSERT INTO dsar.instruction (fingerprint, kind, request, unplanned_row, account, origin, author, given_at,
+                              reason, details, decided_at, refused)
+VALUES (%(fingerprint)s, %(kind)s, %(request)s, %(unplanned_row)s, %(account)s, %(origin)s, %(author)s,
+        %(given_at)s, %(reason)s, %(details)s, %(now)s, %(refused)s)
+ON CONFLICT (fingerprint) DO NOTHING
+"""
