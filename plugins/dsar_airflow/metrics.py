@@ -22,10 +22,20 @@ if TYPE_CHECKING:
 METRICS = (
     (
         "dsar.days_left", "gauge",
-        "days until the most urgent open request is due. Below 0: overdue. Not sent if no request is open",
+        "days until the most urgent of `dsar.open_requests` is due. Below 0: overdue. Not sent if there are "
+        "none",
     ),
-    ("dsar.open_requests", "gauge", "requests that are not closed"),
-    ("dsar.overdue_requests", "gauge", "open requests past their due date"),
+    (
+        "dsar.open_requests", "gauge",
+        "all that is due and not done: requests that are not closed, failed requests that nobody has "
+        "acknowledged, and invalid rows of the source",
+    ),
+    ("dsar.overdue_requests", "gauge", "those of them that are past their due date"),
+    (
+        "dsar.failed_requests", "gauge",
+        "those of them that are closed, and failed, or left an account out that may hold data",
+    ),
+    ("dsar.invalid_rows", "gauge", "those of them that are rows of the source which cannot be accepted"),
     (
         "dsar.submissions.<account>.<outcome>", "gauge",
         "submissions that ended in this run as `completed`, `no_data`, `rejected` or `failed`",
@@ -82,6 +92,8 @@ def gauge_run(db: Database, accounts: Sequence[str], *, since: datetime) -> None
         stats.gauge(f"dsar.unconfirmed_outcomes.{account}", backlog.unconfirmed.get(account, 0))
     stats.gauge("dsar.open_requests", backlog.open_requests)
     stats.gauge("dsar.overdue_requests", backlog.overdue_requests)
+    stats.gauge("dsar.failed_requests", backlog.failed_requests)
+    stats.gauge("dsar.invalid_rows", backlog.invalid_rows)
     if backlog.due_soonest:
         stats.gauge("dsar.days_left", _days(backlog.due_soonest - now))
     stats.incr("dsar.reports")

@@ -16,7 +16,7 @@ from include.dsar.ledger.database import Database
 from include.dsar.ledger.staging import PlannedRequest, Readable, SourceRow
 from include.dsar.model import Action, State, Status
 from tests.integration.requests_given import plan, put_into, request, rows, submission
-from tests.integration.test_report import RUN, report, reported
+from tests.integration.test_report import RUN, register, report, reported
 
 DAY = timedelta(days=1)
 DUE = RUN + 20 * DAY
@@ -80,6 +80,20 @@ def test_an_invalid_row_is_in_each_report_and_counts(db: Database, storage: Stor
     assert due(db, DUE) == (1, 1, DUE)
     overdue, _ = reported(db, storage, DUE)
     assert overdue.startswith("Past the legal due date: 1 request (bad)")
+
+
+def test_the_register_has_what_is_not_done(db: Database, storage: Storage) -> None:
+    """Invalid rows, and requests that failed on an earlier day, have lines in the register."""
+    invalid(db)
+    closed(db, request("r-1", submission("a", "batch"), due_at=DUE), at=RUN - 5 * DAY)
+    closed(
+        db, request("r-2", submission("b", "batch"), due_at=DUE), "completed", Status.COMPLETED, RUN - 5 * DAY
+    )
+    report(db, storage)
+    assert [(line["request_id"], line["status"], line["reason"]) for line in register(storage)] == [
+        ("bad", "invalid", "email is malformed"),
+        ("r-1", "failed", ""),
+    ]
 
 
 def test_an_acknowledged_row_is_listed_and_the_report_succeeds(

@@ -238,6 +238,8 @@ PAGES = {
     "all requests, a page on": listed(status="any", after="120000"),
     "all requests, the oldest": listed(status="any", order="soonest"),
     "failed requests": listed(status="failed", regulation="CCPA"),
+    "unresolved requests": listed(status="unresolved"),
+    "unresolved requests of an account": listed(status="unresolved", account="batch", state="failed"),
     "by id": listed(status="any", id="r-2468"),
     "uncertain": listed(account="besitos", state="uncertain"),
 }

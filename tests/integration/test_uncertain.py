@@ -14,7 +14,7 @@ from include.dsar.delivery.storage import Storage
 from include.dsar.errors import ConfigurationError
 from include.dsar.http.messages import HttpReply
 from include.dsar.intake.decisions import Decision, decide
-from include.dsar.ledger import reporting
+from include.dsar.ledger import attention
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.transitions import Move, move
 from include.dsar.ledger.uncertain import MAX_UNCERTAIN_ATTEMPTS
@@ -312,7 +312,7 @@ async def test_after_the_last_uncertain_attempt_an_operator_decides(
         await stages.submit(account)
         calls = sandbox.calls()[account]["create"]
         stages.advance(hours=13)
-        held = reporting.attention(db, now=stages.clock(), since=None, held=[]).held
+        held = attention.attention(db, now=stages.clock(), since=None, held=[]).held
         assert held == ({} if calls < MAX_UNCERTAIN_ATTEMPTS else {account: [MAIL]})
     assert (states(db), calls) == ({MAIL: "uncertain"}, MAX_UNCERTAIN_ATTEMPTS)
     decide(db, [Decision(MAIL, account, None)], by="somebody", now=stages.clock())

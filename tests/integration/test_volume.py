@@ -10,12 +10,12 @@ import pytest
 from include.dsar.accounts import VolumeLimit
 from include.dsar.errors import ConfigurationError
 from include.dsar.intake.decisions import Decision, decide
-from include.dsar.ledger import approvals, claiming, planning, reporting, staging, volume
+from include.dsar.ledger import approvals, attention, claiming, planning, staging, volume
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.staging import SourceRow
 from include.dsar.model import Action, State
 from include.dsar.stages.approve_volume import MAX_DAYS, question, undecided
-from include.dsar.stages.report import todo
+from include.dsar.stages.to_do import todo
 from tests.integration.requests_given import events, plan, put_into, request, rows, submission
 
 LIMIT = VolumeLimit(times=2, at_least=4, without_history=6)
@@ -366,7 +366,7 @@ def test_the_report_says_what_is_on_hold_and_what_to_do(db: Database) -> None:
     """
 
     def sentences() -> list[str]:
-        return todo(reporting.attention(db, now=NOW, since=None, held=[]), {})
+        return todo(attention.attention(db, now=NOW, since=None, held=[]), {})
 
     assert sentences() == []
     arrive(db, 7)

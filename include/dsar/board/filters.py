@@ -24,7 +24,8 @@ PERIODS = ("7", "30", "90")  # days
 
 # The options of each field of the form, by value.
 CHOICES: Mapping[str, Mapping[str, str]] = {
-    "status": {name: name for name in ("open", "completed", "partial", "failed")} | {"any": "any status"},
+    "status": {name: name for name in ("open", "unresolved", "completed", "partial", "failed")}
+    | {"any": "any status"},
     "action": {"": "any type"} | {action: action for action in Action},
     "left": {
         "": "any days left",
@@ -81,7 +82,7 @@ Name = Annotated[str, Field(max_length=48, pattern=r"^[a-z][a-z0-9_]*$")]
 class RequestFilter(_Query):
     """The conditions for the list of requests, and the request before or after which the page begins."""
 
-    status: Literal["open", "completed", "partial", "failed", "any"] = "open"
+    status: Literal["open", "unresolved", "completed", "partial", "failed", "any"] = "open"
     action: Action | None = None
     regulation: RegulationName | None = None
     account: Name | None = None
@@ -97,11 +98,11 @@ class RequestFilter(_Query):
         """Returns whether the request with the latest due date comes first. By default, it comes last in a
         list of open requests, and first in any other list.
         """
-        return self.order == "latest" if self.order else self.status != "open"
+        return self.order == "latest" if self.order else self.status not in ("open", "unresolved")
 
     def criteria(self, now: datetime) -> Criteria:
         above, until = LEFT_DAYS[self.left] if self.left else (None, None)
-        statuses = {"open": Status.IN_PROGRESS, "any": None}
+        statuses = {"open": Status.IN_PROGRESS, "unresolved": None, "any": None}
         return Criteria(
             status=statuses[self.status] if self.status in statuses else Status(self.status),
             action=self.action,
@@ -111,6 +112,7 @@ class RequestFilter(_Query):
             due_after=None if above is None else now + timedelta(days=above),
             due_until=None if until is None else now + timedelta(days=until),
             id_prefix=self.id,
+            is_unresolved=self.status == "unresolved",
         )
 
     def query(self, **other: object) -> str:

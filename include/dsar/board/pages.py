@@ -14,7 +14,7 @@ from include.dsar.board.site import NextStep, Site
 from include.dsar.board.timeline import timeline
 from include.dsar.board.uncertain import uncertain_accounts
 from include.dsar.ledger import approvals
-from include.dsar.ledger.board import accounts, one_request, one_run, overview, request_list
+from include.dsar.ledger.board import accounts, one_request, one_run, overview, request_list, waiting
 from include.dsar.ledger.board.overview import STEPS, ClosingTimes, Day
 from include.dsar.ledger.database import Database
 from include.dsar.ledger.reply_shapes import checks
@@ -57,6 +57,10 @@ def overview_page(db: Database, site: Site, period: PeriodFilter) -> str:
         volumes=approvals.on_hold(db),
         uncertain=accounts.uncertain_requests(db, for_operator, or_stuck=True),
         max_uncertain=accounts.MAX_UNCERTAIN,
+        rows=waiting.rows(db, site.now),
+        failed=waiting.failed(db, site.now),
+        unanswered=waiting.unanswered(db),
+        max_listed=waiting.MAX_LISTED,
     )
 
 

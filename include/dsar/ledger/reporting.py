@@ -104,8 +104,9 @@ def reported(db: Database, run_after: datetime, *, at: datetime) -> None:
 
 
 def register(db: Database, since: datetime) -> Iterator[dict[str, Any]]:
-    """Yields one row for each request and account. Covers requests that are open or were closed since this
-    time.
+    """Yields one row for each request and account, and one for each row of the source that is no request.
+
+    Covers requests that are open, were closed since this time, or failed and are not acknowledged for good.
     """
     with db.transaction(), db.cursor("register") as cursor:
         cursor.execute(_REGISTER, {"since": since})
@@ -159,13 +160,19 @@ INSERT INTO dsar.report (run_after, reported_at) VALUES (%(run_after)s, %(at)s)
     ON CONFLICT (run_after) DO UPDATE SET reported_at = excluded.reported_at
 """
 
+# LATERAL with OFFSET 0 looks up the submissions of these requests, and never reads all of them.
 _REGISTER = """
 SELECT r.request_id, r.action AS request_type, r.regulation, r.received_at, r.due_at, r.zone, r.status,
        r.closed_at, s.account, s.vendor, string_agg(DISTINCT s.state, '+' ORDER BY s.state) AS outcome,
        string_agg(DISTINCT s.reason, '; ') AS reason, count(*) FILTER (WHERE s.attempts > 0) AS submissions,
        min(s.submitted_at) AS submitted_at, max(s.finished_at) AS finished_at
-  FROM dsar.request r JOIN dsar.submission s ON s.request = r.id
- WHERE r.status = 'in_progress' OR r.closed_at >= %(since)s
+  FROM dsar.request r,
+       LATERAL (SELECT * FROM dsar.submission WHERE request = r.id OFFSET 0) AS s
+ WHERE r.status = 'in_progress' OR r.closed_at >= %(since)s OR r.is_unresolved
  GROUP BY r.id, s.account, s.vendor
- ORDER BY r.due_at, r.id, s.account
+UNION ALL
+SELECT coalesce(request_id, '#' || id), action, regulation, received_at, due_at, NULL, kind, NULL, NULL, NULL,
+       NULL, reason, 0, NULL, NULL
+  FROM dsar.unplanned_row WHERE resolved_at IS NULL
+ ORDER BY due_at, request_id, account
 """

@@ -39,8 +39,9 @@ GRANTS = """
 SELECT format('GRANT SELECT (%s) ON dsar.%I TO board_reader', string_agg(column_name, ', '), table_name)
   FROM information_schema.columns
  WHERE table_schema = 'dsar'
-   AND table_name IN ('request', 'submission', 'event', 'contract_check', 'approval')
-   AND column_name NOT IN ('identifiers', 'identity_hash', 'fingerprint')
+   AND table_name IN ('request', 'submission', 'event', 'contract_check', 'approval', 'unplanned_row',
+                      'acknowledgement')
+   AND column_name NOT IN ('identifiers', 'identity_hash', 'fingerprint', 'row_key')
  GROUP BY table_name
 """
 

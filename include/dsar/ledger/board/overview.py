@@ -13,7 +13,7 @@ STEPS = (1, 3, 7, 14, 21, 30)  # days from receipt to closing; each is the lower
 
 @dataclass(frozen=True)
 class OpenRequests:
-    """Counts of requests in progress, by the time left until their due date."""
+    """Counts of what is due and not done, by the time left until the due date: see dsar.unresolved."""
 
     overdue: int
     under_3_days: int
@@ -46,7 +46,7 @@ class ClosingTimes:
 
 
 def open_requests(db: Database, now: datetime) -> OpenRequests:
-    """Counts open requests by urgency."""
+    """Counts what is due and not done by urgency."""
     return OpenRequests(**_one(db, _OPEN, {"now": now}))
 
 
@@ -75,7 +75,7 @@ SELECT count(*) FILTER (WHERE due_at <= %(now)s) AS overdue,
        count(*) FILTER (WHERE due_at > %(now)s + interval '3 days'
                           AND due_at <= %(now)s + interval '10 days') AS under_10_days,
        count(*) FILTER (WHERE due_at > %(now)s + interval '10 days') AS more
-  FROM dsar.request WHERE status = 'in_progress'
+  FROM dsar.unresolved(%(now)s)
 """
 
 _DAYS = """

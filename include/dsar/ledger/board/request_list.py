@@ -55,6 +55,7 @@ class Criteria:
     due_after: datetime | None = None
     due_until: datetime | None = None
     id_prefix: str | None = None
+    is_unresolved: bool = False  # only what is open, or failed and not acknowledged for good
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,11 @@ def page(
     cursor = {"from_due_at": row and row["due_at"], "from_id": row and row["id"]}
     parameters: dict[str, Any] = vars(wanted) | {"prefix": _like(wanted.id_prefix)}
     at_account = wanted.account is not None or wanted.state is not None
-    statement = _PAGES[at_account, latest_first == back]
+    arm = (at_account, wanted.is_unresolved)
+    statement = _PAGES[arm, latest_first == back]
     rows = db.execute(statement, {**parameters, **cursor, "limit": PAGE_SIZE + 1}).fetchall()
     more, ids = len(rows) > PAGE_SIZE, [row["id"] for row in rows[:PAGE_SIZE]]
-    total = db.execute(_COUNTS[at_account], {**parameters, "limit": MAX_COUNTED + 1}).fetchone()
+    total = db.execute(_COUNTS[arm], {**parameters, "limit": MAX_COUNTED + 1}).fetchone()
     assert total is not None
     return Page(
         listed(db, ids[::-1] if back else ids),
@@ -136,6 +138,11 @@ _AT_ACCOUNT = SQL("""
                  WHERE (%(account)s::text IS NULL OR s.account = %(account)s)
                    AND (%(state)s::text IS NULL OR s.state = %(state)s))
 """)
+# For the same reason.
+_IS_UNRESOLVED = SQL("""
+   AND r.id IN (SELECT id FROM dsar.request WHERE status = 'in_progress'
+                UNION ALL SELECT id FROM dsar.request WHERE is_unresolved)
+""")
 # A page begins after the last request of the page before, not at an offset: every page costs the same.
 _ASCENDING = SQL("""
    AND (%(from_due_at)s::timestamptz IS NULL OR (r.due_at, r.id) > (%(from_due_at)s, %(from_id)s))
@@ -145,17 +152,23 @@ _DESCENDING = SQL("""
    AND (%(from_due_at)s::timestamptz IS NULL OR (r.due_at, r.id) < (%(from_due_at)s, %(from_id)s))
  ORDER BY r.due_at DESC, r.id DESC LIMIT %(limit)s
 """)
-_ARMS = {False: _MATCHING, True: _MATCHING + _AT_ACCOUNT}  # by: is limited to an account or a state
+# By: is limited to an account or a state, is limited to unresolved requests.
+_ARMS = {
+    (False, False): _MATCHING,
+    (True, False): _MATCHING + _AT_ACCOUNT,
+    (False, True): _MATCHING + _IS_UNRESOLVED,
+    (True, True): _MATCHING + _AT_ACCOUNT + _IS_UNRESOLVED,
+}
 
-# By (is limited to an account or a state, is ascending).
+# By: arm, is ascending.
 _PAGES = {
-    (at_account, ascending): SQL("SELECT r.id") + matching + order
-    for at_account, matching in _ARMS.items()
+    (arm, ascending): SQL("SELECT r.id") + matching + order
+    for arm, matching in _ARMS.items()
     for ascending, order in ((True, _ASCENDING), (False, _DESCENDING))
 }
 _COUNTS = {
-    at_account: SQL("SELECT count(*) AS n FROM (SELECT") + matching + SQL("LIMIT %(limit)s) AS found")
-    for at_account, matching in _ARMS.items()
+    arm: SQL("SELECT count(*) AS n FROM (SELECT") + matching + SQL("LIMIT %(limit)s) AS found")
+    for arm, matching in _ARMS.items()
 }
 
 _LISTED = """
