@@ -65,7 +65,9 @@ class Regulation:
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
-            raise ValueError(f"{self.name!r}: a name has capital letters, digits and _, at most 32")
+            raise ValueError(
+                f"{self.name!r}: a name has at most 32 characters: capital letters, digits and _"
+            )
         if isinstance(self.response, Mapping) and set(self.response) != set(Action):
             raise ValueError(f"{self.name}: give a response period for each of {', '.join(Action)}")
         if self.holidays is not None:

@@ -154,8 +154,8 @@ def _run(home: Home, command: str, *arguments: str) -> None:
 def _unprivileged() -> list[str]:
     """Returns a prefix that makes root run a command as `nobody`. PostgreSQL refuses to run as root.
 
-    The capability lets the server reach a checkout below /root or another private directory. Without it,
-    every directory on the path would have to be readable by all users.
+    The prefix keeps one capability, which lets the server reach a checkout below /root or another private
+    directory. Without this capability, all users would need the right to read every directory on the path.
     """
     if os.geteuid() != 0:
         return []

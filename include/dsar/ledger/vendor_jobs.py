@@ -123,7 +123,7 @@ def mark_unknown(db: Database, account: str, job_ids: Sequence[str], *, now: dat
 
 
 def mark_known(db: Database, account: str, job_ids: Sequence[str]) -> None:
-    """Removes these times again, because the vendor has the jobs."""
+    """Removes the times that `mark_unknown` recorded, because the vendor has these jobs."""
     if job_ids:
         db.execute(_MARK_UNKNOWN, {"account": account, "job_ids": job_ids, "now": None})
 

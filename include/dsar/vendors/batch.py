@@ -186,7 +186,7 @@ def _outcome(action: Action, body: dict[str, Any]) -> Outcome:
     error = body.get("error")
     is_unknown_user = isinstance(error, str) and error.strip().lower() == USER_NOT_FOUND
     if body.get("data_url") and (action is Action.ERASURE or is_unknown_user):
-        raise ProtocolError("the request has a data_url, although it can have no data")
+        raise ProtocolError("the request has a data_url, although such a request returns no data")
     if is_unknown_user:
         return Outcome(State.NO_DATA)
     if error is not None:

@@ -67,7 +67,9 @@ def test_an_unreadable_time_of_receipt_counts_as_now(case: IntakeCase, received_
 
 
 def test_a_corrected_row_is_resolved(case: IntakeCase) -> None:
-    """A row that is still invalid keeps its first due date, and the time when it was first seen."""
+    """A corrected row is marked as corrected. A row that is still invalid keeps its first due date, and the
+    time when it was first seen.
+    """
     case.put(Row("r-1", user_id="\x07"), Row("r-2", user_id="\x07"))
     case.run()
     first = kept(case)
@@ -85,7 +87,7 @@ def test_a_corrected_row_is_resolved(case: IntakeCase) -> None:
 
 @pytest.mark.usefixtures("keyless")
 def test_contradictory_rows_are_kept_as_one_row(case: IntakeCase) -> None:
-    """The source cannot tell the rows apart. When one row remains, it is corrected."""
+    """The source cannot tell the rows apart. When only one row remains, the record is marked as corrected."""
     case.put(Row("r-1", user_id="alice"), Row("r-1", user_id="bob"))
     case.run()
     assert [row["reason"] for row in kept(case).values()] == [planning.REASON_CONTRADICTION]
