@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from include.dsar.accounts import OutcomeBreaker
+from tests.model.data_subjects import SUBJECTS
 from tests.model.deployment import NAMES
 from tests.model.lies import LIES
 from tests.model.test_lives import life
@@ -59,13 +60,11 @@ def test_a_lie_in_the_middle_of_a_run_ends_nothing(life: DeploymentMachine, kind
         life.time_passes(25 * 60)
 
 
-def test_an_older_job_in_the_list_serves_no_request(life: DeploymentMachine) -> None:
-    """Somebody else's jobs, begun four days before, still run while our calls get no reply."""
-    life.there_are_requests(asked=ASKS)
-    for account in ("batch", "batch_android"):
-        life.world.minutes[account] = 12 * 60
-        for subject in ("ok-0", "ok-5"):
-            life.somebody_else_begins_a_job(account, subject, "erasure", 100)
-        life.a_vendor_misbehaves(account, ["reset_after"] * 3)
+def test_a_wave_of_refusals_rejects_nobody(life: DeploymentMachine) -> None:
+    """All accounts refuse every call, from the first one on."""
+    asked = [Ask("erasure", [subject], {"user_id", "email"}) for subject in SUBJECTS]
+    life.there_are_requests(asked=asked, breaker=HOLD_EVERYTHING)
+    lie(life, "refuses", hours=30)
     life.a_whole_run()
     life.the_rules_hold()
+    life.time_passes(25 * 60)
