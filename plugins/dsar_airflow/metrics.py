@@ -27,15 +27,16 @@ METRICS = (
     ),
     (
         "dsar.open_requests", "gauge",
-        "all that is due and not done: requests that are not closed, failed requests that nobody has "
+        "everything that is due and not done: requests that are not closed, failed requests that nobody has "
         "acknowledged, and invalid rows of the source",
     ),
-    ("dsar.overdue_requests", "gauge", "those of them that are past their due date"),
+    ("dsar.overdue_requests", "gauge", "the part of `dsar.open_requests` that is past its due date"),
     (
         "dsar.failed_requests", "gauge",
-        "those of them that are closed, and failed, or left an account out that may hold data",
+        "the part of `dsar.open_requests` that is closed: requests that failed, or left out an account that "
+        "may hold data",
     ),
-    ("dsar.invalid_rows", "gauge", "those of them that are rows of the source which cannot be accepted"),
+    ("dsar.invalid_rows", "gauge", "the part of `dsar.open_requests` that are invalid rows of the source"),
     (
         "dsar.submissions.<account>.<outcome>", "gauge",
         "submissions that ended in this run as `completed`, `no_data`, `rejected` or `failed`",

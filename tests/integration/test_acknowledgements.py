@@ -1,4 +1,6 @@
-"""The report fails for what is new, newly urgent or not acknowledged. It lists the rest."""
+"""The report fails because of items that are new, newly urgent or not acknowledged. It only lists all other
+items.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,9 @@ def without_account(name: str = "by-hand") -> PlannedRequest:
 
 
 def left_out(name: str = "a-1") -> PlannedRequest:
-    """Returns an access request of which ID5 may hold data, and cannot be asked."""
+    """Returns an access request for a data subject about whom ID5 may hold data, although ID5 cannot be
+    asked.
+    """
     id5 = staging.PlannedSubmission("id5", "id5", State.NOT_APPLICABLE, "takes none", "", "", None, True)
     return request(name, submission(), id5, action=Action.ACCESS, due_at=DUE)
 
@@ -99,7 +103,7 @@ def test_the_register_has_what_is_not_done(db: Database, storage: Storage) -> No
 def test_an_acknowledged_row_is_listed_and_the_report_succeeds(
     db: Database, storage: Storage, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """When the acknowledgement has ended, the report fails again. The row counts all the time."""
+    """When the acknowledgement has ended, the report fails again. The row counts as open the whole time."""
     caplog.set_level(logging.INFO)
     invalid(db)
     assert reported(db, storage, RUN) != []
@@ -129,7 +133,7 @@ def test_another_fault_of_a_row_is_not_covered(db: Database, storage: Storage) -
 
 @pytest.mark.parametrize("name", ["bad", "#1"])
 def test_a_dismissed_row_is_no_longer_listed(db: Database, storage: Storage, name: str) -> None:
-    """A row without a safe request_id has a number for this."""
+    """To dismiss a row without a safe request_id, the operator enters its number."""
     invalid(db, None if name == "#1" else name)
     assert name in report(db, storage)[0]
     decided(db, f"{name} dismiss a test row")
@@ -173,7 +177,7 @@ def test_a_later_failure_of_a_request_is_not_covered(db: Database, storage: Stor
 
 
 def test_an_overdue_request_can_be_acknowledged(db: Database, storage: Storage) -> None:
-    """It is still open and overdue, and the report lists it."""
+    """The acknowledged request is still open and overdue, and the report lists it."""
     plan(db, request("late", due_at=RUN - DAY))
     assert reported(db, storage, RUN) != []
     decided(db, "late acknowledge 2026-12-01 the data subject knows")

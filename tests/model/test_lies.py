@@ -36,7 +36,7 @@ def lie(life: DeploymentMachine, kind: str, *, hours: float) -> None:
 def test_a_lie_about_all_jobs_ends_nothing(
     life: DeploymentMachine, kind: str, breaker: OutcomeBreaker
 ) -> None:
-    """All accounts lie for five days, from the first poll on. Then the vendors answer truly again."""
+    """All accounts lie for five days, from the first poll on. Then the vendors tell the truth again."""
     life.there_are_requests(asked=ASKS, breaker=breaker)
     life.intake_runs()
     life.deployment.submit(*NAMES)

@@ -20,8 +20,8 @@ STAY_OPEN = ". Our jobs stay open. Check Host, and check that the account's conn
 
 
 async def none_found(work: AccountWork, unknown: Mapping[str, datetime], foreign: Exception | None) -> str:
-    """Returns a sentence for the operator. `unknown` has the time when each job was submitted, by job id.
-    `foreign` is an error reply that is not the vendor's own.
+    """Returns a sentence for the operator. `unknown` maps each job id to the time when the job was
+    submitted. `foreign` is an error reply that is not the vendor's own.
     """
     text = NONE_FOUND.format(count=len(unknown), foreign=f", and replied {foreign}" if foreign else "")
     if not unknown:

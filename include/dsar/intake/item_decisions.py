@@ -1,7 +1,7 @@
 """An operator's decision about a request, a row of the source, or an account that is not asked.
 
 <name> acknowledge <YYYY-MM-DD or always> <reason>   it may stay as it is until then
-<name> dismiss <reason>                              this row is no request
+<name> dismiss <reason>                              this row is not a request
 <name> answered <reason>                             a request that no account can serve was answered by hand
 <name> retry <reason>                                send again what failed
 
@@ -25,7 +25,7 @@ VERBS = ("acknowledge", "dismiss", "answered", "retry")
 
 
 class About(NamedTuple):
-    """What a decision is about: the ledger id of a request or a row, or an account."""
+    """The subject of a decision: the ledger id of a request or a row, or an account."""
 
     request: int | None = None
     unplanned_row: int | None = None
@@ -57,7 +57,8 @@ class ItemDecision:
     def carry_out(self, db: Database, *, by: str, made_at: datetime, now: datetime) -> str | None:
         """Applies the decision and records it. Returns why it was refused, or None.
 
-        It covers what had happened at `made_at`. A decision that is recorded already changes nothing.
+        The decision covers only events before `made_at`. A decision that is already recorded changes
+        nothing.
         """
         request, row = acknowledging.request_of(db, self.name), acknowledging.open_row(db, self.name)
         given = Instruction(
@@ -78,7 +79,9 @@ class ItemDecision:
     def _apply(
         self, db: Database, request: int | None, row: int | None, *, by: str, made_at: datetime, now: datetime
     ) -> tuple[About, str | None]:
-        """Returns what the decision is about, and why it was refused or None."""
+        """Returns the subject of the decision, and the reason why it was refused. The reason is None if it
+        was carried out.
+        """
         match self.verb:
             case "acknowledge":
                 return self._acknowledge(

@@ -1,4 +1,5 @@
-"""Acknowledgements: an operator has seen that something failed, and says until when it may stay as it is.
+"""Acknowledgements: an operator has seen a failed or overdue item, and says until when it may stay as it
+is.
 
 An acknowledgement covers only what had happened when it was given. The report still lists the item, but does
 not fail because of it.
@@ -15,7 +16,7 @@ from include.dsar.ledger.unplanned import Resolution
 
 @dataclass(frozen=True)
 class Acknowledgement:
-    """What an operator said, and when. `until` None: for good."""
+    """An operator's statement and its time. If `until` is None, it has no end."""
 
     author: str
     reason: str
@@ -27,7 +28,7 @@ def acknowledge_request(db: Database, request: int, given: Acknowledgement) -> b
     """Acknowledges everything that failed or is overdue about a request. Returns False if nothing about it
     waits.
 
-    For good: a request that was closed before is resolved.
+    An acknowledgement without an end resolves a request that was closed before.
     """
     if given.until is None and db.execute(_RESOLVE_REQUEST, {"request": request, **vars(given)}).rowcount:
         return True
@@ -43,14 +44,16 @@ def acknowledge_row(db: Database, row: int, given: Acknowledgement) -> None:
 
 
 def acknowledge_account(db: Database, account: str, given: Acknowledgement) -> int:
-    """Acknowledges that this account is not asked. Returns how many closed requests this resolved."""
+    """Acknowledges that this account is not asked. Returns the number of closed requests that this
+    resolved.
+    """
     with db.transaction():
         _acknowledge(db, given, account=account)
         return db.execute(_RESOLVE_ACCOUNT, {"account": account, "given_at": given.given_at}).rowcount
 
 
 def dismiss_row(db: Database, row: int, *, now: datetime) -> bool:
-    """Resolves a row that no request will come from. Returns False if it is resolved already."""
+    """Resolves a row that is not a request. Returns False if the row is already resolved."""
     parameters = {"row": row, "now": now, "resolution": Resolution.DISMISSED}
     return db.execute(_DISMISS, parameters).rowcount == 1
 

@@ -1,8 +1,8 @@
-"""Reads what needs an operator, for the report.
+"""Reads, for the report, the items that need an operator.
 
-An item is loud if nobody has acknowledged it, if something about it happened after the acknowledgement, or if
-it came closer to its due date by one of THRESHOLDS since the last report. Only loud items make the report
-fail. The others are listed.
+An item is loud if nobody has acknowledged it, if something about it happened after the acknowledgement, or
+if it came closer to its due date by one of THRESHOLDS since the last report. Only loud items make the
+report fail. All other items are only listed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Unreconciled:
 
 @dataclass(frozen=True)
 class Attention:
-    """What needs an operator. The keys of mappings are accounts."""
+    """The items that need an operator. The keys of mappings are accounts."""
 
     overdue: list[Item]
     near: list[Item]  # NEAR its due date since the last report. All are loud
@@ -65,7 +65,8 @@ class Attention:
 def attention(
     db: Database, *, now: datetime, since: datetime | None, held: list[str], run_after: datetime | None = None
 ) -> Attention:
-    """Returns what needs an operator. `since` is the time of the last report (None: there was none).
+    """Returns the items that need an operator. `since` is the time of the last report. None means that
+    there was none.
 
     An uncertain request is included only if its account is in `held`, if it was uncertain
     MAX_UNCERTAIN_ATTEMPTS times, or if it became uncertain before `run_after`.

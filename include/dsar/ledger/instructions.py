@@ -1,4 +1,4 @@
-"""The record of what operators and the source said about requests, rows and accounts."""
+"""The record of instructions by operators and the source about requests, rows and accounts."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from include.dsar.ledger.database import Database
 
 @dataclass(frozen=True)
 class Instruction:
-    """What an operator or the source said. It is about a request, a row or an account: their ledger ids, or
-    the account's name.
+    """An instruction by an operator or the source about a request, a row or an account. A request or row is
+    given by its ledger id, an account by its name.
     """
 
     kind: str
@@ -39,7 +39,7 @@ class Instruction:
 
 @dataclass(frozen=True)
 class Recorded:
-    """The record of an instruction. `refused`: why it was not carried out, or None."""
+    """The record of an instruction. `refused` is the reason why it was not carried out. None if it was."""
 
     refused: str | None
 

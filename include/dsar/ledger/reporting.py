@@ -104,7 +104,7 @@ def reported(db: Database, run_after: datetime, *, at: datetime) -> None:
 
 
 def register(db: Database, since: datetime) -> Iterator[dict[str, Any]]:
-    """Yields one row for each request and account, and one for each row of the source that is no request.
+    """Yields one row for each request and account, and one for each row of the source that is not a request.
 
     Covers requests that are open, were closed since this time, or failed and are not acknowledged for good.
     """

@@ -1,4 +1,4 @@
-"""What the report says: one sentence for each action that an operator must take."""
+"""The sentences of the report: one for each action that an operator must take."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NEAR_DUE = (
 )
 INVALID = (
     "The source has rows that cannot be accepted: {requests}. Correct each row and set its status to "
-    "pending. If a row is no request, trigger dsar_daily with the decision `{first} dismiss <reason>`."
+    "pending. If a row is not a request, trigger dsar_daily with the decision `{first} dismiss <reason>`."
 )
 UNANSWERED = (
     "No account can serve {requests}. Answer by hand. Then trigger dsar_daily with the decision "

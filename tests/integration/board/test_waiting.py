@@ -34,7 +34,7 @@ def test_the_overview_shows_invalid_rows_and_counts_them(viewer: TestClient, inv
 
 
 def test_the_overview_shows_failed_requests_until_they_are_resolved(viewer: TestClient, rows: Rows) -> None:
-    """The list of unresolved requests has open requests and these."""
+    """The list of unresolved requests has open requests and failed requests."""
     closed = {"closed": NOW, "due": SOON, "is_unresolved": True}
     rows.request("failed-1", {"state": "failed"}, status="failed", **closed)
     rows.request("left-out-1", {"state": "completed"}, status="completed", **closed)

@@ -1,4 +1,4 @@
-"""Lists of what waits for an operator besides the submissions of an account."""
+"""Lists of requests and rows that wait for an operator."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class WaitingRequest:
 
 
 def rows(db: Database, now: datetime) -> list[WaitingRow]:
-    """Returns the first MAX_LISTED rows that are no requests, by due date."""
+    """Returns the first MAX_LISTED rows from which no request was planned, by due date."""
     found = db.execute(_ROWS, {"now": now, "limit": MAX_LISTED}).fetchall()
     return [WaitingRow(**row) for row in found]
 
