@@ -10,6 +10,7 @@ from airflow.sdk import Param
 from airflow.sdk.exceptions import AirflowSkipException, DagRunTriggerException
 
 from dsar_airflow.params import RunParams
+from dsar_airflow.time_limits import says_what_it_waits_for
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -48,6 +49,7 @@ class ApproveVolumeOperator(HITLOperator):
             **kwargs,
         )
 
+    @says_what_it_waits_for
     def execute(self, context: Context) -> None:
         from dsar_airflow.connections.ledger import ledger
         from include.dsar.stages.approve_volume import question

@@ -11,9 +11,10 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseAsyncOperator, BaseOperator
+from airflow.sdk import BaseOperator
 
 from dsar_airflow.params import RunParams
+from dsar_airflow.time_limits import says_what_it_waits_for, within_limit
 from include.dsar.accounts import WHOLE, Shard
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class IntakeOperator(BaseOperator):
 
     ui_color = "#e8f0fe"
 
+    @says_what_it_waits_for
     def execute(self, context: Context) -> Counts:
         from dsar_airflow.connections.ledger import hash_key, ledger
         from dsar_airflow.connections.source import source
@@ -95,7 +97,7 @@ def _operator(context: Context) -> str:
     return f"{run.triggering_user_name or 'unknown user'} in run {run.run_id}"
 
 
-class AccountOperator(BaseAsyncOperator):
+class AccountOperator(BaseOperator):
     """Runs a stage on one account, or on one shard of it."""
 
     ui_color = "#e6f4ea"
@@ -104,7 +106,11 @@ class AccountOperator(BaseAsyncOperator):
         super().__init__(**kwargs)
         self.account, self.shard = account, Shard(*shard)
 
-    async def aexecute(self, context: Context) -> Counts:
+    @says_what_it_waits_for
+    def execute(self, context: Context) -> Counts:
+        return asyncio.run(within_limit(self, self._run(context)))
+
+    async def _run(self, context: Context) -> Counts:
         from dsar_airflow.connections.account_work import account_work
         from dsar_airflow.metrics import counting_calls
 
@@ -146,6 +152,7 @@ class PackageOperator(BaseOperator):
         super().__init__(**kwargs)
         self.shard = Shard(*shard)
 
+    @says_what_it_waits_for
     def execute(self, context: Context) -> Counts:
         from dsar_airflow.connections.ledger import ledger, only
         from dsar_airflow.connections.seal import seal
@@ -182,6 +189,7 @@ class ReportOperator(BaseOperator):
 
     ui_color = "#fef7e0"
 
+    @says_what_it_waits_for
     def execute(self, context: Context) -> Counts:
         from dsar_airflow.connections.accounts import held_accounts
         from dsar_airflow.connections.ledger import ledger
@@ -208,7 +216,7 @@ class ReportOperator(BaseOperator):
                 held=held_accounts(),
                 connections={account.name: account.connection for account in ACCOUNTS},
             )
-            to_do = [*_red_tasks(context), *_bad_rows(context), *report.run()]
+            to_do = [*_ended_runs(context), *_red_tasks(context), *_bad_rows(context), *report.run()]
             report.mark_reported()
         if to_do:
             raise OperatorActionRequired(
@@ -227,6 +235,31 @@ def _red_tasks(context: Context) -> Sequence[str]:
         f"Task {_with_shard(name, context['dag'].task_dict)} failed. Fix what its log says, then clear it."
         for name in sorted(red)
     ]
+
+
+def _ended_runs(context: Context) -> Sequence[str]:
+    """Returns a sentence for each earlier run that Airflow ended before its report.
+
+    At the time limit of a run, Airflow sets its unfinished tasks to skipped. Unlike a task that skips
+    itself, such a task has no duration.
+    """
+    ti: Any = context["ti"]
+    run, found = context["dag_run"], []
+    before = ti.get_previous_ti(logical_date=run.logical_date or run.run_after)
+    while before and before.state == "skipped":
+        if ti.get_dagrun_state(ti.dag_id, before.run_id) == "failed":
+            tasks = [
+                task["task_id"]
+                for task in ti.get_task_breadcrumbs(ti.dag_id, before.run_id)
+                if task["state"] == "skipped" and task["duration"] is None
+            ]
+            found.append(
+                f"Run {before.run_id} was ended before its report, by its time limit or by an operator. "
+                f"These tasks were unfinished: {', '.join(dict.fromkeys(tasks))}. This run continued their "
+                "work. Read their logs to see what they waited for."
+            )
+        before = ti.get_previous_ti(logical_date=before.logical_date)
+    return found
 
 
 def _with_shard(name: str, tasks: Mapping[str, object]) -> str:

@@ -7,8 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator
+from airflow.sdk.exceptions import AirflowSensorTimeout
 
 from dsar_airflow.params import RunParams
+from dsar_airflow.time_limits import says_what_it_waits_for
 from dsar_airflow.triggers import PollTrigger
 from include.dsar.accounts import WHOLE, Shard
 
@@ -32,7 +34,8 @@ class PollSensor(BaseSensorOperator):
         super().__init__(**kwargs)
         self.account, self.shard = account, Shard(*shard)
 
-    def execute(self, context: Context) -> dict[str, Any]:  # noqa: RET503 - defer() raises
+    @says_what_it_waits_for  # noqa: RET503 - defer() raises
+    def execute(self, context: Context) -> dict[str, Any]:
         params = RunParams.of(context)
         params.skip_unless_wanted(self.account)
         since = datetime.now(UTC)
@@ -65,6 +68,18 @@ class PollSensor(BaseSensorOperator):
             method_name="resume",
             timeout=params.window + GRACE,
         )
+
+    def resume_execution(
+        self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context
+    ) -> dict[str, Any]:
+        """Resumes after the deferral. Raises AirflowSensorTimeout if the trigger has not ended in time."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)  # type: ignore[no-any-return]
+        except AirflowSensorTimeout:
+            raise AirflowSensorTimeout(
+                f"{self.task_id} waited for the triggerer, which did not end polling in time. The jobs stay "
+                "open, and the next run polls them. Check that a triggerer runs, and its log."
+            ) from None
 
     def resume(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Returns the trigger's counts.

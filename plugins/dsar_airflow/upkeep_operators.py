@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseAsyncOperator, BaseOperator
+from airflow.sdk import BaseOperator
 
 from dsar_airflow.operators import Counts
+from dsar_airflow.time_limits import says_what_it_waits_for, within_limit
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 PROBE = "probe_contract"
 
 
-class ProbeContractOperator(BaseAsyncOperator):
+class ProbeContractOperator(BaseOperator):
     """Compares the API of one account with what its vendor's module declares."""
 
     ui_color = "#e6f4ea"
@@ -26,7 +27,11 @@ class ProbeContractOperator(BaseAsyncOperator):
         super().__init__(**kwargs)
         self.account = account
 
-    async def aexecute(self, context: Context) -> Counts:
+    @says_what_it_waits_for
+    def execute(self, context: Context) -> Counts:
+        return asyncio.run(within_limit(self, self._run()))
+
+    async def _run(self) -> Counts:
         from dsar_airflow.connections.account_work import account_work
         from dsar_airflow.connections.ledger import LEDGER, ledger_conninfo
         from dsar_airflow.connections.lookup import aget
@@ -47,6 +52,7 @@ class UpkeepSummaryOperator(BaseOperator):
 
     ui_color = "#fef7e0"
 
+    @says_what_it_waits_for
     def execute(self, context: Context) -> Counts:
         from dsar_airflow.connections.ledger import ledger
         from include.accounts import ACCOUNTS
