@@ -23,10 +23,10 @@ UPDATE = SQL / "update_request.sql"
 CHUNK_ROWS = 10_000
 REQUIRED = ("request_id", "request_type", "regulation", "received_at")
 COMMENT = re.compile(r"^\s*--.*$", re.MULTILINE)
-# No wait for the source is endless, in the databases that can limit it. The limit of a statement is that of
-# one chunk of rows.
-LOCK_MINUTES, STATEMENT_MINUTES = 5, 30
-_MYSQL = tuple(
+# No wait for the source is endless, in the databases that can limit it. PostgreSQL's limit of a statement is
+# that of one chunk of rows. In MySQL and MariaDB one statement returns all rows.
+LOCK_MINUTES, STATEMENT_MINUTES, READING_HOURS = 5, 30, 4
+_MYSQL_LOCKS = tuple(
     f"SET SESSION {name} = {LOCK_MINUTES * 60}" for name in ("lock_wait_timeout", "innodb_lock_wait_timeout")
 )
 SETTINGS = {
@@ -36,12 +36,17 @@ SETTINGS = {
         f"SET LOCAL lock_timeout = '{LOCK_MINUTES}min'",
         f"SET LOCAL statement_timeout = '{STATEMENT_MINUTES}min'",
     ),
-    "mysql": _MYSQL,
-    "mariadb": _MYSQL,
+    "mysql": (*_MYSQL_LOCKS, f"SET SESSION max_execution_time = {READING_HOURS * 3_600_000}"),
+    "mariadb": (*_MYSQL_LOCKS, f"SET SESSION max_statement_time = {READING_HOURS * 3600}"),
 }
+LOCKED = f"another session has locked the table or one of its rows for more than {LOCK_MINUTES} minutes"
+TOO_LONG = f"the statement took more than {READING_HOURS} hours"
 WAITED = {
-    "55P03": f"another session has locked the table or one of its rows for more than {LOCK_MINUTES} minutes",
+    "55P03": LOCKED,
     "57014": f"the statement took more than {STATEMENT_MINUTES} minutes, or was cancelled",
+    "1205": LOCKED,  # MySQL and MariaDB
+    "3024": TOO_LONG,  # MySQL
+    "1969": TOO_LONG,  # MariaDB
 }
 MAX_REFUSED_AT_START = 20  # if the first rows are all refused, the statement is wrong, not the rows
 
@@ -106,7 +111,9 @@ class Source:
 
 
 def _set(connection: Connection) -> None:
-    for setting in SETTINGS.get(connection.dialect.name, ()):
+    dialect = connection.dialect
+    name = "mariadb" if getattr(dialect, "is_mariadb", False) else dialect.name
+    for setting in SETTINGS.get(name, ()):
         connection.execute(text(setting))
 
 
@@ -124,9 +131,17 @@ def _naming(file: Path) -> Iterator[None]:
         raise
     except Exception as error:  # drivers raise their own errors for values that they cannot send
         cause = error.orig if isinstance(error, DBAPIError) else error
-        state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None) or type(cause).__name__
+        state = _code(cause) or type(cause).__name__
         kind = SourceUnavailable if isinstance(error, OperationalError) else ConfigurationError
         raise kind(
             f"include/sql/{file.name} failed ({': '.join(filter(None, (state, WAITED.get(state))))}): "
             "check it and connection dsar_source (or dsar_db if there is no dsar_source)"
         ) from None
+
+
+def _code(error: BaseException | None) -> str | None:
+    """Returns the number of an error of MySQL or MariaDB, or the SQLSTATE of another driver's error."""
+    number = next(iter(error.args), None) if error else None
+    if isinstance(number, int):
+        return str(number)
+    return getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
