@@ -31,7 +31,7 @@ def require_hash_key(db: Database, key: bytes) -> None:
 
 
 def remember_sealing(db: Database, *, sealing: bool | None) -> None:
-    """Remembers whether packages are sealed. None means that Airflow has no setting, and changes nothing.
+    """Remembers whether packages are sealed. With None (Airflow has no setting), nothing is changed.
 
     Raises SettingDiffers if Airflow has no setting, but packages were sealed before.
     """

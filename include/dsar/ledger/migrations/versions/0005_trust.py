@@ -1,4 +1,4 @@
-"""Times of "no such job" replies, outcomes and requests that wait for an operator, and polling positions."""
+"""Columns and tables for unknown jobs, unconfirmed outcomes, requests on hold and polling positions."""
 
 from pathlib import Path
 
