@@ -11,7 +11,7 @@ import pytest
 
 from include.dsar.delivery.storage import Storage
 from include.dsar.errors import ConfigurationError
-from include.dsar.intake.decisions import Decision, decide
+from include.dsar.intake.decisions import Decision, decide, to_retry
 from include.dsar.ledger import closing, planning, reporting, staging
 from include.dsar.ledger.closing import Closed
 from include.dsar.ledger.database import Database
@@ -221,6 +221,23 @@ def test_a_request_that_no_account_can_serve_waits_for_an_answer(db: Database, s
     decided(db, "by-hand answered sent by post")
     assert closing.closable(db, request_pks=None) != []
     assert report(db, storage) == []
+
+
+def test_a_retry_plans_what_failed_of_an_open_request(db: Database) -> None:
+    """Other requests stay as they are."""
+    for name in ("r-1", "r-2"):
+        plan(db, request(name, submission(name, "batch"), submission(name, "id5")))
+    put_into(db, [1, 3], {"state": "failed", "finished_at": RUN, "attempts": 1})
+    decided(db, "r-1 retry the account is repaired")
+    assert [row["state"] for row in rows(db)] == ["planned", "planned", "failed", "planned"]
+
+
+def test_a_retry_reads_the_rows_of_requests_that_were_closed_before_its_run(db: Database) -> None:
+    """A run that is cleared later does not retry what failed since then."""
+    closed(db, request("r-1", submission("a", "batch")))
+    closed(db, request("r-2", submission("b", "batch")), at=RUN + DAY)
+    decisions = [Decision.parse(f"{name} retry repaired") for name in ("r-1", "r-2", "nobody")]
+    assert to_retry(db, decisions, made_at=RUN + timedelta(hours=1)) == {"r-1"}
 
 
 def test_each_decision_is_recorded_with_author_time_and_reason(db: Database) -> None:

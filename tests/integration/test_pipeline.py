@@ -98,4 +98,11 @@ async def test_every_kind_of_request_ends_as_the_sandbox_decides(
     kept = db.execute("SELECT count(*) AS n FROM dsar.submission WHERE identifiers IS NOT NULL").fetchone()
     assert kept == {"n": 0}
     todo = Report(db, storage, datetime.now(UTC) - timedelta(minutes=5), [a.name for a in ACCOUNTS]).run()
-    assert len(todo) == 3
+    for sentence in (
+        "The source has rows that cannot be accepted: 1 row (x-1: ",
+        "batch failed for 1 request (e-3)",
+        "besitos refused the identifiers of 1 request (e-2)",
+        "id5 may hold data of 1 request (a-2) and was not asked",
+        "attentive may hold data of 1 request (a-2) and was not asked",
+    ):
+        assert [one for one in todo if one.startswith(sentence)], sentence

@@ -60,3 +60,15 @@ def test_the_overview_shows_failed_requests_until_they_are_resolved(viewer: Test
 def test_the_overview_shows_requests_that_no_account_can_serve(viewer: TestClient, rows: Rows) -> None:
     rows.request("by-hand-1", {"state": "not_applicable"}, action="access", needs_answer=True)
     assert ">by-hand-1</a>: no account can serve it" in unescape(viewer.get("/dsar/").text)
+    assert "by-hand-1 answered <reason>" in unescape(viewer.get("/dsar/request?id=by-hand-1").text)
+
+
+def test_the_page_of_a_request_says_what_to_do_about_it(viewer: TestClient, rows: Rows) -> None:
+    """It names the accounts that were not asked, and has the possible decisions."""
+    closed = {"closed": NOW, "is_unresolved": True, "not_asked": ["id5"]}
+    rows.request("left-out-1", {"state": "completed"}, **closed)
+    rows.request("done-1", {"state": "completed"}, closed=NOW)
+    page = unescape(viewer.get("/dsar/request?id=left-out-1").text)
+    assert "may hold data and were not asked, because they have no API for this: id5." in page
+    assert "left-out-1 acknowledge always <reason>" in page
+    assert "an operator must act" not in viewer.get("/dsar/request?id=done-1").text

@@ -62,6 +62,9 @@ class OneRequest:
     planned_at: datetime
     export_uri: str | None
     source_updated: bool
+    needs_answer: bool  # no account can serve it: an operator must answer
+    is_unresolved: bool  # closed, but it failed or left an account out
+    not_asked: list[str]  # accounts
     submissions: list[Submission]
     events: list[LoggedEvent]  # the latest MAX_EVENTS, latest first
     total_events: int
@@ -96,7 +99,7 @@ def one_request(db: Database, request_id: str) -> OneRequest | None:
 
 
 _REQUEST = """
-SELECT id, status_reason, planned_at, export_uri, source_updated,
+SELECT id, status_reason, planned_at, export_uri, source_updated, needs_answer, is_unresolved, not_asked,
        (SELECT count(*) FROM dsar.event WHERE request = r.id) AS total_events
   FROM dsar.request r WHERE request_id = %s
 """
