@@ -97,8 +97,8 @@ def test_one_more_than_the_limit_holds_all(db: Database) -> None:
 def test_an_account_and_an_action_with_a_usual_volume_are_sent(db: Database) -> None:
     """Only the erasures of one account are too many. The same requests are sent to another account."""
     history(db, 10, 10, 10, account="besitos")
-    arrive(db, 7, accounts=("batch", "besitos"))
     arrive(db, 5, "a", action=Action.ACCESS)
+    arrive(db, 7, accounts=("batch", "besitos"))
     assert (can_be_sent(db), can_be_sent(db, "besitos")) == (5, 7)
     assert len(held(db)) == 7
     assert held(db, "besitos") == []
@@ -261,6 +261,15 @@ def test_an_approved_volume_is_not_held_again(db: Database) -> None:
         assert held(db) == []
     arrive(db, 40, "usual", at=NOW + 3 * DAY)
     assert held(db) == []
+
+
+def test_a_later_volume_does_not_hold_what_was_approved(db: Database) -> None:
+    """Approved submissions that are not sent yet can still be sent."""
+    arrive(db, 7)
+    ask(db)
+    answer(db, approve=True)
+    assert arrive(db, 7, "late") == held(db)
+    assert can_be_sent(db) == 7
 
 
 def test_a_denied_volume_stays_on_hold_and_nobody_is_asked_again(db: Database) -> None:
