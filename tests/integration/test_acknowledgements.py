@@ -167,8 +167,8 @@ def test_an_acknowledgement_of_a_failure_can_end(db: Database, storage: Storage)
 def test_a_later_failure_of_a_request_is_not_covered(db: Database, storage: Storage) -> None:
     """A request that was acknowledged fails again after a retry."""
     closed(db, request("r-1", submission("a", "batch"), due_at=DUE))
-    decided(db, "r-1 acknowledge always answered by post")
-    db.execute("UPDATE dsar.request SET status = 'in_progress', closed_at = NULL")
+    decided(db, "r-1 acknowledge 2026-12-01 the vendor is asked")
+    db.execute("UPDATE dsar.request SET status = 'in_progress', closed_at = NULL, is_unresolved = false")
     put_into(db, [1], {"finished_at": RUN + DAY})
     (pk,) = planning.request_pks_of(db, ["r-1"])
     closing.close(db, [Closed(pk, Status.FAILED, None, "file:///r")], now=RUN + DAY)
