@@ -313,9 +313,21 @@ def test_a_decision_does_not_release_what_was_held_later(db: Database) -> None:
     later.
     """
     arrive(db, 7)
-    with pytest.raises(ConfigurationError, match=r"batch \(no submission is on hold for an operator\)"):
+    with pytest.raises(ConfigurationError, match=r"batch \(no volume has been on hold since before the run"):
         decided(db, "batch release_volume it was right", made_at=NOW - DAY)
     assert len(held(db)) == 7
+
+
+def test_a_decision_does_not_release_what_its_own_run_takes_in(db: Database) -> None:
+    """The intake of the run with the decision may add submissions to a volume that nobody was asked about.
+    The operator did not know about them, so the whole volume stays on hold, and an operator is asked.
+    """
+    arrive(db, 7)
+    arrive(db, 1, "later", at=NOW + timedelta(hours=1))
+    with pytest.raises(ConfigurationError, match=r"batch \(no volume .* the run added submissions to it\)"):
+        decided(db, "batch release_volume it was right", made_at=NOW + timedelta(minutes=30))
+    assert len(held(db)) == 8
+    assert question(db, now=NOW + timedelta(hours=1)) is not None
 
 
 def test_the_question_shows_counts_and_the_comparison_and_no_request(db: Database) -> None:

@@ -37,8 +37,9 @@ class OutcomeDecision:
     @property
     def nothing_waits(self) -> str:
         """Returns the reason why the decision could not be carried out."""
-        what = "no submission is on hold" if self.verb == "release_volume" else "no outcome waits"
-        return f"{what} for an operator"
+        if self.verb == "release_volume":
+            return "no volume has been on hold since before the run, or the run added submissions to it"
+        return "no outcome waits for an operator"
 
     def carry_out(self, db: Database, *, by: str, made_at: datetime, now: datetime) -> int:
         """Applies the decision. Returns how many outcomes or submissions it decided. It does not apply to

@@ -70,7 +70,8 @@ def decide(db: Database, *, approve: bool, by: str, reason: str, now: datetime) 
 
 def release(db: Database, account: str, *, by: str, reason: str, made_at: datetime, now: datetime) -> int:
     """Approves the volumes on hold at this account, even denied ones. Returns the number of released
-    submissions. A volume stays on hold if its first submission was planned after `made_at`.
+    submissions. A volume stays on hold if one of its submissions was planned after `made_at`: the operator
+    did not know about it.
     """
     with db.transaction():
         rows = db.execute(_TO_RELEASE, {"account": account, "made_at": made_at}).fetchall()
@@ -106,7 +107,10 @@ _TO_RELEASE = """
 SELECT a.id FROM dsar.approval a
  WHERE a.account = %(account)s AND a.created_at <= %(made_at)s AND EXISTS (
        SELECT FROM dsar.submission s WHERE s.approval = a.id AND s.state = 'planned' AND s.is_held)
- ORDER BY a.id FOR UPDATE
+   AND NOT EXISTS (
+       SELECT FROM dsar.submission s JOIN dsar.request r ON r.id = s.request
+        WHERE s.approval = a.id AND s.state = 'planned' AND s.is_held AND r.planned_at > %(made_at)s)
+ ORDER BY a.id FOR UPDATE OF a
 """
 
 _DECIDE = """
