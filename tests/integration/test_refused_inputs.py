@@ -95,6 +95,30 @@ async def test_bad_requests_at_the_front_do_not_block_the_others_for_ever(
     assert (done.rejected, done.submitted) == (len(bad), 5)
 
 
+async def test_a_call_that_is_accepted_after_the_refusals_does_not_stop_the_account(
+    db: Database, sandbox: Sandbox, stages: Stages
+) -> None:
+    """The first call is still under way when the limit of refusals is reached. Then it is accepted, so the
+    other requests are sent in the same run.
+    """
+    bad = [f"refused-{n}" for n in range(MAX_IDENTICAL_REFUSALS)]
+    plan_each(db, "batch", "u0", *bad, *(f"u{n}" for n in range(1, 6)))
+    sandbox.inject("slow_drip", vendor="batch", route="create", seconds=2)
+    done = await stages.submit("batch", max_concurrency=2)
+    assert (done.rejected, done.submitted, done.left) == (len(bad), 6, 0)
+
+
+async def test_an_account_that_breaks_while_a_call_is_under_way_rejects_no_submission(
+    db: Database, sandbox: Sandbox, stages: Stages
+) -> None:
+    """One accepted call does not explain so many refusals in a row."""
+    plan_each(db, "batch", "u0", "u1", *(f"refused-{n}" for n in range(40)))
+    sandbox.inject("slow_drip", vendor="batch", route="create", seconds=4)
+    with pytest.raises(ConfigurationError, match="calls in a row"):
+        await stages.submit("batch", max_concurrency=2)
+    assert set(states(db).values()) == {"planned", "submitted"}
+
+
 async def test_an_account_that_breaks_in_the_middle_of_a_run_rejects_no_submission(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:

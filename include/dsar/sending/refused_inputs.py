@@ -64,8 +64,14 @@ class RefusedInputs:
     def accepted(self) -> list[Move]:
         """Records that the vendor accepted a call. So the data subjects are the cause of the earlier
         refusals.
+
+        This call may have been under way when the limit was reached. Then the stage continues, unless there
+        are more refusals than an account that works explains.
         """
         self._batches_in_a_row = 0
+        if self._in_a_row >= MAX_REFUSALS_AFTER_ACCEPTED:
+            return []
+        self.are_too_many = self._error is not None
         return self._rejections()
 
     async def find_cause(self) -> None:
