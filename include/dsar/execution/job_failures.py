@@ -40,8 +40,7 @@ POLL_FAILURES: JobFailures = {
 }
 COLLECT_FAILURES: JobFailures = {
     JobUnknown: JobFailure(RESULT_EXPIRED, min_unknown=MIN_UNKNOWN),
-    # The vendor's own reply about this job names what cannot be fetched. One reply proves nothing yet, and a
-    # name may resolve to a private address because our own DNS is at fault.
+    # The vendor's own reply about this job names what cannot be fetched.
     UnsafeDownload: JobFailure("{error}", min_age=timedelta(days=1), is_documented=True),
 }
 POLL_GAVE_UP = "the job did not end in {days:g} days"

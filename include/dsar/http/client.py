@@ -19,7 +19,7 @@ from yarl import URL
 from include.dsar.accounts import AccountSettings
 from include.dsar.errors import NotTaken, ReplyLost, UnsafeDownload, VendorBusy
 from include.dsar.http.download_addresses import (
-    NOT_PUBLIC,
+    NAME_NOT_PUBLIC,
     PublicResolver,
     UnsafeAddress,
     check_download_url,
@@ -82,8 +82,8 @@ class Client:
     async def download(self, url: str, target: Sink) -> None:
         """Downloads a result from the vendor's URL into `target`, without credentials.
 
-        Raises UnsafeDownload if the address or the size is not allowed, and ReplyLost if the download
-        fails.
+        Raises UnsafeDownload if the URL or the size is not allowed. Raises ReplyLost if the download fails,
+        or if the name in the URL resolves to an address that is not public.
         """
         await check_download_url(url, self._settings.base_url)
         session = await self._download_session()
@@ -104,7 +104,7 @@ class Client:
                         target.write(chunk)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 if isinstance(getattr(error, "os_error", None), UnsafeAddress):
-                    raise UnsafeDownload(NOT_PUBLIC) from None
+                    raise ReplyLost(NAME_NOT_PUBLIC) from None  # our own DNS may be at fault
                 raise ReplyLost(f"the download failed: {type(error).__name__}") from None
 
     async def _download_session(self) -> aiohttp.ClientSession:

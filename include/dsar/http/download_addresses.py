@@ -17,6 +17,7 @@ NOT_PUBLIC_NETWORKS = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "64:ff9b:
 # With an IPv4 address in the last four bytes: NAT64, and the deprecated IPv4-compatible addresses.
 IPV4_EMBEDDING_NETWORKS = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
 NOT_PUBLIC = "the address of the result is not public"
+NAME_NOT_PUBLIC = "the name in the address of the result resolves to an address that is not public"
 
 
 async def check_download_url(url: str, base_url: str) -> None:
