@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -77,6 +79,22 @@ async def test_a_single_refusal_rejects_only_if_the_account_works(
         sandbox.inject("status", vendor=account, route=route, status=500, times=None)
     with pytest.raises(VendorUnavailable, match=f"connection {account}_default"):
         await stages.submit(account)
+    assert set(states(db).values()) == {"planned"}
+    assert [row["attempts"] for row in rows(db)] == [0]
+
+
+async def test_a_stage_that_is_stopped_before_it_knows_the_cause_rejects_no_submission(
+    db: Database, sandbox: Sandbox, stages: Stages
+) -> None:
+    """A task is cancelled at its time limit. The probe has not answered yet."""
+    plan_each(db, "batch", "refused-1")
+    sandbox.inject("hang", vendor="batch", route="list", times=None)
+    stage = asyncio.create_task(stages.submit("batch"))
+    while not sandbox.calls()["batch"].get("list"):  # noqa: ASYNC110 - it happens in another thread
+        await asyncio.sleep(0.01)
+    stage.cancel()
+    with suppress(asyncio.CancelledError):
+        await stage
     assert set(states(db).values()) == {"planned"}
     assert [row["attempts"] for row in rows(db)] == [0]
 

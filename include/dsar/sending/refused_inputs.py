@@ -43,6 +43,7 @@ class RefusedInputs:
         self._in_a_row = self._batches_in_a_row = 0
         self._text = ""
         self._error: Exception | None = None
+        self._account_works = False  # `find_cause` has found the evidence
         self.are_too_many = False  # the stage must make no further call
 
     def add(self, call: Call, error: Exception, consequence: Consequence) -> list[Move]:
@@ -53,6 +54,7 @@ class RefusedInputs:
             if self.are_too_many:
                 self._error = self._error or self._stopped(error, self._batches_in_a_row)
             return consequence.moves(call, error, self._work.clock())
+        self._account_works = False
         self._refused.append(_Refused(call, error, consequence))
         if not self._is_suspect(call):
             self._in_a_row = self._in_a_row + 1 if describe(error) == self._text else 1
@@ -76,21 +78,33 @@ class RefusedInputs:
 
     async def find_cause(self) -> None:
         """Decides whether the account or the data subjects are the cause. Call this after the last call."""
-        if not self._refused or (self._evidence.has_answered and not self.are_too_many):
+        if not self._refused:
+            return
+        if self._evidence.has_answered and not self.are_too_many:
+            self._account_works = True
             return
         work, count, error = self._work, len(self._refused), self._refused[0].error
         if count >= MAX_IDENTICAL_REFUSALS:
             self._error = self._stopped(error, count)
-        elif not await self._evidence.probe_succeeds():
+        elif await self._evidence.probe_succeeds():
+            self._account_works = True
+        else:
             self._error = VendorUnavailable(
                 f"{work.account}: the vendor refused {count} calls ({describe(error)}) and did not answer a "
                 f"test call. All submissions stay planned. Check connection {work.settings.connection}."
             )
 
     def moves(self) -> list[Move]:
-        """Returns the moves of refused submissions: rejected, or planned if the account may be the cause."""
-        if self._error is None:
+        """Returns the moves of refused submissions: rejected, or planned if the account may be the cause.
+
+        They are also planned if the stage was stopped before the cause was found.
+        """
+        if self._account_works and self._error is None:
             return self._rejections()
+        if self._error is None:
+            return [
+                Move(one.call.subjects[0].submission, State.PLANNED, untried=True) for one in self._refused
+            ]
         count, limit = len(self._refused), 1 if self._work.settings.users_per_call == 1 else None
         return [
             Move(
