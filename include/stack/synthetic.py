@@ -76,7 +76,7 @@ KEYWORDS = ("unknown", "jobfails", "slow", "refused", "unknown", "jobfails", "sl
 NOTHING = dict.fromkeys(("email", "phone", "user_id", "advertising_id", "install_id", "id5_id"))
 INVALID: tuple[dict[str, object], ...] = (
     {"request_type": "rectification"},
-    {"regulation": "PIPEDA"},
+    {"regulation": "no such law"},
     {"email": ["kai.example.com"]},
     {"phone": ["+1 555 CALL ME"]},
     {"received_at": datetime(2100, 1, 1, tzinfo=UTC)},
