@@ -111,8 +111,8 @@ class VolumeLimit:
             raise ValueError("times must be at least 1")
         if not 0 <= self.at_least <= self.without_history:
             raise ValueError("at_least must be at least 0, and at most without_history")
-        if not 0 < self.answer_hours <= 48:
-            raise ValueError("answer_hours must be above 0 and at most 48")
+        if not 0 < self.answer_hours <= 20:
+            raise ValueError("answer_hours must be above 0 and at most 20")
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def test_a_setting_of_real_requests_is_refused(
     """The message names the ledger, source or secrets backend. The demo adds nothing."""
     done = fill({**container, **REAL[name]})
     assert (done.returncode, count(dsn), connections(airflow)) == (1, 0, {})
-    assert f"but {name} is set" in done.stderr
+    assert f"because {name} is set" in done.stderr
     assert "zq7x-pw" not in done.stderr
 
 
@@ -133,4 +133,4 @@ def test_other_requests_in_the_source_table_are_refused(
         db.execute("INSERT INTO public.dsar_requests (request_id) VALUES ('real-1')")
     done = fill(container)
     assert (done.returncode, count(dsn), connections(airflow)) == (1, 1, {})
-    assert "requests that are not the demo's" in done.stderr
+    assert "requests that the demo did not create" in done.stderr

@@ -52,7 +52,7 @@ def test_files_of_a_closed_request_are_removed(
     assert storage.files("work") == []
     assert not Path(storage._full("work/r-1")).exists()
     assert storage.exists("requests/r-1/package.zip")
-    assert f"removed {len(files)} files that interrupted tasks had left in work/" in caplog.text
+    assert f"removed {len(files)} files from work/" in caplog.text
     assert Package(db, source_table, storage).run().leftover_files == 0
 
 

@@ -152,7 +152,7 @@ async def test_a_404_leaves_ready_results_ready(
 
 
 async def test_unknown_results_are_no_evidence_for_each_other(db: Database, stages: Stages) -> None:
-    """Both jobs ended within the hour, but now the vendor has neither of them. So both results stay ready."""
+    """The vendor denies both jobs. Neither is evidence that the other is gone, so both results stay ready."""
     plan_each(db, "besitos", "u1", "u2", action=Action.ACCESS)
     await stages.submit("besitos", users_per_call=1)
     await stages.poll("besitos")

@@ -115,9 +115,7 @@ class Rules:
         planned = [s for account in accounts for s in self._for_account(account, asked, law, identities)]
         # An access request is answered by an operator then. An erasure would leave the data where they are.
         if asked is Action.ERASURE and all(s.state is State.NOT_APPLICABLE for s in planned):
-            raise InvalidRow(
-                f"no usable identifier: no account accepts an {asked} request by {', '.join(identities)}"
-            )
+            raise InvalidRow(f"no usable identifier: no account accepts {', '.join(identities)} for {asked}")
         return tuple(planned)
 
     def _for_account(

@@ -93,7 +93,7 @@ class Package:
             return 0
         if removed:
             log.warning(
-                "package: removed %d files that interrupted tasks had left in %s/", removed, COLLECTED
+                "package: removed %d files from %s/, left there by interrupted tasks", removed, COLLECTED
             )
         return removed
 

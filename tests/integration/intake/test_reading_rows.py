@@ -26,7 +26,7 @@ BAD_CELLS: dict[str, tuple[dict[str, Any], str]] = {
     "nobody": ({"user_id": "  "}, "no usable identifier: all columns from email to id5_id are empty"),
     "not-taken": (
         {"phone": "+12025550147", "accounts": ["id5"]},
-        "no usable identifier: no account accepts an erasure request by phone",
+        "no usable identifier: no account accepts phone for erasure",
     ),
     "type": ({"user_id": "u", "request_type": MARKER}, "unknown request_type"),
     "law": ({"user_id": "u", "regulation": MARKER}, "unknown regulation"),

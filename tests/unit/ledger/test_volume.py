@@ -39,7 +39,7 @@ def test_a_weekly_import_is_usual() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"times": 0.5}, {"at_least": -1}, {"at_least": 2000}, {"answer_hours": 0}, {"answer_hours": 49}]
+    "wrong", [{"times": 0.5}, {"at_least": -1}, {"at_least": 2000}, {"answer_hours": 0}, {"answer_hours": 21}]
 )
 def test_a_limit_that_makes_no_sense_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):

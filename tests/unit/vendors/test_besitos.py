@@ -205,7 +205,7 @@ def unclear(changes: dict[str, Any], *names: str) -> None:
 
 @pytest.mark.parametrize("changes", FOUND_IS_NOT_CLEAR, ids=str)
 def test_found_but_not_deleted(changes: dict[str, Any]) -> None:
-    """If the vendor found users but the reply says that they are not deleted, they have no outcome."""
+    """If the reply says that the vendor found users but did not delete them, these users have no outcome."""
     unclear(changes, "sampleuser1")
     status = BESITOS.read_status(Action.ERASURE, HttpReply(200, deleted(**changes)))
     assert status.outcome_of("sampleuser2").state is State.NO_DATA
