@@ -152,8 +152,8 @@ async def _give_up(work: AccountWork, batches: Sequence[OpenBatch], now: datetim
     moved = await work.ledger(move, moves, leave=State.SUBMITTED, now=now)
     if moved:
         log.warning(
-            "%s: %d batches have not ended, the oldest since %s UTC. Their %d submissions are sent again in "
-            "batches of a tenth.",
+            "%s: %d batches have not ended, the oldest since %s UTC. Their %d submissions are sent again, in "
+            "batches a tenth of the size.",
             work.account,
             len(stuck),
             f"{stuck[0].submitted_at:%Y-%m-%d %H:%M}",
