@@ -1,4 +1,4 @@
-"""The weekly run: it compares the API of each account with what this version expects."""
+"""The weekly run: it compares the API of each account with the declaration in this version."""
 
 from __future__ import annotations
 

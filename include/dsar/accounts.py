@@ -64,8 +64,8 @@ class StuckBatches:
 
     A batch that is older than `times_usual` times the usual time of the account is sent again in smaller
     batches. `max_hours` limits this age. If a request in the batch is due within `near_due_days`, the usual
-    time itself is the limit. `usual_hours` is the usual time of an account without a history, and the
-    shortest usual time of any account. Raises ValueError if a number is not valid.
+    time itself is the limit. `usual_hours` is the usual time of an account without a history. For any other
+    account, it is the lower limit of the usual time. Raises ValueError if a number is not valid.
     """
 
     usual_hours: float = 1
@@ -95,10 +95,10 @@ class StuckBatches:
 @dataclass(frozen=True)
 class VolumeLimit:
     """The number of new submissions per account, action and UTC day above which an operator must approve
-    them. The usual number is that of the third busiest of the last 30 days. More than `times` the usual
-    number needs an approval. Up to `at_least` submissions never need one. If the account has had this
-    action for less than 30 days, up to `without_history` submissions need no approval. A question waits
-    `answer_hours` for an answer. Raises ValueError if a number is not valid.
+    them. The usual number is the number of the third busiest day of the last 30 days. More than `times`
+    the usual number needs an approval. Up to `at_least` submissions never need one. If the account has
+    had this action for less than 30 days, up to `without_history` submissions need no approval. A
+    question waits `answer_hours` for an answer. Raises ValueError if a number is not valid.
     """
 
     times: float = 3.0

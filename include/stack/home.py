@@ -65,8 +65,8 @@ class Home:
 
     @contextmanager
     def exclusive(self, name: str, *, wait: bool) -> Iterator[None]:
-        """Holds the lock `name` during the block. Raises StackError if another process has it and `wait` is
-        false.
+        """Holds the lock `name` during the block. Raises StackError if another process has the lock and
+        `wait` is false.
 
         The kernel releases the lock when the process ends, so a crash needs no cleanup.
         """

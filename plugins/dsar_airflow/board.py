@@ -70,7 +70,9 @@ WAIT_SECONDS = 10
 
 
 def create_app() -> FastAPI:
-    """Returns the application that Airflow mounts. It checks access itself, because Airflow does not."""
+    """Returns the application that Airflow mounts. The application checks access, because Airflow does not
+    check it.
+    """
     app = FastAPI(
         title="Privacy requests",
         dependencies=[Depends(requires_access_dag("GET", param_dag_id=board_links.DAG_ID))],
@@ -181,7 +183,9 @@ def _site() -> Site:
 
 
 def _settings() -> Mapping[str, AccountSettings]:
-    """Returns the settings by account. Omits an account with a broken connection: its tasks report it."""
+    """Returns the settings by account. Omits an account with a broken connection, because the tasks of the
+    account report this error.
+    """
     found = {}
     for account in ACCOUNTS:
         with suppress(ConfigurationError, *MISSING):

@@ -84,7 +84,8 @@ class PollSensor(BaseSensorOperator):
     def resume(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Returns the trigger's counts.
 
-        Raises ConfigurationError, VendorUnavailable, or OperatorActionRequired if outcomes wait.
+        Raises ConfigurationError or VendorUnavailable if the trigger reports such an error. Raises
+        OperatorActionRequired if outcomes wait for an operator.
         """
         from dsar_airflow.metrics import count_calls
         from include.dsar.errors import (

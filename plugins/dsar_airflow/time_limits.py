@@ -75,7 +75,7 @@ def _awaited(task: asyncio.Task[Any]) -> Iterator[FrameType]:
 
 
 def _sentence(operator: Any, stacks: Iterable[list[FrameType]]) -> str:
-    """Returns the text of the error. If it was made before, what was found then counts."""
+    """Returns the text of the error. A repeated call names what the first call found."""
     found = Counter(filter(None, map(_waited_for, stacks)))
     names = operator.__dict__.setdefault("waited_for", [name for name, _ in found.most_common()])
     shard = getattr(operator, "shard", WHOLE)

@@ -80,7 +80,7 @@ Name = Annotated[str, Field(max_length=48, pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 class RequestFilter(_Query):
-    """The conditions for the list of requests, and the request before or after which the page begins."""
+    """The conditions for the list of requests, and the place of the page: before or after a given request."""
 
     status: Literal["open", "unresolved", "completed", "partial", "failed", "any"] = "open"
     action: Action | None = None

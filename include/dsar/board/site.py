@@ -1,4 +1,6 @@
-"""Links, accounts and the version, which the pages need from the Airflow that serves them."""
+"""The pages need links, accounts and the version. This module gets them from the Airflow that serves the
+pages.
+"""
 
 from __future__ import annotations
 

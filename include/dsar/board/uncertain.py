@@ -14,7 +14,7 @@ from include.dsar.vendors import vendor
 
 @dataclass(frozen=True)
 class UncertainKind:
-    """Uncertain submissions that an operator decides about together: one, or all of one kind."""
+    """Uncertain submissions that share one decision: a single submission, or all submissions of one kind."""
 
     identity: str  # such as `email`, or `email#2` for the second of several
     submissions: int

@@ -13,8 +13,8 @@ REQUESTS_PER_STATEMENT = 1000
 
 
 def remove_leftovers(db: Database, storage: Storage) -> int:
-    """Removes the collected files of closed requests, and files that the ledger does not name. Returns how
-    many it removed.
+    """Removes the collected files of closed requests, and files that the ledger does not name. Returns the
+    number of removed files.
 
     Keeps the files of a request while one of its results is ready, because a worker may be writing the file
     of this result. Also keeps the files of requests that the ledger does not have.

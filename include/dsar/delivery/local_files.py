@@ -82,7 +82,9 @@ def _part_file(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
 
 
 def _open_part(path: Path) -> tuple[Path, BinaryIO]:
-    """Opens the first part file that no living writer has locked. A file left by a crash is used again."""
+    """Opens the first part file that no living writer has locked. If a crash left a part file, the file is
+    used again.
+    """
     number = 0
     while True:
         part = _part(path, number)

@@ -58,7 +58,9 @@ class Seal:
 
 
 class _Sealed:
-    """Writes to the target, and keeps an exception of the target. pyrage would keep only its text."""
+    """Writes to the target, and keeps an exception of the target. pyrage would keep only the text of the
+    exception.
+    """
 
     def __init__(self, target: Target) -> None:
         self._target = target

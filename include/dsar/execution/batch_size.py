@@ -6,5 +6,5 @@ SPLIT_FACTOR = 10
 
 
 def smaller_batch(size: int, splits: int = 1) -> int:
-    """Returns how many submissions a call may carry after its batch of `size` was split. At least 1."""
+    """Returns the limit of submissions per call after a batch of `size` was split. It is at least 1."""
     return max(size // int(SPLIT_FACTOR**splits), 1)

@@ -95,8 +95,8 @@ class JobStage:
         return JobFailure(self.gave_up.format(days=days)) if age > timedelta(days=days) else None
 
     def _ended(self, job: OpenJob | ReadyJob, failure: JobFailure, moves: list[Move]) -> list[Move]:
-        """Returns the moves of failed submissions to record now. The list is empty if the decision about
-        them is made at the end of the stage.
+        """Returns the moves of failed submissions to record now. Returns an empty list if the end of the
+        stage decides about these submissions.
         """
         if failure.is_documented or failure.splits_batch:
             return moves

@@ -12,7 +12,7 @@ V = TypeVar("V")
 
 
 class Lookups(Generic[V]):
-    """Collects the keys that coroutines ask for while a statement runs. The next statement reads them all."""
+    """Coroutines ask for keys while a statement runs. The next statement reads all these keys."""
 
     def __init__(self, look_up: Callable[[Sequence[str]], Awaitable[Mapping[str, V]]]) -> None:
         self._look_up = look_up
@@ -20,7 +20,7 @@ class Lookups(Generic[V]):
         self._asking: asyncio.Task[None] | None = None
 
     async def get(self, key: str) -> V:
-        """Returns the value of one key. Raises the error of the statement that read it."""
+        """Returns the value of one key. If the statement fails, raises its error."""
         answer: asyncio.Future[V] = asyncio.get_running_loop().create_future()
         self._waiting.append((key, answer))
         if self._asking is None or self._asking.done():

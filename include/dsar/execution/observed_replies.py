@@ -50,8 +50,8 @@ class ObservedReplies:
         about: object = None,
         action: Action | None = None,
     ) -> None:
-        """Compares one reply with the declaration. `about` identifies the job. A reply about no job can
-        contain no data.
+        """Compares one reply with the declaration. `about` identifies the job. A reply that is not
+        about a job contains no data.
 
         Raises no error.
         """

@@ -1,8 +1,9 @@
 """Computes when a job is polled. An older job is polled less often.
 
-The time to the next poll is `clamp(age x 0.25, poll_min, poll_max)`, with a jitter computed from the job id.
-So the number of polls grows with the logarithm of the age. The end of a job is noticed late by about a
-quarter of the job's age at most. A restarted triggerer computes the same times from `submitted_at`.
+The time to the next poll is `clamp(age x 0.25, poll_min, poll_max)`, with a jitter computed from the job
+id. So the number of polls grows with the logarithm of the age. The delay until the end of a job is noticed
+is at most about a quarter of the job's age. A restarted triggerer computes the same times from
+`submitted_at`.
 
 Times are seconds since the epoch.
 """
@@ -33,7 +34,7 @@ class PollSchedule:
     def first(self, job_id: str, submitted_at: float, not_before: float) -> float:
         """Returns the time of the first poll from `not_before` on.
 
-        A job from an earlier run is polled soon after `polling_since`, if it is old enough.
+        If a job from an earlier run is old enough, its first poll comes soon after `polling_since`.
         """
         at = submitted_at + self.poll_min * _jitter(_share(job_id))
         if at < self.polling_since:
@@ -44,7 +45,7 @@ class PollSchedule:
         return at
 
     def next(self, job_id: str, submitted_at: float, polled_at: float) -> float:
-        """Returns the time of the next poll, after a poll at `polled_at` that did not end the job."""
+        """Returns the time of the next poll, after a poll at `polled_at` found that the job has not ended."""
         interval = min(max((polled_at - submitted_at) * INTERVAL_PER_AGE, self.poll_min), self.poll_max)
         return polled_at + interval * _jitter(_share(job_id))
 

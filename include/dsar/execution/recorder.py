@@ -51,7 +51,7 @@ class Recorder:
 
     async def _write_known(self) -> None:
         """Writes the moves in the queue. Later moves wait for the next statement, so that each statement
-        writes many.
+        writes many moves.
         """
         left = len(self._moves)
         while left > 0:

@@ -1,14 +1,15 @@
-"""Gives up batches that do not end, and plans their submissions again in smaller ones.
+"""Gives up batches that do not end, and plans their submissions again in smaller batches.
 
 One data subject whose data the vendor cannot process may keep a whole batch open. The other data subjects
-must not wait for it. `submit` calls this first, so that the smaller batches are sent in the same run.
+must not wait for this data subject. `submit` calls this first, so that the smaller batches are sent in the
+same run.
 
 A batch is given up if all of this is true:
 
 1. It is older than usual: see `StuckBatches`.
-2. It is an exception: at least half of the last jobs that were sent with it or later have ended. While the
-   vendor ends no job at all, smaller batches do not help. Then only the oldest batch is given up in each
-   run: if its parts end, the next run gives up the other batches.
+2. It is an exception: other jobs were sent at the same time or later, and at least half of the last of
+   these jobs have ended. If the vendor ends no job at all, smaller batches may not help. Then each run
+   gives up only the oldest batch. If its smaller batches end, the next run gives up the other batches.
 3. The vendor says now that the job is still running.
 
 Then its submissions get new jobs. The result of the old job does not count any more, because the new jobs
@@ -40,8 +41,9 @@ NOT_ENDED = "the batch had not ended after {hours:.0f} hours, and is sent again 
 
 
 async def give_up_stuck_batches(work: AccountWork) -> int:
-    """Plans the submissions of stuck batches again. Returns their number. Raises no error of the vendor.
-    Does nothing if the vendor accepts no batches, or if a second call could do harm.
+    """Plans the submissions of stuck batches again. Returns the number of these submissions. Raises no
+    error of the vendor. Does nothing if the vendor accepts no batches, or if a second call could do
+    harm.
     """
     if work.vendor.users_per_call == 1 or work.vendor.on_uncertain is not OnUncertain.REPEAT:
         return 0

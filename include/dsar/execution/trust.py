@@ -46,10 +46,10 @@ class AccountEvidence:
         return self.has_answered or await self.probe_succeeds()
 
     async def knows_jobs(self, unknown: Collection[str]) -> bool:
-        """Returns whether the reply that these jobs do not exist can be true.
+        """Returns whether the vendor can be believed when it replies that these jobs do not exist.
 
-        If the vendor has answered no call, and its probe also asks for a job, a "not found" reply proves
-        nothing. But another job may have ended within the last hour, for example in the stage before.
+        The vendor is believed if there is evidence that the account works: the vendor answered another call
+        in this stage, a probe that asks for no job succeeds, or another job ended within the last hour.
         """
         if self.has_answered:
             return True
@@ -79,7 +79,8 @@ class AccountEvidence:
 class Endings:
     """Jobs that would end without a confirmation by the vendor, and jobs that the vendor does not have.
 
-    The end of the stage decides whether these jobs end, because until then the vendor may report about them.
+    The decision about these jobs is made at the end of the stage, because the vendor may report about them
+    until then.
     """
 
     def __init__(self, work: AccountWork, evidence: AccountEvidence) -> None:
@@ -107,8 +108,8 @@ class Endings:
         self._known.discard(job_id)
 
     def give_up(self, job_id: str, moves: Sequence[Move]) -> None:
-        """Ends these submissions when the stage ends, if the account works. If the vendor does not have the
-        job, the vendor must have another job.
+        """Ends these submissions when the stage ends, if the account works. If the job is unknown,
+        `knows_jobs` must be true too.
         """
         self._given_up.setdefault(job_id, []).extend(moves)
 

@@ -1,8 +1,8 @@
 """The HTTP client of all stages: one session with a connection pool for each account.
 
-It never follows a redirect and never repeats a POST. (aiohttp repeats a GET if a kept connection turns out to
-be closed.) It limits the size of a reply. Its errors contain no URL (ID5's contains the token) and no text of
-the vendor.
+It never follows a redirect and never repeats a POST. (aiohttp repeats a GET if a kept connection turns out
+to be closed.) It limits the size of a reply. Its errors contain no text of the vendor. They also contain no
+URL, because the URL of ID5 contains the token.
 """
 
 from __future__ import annotations

@@ -65,8 +65,8 @@ def _is_public_address(text: str) -> bool:
 
 
 def _inner_address(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """Returns the IPv4 address inside this IPv6 address, to which a gateway would connect. None if it
-    contains none.
+    """Returns the IPv4 address that is inside this IPv6 address. A gateway would connect to the IPv4
+    address. None if the IPv6 address contains no IPv4 address.
     """
     if any(address in network for network in IPV4_EMBEDDING_NETWORKS):
         return ipaddress.IPv4Address(address.packed[-4:])

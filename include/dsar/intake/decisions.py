@@ -1,12 +1,13 @@
-"""Applies an operator's decisions. Those about uncertain submissions and lost jobs have one of three forms:
+"""Applies an operator's decisions. A decision about uncertain submissions or a lost job has one of three
+forms:
 
 <request_id> <account> send_again [<identity>]         the vendor did not accept it
 <request_id> <account> taken <job_id> [<identity>]     the vendor accepted it as this job
 <request_id> <account> job_lost [<identity>]           the vendor does not have the job that it accepted
 
 `identity` selects one of several submissions. It is a kind, such as `email`. If a request has several
-identifiers of this kind, `email#2` selects the second one in the order of the source: the ledger shows no
-values. The other forms are in `outcome_decisions.py` and `item_decisions.py`.
+identifiers of this kind, `email#2` selects the second one in the order of the source, because the ledger
+shows no values. The other forms are in `outcome_decisions.py` and `item_decisions.py`.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ IDENTITY = re.compile(r"([a-z][a-z0-9_+]*)(?:#([1-9][0-9]*))?")
 class Decision:
     """One decision. If `job_id` is None, the submission is sent again.
 
-    If `is_job_lost` is true, it is about submissions with a job that has not ended or was not collected.
+    If `is_job_lost` is true, the decision is about submissions whose job has not ended, or whose result was
+    not collected.
     """
 
     request_id: str
@@ -80,12 +82,11 @@ def decide(
     """Applies the decisions and records their author `by`. Returns how many submissions and other
     items were decided.
 
-    A decision does not apply to outcomes that ended, submissions that became uncertain, or jobs that were
-    submitted, after `made_at` (default: now). The operator did not know about these when they decided: for
-    example, if the run is cleared later. Raises ConfigurationError if a decision cannot be applied: the
-    request has no uncertain submission or no job at the account, no outcome of the account waits, or one job
-    is given for several submissions. All other decisions are applied first. The error says what to decide
-    instead.
+    A decision applies only to items from before `made_at` (default: now): submissions that had ended, had
+    become uncertain or had a job by then. The operator did not know about later items, for example if the
+    run is cleared later. Raises ConfigurationError if a decision cannot be applied: the request has no
+    uncertain submission or no job at the account, no outcome of the account waits, or one job is given for
+    several submissions. All other decisions are applied first. The error says what to decide instead.
     """
     reconciled = 0
     impossible = []
@@ -145,7 +146,7 @@ def _held(db: Database, decision: Decision, state: State, made_at: datetime | No
 def _send_again(
     db: Database, decision: Decision, state: State, by: str, now: datetime, made_at: datetime | None
 ) -> int:
-    """Plans the submissions of lost jobs again. Returns their number."""
+    """Plans the submissions of lost jobs again. Returns the number of these submissions."""
     reason = f"decided by {by}: the vendor does not have the job, send again"
     moves = [Move(one.submission, State.PLANNED, reason) for one in _held(db, decision, state, made_at)]
     return len(move(db, moves, leave=state, now=now))
@@ -160,8 +161,8 @@ def to_retry(db: Database, decisions: Sequence[AnyDecision], *, made_at: datetim
 
 
 def _is_one_of_several(held: Sequence[Uncertain]) -> bool:
-    """Returns whether one job cannot belong to all these submissions, because the vendor accepts only one
-    submission per call.
+    """Returns whether there are several submissions but the vendor accepts only one submission per call.
+    Then one job cannot belong to all of them.
     """
     return len(held) > 1 and vendor(held[0].vendor).users_per_call == 1
 

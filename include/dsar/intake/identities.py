@@ -1,6 +1,7 @@
 """Reads identifiers from cells of the source and normalises them.
 
-The text of InvalidRow never contains the value, because it is written to the source's `status_reason`.
+The text of InvalidRow never contains the value, because the text is written to the source's
+`status_reason`.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def readable(rules: Rules, row: Mapping[str, Any], now: datetime) -> Readable:
 
 def row_key(rules: Rules, row: Mapping[str, Any], source_id: str | None) -> str:
     """Returns a keyed hash of the row's request_id. If the source cannot find the row by this id, returns a
-    keyed hash of all its cells. The hash is the same in each intake.
+    keyed hash of all cells of the row. The hash is the same in each intake.
     """
     return rules.hash(source_id if source_id is not None else repr(sorted(row.items())))
 

@@ -55,7 +55,8 @@ class ItemDecision:
         return None
 
     def carry_out(self, db: Database, *, by: str, made_at: datetime, now: datetime) -> str | None:
-        """Applies the decision and records it. Returns why it was refused, or None.
+        """Applies the decision and records it. Returns the reason if the decision is refused. None if it is
+        carried out.
 
         The decision covers only events before `made_at`. A decision that is already recorded changes
         nothing.
@@ -79,8 +80,8 @@ class ItemDecision:
     def _apply(
         self, db: Database, request: int | None, row: int | None, *, by: str, made_at: datetime, now: datetime
     ) -> tuple[About, str | None]:
-        """Returns the subject of the decision, and the reason why it was refused. The reason is None if it
-        was carried out.
+        """Returns the subject of the decision, and the reason if the decision is refused. The reason is
+        None if the decision is carried out.
         """
         match self.verb:
             case "acknowledge":

@@ -42,8 +42,8 @@ class OutcomeDecision:
         return "no outcome waits for an operator"
 
     def carry_out(self, db: Database, *, by: str, made_at: datetime, now: datetime) -> int:
-        """Applies the decision. Returns how many outcomes or submissions it decided. It does not apply to
-        outcomes and submissions that began to wait after `made_at`.
+        """Applies the decision. Returns how many outcomes or submissions it decided. The decision does not
+        apply to outcomes and submissions that began to wait after `made_at`.
         """
         decide = VERBS[self.verb]
         return decide(db, self.account, by=by, reason=self.reason, made_at=made_at, now=now)

@@ -1,8 +1,8 @@
 """Acknowledgements: an operator has seen a failed or overdue item, and says until when it may stay as it
 is.
 
-An acknowledgement covers only what had happened when it was given. The report still lists the item, but does
-not fail because of it.
+An acknowledgement covers only earlier events. The report still lists the item, but does not fail because of
+it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from include.dsar.ledger.unplanned import Resolution
 
 @dataclass(frozen=True)
 class Acknowledgement:
-    """An operator's statement and its time. If `until` is None, it has no end."""
+    """An operator's statement and its time. If `until` is None, the acknowledgement has no end."""
 
     author: str
     reason: str
@@ -25,10 +25,10 @@ class Acknowledgement:
 
 
 def acknowledge_request(db: Database, request: int, given: Acknowledgement) -> bool:
-    """Acknowledges everything that failed or is overdue about a request. Returns False if nothing about it
-    waits.
+    """Acknowledges everything that failed or is overdue about a request. Returns False if there is nothing
+    to acknowledge.
 
-    An acknowledgement without an end resolves a request that was closed before.
+    If the request was closed before, an acknowledgement without an end resolves the request.
     """
     if given.until is None and db.execute(_RESOLVE_REQUEST, {"request": request, **vars(given)}).rowcount:
         return True
@@ -44,8 +44,8 @@ def acknowledge_row(db: Database, row: int, given: Acknowledgement) -> None:
 
 
 def acknowledge_account(db: Database, account: str, given: Acknowledgement) -> int:
-    """Acknowledges that this account is not asked. Returns the number of closed requests that this
-    resolved.
+    """Acknowledges that this account is not asked. Returns the number of closed requests that the
+    acknowledgement resolves.
     """
     with db.transaction():
         _acknowledge(db, given, account=account)
@@ -84,7 +84,7 @@ def open_row(db: Database, name: str) -> int | None:
 
 
 def is_left_out(db: Database, account: str) -> bool:
-    """Returns whether a closed request waits because this account was not asked."""
+    """Returns whether a closed request waits for an operator because this account was not asked."""
     return db.execute(_LEFT_OUT, {"account": account}).fetchone() is not None
 
 

@@ -59,8 +59,8 @@ def mark_asked(db: Database, approvals: Sequence[int], *, now: datetime) -> None
 
 
 def decide(db: Database, *, approve: bool, by: str, reason: str, now: datetime) -> int:
-    """Records the operator's answer about all undecided volumes that were asked about. If the operator
-    approves, their submissions can be sent. Returns the number of these submissions.
+    """Records the operator's answer about all undecided volumes in the question. If the operator approves,
+    the submissions of these volumes can be sent. Returns the number of submissions.
     """
     undecided = "SELECT id FROM dsar.approval WHERE decision IS NULL AND asked_at IS NOT NULL ORDER BY id"
     with db.transaction():
@@ -70,8 +70,8 @@ def decide(db: Database, *, approve: bool, by: str, reason: str, now: datetime) 
 
 def release(db: Database, account: str, *, by: str, reason: str, made_at: datetime, now: datetime) -> int:
     """Approves the volumes on hold at this account, even denied ones. Returns the number of released
-    submissions. A volume stays on hold if one of its submissions was planned after `made_at`: the operator
-    did not know about it.
+    submissions. A volume stays on hold if one of its submissions was planned after `made_at`: the
+    operator did not know about this submission.
     """
     with db.transaction():
         rows = db.execute(_TO_RELEASE, {"account": account, "made_at": made_at}).fetchall()

@@ -25,8 +25,8 @@ THRESHOLDS = (NEAR, timedelta())  # before the due date
 
 @dataclass(frozen=True)
 class Item:
-    """A request, or a row of the source, that needs an operator. `name` is its request_id, or `#<ledger id>`
-    of a row without a safe one.
+    """A request, or a row of the source, that needs an operator. `name` is its request_id. If a row has no
+    safe request_id, `name` is `#<ledger id>`.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Unreconciled:
-    """A request with a submission that has been uncertain for two runs, and that no run could reconcile."""
+    """A request with a submission that became uncertain in an earlier run and is still uncertain."""
 
     request_id: str
     since: datetime

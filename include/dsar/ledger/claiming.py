@@ -44,9 +44,9 @@ def register(db: Database) -> int:
 def one_at_a_time(db: Database, account: str) -> Iterator[None]:
     """Opens a transaction in which no other worker can claim submissions of this account.
 
-    Without this lock, two concurrent claims would not see each other. Both could use the same remaining
-    quota. Or they could both send a request of the same data subject, although the requests should share a
-    job.
+    Without this lock, two concurrent claims would not see each other. Both claims could use the same
+    remaining quota. Each claim could also send a request of the same data subject, although these requests
+    should share a job.
     """
     with db.transaction():
         db.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [CLAIM_LOCK, account])

@@ -72,7 +72,7 @@ def close(db: Database, closed: Sequence[Closed], *, now: datetime) -> None:
     """Closes requests and erases their identifiers, in one transaction.
 
     A request that failed, or that left an account out, is unresolved until it is retried or acknowledged.
-    Raises TransitionLost and closes no request if one of them is no longer open.
+    Raises TransitionLost and closes no request if one of the requests is no longer open.
     """
     parameters = {
         "now": now,
@@ -88,7 +88,8 @@ def close(db: Database, closed: Sequence[Closed], *, now: datetime) -> None:
 
 
 def replan_sealed(db: Database, request: int, file_paths: Sequence[str], *, now: datetime) -> None:
-    """Plans submissions again if their results, at these paths, exist only in a sealed package.
+    """Plans submissions again if their results exist only in a sealed package. `file_paths` are the paths
+    of these results.
 
     Raises TransitionLost if the request was closed in the meantime.
     """

@@ -48,7 +48,7 @@ def connect(info: str) -> Database:
 
     The connection must have its own session (no transaction pooling), because a worker's claims last as
     long as its session. Raises LedgerUnavailable if the server does not answer or refuses the connection.
-    libpq's error does not tell these two apart.
+    libpq gives the same error for both causes.
     """
     try:
         db = psycopg.connect(info, autocommit=True, row_factory=dict_row)
@@ -127,7 +127,7 @@ def _migrating(info: str) -> psycopg.Connection[Any]:
 
 
 def hash_key(db: Database) -> bytes:
-    """Returns the key that the ledger generated. Deployments that set no key use it."""
+    """Returns the key that the ledger generated. Deployments that set no key use this key."""
     row = db.execute("SELECT key FROM dsar.hash_key").fetchone()
     assert row is not None
     return str(row["key"]).encode()

@@ -39,13 +39,15 @@ class Instruction:
 
 @dataclass(frozen=True)
 class Recorded:
-    """The record of an instruction. `refused` is the reason why it was not carried out. None if it was."""
+    """The record of an instruction. `refused` is the reason why the instruction was refused. None if it was
+    carried out.
+    """
 
     refused: str | None
 
 
 def recorded(db: Database, given: Instruction) -> Recorded | None:
-    """Returns the record of an instruction. None if there is none."""
+    """Returns the record of an instruction. None if there is no record."""
     row = db.execute(
         "SELECT refused FROM dsar.instruction WHERE fingerprint = %s", [given.fingerprint]
     ).fetchone()

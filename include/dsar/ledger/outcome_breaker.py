@@ -1,9 +1,9 @@
 """The outcome breaker: implausible outcomes of an account wait for an operator.
 
-A valid key of another account makes the vendor answer "user not found" for every data subject. So the
-outcomes of the account's open requests are compared with its history. If too many outcomes are not
-`completed`, these outcomes are marked as unconfirmed. An unconfirmed outcome keeps its request open until
-an operator confirms or discards the outcome.
+If the connection has a valid key of another account, the vendor answers "user not found" for every data
+subject. To notice such a mistake, the outcomes of the account's open requests are compared with the
+account's history. If too many outcomes are not `completed`, these outcomes are marked as unconfirmed. An
+unconfirmed outcome keeps its request open until an operator confirms or discards the outcome.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class Unconfirmed:
 def is_implausible(seen: Share, usual: Share, breaker: OutcomeBreaker) -> bool:
     """Returns whether the share of outcomes other than `completed` is implausibly high.
 
-    If the account has no history, its settings give the limit. If it has one, the limit is the usual share
-    plus DEVIATIONS standard deviations.
+    If the account has no history, its settings give the limit. If the account has a history, the limit is
+    the usual share plus DEVIATIONS standard deviations.
     """
     if seen.total < breaker.min_count or seen.others < breaker.min_count * breaker.max_share:
         return False
@@ -115,7 +115,9 @@ def confirm(db: Database, account: str, *, by: str, reason: str, made_at: dateti
 
 
 def discard(db: Database, account: str, *, by: str, reason: str, made_at: datetime, now: datetime) -> int:
-    """Plans submissions again if their outcome waits and ended before `made_at`. Returns their number."""
+    """Plans submissions again if they ended before `made_at` and their outcome waits for an operator.
+    Returns the number of these submissions.
+    """
     noted = DISCARDED.format(by=by, reason=reason)
     moved: Counter[State] = Counter()
     with db.transaction():

@@ -45,7 +45,8 @@ def plan(
     """Adds the new requests and the invalid rows among these staged rows in one transaction. A repeated
     call adds nothing.
 
-    If an account gets more new submissions in a day than `limit` allows, they are on hold: see volume.py.
+    If an account gets more new submissions in a day than `limit` allows, these submissions are put on hold:
+    see volume.py.
 
     If a known request is still pending in the source, its status is written to the source again. With
     `retry_failed`, known requests that ended with a failure are opened again.
@@ -74,7 +75,9 @@ def plan(
 
 
 def retry_open(db: Database, *, now: datetime, request_ids: Sequence[str] | None) -> int:
-    """Plans the failed and rejected submissions of open requests again. Returns their number."""
+    """Plans the failed and rejected submissions of open requests again. Returns the number of these
+    submissions.
+    """
     rows = db.execute(_FAILED_OPEN, {"request_ids": request_ids}).fetchall()
     return _replan(db, rows, now)
 

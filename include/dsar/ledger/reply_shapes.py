@@ -55,7 +55,7 @@ def remember(db: Database, account: str, observed: Collection[Observation], *, n
 
 
 def recent(db: Database, account: str, *, now: datetime) -> list[Observation]:
-    """Returns the observations since RECENT. Deletes those that are older than KEPT."""
+    """Returns the observations since RECENT. Deletes observations that are older than KEPT."""
     db.execute("DELETE FROM dsar.reply_shape WHERE last_seen < %s", [now - KEPT])
     rows = db.execute(_RECENT, {"account": account, "since": now - RECENT}).fetchall()
     return [Observation(row["route"], Kind(row["kind"]), row["name"], row["word"]) for row in rows]

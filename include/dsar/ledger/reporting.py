@@ -45,7 +45,7 @@ class Backlog:
 
 
 def backlog(db: Database, *, now: datetime) -> Backlog:
-    """Counts everything that has a due date and is not done, and the jobs that vendors work on."""
+    """Counts unresolved requests and rows, and the jobs that vendors work on."""
     rows = db.execute(_OPEN_JOBS).fetchall()
     requests = db.execute(_OPEN_REQUESTS, {"now": now}).fetchone()
     assert requests is not None
@@ -106,7 +106,8 @@ def reported(db: Database, run_after: datetime, *, at: datetime) -> None:
 def register(db: Database, since: datetime) -> Iterator[dict[str, Any]]:
     """Yields one row for each request and account, and one for each row of the source that is not a request.
 
-    Covers requests that are open, were closed since this time, or failed and are not acknowledged for good.
+    Covers open requests and requests that were closed since this time. Also covers earlier failed requests,
+    until they have an acknowledgement without an end.
     """
     with db.transaction(), db.cursor("register") as cursor:
         cursor.execute(_REGISTER, {"since": since})

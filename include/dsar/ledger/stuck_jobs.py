@@ -1,4 +1,4 @@
-"""Reads the batches that have not ended, and how long the jobs of their account usually take."""
+"""Reads the batches that have not ended, and the usual time of an account's jobs."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def open_batches(
 def usual_time(db: Database, account: str, action: Action, *, now: datetime) -> timedelta | None:
     """Returns the time in which 95 % of the account's latest submissions ended. None without a history.
 
-    The time ends when we notice the end. So it includes the wait for the next poll and, for access, the
-    download.
+    The time of a submission ends when we notice its end. So the time includes the wait for the next poll
+    and, for access, the download.
     """
     parameters = {"account": account, "action": action, "since": now - HISTORY, "limit": MAX_HISTORY}
     row = db.execute(_USUAL_TIME, parameters).fetchone()

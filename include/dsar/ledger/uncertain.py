@@ -56,7 +56,9 @@ def label(identity: str, number: int, of_kind: int) -> str:
 
 
 def mark_abandoned(db: Database, account: str, *, worker: int, now: datetime) -> int:
-    """Marks submissions as uncertain if their worker died while sending them. Returns their number."""
+    """Marks submissions as uncertain if their worker died while sending them. Returns the number of these
+    submissions.
+    """
     marked = 0
     for row in db.execute(_HELD, {"account": account, "me": worker}).fetchall():
         if _is_dead(db, row["worker"]):
@@ -100,8 +102,8 @@ def undecided(
     until: datetime | None = None,
     state: State = State.UNCERTAIN,
 ) -> list[Uncertain]:
-    """Returns the submissions of one request at one account that are in this state. `identity` limits them
-    to one kind, and `number` to one of this kind: see `label`.
+    """Returns the submissions of one request at one account that are in this state. `identity` selects the
+    submissions of one kind, and `number` selects one of these: see `label`.
     """
     parameters = {
         "request_id": request_id,

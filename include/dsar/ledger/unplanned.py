@@ -20,8 +20,8 @@ def record(db: Database, numbers: range, *, now: datetime) -> None:
     """Records the invalid rows among these staged rows. Resolves recorded rows from which a request was
     planned.
 
-    Rows with the same request_id are one row here, because the source cannot tell them apart. A row that is
-    recorded already keeps its earliest due date.
+    Rows with the same request_id count as one row here, because the source cannot tell them apart. A row
+    that is recorded already keeps its earliest due date.
     """
     chunk = {"first": numbers.start, "last": numbers.stop - 1, "now": now}
     db.execute(_RECORD, chunk)

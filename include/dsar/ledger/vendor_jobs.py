@@ -98,7 +98,9 @@ def ready_jobs(
 
 
 def has_other_ended(db: Database, account: str, job_ids: Sequence[str], *, since: datetime) -> bool:
-    """Returns whether a job of the account ended at the vendor since this time, apart from these jobs."""
+    """Returns whether any other job of the account has ended at the vendor since this time. `job_ids` are
+    the jobs that do not count.
+    """
     parameters = {"account": account, "job_ids": list(job_ids), "since": since}
     row = db.execute(_HAS_OTHER_ENDED, parameters).fetchone()
     assert row is not None
@@ -106,8 +108,8 @@ def has_other_ended(db: Database, account: str, job_ids: Sequence[str], *, since
 
 
 def lost_results(db: Database, member: Member) -> int:
-    """Returns how many results of this submission were lost and asked for again, since the submission last
-    failed.
+    """Returns how often a result of this submission was lost and asked for again. The count begins again
+    when the submission fails.
     """
     row = db.execute(_LOST_RESULTS, {"request": member.request, "submission": member.submission}).fetchone()
     assert row is not None

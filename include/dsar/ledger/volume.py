@@ -67,9 +67,9 @@ def count_new(
 
 
 def send_urgent(db: Database, *, limit: VolumeLimit | None, now: datetime) -> int:
-    """Releases undecided submissions that are due within three days, oldest first. Returns their number. An
-    account gets no more of these submissions than its limit for the day allows. Denied submissions stay
-    on hold.
+    """Releases undecided submissions that are due within three days, oldest first. Returns the number of
+    released submissions. The account's limit for the day is not exceeded. Denied submissions stay on
+    hold.
     """
     day, released = now.astimezone(UTC).date(), 0
     if limit is None:

@@ -110,7 +110,7 @@ UNSENDABLE = Consequence(State.REJECTED, NO_CALL, splits_batch=True, suspects_in
 
 
 def consequence_of(error: Exception) -> Consequence:
-    """Returns the consequence of the error's class. If the table lacks this class, returns that of the
-    nearest base class.
+    """Returns the consequence of the error's class. If the table lacks this class, returns the consequence
+    of the nearest base class.
     """
     return next(CONSEQUENCES[kind] for kind in type(error).__mro__ if kind in CONSEQUENCES)

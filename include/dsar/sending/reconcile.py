@@ -168,9 +168,9 @@ def _find(vendor: Vendor, uncertain: UncertainSubmission, jobs: Sequence[ListedJ
     """Returns the job that works on this submission. Jobs are compared by the request times that the vendor
     reports.
 
-    A job is ignored if it was requested before our request was planned. It may belong to another request or
-    another system, and does not cover data that arrived later. A job that ended before our call is ignored
-    too.
+    A job is ignored if it was requested before our request was planned. Such a job may belong to another
+    request or system. It also does not cover data that arrived after the job was requested. A job that
+    ended before our call is ignored too.
     """
     planned, attempted = uncertain.planned_at - CLOCK_SKEW, uncertain.attempted_at - CLOCK_SKEW
     whose = vendor.identifier_of(uncertain.subject.identifiers)

@@ -122,11 +122,11 @@ class RefusedCalls:
 
     @property
     def _retry_helps(self) -> bool:
-        """Returns whether Airflow should retry the task. False if the vendor answered no other call and all
-        refused submissions were sent alone for the first time.
+        """Returns whether Airflow should retry the task. False if the vendor answered no other call, and
+        every refused call contained a single submission that is not a suspect.
 
-        These may be all submissions of the account, so an operator must see the error at once. The next
-        attempt sends the submissions as suspects.
+        Then the account may be the cause, so an operator must see the error at once. The next attempt sends
+        the submissions as suspects.
         """
         return (
             self._others_answered

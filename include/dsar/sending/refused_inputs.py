@@ -67,8 +67,8 @@ class RefusedInputs:
         """Records that the vendor accepted a call. So the data subjects are the cause of the earlier
         refusals.
 
-        This call may have been under way when the limit was reached. Then the stage continues, unless there
-        are more refusals than an account that works explains.
+        This call may have been under way when the limit was reached. Then the stage continues. It stops
+        only if so many refusals cannot happen at an account that works.
         """
         self._batches_in_a_row = 0
         if self._in_a_row >= MAX_REFUSALS_AFTER_ACCEPTED:
@@ -97,7 +97,7 @@ class RefusedInputs:
     def moves(self) -> list[Move]:
         """Returns the moves of refused submissions: rejected, or planned if the account may be the cause.
 
-        They are also planned if the stage was stopped before the cause was found.
+        All of them are planned if the stage was stopped before the cause was found.
         """
         if self._account_works and self._error is None:
             return self._rejections()

@@ -114,7 +114,7 @@ class Package:
         return closing.closable(self.db, request_pks=ended, shard=self.shard) if unconfirmed else ended
 
     def _law(self, record: RequestRecord) -> str:
-        """Returns the text that names the law. For a regulation that was removed: its name."""
+        """Returns the text that names the law. If the regulation was removed, returns its name."""
         known = self.regulations.get(record.regulation)
         return known.law(record.action) if known else record.regulation
 

@@ -99,9 +99,9 @@ async def open_jobs(work: AccountWork) -> list[JobRow]:
 async def poll_while_waiting(
     work: AccountWork, jobs: Sequence[JobRow], *, since: datetime, after: datetime, until: datetime
 ) -> None:
-    """Makes the polls of these jobs that are due from `after` to `until`, for a stage that waits until then.
+    """Polls these jobs for a stage that waits. Makes the polls that are due from `after` to `until`.
 
-    `since` is when that stage began. Raises ConfigurationError as `poll_open_jobs` does.
+    `since` is the time when the stage began. Raises ConfigurationError as `poll_open_jobs` does.
     """
     await _Poll(work, since, until, after).run(jobs)
 
@@ -223,7 +223,7 @@ class _Poll(JobStage):
     def _failed(self, job: OpenJob, error: Exception | None) -> list[Move] | None:
         """Returns the moves for a failed job. None if the job must be polled again.
 
-        The list is empty if the decision is made at the end of the stage.
+        Returns an empty list if the end of the stage decides about the job.
         """
         failure = self._failure(error, job, job.submitted_at, is_batch=job.subject_count > 1)
         if failure is None:

@@ -34,7 +34,7 @@ COLUMNS = (
 class Report:
     """The report stage. The register covers the UTC day. The summary covers this run.
 
-    The list for the operator has everything that an operator must do. What is acknowledged is only logged.
+    The list for the operator has everything that an operator must do. Acknowledged items are only logged.
     """
 
     db: Database
@@ -72,14 +72,15 @@ class Report:
         ]
 
     def mark_reported(self) -> None:
-        """Records that the sentences were logged. The next report fails for a due date that comes near only
-        if it came near later.
+        """Records that the sentences were logged. The next report does not fail again because of a due date
+        that was already near at this report.
         """
         reporting.reported(self.db, self.run_after, at=self._reported_at)
 
     def _drifted(self, since: datetime | None) -> list[str]:
-        """Returns one sentence for each account whose API was found changed since this time. Logs the
-        sentences of earlier checks, because they were reported before.
+        """Returns one sentence for each account if a check since this time found that its API has changed.
+        If an earlier check found the change, only logs the sentence, because an earlier report has
+        returned it.
         """
         new = []
         for check in reply_shapes.checks(self.db, list(self.accounts)):

@@ -155,7 +155,7 @@ class _Submit:
         self._quota_used = self._quota_used or calls.quota_used
 
     async def _share_jobs(self) -> int:
-        """Lets submissions share the jobs of other requests. Returns how many share a job now."""
+        """Lets submissions share the jobs of other requests. Returns how many submissions share a job now."""
         work = self._work
         shared = await work.ledger(
             claiming.share_jobs, work.account, now=work.clock(), request_pks=work.request_pks

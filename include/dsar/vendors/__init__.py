@@ -26,7 +26,7 @@ VENDORS: Mapping[str, Vendor] = MappingProxyType(
 
 
 def vendor(name: str) -> Vendor:
-    """Returns the vendor with this name. Raises ConfigurationError if there is none."""
+    """Returns the vendor with this name. Raises ConfigurationError if no vendor has this name."""
     try:
         return VENDORS[name]
     except KeyError:

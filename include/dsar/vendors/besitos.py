@@ -100,7 +100,8 @@ class Besitos(Vendor):
         """Reads the id of the new job. Raises ReplyLost for a 200 without a body, which an older page
         documents.
 
-        Ignores `processed_user_ids`, because the page's sample shows other ids than were sent.
+        Ignores `processed_user_ids`, because the sample reply in the documentation has other ids than the
+        sample call.
         """
         body = self.created(reply)
         if body.get("success") is False and body.get("request_id") is None:

@@ -165,7 +165,7 @@ class Vendor(ABC):
         """
 
     def check_job(self, job_id: str, reply: HttpReply) -> None:
-        """Raises ProtocolError if a status reply is readable and about another job."""
+        """Raises ProtocolError if a status reply can be read and names another job."""
         value = reply.json()
         for name in self.job_id_path:
             value = value.get(name) if isinstance(value, dict) else None

@@ -2,8 +2,8 @@
 
 Source: https://github.com/opengdpr/OpenDSR (specification). If the id of a request already exists, the
 reply is a 400, as at mParticle. The protocol has no failed state, so a job with the keyword ``jobfails``
-ends cancelled. Only this vendor has the keyword ``forged``: after such a job has ended, replies about its
-status are signed with another key.
+ends cancelled. Only this vendor has the keyword ``forged``. After a job with this keyword has ended,
+replies about its status are signed with another key.
 
 The keys are constants, so that the certificates of all processes match. They protect nothing.
 """

@@ -1,4 +1,4 @@
-"""Opens what a stage needs for an account: its settings, its HTTP client and the ledger."""
+"""Opens everything that a stage needs for an account: its settings, its HTTP client and the ledger."""
 
 from __future__ import annotations
 

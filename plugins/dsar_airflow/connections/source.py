@@ -19,7 +19,7 @@ SOURCE = "dsar_source"
 
 @contextmanager
 def source() -> Iterator[Source]:
-    """Opens the source table. Raises ConfigurationError if its connection has no SQL hook."""
+    """Opens the source table. Raises ConfigurationError if the connection has no SQL hook."""
     connection = _source_connection()
     try:
         engine = connection.get_hook().get_sqlalchemy_engine()  # type: ignore[no-untyped-call]

@@ -13,7 +13,7 @@ STEPS = (1, 3, 7, 14, 21, 30)  # days from receipt to closing; each is the lower
 
 @dataclass(frozen=True)
 class OpenRequests:
-    """Counts of what is due and not done, by the time left until the due date: see dsar.unresolved."""
+    """Counts of unresolved requests and rows, by the time left until the due date: see dsar.unresolved."""
 
     overdue: int
     under_3_days: int
@@ -46,7 +46,7 @@ class ClosingTimes:
 
 
 def open_requests(db: Database, now: datetime) -> OpenRequests:
-    """Counts what is due and not done by urgency."""
+    """Counts unresolved requests and rows by urgency."""
     return OpenRequests(**_one(db, _OPEN, {"now": now}))
 
 

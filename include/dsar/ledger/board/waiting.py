@@ -37,8 +37,8 @@ def rows(db: Database, now: datetime) -> list[WaitingRow]:
 
 
 def failed(db: Database, now: datetime) -> list[WaitingRequest]:
-    """Returns the first MAX_LISTED closed requests that failed or left an account out, and that nobody has
-    acknowledged.
+    """Returns the first MAX_LISTED closed requests that failed or left an account out. Omits acknowledged
+    requests.
     """
     found = db.execute(_FAILED, {"now": now, "limit": MAX_LISTED}).fetchall()
     return [WaitingRequest(**row) for row in found]
