@@ -39,7 +39,7 @@ def test_the_demo_refuses_a_users_connection(tmp_path: Path, name: str) -> None:
         "demo", own_environment(DSAR_HOME=str(tmp_path), **{name: "postgresql://u:zq7x-pw@db.example/real"})
     )
     assert done.returncode == 1
-    assert f"{name} is set: unset it for the demo" in done.stderr
+    assert f"{name} is set. Unset it for the demo" in done.stderr
     assert "zq7x-pw" not in done.stdout + done.stderr
     assert list(tmp_path.iterdir()) == []
 
