@@ -149,8 +149,8 @@ def upkeep(dags: Mapping[str, DAG]) -> DAG:
 
 @pytest.fixture
 def run_daily(daily: DAG, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> RunDaily:
-    """Returns a function that runs the daily DAG with these Params. `only` marks all other tasks as
-    successful.
+    """Returns a function that runs the daily DAG with these Params. `only` names the tasks to run. All
+    other tasks are marked as successful.
 
     A task is retried `retries` times, without delay.
     """

@@ -1,7 +1,7 @@
 """Measures wall time, processor time and memory of one run in a new process.
 
-Both sides import their modules before the clock starts. Processor time includes all threads and child
-processes of the run. It does not include PostgreSQL and the vendor server.
+The project and its baseline import their modules before the clock starts. Processor time includes all
+threads and child processes of the run. It does not include PostgreSQL and the vendor server.
 """
 
 from __future__ import annotations

@@ -42,7 +42,9 @@ OURS = str(Path("include") / "dsar")
 
 @dataclass(frozen=True)
 class Kill:
-    """A kill right before or after the n-th step of this name, or of any name. `n` starts at 1."""
+    """A kill right before or right after the n-th step with this name. Without a name, all steps are
+    counted. `n` starts at 1.
+    """
 
     name: str | None
     n: int
@@ -161,8 +163,8 @@ def _record_storage_steps(steps: Steps) -> None:
 
 
 def _piece(file: StorageWriter, data: bytes) -> str | None:
-    """Returns the name of the step if this is the first piece of a file, or a piece after a few more
-    kilobytes.
+    """Returns the name of the step if the piece is a step: the first piece of a file, and then one piece
+    every few kilobytes.
 
     Other pieces are not steps, because a zip is written in hundreds of pieces.
     """

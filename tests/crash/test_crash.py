@@ -78,8 +78,8 @@ def test_a_kill_at_an_upload_does_no_harm(search: Search) -> None:
 
 
 def test_a_kill_between_sealing_and_closing_does_no_harm(search: Search) -> None:
-    """After a kill between sealing and closing, a retry, another run, the next day's run or a run with
-    retry_failed repairs everything.
+    """After a kill between sealing and closing, the next start of the stages repairs everything. The next
+    start is a retry, another run, the run of the next day or a run with retry_failed.
     """
     name = "package: close UPDATE dsar.request"
     findings = search.try_all(

@@ -87,7 +87,9 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[RunningStack]:
-    """Run a stack with two workers and two triggerers. Calls to Batch are slow, to interrupt submit."""
+    """Run a stack with two workers and two triggerers. Calls to Batch are slow, so that a kill can
+    interrupt submit.
+    """
     home = Home(tmp_path_factory.mktemp("stack"))
     dags = home.directory("dags")
     (dags / "dsar_daily.py").write_text(WITH_SHARDS.format(SHARDS, PROJECT / "dags/dsar_daily.py"))

@@ -24,7 +24,7 @@ ALL = ("besitos", "batch", "id5", "attentive")
 
 @dataclass(frozen=True)
 class SourceRow:
-    """A row of the source. It has its identifiers in the form that vendors must receive."""
+    """A row of the source, with identifiers in the form that vendors must receive."""
 
     request_id: str
     action: str

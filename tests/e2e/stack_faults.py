@@ -31,7 +31,9 @@ def test_postgresql_restarts_during_submit_and_poll(stack: RunningStack) -> None
 
 
 def test_the_scheduler_and_its_tasks_are_killed_during_submit(stack: RunningStack) -> None:
-    """The killed task is retried. It reconciles uncertain submissions or leaves them to the next run."""
+    """The killed task is retried. The retry reconciles uncertain submissions, or leaves them to the next
+    run.
+    """
     drill = Drill(stack, "killed", 60)
     run_id = drill.trigger()
     wait_for("submissions", 120, lambda: drill.accepted().total() > 5)

@@ -32,7 +32,7 @@ def test_a_killed_submit_task_is_retried(stack: RunningStack) -> None:
 
 
 def test_a_second_run_waits_and_a_deferred_task_can_be_cleared(stack: RunningStack) -> None:
-    """Only one run is active at a time. A cleared deferred task sends no call twice."""
+    """Only one run is active at a time. If a deferred task is cleared, it sends no call twice."""
     drill = Drill(stack, "second", 8)
     first, second = drill.trigger(), drill.trigger(await_minutes=0)
     wait_for("deferred tasks", 120, lambda: drill.deferred(first))
@@ -45,7 +45,9 @@ def test_a_second_run_waits_and_a_deferred_task_can_be_cleared(stack: RunningSta
 
 
 def test_package_can_be_cleared_after_a_failed_write(stack: RunningStack) -> None:
-    """A request that cannot be written stays open and fails the task. A cleared task closes the request."""
+    """A request that cannot be written stays open and fails the task. After the task is cleared, its next
+    try closes the request.
+    """
     drill = Drill(stack, "nodisk", 2, ["batch"])
     blocked = stack.storage / "requests" / drill.ids[0]
     blocked.parent.mkdir(parents=True, exist_ok=True)

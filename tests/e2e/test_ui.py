@@ -333,7 +333,9 @@ def many(stack: RunningStack) -> set[tuple[str, bool]]:
 def test_an_operator_approves_an_unusual_number_of_submissions(
     stack: RunningStack, open_page: OpenPage, unusual_run: str
 ) -> None:
-    """Nothing is sent before. A run that the approval starts sends them. The other tasks do not wait."""
+    """The submissions on hold are not sent before the approval. The approval starts a run that sends them.
+    No other task waits for the approval.
+    """
 
     def waits() -> bool:
         states = stack.task_states(unusual_run)

@@ -1,5 +1,5 @@
-"""The report fails because of items that are new, newly urgent or not acknowledged. It only lists all other
-items.
+"""The report fails because of items that are new, newly urgent or not acknowledged. All other items are
+only listed.
 """
 
 from __future__ import annotations
@@ -67,15 +67,13 @@ def without_account(name: str = "by-hand") -> PlannedRequest:
 
 
 def left_out(name: str = "a-1") -> PlannedRequest:
-    """Returns an access request for a data subject about whom ID5 may hold data, although ID5 cannot be
-    asked.
-    """
+    """Returns an access request. ID5 may hold data of the data subject, but ID5 cannot be asked."""
     id5 = staging.PlannedSubmission("id5", "id5", State.NOT_APPLICABLE, "takes none", "", "", None, True)
     return request(name, submission(), id5, action=Action.ACCESS, due_at=DUE)
 
 
 def test_an_invalid_row_is_in_each_report_and_counts(db: Database, storage: Storage) -> None:
-    """An invalid row has a due date. It counts as open, and as overdue when the date has passed."""
+    """An invalid row has a due date. The row counts as open. After the due date, it counts as overdue."""
     invalid(db)
     for days in range(2):
         (sentence,) = reported(db, storage, RUN + days * DAY)
@@ -125,7 +123,7 @@ def test_an_acknowledged_item_is_reported_once_at_each_threshold(db: Database, s
 
 
 def test_another_fault_of_a_row_is_not_covered(db: Database, storage: Storage) -> None:
-    """An acknowledgement covers only what had happened when it was given."""
+    """An acknowledgement of a row covers only earlier faults, so the report fails because of a new fault."""
     invalid(db)
     decided(db, "bad acknowledge always the sender is asked", at=RUN - timedelta(hours=1))
     assert report(db, storage) != []
@@ -145,7 +143,7 @@ def test_a_dismissed_row_is_no_longer_listed(db: Database, storage: Storage, nam
 def test_a_failed_request_counts_until_it_is_acknowledged(
     db: Database, storage: Storage, status: Status
 ) -> None:
-    """A closed request that failed stays in days left and overdue."""
+    """A closed request that failed is still counted by its days left, and then as overdue."""
     closed(db, request("r-1", submission("a", "batch"), due_at=DUE), status=status)
     assert due(db) == (1, 0, DUE)
     assert due(db, DUE) == (1, 1, DUE)
@@ -165,7 +163,7 @@ def test_an_acknowledgement_of_a_failure_can_end(db: Database, storage: Storage)
 
 
 def test_a_later_failure_of_a_request_is_not_covered(db: Database, storage: Storage) -> None:
-    """A request that was acknowledged fails again after a retry."""
+    """If an acknowledged request fails again after a retry, the report fails again."""
     closed(db, request("r-1", submission("a", "batch"), due_at=DUE))
     decided(db, "r-1 acknowledge 2026-12-01 the vendor is asked")
     db.execute("UPDATE dsar.request SET status = 'in_progress', closed_at = NULL, is_unresolved = false")
@@ -203,7 +201,7 @@ def test_a_request_with_an_account_that_was_not_asked_stays_in_sight(db: Databas
 
 
 def test_an_account_that_is_asked_in_another_way_is_acknowledged_once(db: Database, storage: Storage) -> None:
-    """The acknowledgement covers requests that were closed before, and those that will be."""
+    """The acknowledgement covers requests that are already closed, and requests that are closed later."""
     closed(db, left_out(), "completed", Status.COMPLETED)
     decided(db, "id5 acknowledge always we ask them by mail")
     closed(db, left_out("a-2"), "completed", Status.COMPLETED, at=RUN + timedelta(hours=3))
@@ -224,7 +222,7 @@ def test_a_request_that_no_account_can_serve_waits_for_an_answer(db: Database, s
 
 
 def test_a_retry_plans_what_failed_of_an_open_request(db: Database) -> None:
-    """Other requests stay as they are."""
+    """The failed submissions of the request are planned again. Other requests stay unchanged."""
     for name in ("r-1", "r-2"):
         plan(db, request(name, submission(name, "batch"), submission(name, "id5")))
     put_into(db, [1, 3], {"state": "failed", "finished_at": RUN, "attempts": 1})
@@ -233,7 +231,7 @@ def test_a_retry_plans_what_failed_of_an_open_request(db: Database) -> None:
 
 
 def test_a_retry_reads_the_rows_of_requests_that_were_closed_before_its_run(db: Database) -> None:
-    """A run that is cleared later does not retry what failed since then."""
+    """If the run is cleared later, it does not retry requests that were closed in the meantime."""
     closed(db, request("r-1", submission("a", "batch")))
     closed(db, request("r-2", submission("b", "batch")), at=RUN + DAY)
     decisions = [Decision.parse(f"{name} retry repaired") for name in ("r-1", "r-2", "nobody")]

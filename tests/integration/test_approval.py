@@ -75,8 +75,8 @@ def ask(daily: DAG) -> TaskAwaitingInput:
 
 
 def test_an_unusual_volume_is_asked_about(held: Database, daily: DAG, asked: list[dict[str, Any]]) -> None:
-    """The question has the counts, three answers and a field for the reason. It waits as long as the
-    settings say. Every user who may respond to Required Actions of the DAG may answer.
+    """The question has the counts, three answers and a field for the reason. The question waits as long as
+    the settings say. Every user who may respond to Required Actions of the DAG may answer.
     """
     waits = ask(daily)
     (shown,) = asked

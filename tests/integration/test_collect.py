@@ -94,7 +94,9 @@ async def test_the_zip_of_batch_is_stored_unchanged(
 async def test_a_result_over_the_size_limit_fails_after_a_day_and_leaves_no_file(
     db: Database, storage: Storage, stages: Stages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One bad reply discards no result. A day later the submission fails, and the reason names the size."""
+    """After one reply over the limit, the result stays ready. A day later the submission fails, and the
+    reason names the size.
+    """
     await ready(db, stages, "batch", "u1")
     monkeypatch.setattr(client_module, "MAX_DOWNLOAD_BYTES", 100)
     with pytest.raises(VendorUnavailable, match="the result is larger than 100 bytes"):
@@ -190,7 +192,7 @@ async def test_a_storage_error_for_one_request_does_not_stop_the_others(
     db: Database, storage: Storage, stages: Stages,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    """The result of that request stays ready. It is stored when the storage works again."""
+    """The result of this request stays ready until the storage works again."""
     await ready(db, stages, "besitos", "u1", "u2", "u3")
     with pytest.raises(
         VendorUnavailable, match=r"1 results could not be fetched\. Last error: QuotaExceeded"

@@ -119,7 +119,9 @@ def test_a_wrong_partner_id(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_airflow_finds_the_types() -> None:
-    """If the project is installed as a distribution, Airflow lists its connection types with its own."""
+    """If the project is installed as a distribution, Airflow lists the project's connection types together
+    with its own types.
+    """
     hooks = ProvidersManagerTaskRuntime().hooks
     for vendor in VENDORS.values():
         hook = hooks[vendor.name]

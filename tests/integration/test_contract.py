@@ -260,7 +260,7 @@ async def test_a_processor_that_stops_supporting_an_identity(stages: Stages, san
 async def test_no_data_reaches_the_ledger_the_log_or_the_error(
     db: Database, stages: Stages, sandbox: Sandbox, account: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Every key and every text of each reply is a marker, as a key or a state may be the id of a user."""
+    """Every key and every text of each reply is a marker, because a key or a state may be the id of a user."""
     caplog.set_level(logging.DEBUG)
     plan_some(db, account, "one", "two", "three")
     keys = ("id", "request", "status", "request_status", "jobStatus", "processed", "data", "type", "code")
@@ -302,8 +302,8 @@ async def test_a_vendor_that_does_not_answer(stages: Stages, sandbox: Sandbox, f
 
 
 async def test_observations_are_written_once_a_day(db: Database, stages: Stages) -> None:
-    """A row is updated only if it is a day old. The check forgets a difference after eight days, and the
-    ledger after 90.
+    """A row is updated only if it is a day old. The check ignores a difference after eight days. The ledger
+    deletes it after 90 days.
     """
     seen = [Observation("status", Kind.FIELD, "id"), Observation("status", Kind.REPLY)]
     first = stages.clock()

@@ -74,7 +74,7 @@ def test_tasks_after_a_failed_task_run(daily: DAG) -> None:
 
 
 def test_it_runs_daily_without_catch_up(daily: DAG) -> None:
-    """One run is active at a time. It needs no backfill, because it processes all pending requests."""
+    """One run is active at a time. No backfill is needed, because each run processes all pending requests."""
     assert daily.timetable.expression == "0 0 * * *"
     assert (daily.max_active_runs, daily.catchup) == (1, False)
     assert daily.allowed_run_types == {"scheduled", "manual", "operator_triggered"}

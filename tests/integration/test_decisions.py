@@ -26,7 +26,7 @@ def decided(db: Database, line: str) -> int:
 @pytest.fixture
 async def held(sandbox: Sandbox, submit_rows: SubmitRows) -> datetime:
     """Makes a submission uncertain: Besitos accepts a call, the reply is lost, and on_uncertain is hold.
-    Returns a time before.
+    Returns a time before the call.
     """
     before = datetime.now(UTC)
     sandbox.inject("reset_after", vendor="besitos", route="create")

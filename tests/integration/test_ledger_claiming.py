@@ -39,8 +39,8 @@ def test_what_is_due_first_is_claimed_first_and_by_one_worker(dsn: str, db: Data
 
 
 def test_a_claim_takes_only_what_can_be_sent_now(db: Database) -> None:
-    """A claim includes only submissions of the given account and the given requests. It does not include
-    submissions whose delay is not over.
+    """A claim includes only submissions of the given account and the given requests. Submissions that must
+    wait for a later time are left out.
     """
     plan(db, request("r-1"), request("r-2", submission("u2")), request("r-3", submission(account="batch")))
     one, two, _ = rows(db)
@@ -53,8 +53,8 @@ def test_a_claim_takes_only_what_can_be_sent_now(db: Database) -> None:
 
 
 def test_submissions_that_wait_for_another_one_have_no_next_time(db: Database) -> None:
-    """Some submissions cannot be claimed, because they wait for another submission. They have no next time,
-    so submit does not wake up for them.
+    """Some submissions cannot be claimed, because they wait for another submission. Such submissions have
+    no next time, so submit does not wake up for them.
     """
     plan(db, *(request(f"r-{n}", due_at=NOW + timedelta(days=20 + n)) for n in range(3)))
     first, *_ = rows(db)

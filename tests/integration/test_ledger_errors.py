@@ -47,8 +47,8 @@ def test_a_locked_table_and_a_slow_statement_are_named(dsn: str, db: Database) -
 
 
 def test_every_wait_of_a_migration_has_a_bound(dsn: str) -> None:
-    """No statement of a migration can wait forever. A migration may take longer than other statements, but
-    it does not wait longer for a lock than they do.
+    """No statement of a migration can wait forever. A migration may run longer than other statements. Its
+    longest wait for a lock is the same.
     """
     with database._migrating(dsn) as migrating:
         for name, bound in (("statement_timeout", "6h"), ("lock_timeout", "5min")):

@@ -1,5 +1,5 @@
-"""A `collect` that is killed may leave files in `work/`. The package stage removes them when nobody needs
-them.
+"""A `collect` that is killed may leave files in `work/`. The package stage removes these files when no
+request needs them.
 """
 
 from __future__ import annotations

@@ -101,7 +101,9 @@ def test_migration_0004_counts_uncertain_attempts(dsn: str) -> None:
 
 
 def test_migration_0004_rewrites_reasons_that_a_receipt_will_show(dsn: str) -> None:
-    """The migration keeps the reasons of closed requests, because their receipts already have them."""
+    """The migration keeps the reasons of closed requests, because their receipts already have these
+    reasons.
+    """
     shared = "shares a job with another open request of the same data subject"
     query = (
         "SELECT request_id, state, reason FROM dsar.submission s JOIN dsar.request r ON r.id = s.request"

@@ -163,7 +163,7 @@ def test_a_wrong_connection_fails_without_a_retry(
     fields: dict[str, Any], sentence: str, dsn: str, db: Database, deployment: Path,
     set_connection: SetConnection, run_daily: RunDaily,
 ) -> None:  # fmt: skip
-    """The log names the connection and what to fix in it. No call is made."""
+    """The log names the connection and says what to fix. No call is made."""
     put(dsn, *ROWS)
     set_connection("besitos", **fields)
     ran = run_daily(only="intake|besitos.submit|report", retries=3)
@@ -234,7 +234,9 @@ def test_the_report_says_what_an_operator_must_do(dsn: str, deployment: Path, ru
 def test_a_failure_is_reported_until_it_is_acknowledged(
     dsn: str, deployment: Path, run_daily: RunDaily
 ) -> None:
-    """Each report fails because of it, until an operator has acknowledged it for good."""
+    """Each report fails because of the failure. This ends when an operator gives an acknowledgement without
+    an end.
+    """
     put(dsn, Row("e-2", user_id="jobfails-2", accounts=["batch"]))
     assert set(run_daily(only="intake|batch.*|package").states.values()) == {"success"}
     for _ in range(2):

@@ -140,8 +140,8 @@ def test_the_history_of_the_account_says_what_is_plausible(
     today: Sequence[tuple[str, int]],
     held: int,
 ) -> None:
-    """If the account has fewer than 50 earlier outcomes, its outcomes are implausible if there are at least
-    20 and at least 90 % of them are not `completed`.
+    """If an account has fewer than 50 earlier outcomes, fixed limits apply. Outcomes are implausible if
+    there are at least 20, and at least 90 % are not `completed`.
     """
     if usual:
         given(db, usual, closed=True, finished_at=NOW - timedelta(days=9), prefix="old")
@@ -153,8 +153,8 @@ def test_the_history_of_the_account_says_what_is_plausible(
 def test_implausible_outcomes_are_not_hidden_by_earlier_outcomes_of_open_requests(
     db: Database, source_table: Source, storage: Storage
 ) -> None:
-    """The outcomes of one day are also checked separately, because requests may stay open for weeks while
-    another account is slow.
+    """Requests may stay open for weeks while another account is slow. Their earlier outcomes could hide new
+    implausible outcomes, so the outcomes of one day are also checked separately.
     """
     given(db, [("completed", 100)], finished_at=NOW - timedelta(days=5), prefix="old")
     given(db, [("no_data", 30)])

@@ -38,7 +38,9 @@ class Run:
         self.sandbox, self.stages = sandbox, stages
 
     def intake(self, *poisoned: Row, account: str = "besitos", action: str = "access") -> None:
-        """Adds the poisoned requests, which are first in every order, and four good requests."""
+        """Adds four good requests and the poisoned requests. The poisoned requests come first in every
+        order.
+        """
         good = [Row(name, action, user_id=f"user-{name}", accounts=[account]) for name in GOOD]
         put(self.dsn, *poisoned, *good)
         Intake(self.db, self.source, RULES, clock=self.stages.clock).run()
@@ -108,8 +110,8 @@ def poisoned(**fields: Any) -> Row:
     ],
 )
 async def test_a_record_without_an_owner_does_not_stop_its_batch(run: Run, record: bytes) -> None:
-    """No data subject gets "no data" because of a record without a name. The missing result is fetched
-    again.
+    """A record without an id may belong to any data subject of the batch, so none of them gets "no data".
+    The missing result is fetched again.
     """
     run.intake(poisoned())
     await run.submit()
@@ -170,7 +172,7 @@ async def test_a_batch_without_replies_is_sent_again_in_smaller_ones(run: Run) -
     [("submit", 404), *((stage, status) for stage in ("submit", "poll", "collect") for status in (401, 403))],
 )
 async def test_one_refused_call_does_not_stop_the_account(run: Run, stage: str, status: int) -> None:
-    """A firewall may refuse one call. The stage reports it and makes the other calls."""
+    """A firewall may refuse one call. The stage reports the refused call and makes the other calls."""
     run.intake(Row(POISON, "access", user_id=f"user-{POISON}", accounts=["batch"]), account="batch")
     route = "create" if stage == "submit" else "status"
     for name in ("submit", "poll", "collect"):

@@ -86,7 +86,9 @@ async def test_a_single_refusal_rejects_only_if_the_account_works(
 async def test_a_stage_that_is_stopped_before_it_knows_the_cause_rejects_no_submission(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """A task is cancelled at its time limit. The probe has not answered yet."""
+    """The task is cancelled at its time limit, before the vendor has answered the probe. The submissions
+    stay planned.
+    """
     plan_each(db, "batch", "refused-1")
     sandbox.inject("hang", vendor="batch", route="list", times=None)
     stage = asyncio.create_task(stages.submit("batch"))
@@ -116,8 +118,8 @@ async def test_bad_requests_at_the_front_do_not_block_the_others_for_ever(
 async def test_a_call_that_is_accepted_after_the_refusals_does_not_stop_the_account(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """The first call is still under way when the limit of refusals is reached. Then it is accepted, so the
-    other requests are sent in the same run.
+    """The first call is still under way when the limit of refusals is reached. Then the vendor accepts this
+    call, so the other requests are sent in the same run.
     """
     bad = [f"refused-{n}" for n in range(MAX_IDENTICAL_REFUSALS)]
     plan_each(db, "batch", "u0", *bad, *(f"u{n}" for n in range(1, 6)))
@@ -129,7 +131,7 @@ async def test_a_call_that_is_accepted_after_the_refusals_does_not_stop_the_acco
 async def test_an_account_that_breaks_while_a_call_is_under_way_rejects_no_submission(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """One accepted call does not explain so many refusals in a row."""
+    """After many refusals in a row, one accepted call does not prove that the account works."""
     plan_each(db, "batch", "u0", "u1", *(f"refused-{n}" for n in range(40)))
     sandbox.inject("slow_drip", vendor="batch", route="create", seconds=4)
     with pytest.raises(ConfigurationError, match="calls in a row"):
@@ -140,7 +142,7 @@ async def test_an_account_that_breaks_while_a_call_is_under_way_rejects_no_submi
 async def test_an_account_that_breaks_in_the_middle_of_a_run_rejects_no_submission(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """So many refusals in a row mean that the account is the cause, not the requests."""
+    """Many refusals in a row mean that the account is the cause, even if the vendor accepted earlier calls."""
     plan_each(db, "batch", *(f"u{n}" for n in range(3)), *(f"refused-{n}" for n in range(40)))
     with pytest.raises(ConfigurationError, match=f"refused {MAX_REFUSALS_AFTER_ACCEPTED} calls in a row"):
         await stages.submit("batch", max_concurrency=1)

@@ -119,8 +119,8 @@ async def test_an_erasure_waits_until_the_data_was_collected(
 async def test_how_long_an_erasure_waits_for_an_access_request(
     stages: Stages, take_in: TakeIn, received_before: timedelta, due_in: timedelta, submitted: int
 ) -> None:
-    """An erasure waits only for an access request that is not newer than the erasure. It waits at most
-    until one week before its due date.
+    """An erasure waits only for an access request of the same time or earlier. The wait ends one week
+    before the due date of the erasure.
     """
     at = datetime.now(UTC) - timedelta(days=1)
     times = {"received_at": str(at - received_before), "due_at": str(datetime.now(UTC) + due_in)}

@@ -92,8 +92,8 @@ async def test_a_restart_of_the_ledger_during_poll_loses_nothing(
 async def test_a_clock_that_was_set_back_doubles_nothing(
     db: Database, sandbox: Sandbox, stages: Stages, account: str
 ) -> None:
-    """After the change, the job was submitted three hours in the future. It is polled when that time has
-    come.
+    """After the clock is set back, the submission time of the job is three hours in the future. The job is
+    polled when this time has come.
     """
     plan_each(db, account, *(f"u{n}@example.com" for n in range(5)))
     stages.clock.advance(hours=3)

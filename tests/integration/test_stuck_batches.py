@@ -45,8 +45,8 @@ def sizes(sandbox: Sandbox) -> list[int]:
 async def test_all_but_the_stuck_data_subject_are_done_within_three_days(
     db: Database, sandbox: Sandbox, stages: Stages, action: Action
 ) -> None:
-    """A batch of 100 has one culprit. Daily runs send smaller batches, and no data subject has a second job
-    that was not necessary. The events give the reason.
+    """One data subject keeps a batch of 100 open. Daily runs send smaller batches, and a data subject gets
+    a second job only if it is necessary. The events give the reason.
     """
     plan_each(db, "besitos", *OTHERS[:50], CULPRIT, *OTHERS[50:], action=action)
     began = stages.clock()
@@ -86,8 +86,8 @@ async def test_the_result_of_the_old_job_does_not_count(
 async def test_a_vendor_that_ends_no_job_gets_few_more_calls(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """All batches are old. Each run gives up the oldest batch. When the parts of that batch end, the other
-    batches follow.
+    """All batches are old, and each run gives up only the oldest batch. After its smaller batches end, the
+    next run gives up the other batches.
     """
     plan_each(db, "besitos", *(f"slow-{n}" for n in range(40)), *OTHERS[:10])
     await run(stages, Action.ERASURE, users_per_call=10)
@@ -123,7 +123,7 @@ async def test_batches_that_are_an_exception_are_given_up_together(
 async def test_a_batch_is_given_up_earlier_if_a_request_is_due_soon(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """After two hours, a batch whose request is due in six days is given up. The other batch is not."""
+    """After two hours, a batch whose request is due in six days is given up. The other batch is kept."""
     now = datetime.now(UTC)
     plan(
         db,
@@ -180,7 +180,9 @@ async def test_a_slow_account_gets_more_time(db: Database, sandbox: Sandbox, sta
 
 
 async def test_no_reply_about_a_batch_gives_it_up(db: Database, sandbox: Sandbox, stages: Stages) -> None:
-    """A vendor that does not answer says nothing about the batch. The error does not stop `submit`."""
+    """If the vendor gives no usable reply about a batch, the batch is kept. The error does not stop
+    `submit`.
+    """
     plan_each(db, "besitos", "slow-1", "slow-2")
     await run(stages, Action.ERASURE)
     for fault in ({"status": 503}, {"status": 401}, {"status": 404}):

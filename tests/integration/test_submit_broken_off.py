@@ -103,7 +103,9 @@ async def test_a_lost_session_of_the_ledger_interrupts_no_call(
 async def test_a_reply_resolves_a_submission_that_another_worker_marked_as_uncertain(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """The other worker assumed that this worker was dead. The job id of the reply is recorded."""
+    """While this worker waits for a reply, another worker assumes that this worker is dead. The reply
+    comes, and its job id is recorded.
+    """
     plan_each(db, "besitos", "u1")
     sandbox.inject("slow_drip", vendor="besitos", route="create", seconds=2)
     running = asyncio.create_task(stages.submit("besitos"))

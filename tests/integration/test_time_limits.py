@@ -112,8 +112,8 @@ def end_run_at_its_limit(*unfinished: str) -> str:
 def test_the_next_report_names_a_run_that_was_ended_at_its_limit(
     dsn: str, daily: DAG, deployment: Path, run_daily: RunDaily
 ) -> None:
-    """The report names the tasks that were unfinished, but not those that the run was told to skip. A dry
-    run in between changes nothing. The report after it does not repeat it.
+    """The report names the unfinished tasks, but not the tasks that the operator told the run to skip. A
+    dry run before the report changes nothing. The next report does not name the run again.
     """
     ran = run_daily(only="id5.submit|report", accounts=["batch"])
     assert ran.states["id5.submit"] == "skipped"

@@ -64,7 +64,9 @@ async def test_batch_is_asked_for_its_list_after_a_lost_reply(
 async def test_a_vendor_whose_clock_is_ahead_delays_no_poll(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """The polls of a found job count from now, if the vendor's request time is in the future."""
+    """If the vendor's request time is in the future, the polls of a found job are counted from the present
+    time.
+    """
     plan_each(db, "batch", "slow-1")
     sandbox.advance(7200)
     sandbox.inject("reset_after", vendor="batch", route="create")
@@ -155,8 +157,8 @@ async def test_a_running_job_from_before_the_request_is_not_adopted(
 async def test_a_job_from_the_list_is_shared_only_by_the_vendors_time(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """The job began after the first request and before the second request, so it ends only the first
-    request.
+    """The job began after the first request and before the second request, so its outcome counts only for
+    the first request.
     """
 
     def take_in(name: str) -> None:
@@ -270,8 +272,8 @@ async def test_a_daily_limit_of_id5_after_a_lost_reply_stays_uncertain(
 async def test_a_recorded_job_id_resolves_an_uncertain_submission(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """After the recorded job has failed, the call is sent again. A refusal because of ID5's daily limit
-    then does not make the submission uncertain, because the limit refers to the recorded job.
+    """The recorded job fails, and the call is sent again. ID5 refuses this call because of its daily limit.
+    The submission does not become uncertain, because the recorded job has used up the limit.
     """
     plan_each(db, "id5", MAIL)
     sandbox.inject("empty", vendor="id5", route="create")

@@ -88,8 +88,8 @@ async def test_a_404_of_every_poll_leaves_all_jobs_open(
 async def test_a_job_fails_if_the_vendor_denies_it_again_a_day_later(
     db: Database, stages: Stages, account: str
 ) -> None:
-    """The vendor knows other jobs, so the account works. If the vendor knows the denied job again in
-    between, a new day begins.
+    """The vendor knows other jobs, so the account works. If the vendor knows the denied job in the
+    meantime, the day is counted again from the next denial.
     """
     plan_each(db, account, *VALUES[:2], SLOW)
     await stages.submit(account, users_per_call=1)
@@ -152,7 +152,9 @@ async def test_a_404_leaves_ready_results_ready(
 
 
 async def test_unknown_results_are_no_evidence_for_each_other(db: Database, stages: Stages) -> None:
-    """The vendor denies both jobs. Neither is evidence that the other is gone, so both results stay ready."""
+    """The vendor denies both jobs. A denied job does not prove that the account works, and without this
+    proof no result fails. Therefore both results stay ready.
+    """
     plan_each(db, "besitos", "u1", "u2", action=Action.ACCESS)
     await stages.submit("besitos", users_per_call=1)
     await stages.poll("besitos")
@@ -164,7 +166,9 @@ async def test_unknown_results_are_no_evidence_for_each_other(db: Database, stag
 
 
 async def test_a_result_fails_if_the_vendor_denies_it_again_a_day_later(db: Database, stages: Stages) -> None:
-    """The probe shows that the account works. Therefore the vendor no longer has the result."""
+    """The probe shows that the account works. Therefore the denial is true: the vendor no longer has the
+    result.
+    """
     plan_each(db, "batch", *VALUES[:3], action=Action.ACCESS)  # too few for the outcome breaker
     await stages.submit("batch")
     await stages.poll("batch")
@@ -198,8 +202,8 @@ async def test_give_up_after_days_ends_nothing_while_the_account_does_not_work(
 async def test_give_up_after_days_ends_nothing_while_the_vendor_denies_all_jobs(
     db: Database, sandbox: Sandbox, stages: Stages, account: str
 ) -> None:
-    """A 404 for every call, also for the probe, proves nothing, however old the jobs are. They end when the
-    vendor answers again.
+    """A 404 for every call, also for the probe, proves nothing, however old the jobs are. The jobs end when
+    the vendor answers again.
     """
     plan_each(db, account, "u1@example.com")
     await stages.submit(account)
@@ -258,7 +262,9 @@ async def test_a_lost_result_can_be_asked_for_again_by_an_operator(db: Database,
 async def test_a_job_that_ended_within_the_hour_shows_that_the_account_works(
     db: Database, stages: Stages, minutes: float, state: str
 ) -> None:
-    """In the second run, another job ended in the stage before. Only the unknown job is open now."""
+    """In the second run, another job ended in the previous stage. This shows that the account works,
+    although only the unknown job is open now.
+    """
     plan_each(db, "besitos", "u1", "slow-2", "u3")
     await stages.submit("besitos", users_per_call=1)
     lost, slow, other = (row["id"] for row in rows(db))

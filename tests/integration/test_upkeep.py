@@ -1,4 +1,4 @@
-"""The weekly DAG compares the API of each account. The board and the daily report show what it found."""
+"""The weekly DAG compares the API of each account. The board and the daily report show the results."""
 
 from __future__ import annotations
 
@@ -58,7 +58,9 @@ def test_one_red_account_does_not_stop_the_others(
     db: Database,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A missing connection and a changed API each make one account red. The summary says both once."""
+    """A missing connection and a changed API each make one account red. The summary names each of these two
+    faults once.
+    """
     monkeypatch.delenv("AIRFLOW_CONN_BESITOS_DEFAULT")
     sandbox.inject("status", vendor="id5", route="status", status=405, times=None)
     put_check(db, ContractCheck("besitos", datetime.now(UTC) - timedelta(days=7), ["an old difference"]))

@@ -88,7 +88,9 @@ def ends_as(outcome: Outcome, error: object) -> bool:
 
 
 def asks(vendor: str) -> bool:
-    """Returns whether an uncertain submission is reconciled by asking the vendor, which happens at once."""
+    """Returns whether the vendor is asked about an uncertain submission. If so, the vendor is asked at
+    once.
+    """
     return VENDORS[vendor].on_uncertain in (OnUncertain.ASK, OnUncertain.ASK_JOB)
 
 
@@ -218,7 +220,7 @@ async def test_a_fault_of_result_or_data(
 async def test_a_fault_of_list(
     new_case: Callable[..., Case], fault: Fault, vendor: str, variant: dict[str, Any], outcome: Outcome
 ) -> None:
-    """If the list is unreadable, this does not prove that the vendor has no job."""
+    """An unreadable list does not prove that the vendor has no job."""
     case = new_case(vendor, Action.ERASURE)
     case.sandbox.inject("reset_after", vendor=vendor, route="create")
     address = case.inject("list", variant)

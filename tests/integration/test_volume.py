@@ -82,7 +82,7 @@ def test_as_many_as_the_limit_are_sent(db: Database) -> None:
 
 
 def test_one_more_than_the_limit_holds_all(db: Database) -> None:
-    """No submission on hold can be sent or counts as planned to be sent. No other stage waits for it."""
+    """Submissions on hold cannot be sent, and do not count as planned to be sent. No stage waits for them."""
     names = arrive(db, 7)
     assert held(db) == names
     assert (can_be_sent(db), free(db)) == (0, 0)
@@ -147,8 +147,8 @@ def test_what_was_sent_stays_sent(db: Database) -> None:
 
 
 def test_what_waited_before_today_is_not_held(db: Database) -> None:
-    """Earlier submissions passed the check of their day. A vendor's outage or a daily quota makes no day
-    unusual.
+    """Earlier submissions passed the check of their day. A day does not become unusual because submissions
+    had to wait for the end of an outage, or for a new daily quota.
     """
     arrive(db, 6, "before", at=NOW - DAY)
     today = arrive(db, 6, "today")
@@ -320,7 +320,8 @@ def test_a_decision_does_not_release_what_was_held_later(db: Database) -> None:
 
 def test_a_decision_does_not_release_what_its_own_run_takes_in(db: Database) -> None:
     """The intake of the run with the decision may add submissions to a volume that nobody was asked about.
-    The operator did not know about them, so the whole volume stays on hold, and an operator is asked.
+    The operator did not know about these submissions, so the whole volume stays on hold, and an operator
+    is asked.
     """
     arrive(db, 7)
     arrive(db, 1, "later", at=NOW + timedelta(hours=1))
@@ -354,8 +355,8 @@ def test_the_question_counts_early_days_together(db: Database) -> None:
 
 
 def test_a_held_submission_shares_no_job(db: Database) -> None:
-    """A submission that shared a job would end without an approval. No other submission waits for the
-    submission on hold.
+    """If a submission on hold shared a job, it would end without an approval. No other submission waits for
+    a submission on hold.
     """
     same = submission("u1", "batch")
     plan(db, request("before", same), now=NOW, limit=LIMIT)
@@ -370,8 +371,8 @@ def test_a_held_submission_shares_no_job(db: Database) -> None:
 
 
 def test_a_submission_that_is_planned_again_is_not_new(db: Database) -> None:
-    """retry_failed plans submissions again that have passed the check before, also if too many others arrive
-    on the same day.
+    """retry_failed plans failed submissions again. They passed the check before, so they are not put on
+    hold, even if too many new submissions arrive on the same day.
     """
     arrive(db, 6)
     put_into(db, [row["id"] for row in rows(db)], {"state": "failed", "attempts": 1, "finished_at": NOW})
@@ -382,8 +383,8 @@ def test_a_submission_that_is_planned_again_is_not_new(db: Database) -> None:
 
 
 def test_the_report_says_what_is_on_hold_and_what_to_do(db: Database) -> None:
-    """The report repeats the sentence until the submissions are released. For a denied volume, it names
-    another decision.
+    """The report repeats the sentence until the submissions are released. For a denied volume, the report
+    names another decision.
     """
 
     def sentences() -> list[str]:

@@ -1,8 +1,8 @@
 """Invariants that hold after every step. They compare the ledger with the vendors' own records.
 
-The principle of `docs/faults.md` is one of them. A request is closed, and its identifiers are erased, only if
-each of its outcomes is true. The exceptions are lies that a wrong key tells, if the outcome breaker cannot
-notice them because they are too few.
+One invariant is the principle of `docs/faults.md`: a request is closed, and its identifiers are erased,
+only if each of its outcomes is true. The only exceptions are lies of a wrong key that are too few for the
+outcome breaker.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ class Invariants:
             assert {self.world.outcome(job, key) for key in job.keys} <= {"completed", "no_data"}
 
     def _few_are_refused_by_a_lie(self, rows: list[dict[str, Any]]) -> None:
-        """Check that many refusals reject no submission, unless the vendor accepted a call in this stage."""
+        """Check that many refusals reject a submission only if the vendor accepted a call in this stage."""
         rejected = {row["id"]: row for row in rows if row["state"] == "rejected"}
         new = [row for id, row in rejected.items() if id not in self._rejected]
         self._rejected = set(rejected)

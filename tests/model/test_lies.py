@@ -1,4 +1,4 @@
-"""Each lie of a vendor, told by all accounts at once, ends nothing for good."""
+"""All accounts tell the same lie at the same time. No submission ends because of the lie."""
 
 from __future__ import annotations
 

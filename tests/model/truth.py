@@ -29,9 +29,9 @@ class Truth:
         self._deployment, self._world = deployment, deployment.world
 
     def lie_behind(self, row: Row, key: str) -> str | None:
-        """Returns the lie that explains an outcome that is not true. None if the outcome is true.
+        """Returns the lie that explains a false outcome. None if the outcome is true.
 
-        Fails if the outcome is not true, and no lie of a wrong key explains it.
+        Fails if no lie of a wrong key explains a false outcome.
         """
         match row["state"]:
             case "completed":

@@ -1,6 +1,7 @@
 """The five vendors, simulated in this process: the accounts, their jobs, their faults and their lies.
 
-The identifiers of a data subject determine the outcome, so every vendor always decides the same.
+The identifiers of a data subject determine the outcome, so a vendor always makes the same decision about a
+data subject.
 """
 
 from __future__ import annotations

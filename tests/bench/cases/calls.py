@@ -71,9 +71,9 @@ def _least(
     """Returns the least possible number of calls for the ledger's jobs, and the median delay of polls in
     seconds.
 
-    The least number follows from the actual polls, because a late poll makes the next poll later, so fewer
-    polls are needed. A poll is unnecessary if it came too early, or after an earlier poll had seen the end
-    of the job.
+    The least number is computed from the actual polls. If a poll is late, the next poll is later too, so
+    fewer polls are needed. A poll is unnecessary if it came too early, or after an earlier poll had seen
+    the end of the job.
     """
     access, erasure = count - count // 2, count // 2
     with database.connect(ledger) as db:

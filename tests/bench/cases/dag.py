@@ -1,4 +1,4 @@
-"""Compares the whole DAG under the scheduler with an empty DAG and with standard operators."""
+"""Compares a run of the whole DAG with a run of an empty DAG, and with a run of standard operators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Compares the time with a rate limit with the number of calls divided by the rate."""
+"""Measures the time of a run that has a rate limit. The baseline is the number of calls divided by the
+rate.
+"""
 
 from __future__ import annotations
 

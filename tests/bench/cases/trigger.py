@@ -1,4 +1,4 @@
-"""Compares one trigger with 100,000 open jobs with the same trigger with 100 open jobs."""
+"""Compares a trigger that has 100,000 open jobs with a trigger that has 100 open jobs."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def test_pages_with_badges_explain_them_in_a_list(pages: dict[str, ElementTree.E
 
 
 def test_only_elements_with_a_role_have_a_label(pages: dict[str, ElementTree.Element]) -> None:
-    """ARIA forbids a label on an element without a role, and screen readers ignore it."""
+    """ARIA forbids a label on an element without a role, and screen readers ignore such a label."""
     for path, page in pages.items():
         for element in page.iter():
             if element.tag in ("span", "div", "p", "code", "dd", "dt") and element.get("role") is None:

@@ -31,8 +31,8 @@ def test_no_page_mentions_a_hold_on_an_ordinary_day(viewer: TestClient, rows: Ro
 
 
 def test_pages_say_what_waits_for_an_approval(viewer: TestClient, volume: Rows) -> None:
-    """The pages have the comparison and a link to Required Actions. Submissions on hold do not count as "to
-    be sent".
+    """The pages compare the volume with the usual volume, and have a link to Required Actions. Submissions
+    on hold do not count as "to be sent".
     """
     for name in ("", "account?name=besitos"):
         page = unescape(viewer.get(f"/dsar/{name}").text)

@@ -127,8 +127,9 @@ def test_the_page_offers_exactly_the_decisions_that_are_possible(
     kinds: list[str],
     lines: list[str],
 ) -> None:
-    """If a request has several kinds of identities, each line names its kind. If it has several identifiers
-    of a kind, each line names one of them by its number, as the table of submissions does.
+    """If a request has several kinds of identities, each line names its kind. If a request has several
+    identifiers of one kind, each line has the number of an identifier. The table of submissions has the
+    same numbers.
     """
     set_connection(account, extra=HOLD)
     one = UNCERTAIN | {"account": account, "vendor": account}

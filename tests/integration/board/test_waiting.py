@@ -64,7 +64,7 @@ def test_the_overview_shows_requests_that_no_account_can_serve(viewer: TestClien
 
 
 def test_the_page_of_a_request_says_what_to_do_about_it(viewer: TestClient, rows: Rows) -> None:
-    """It names the accounts that were not asked, and has the possible decisions."""
+    """The page names the accounts that were not asked, and has the possible decisions."""
     closed = {"closed": NOW, "is_unresolved": True, "not_asked": ["id5"]}
     rows.request("left-out-1", {"state": "completed"}, **closed)
     rows.request("done-1", {"state": "completed"}, closed=NOW)

@@ -1,4 +1,4 @@
-"""The ledger keeps an invalid row until it is corrected, also if intake fails meanwhile."""
+"""The ledger keeps an invalid row until it is corrected, even if intake fails in the meantime."""
 
 from __future__ import annotations
 
@@ -110,7 +110,9 @@ def test_a_row_without_an_id_is_kept_once(case: IntakeCase, keyless: None) -> No
 def test_a_retry_of_intake_knows_the_rows_that_are_marked_already(
     case: IntakeCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first try fails after it has marked the rows, so the retry does not read them again."""
+    """The first try marks the row in the source and then fails. The retry does not read the marked row
+    again, but the ledger keeps the row.
+    """
     case.put(Row("r-1", user_id="\x07"))
 
     def fail(*_: Any) -> None:

@@ -121,7 +121,7 @@ def test_a_locked_table_is_named(table: Source, server: Engine, monkeypatch: pyt
 
 
 def test_a_locked_row_is_named(table: Source, server: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The status is not lost: the next run writes it."""
+    """The error says that a row is locked. The next run writes the status of the row."""
     limit(monkeypatch, innodb_lock_wait_timeout=1)
     with server.connect() as other:
         other.execute(text("SELECT * FROM requests WHERE request_id = 'r-1' FOR UPDATE"))

@@ -20,8 +20,8 @@ async def status(url: str, request_id: str) -> Reply:
 
 
 async def test_export(sandbox: Sandbox) -> None:
-    """A completed export has a record for each known user and null for each unknown user, in another order
-    than in the call.
+    """A completed export has a record for each known user and null for each unknown user. Their order
+    differs from the order in the call.
     """
     ids = ["ada", "bob", "unknown-1", "carla", "dora"]
     created = (await create(sandbox.url, "export", ids)).json()

@@ -48,8 +48,8 @@ def test_a_text_that_is_not_a_public_key_is_refused(text: str) -> None:
 
 
 def test_an_error_of_the_target_is_raised() -> None:
-    """If the target raises an error, this error is raised, and not the error of the pipe that follows from
-    it.
+    """If the target raises an error, the caller gets this error. The caller does not get the later error of
+    the pipe.
     """
 
     class Full:

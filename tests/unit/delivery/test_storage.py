@@ -129,9 +129,7 @@ def test_a_large_file_is_uploaded_completely(storage: Storage, monkeypatch: pyte
 
 
 def test_remove_deletes_a_file_or_a_folder(storage: Storage) -> None:
-    """Removing a missing path is not an error. If a folder is removed, another folder whose longer name
-    begins with the same letters stays.
-    """
+    """Removing a missing path is not an error. If the folder `r/1` is removed, the folder `r/10` stays."""
     for path in ("r/1/a", "r/1/b/c", "r/10/a", "r/2"):
         storage.write(path, b"")
     storage.remove("r/2")

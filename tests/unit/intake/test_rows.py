@@ -61,8 +61,8 @@ COLUMNS = [*GOOD, *IdentityKind, "accounts", "due_at"]
 @settings(max_examples=1500, deadline=None)
 @given(st.dictionaries(st.sampled_from(COLUMNS), CELLS, max_size=4))
 def test_any_row_raises_only_invalid_row(cells: dict[str, Any]) -> None:
-    """A test row is valid except that one to four of its cells have any value. Reading the row raises no
-    error except InvalidRow.
+    """A test row is a valid row in which one to four cells were replaced with any value. Reading the row
+    raises no error except InvalidRow.
     """
     try:
         request = RULES.read({**GOOD, **cells}, NOW)
@@ -154,7 +154,9 @@ EMPTY = [None, float("nan"), pd.NaT, pd.NA, "", " ", [], "[]", "[null]", Decimal
 
 @pytest.mark.parametrize("empty", EMPTY, ids=repr)
 def test_each_kind_of_empty_cell_is_empty(empty: Any) -> None:
-    """Empty cells are accepted for identifiers and accounts, and (except for lists) for due dates."""
+    """Every kind of empty cell is accepted for identifiers and accounts. Every kind except a list is
+    accepted for due dates.
+    """
     request = RULES.read({**GOOD, "email": empty, "accounts": empty}, NOW)
     assert {s.account for s in request.submissions} == {account.name for account in ACCOUNTS}
     if not isinstance(empty, list | Decimal) and "[" not in str(empty):

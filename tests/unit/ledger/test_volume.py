@@ -33,7 +33,7 @@ def test_the_limit_is_a_multiple_of_the_third_busiest_day(
 
 
 def test_a_weekly_import_is_usual() -> None:
-    """An import on each Monday is at least four days of the last 30."""
+    """An import on each Monday is usual, because at least four of the last 30 days are Mondays."""
     days = [700, 0, 0, 2, 0, 1, 0] * 4
     assert usual(days, has_history=True, limit=LIMIT).count == 700
 

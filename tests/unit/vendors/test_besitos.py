@@ -330,7 +330,7 @@ def test_a_record_of_an_id_that_was_not_sent(asked: bytes) -> None:
 
 
 def test_results_of_another_job() -> None:
-    """If a reply is about other users, it does not mean that this user has no data."""
+    """A reply about other users does not prove that this user has no data."""
     results = BESITOS.read_results(export(b"null", asked=b'["other"]'), ["u1"])
     assert results["u1"].unreadable
     assert BESITOS.read_results(export(b"null", asked=b"null"), ["u1"]) == {}

@@ -1,5 +1,5 @@
-"""If a documented reply is changed, reading it raises one of our errors, or returns only what the changed
-reply says.
+"""The tests change documented replies. A changed reply raises one of our errors, or gives only results that
+the changed reply contains.
 """
 
 from __future__ import annotations

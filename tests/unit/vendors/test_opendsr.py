@@ -189,7 +189,7 @@ def test_cancel() -> None:
     ],
 )
 def test_cancel_errors(status: int, body: bytes, expected: type[DsarError], message: str) -> None:
-    """If the vendor refuses to cancel a job, it is too late to cancel it. The job continues."""
+    """The vendor refuses a cancellation that comes too late. The job continues."""
     with pytest.raises(expected, match=f"^{message}$"):
         OPENDSR.read_cancelled(HttpReply(status, body))
 

@@ -1,4 +1,4 @@
-"""The connection of an OpenDSR account sets what processors expect in different ways."""
+"""OpenDSR processors differ in fields, hashes and authentication. The connection of an account sets these."""
 
 from __future__ import annotations
 
