@@ -45,8 +45,8 @@ def _be_private() -> None:
 
 
 def end(status: int) -> None:
-    """Ends this program in the same way as the command: with the same exit status or, if `status` is
-    negative, by the same signal.
+    """Ends this program as the command ended: with the same exit status, or by the same signal if `status`
+    is negative.
     """
     if status < 0:
         signal.signal(-status, signal.SIG_DFL)

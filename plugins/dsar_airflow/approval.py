@@ -67,8 +67,8 @@ class ApproveVolumeOperator(HITLOperator):
         super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, int]:
-        """Records the answer. Returns how many submissions the answer is about. Triggers a new run if they
-        are approved. Raises OperatorActionRequired if the question is still open.
+        """Records the answer. Returns how many submissions the answer is about. Triggers a new run if the
+        submissions are approved. Raises OperatorActionRequired if the question is still open.
         """
         from dsar_airflow.connections.ledger import ledger
         from include.dsar.errors import OperatorActionRequired

@@ -1,4 +1,4 @@
-"""Runs a browser that is installed on the machine, with playwright."""
+"""Runs an installed browser with playwright."""
 
 from __future__ import annotations
 

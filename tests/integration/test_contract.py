@@ -260,7 +260,7 @@ async def test_a_processor_that_stops_supporting_an_identity(stages: Stages, san
 async def test_no_data_reaches_the_ledger_the_log_or_the_error(
     db: Database, stages: Stages, sandbox: Sandbox, account: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Every key and every text of each reply is a marker, because a key or a state may be the id of a user."""
+    """Every key and text of each reply is a marker, because a key or a state may be the id of a user."""
     caplog.set_level(logging.DEBUG)
     plan_some(db, account, "one", "two", "three")
     keys = ("id", "request", "status", "request_status", "jobStatus", "processed", "data", "type", "code")

@@ -130,8 +130,8 @@ def test_migration_0005_leaves_all_rows_as_they_were(dsn: str) -> None:
 
 
 def test_migration_0007_keeps_failed_requests_in_sight(dsn: str) -> None:
-    """A closed request that failed is unresolved until an operator acknowledges it. Completed requests and
-    open requests are not.
+    """A closed request that failed is marked as unresolved until an operator acknowledges it. No other
+    request is marked.
     """
     unresolved = "SELECT kind, name FROM dsar.unresolved(now()) ORDER BY name"
     assert table(dsn, unresolved) == [

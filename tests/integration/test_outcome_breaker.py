@@ -210,7 +210,7 @@ def test_a_confirmed_outcome_is_not_held_while_its_request_is_open(
 def test_confirmed_outcomes_do_not_make_later_ones_implausible(
     db: Database, source_table: Source, storage: Storage
 ) -> None:
-    """While their requests are open, confirmed outcomes are not counted again, and they are never held
+    """Confirmed outcomes are not counted again while their requests are open. No confirmed outcome is held
     again.
     """
     given(db, [("completed", 200)], closed=True, finished_at=NOW - timedelta(days=9), prefix="old")

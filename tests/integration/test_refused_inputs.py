@@ -142,7 +142,7 @@ async def test_an_account_that_breaks_while_a_call_is_under_way_rejects_no_submi
 async def test_an_account_that_breaks_in_the_middle_of_a_run_rejects_no_submission(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """Many refusals in a row mean that the account is the cause, even if the vendor accepted earlier calls."""
+    """Many refusals in a row mean that the account is the cause, even after earlier calls were accepted."""
     plan_each(db, "batch", *(f"u{n}" for n in range(3)), *(f"refused-{n}" for n in range(40)))
     with pytest.raises(ConfigurationError, match=f"refused {MAX_REFUSALS_AFTER_ACCEPTED} calls in a row"):
         await stages.submit("batch", max_concurrency=1)

@@ -250,7 +250,9 @@ def test_an_approval_releases_what_was_asked_about(db: Database) -> None:
 
 
 def test_an_approved_volume_is_not_held_again(db: Database) -> None:
-    """An approved volume does not count against the limit of the day. On the third such day it is usual."""
+    """An approved volume does not count against the limit of the day. On the third such day, the volume is
+    usual.
+    """
     for days in range(3):
         at = NOW + days * DAY
         arrive(db, 20, f"day-{days}", at=at)

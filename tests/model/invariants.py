@@ -234,7 +234,7 @@ class Invariants:
                 self._closed_once.add(request_id)
 
     def _is_closed_on_the_truth(self, submissions: list[dict[str, Any]]) -> None:
-        """Check that no outcome is a lie, except lies that are too few for the outcome breaker."""
+        """Check that each outcome is true. Lies that are too few for the outcome breaker are allowed."""
         for row in submissions:
             if row["state"] == "not_applicable" or not (lie := self.truth.lie_behind(row, self.key_of(row))):
                 continue

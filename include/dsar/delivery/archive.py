@@ -120,8 +120,8 @@ def _title(info: zipfile.ZipInfo) -> str:
 
 
 class _ShortReads(io.RawIOBase):
-    """A stream that refuses very long reads. zipfile reads the directory of an archive at once, and the size
-    of the directory comes from the archive.
+    """A stream that refuses very long reads. zipfile reads the whole directory of an archive in one read.
+    The archive itself gives the size of the directory, so a hostile archive could fill the memory.
     """
 
     def __init__(self, stream: BinaryIO) -> None:

@@ -22,9 +22,9 @@ def json_tables(name: str, content: bytes, lists_below: str) -> list[Table]:
 
     The fields of an object become the table `name`. Nested fields have dotted names. Each list becomes its
     own table. The table's name is the path of the list, with the prefix `lists_below`. A list of objects
-    inside a row also becomes a table. Its first column is the number of the parent row. If a text is itself
-    a JSON list or object, it is parsed too, because Besitos documents `enrolled_offers` and other fields as
-    text.
+    inside a row also becomes a table. The first column of this table is the number of the parent row. If a
+    text is itself a JSON list or object, it is parsed too, because Besitos documents `enrolled_offers` and
+    other fields as text.
     """
     tables: list[Table] = []
     try:

@@ -66,10 +66,10 @@ def attention(
     db: Database, *, now: datetime, since: datetime | None, held: list[str], run_after: datetime | None = None
 ) -> Attention:
     """Returns the items that need an operator. `since` is the time of the last report. None means that
-    there was none.
+    there was no report.
 
-    An uncertain request is included only if its account is in `held`, if it was uncertain
-    MAX_UNCERTAIN_ATTEMPTS times, or if it became uncertain before `run_after`.
+    An uncertain request is included only in three cases: its account is in `held`, it was uncertain
+    MAX_UNCERTAIN_ATTEMPTS times, or it became uncertain before `run_after`.
     """
     given: dict[str, Any] = {
         "now": now,

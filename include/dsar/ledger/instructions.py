@@ -32,7 +32,7 @@ class Instruction:
 
     @property
     def fingerprint(self) -> str:
-        """Returns a hash that is the same if the run that gave the instruction is repeated."""
+        """Returns a hash of the instruction. If a run is repeated, its instruction has the same hash."""
         parts = [self.kind, self.name, self.author, self.given_at.isoformat(), self.reason, self.origin]
         return hashlib.sha256(json.dumps([parts, dict(self.details)], sort_keys=True).encode()).hexdigest()
 

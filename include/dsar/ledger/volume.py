@@ -2,7 +2,7 @@
 
 A wrong query can mark a million data subjects for erasure, and an erasure cannot be undone. So the new
 submissions of each account, action and UTC day are counted when they are planned. If there are too many,
-the same transaction puts the submissions that were not sent yet on hold. Therefore a crash of intake
+all submissions that are not sent yet are put on hold in the same transaction. Therefore a crash of intake
 releases nothing.
 """
 
@@ -46,7 +46,7 @@ def count_new(
     db: Database, added: Sequence[dict[str, Any]], *, limit: VolumeLimit | None, now: datetime
 ) -> None:
     """Counts new submissions (account, action, n) in the caller's transaction. If there are too many today,
-    puts those that were not sent on hold.
+    puts on hold all submissions of today that are not sent yet.
     """
     day = now.astimezone(UTC).date()
     for row in sorted(added, key=lambda row: (row["account"], row["action"])):

@@ -68,7 +68,7 @@ def next_poll(
     request_pks: Sequence[int] | None = None,
     shard: Shard = WHOLE,
 ) -> datetime | None:
-    """Returns when polling would make its first call if it started at `since`. None if no job is open."""
+    """Returns the time of the first call if polling starts at `since`. None if no job is open."""
     jobs = vendor_jobs.open_jobs(db, settings.account, request_pks=request_pks, shard=shard)
     position = vendor_jobs.poll_position(db, settings.account, shard)
     schedule, begin = _schedule(settings, since, position), since.timestamp() - FIRST_POLL_SPREAD

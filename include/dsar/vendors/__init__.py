@@ -1,7 +1,7 @@
 """The vendors that this project supports, and the settings of an account.
 
-This module must import little, because it is loaded by every Airflow process that lists its providers, and
-each time the DAG is parsed.
+This module must import little, because every Airflow process that lists its providers loads this module. It
+is also loaded each time the DAG is parsed.
 """
 
 from __future__ import annotations

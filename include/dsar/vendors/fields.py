@@ -46,7 +46,7 @@ class ConnectionField:
 
     @property
     def description(self) -> str:
-        """Returns the help text. It includes what an empty field means."""
+        """Returns the help text, including the meaning of an empty field."""
         if self.required:
             return f"Required. {self.help}"
         return f"{self.help} Empty: {self.shown_default}." if self.shown_default else self.help

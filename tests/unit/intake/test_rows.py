@@ -180,7 +180,9 @@ def test_hashes_are_keyed_and_equal_for_equal_identifiers() -> None:
 
 
 def test_an_account_without_identities_gets_no_new_submissions() -> None:
-    """An account with identities=() only finishes its open work. The receipt says why it was not asked."""
+    """An account with identities=() only finishes its open work. The receipt says why the account was not
+    asked.
+    """
     accounts = (Account("batch", vendor="batch"), Account("batch_ios", vendor="batch", identities=()))
     planned, left_out = Rules(accounts, None, b"key", REGULATIONS).read(GOOD, NOW).submissions
     assert (planned.account, planned.state) == ("batch", State.PLANNED)
