@@ -182,7 +182,9 @@ class FullFor(LocalFileSystem):  # type: ignore[misc]
 
 
 def full_for(storage: Storage, name: str) -> Storage:
-    """Returns the same folder through another file system, which refuses the files of one request."""
+    """Returns the same folder through another file system. This file system refuses the files of one
+    request.
+    """
     broken = Storage(FullFor(name), storage._root)
     broken._local = False
     return broken

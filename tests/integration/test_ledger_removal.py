@@ -60,7 +60,7 @@ def test_a_closed_request_is_removed_with_all_its_rows(db: Database, closed: int
 
 @pytest.mark.parametrize("change", KEPT.values(), ids=KEPT)
 def test_a_request_that_is_still_needed_is_not_removed(db: Database, closed: int, change: str) -> None:
-    """A request that is open, unresolved, on hold or not written back is not removed."""
+    """A request stays if it is open, unresolved or on hold, or if its status is not written back."""
     db.execute(change.encode())
     assert removed(db, closed) == {"requests": 0, "submissions": 0, "events": 0}
     assert len(rows(db)) == 2

@@ -198,8 +198,8 @@ def test_a_changed_hash_key_is_retried_and_named(
 def test_one_failed_account_does_not_stop_the_others(
     dsn: str, deployment: Path, sandbox: Sandbox, set_connection: SetConnection, run_daily: RunDaily
 ) -> None:
-    """One failed account does not stop the others. After its connection is fixed and its tasks run again,
-    its requests are delivered too.
+    """One failed account does not stop the others. After the connection of this account is fixed, its tasks
+    run again and its requests are delivered.
     """
     put(dsn, *ROWS, Row("only-id5", email="d@example.com", accounts=["id5"]))
     set_connection("batch", password="wrong")

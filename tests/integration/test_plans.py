@@ -252,8 +252,8 @@ SEARCHES = {
 
 @pytest.mark.parametrize("name", STATEMENTS)
 def test_a_statement_reads_only_open_requests(db: Database, name: str) -> None:
-    """The statement uses an index. It reads at most three rows for each open submission. Acknowledgements are
-    few, because the table holds only those in force.
+    """The statement uses an index. It reads at most three rows for each open submission. The table of
+    acknowledgements is small, because it holds only acknowledgements that are in force.
     """
     SCANS.clear()
     STATEMENTS[name](db)

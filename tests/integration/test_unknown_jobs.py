@@ -152,8 +152,8 @@ async def test_a_404_leaves_ready_results_ready(
 
 
 async def test_unknown_results_are_no_evidence_for_each_other(db: Database, stages: Stages) -> None:
-    """The vendor denies both jobs. A denied job does not prove that the account works, and without this
-    proof no result fails. Therefore both results stay ready.
+    """The vendor denies both jobs. A result fails only if there is proof that the account works. A
+    denied job is no proof, so both results stay ready.
     """
     plan_each(db, "besitos", "u1", "u2", action=Action.ACCESS)
     await stages.submit("besitos", users_per_call=1)
@@ -186,8 +186,8 @@ async def test_a_result_fails_if_the_vendor_denies_it_again_a_day_later(db: Data
 async def test_give_up_after_days_ends_nothing_while_the_account_does_not_work(
     db: Database, stages: Stages, account: str
 ) -> None:
-    """A job does not fail while the account does not work. It fails when the vendor answers again and says
-    that the job has still not ended.
+    """While the account does not work, every job stays open. A job fails after the vendor answers again and
+    says that the job is still running.
     """
     plan_each(db, account, SLOW)
     await stages.submit(account)

@@ -31,9 +31,7 @@ VALUES = [f"u{n}@example.com" for n in range(30)]
 async def test_a_vendor_that_answers_no_call_is_not_called_until_the_next_run(
     db: Database, sandbox: Sandbox, stages: Stages, vendor: str, status: int
 ) -> None:
-    """After the vendor recovers, everything is sent once. For a submission without a call, no attempt is
-    counted.
-    """
+    """After the vendor recovers, everything is sent once. An attempt counts only if a call was made."""
     plan_each(db, vendor, *VALUES)
     is_busy = vendor == "batch" and status == 503  # a 503 of Batch means maintenance: no job was created
     sandbox.inject("status", status=status, vendor=vendor, route="create", times=None)

@@ -147,8 +147,8 @@ def test_what_was_sent_stays_sent(db: Database) -> None:
 
 
 def test_what_waited_before_today_is_not_held(db: Database) -> None:
-    """Earlier submissions passed the check of their day. A day does not become unusual because submissions
-    had to wait for the end of an outage, or for a new daily quota.
+    """Earlier submissions passed the check of their day. Submissions may wait for the end of an outage or
+    for a new daily quota. They are not counted again on the day on which they are sent.
     """
     arrive(db, 6, "before", at=NOW - DAY)
     today = arrive(db, 6, "today")

@@ -104,7 +104,7 @@ def test_a_job_of_an_earlier_run_is_polled_too(deployment: Deployment) -> None:
 
 
 def test_several_waits_poll_as_often_as_one(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Five waits of five seconds make only the polls of the schedule, which are 12 seconds apart."""
+    """The polls of the schedule are 12 seconds apart. Five waits of five seconds make no additional polls."""
     deployment.world.minutes["batch"] = 60
     rare = replace(deployment.settings["batch"], poll_min_seconds=12.0, poll_max_seconds=12.0)
     deployment.settings["batch"] = rare

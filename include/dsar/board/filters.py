@@ -56,8 +56,8 @@ class _Query(BaseModel):
 
     @classmethod
     def parse(cls, given: Mapping[str, str]) -> Self:
-        """Parses a query string. Raises BadFilter, which names the field and what the field accepts, but
-        not the value.
+        """Parses a query string. Raises BadFilter. Its text names the field and the accepted values, but
+        does not repeat the wrong value.
         """
         try:
             return cls.model_validate(given)

@@ -101,8 +101,8 @@ class Endings:
             self._known.add(job_id)
 
     def is_unknown(self, job_id: str, since: datetime) -> None:
-        """Records that the vendor does not have this job, which was submitted at `since`. The record counts
-        only if the account works.
+        """Records that the vendor does not have this job. `since` is the time when the job was submitted.
+        The record counts only if the account works.
         """
         self.unknown[job_id] = since
         self._known.discard(job_id)

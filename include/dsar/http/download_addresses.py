@@ -23,8 +23,8 @@ NAME_NOT_PUBLIC = "the name in the address of the result resolves to an address 
 async def check_download_url(url: str, base_url: str) -> None:
     """Raises UnsafeDownload if the URL must not be fetched.
 
-    The URL must be https, or http if the account's base URL is http. Its host must be public unless the
-    account's own host is not public. So no reply can make us call a host in the internal network.
+    The URL must be https, or http if the account's base URL is http. If the account's own host is public,
+    the host of the URL must be public too. So no reply can make us call a host in the internal network.
     """
     try:
         target, own = URL(url), URL(base_url)  # aiohttp uses the same parser, so both read the same host

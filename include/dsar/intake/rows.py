@@ -168,7 +168,7 @@ class Rules:
 
 
 def request_id(cell: object) -> str:
-    """Returns the request's id, which becomes part of paths. Raises InvalidRow if the id is unsafe.
+    """Returns the request's id. The id becomes part of paths, so an unsafe id raises InvalidRow.
 
     An id with blanks around it is unsafe too. If the blanks were removed, the source would not find its
     row.

@@ -69,7 +69,9 @@ def account_days(db: Database, since: datetime) -> list[AccountDay]:
 
 
 def request_counts(db: Database, since: datetime) -> dict[str, int]:
-    """Counts the requests that are open now, and those closed since this time by status."""
+    """Counts the requests that are open now. Also counts, by status, the requests that were closed since
+    this time.
+    """
     rows = db.execute(
         "SELECT status, count(*) AS n FROM dsar.request"
         " WHERE status = 'in_progress' OR closed_at >= %s GROUP BY status",

@@ -97,8 +97,8 @@ class Besitos(Vendor):
         )
 
     def read_created(self, reply: HttpReply) -> str:
-        """Reads the id of the new job. Raises ReplyLost for a 200 without a body, which an older page
-        documents.
+        """Reads the id of the new job. Raises ReplyLost for a 200 without a body. An older page of the
+        documentation shows this reply.
 
         Ignores `processed_user_ids`, because the sample reply in the documentation has other ids than the
         sample call.

@@ -69,7 +69,7 @@ async def test_a_call_that_cannot_start_in_time_raises_at_once() -> None:
 
 
 async def test_no_more_than_max_concurrency_calls_run_at_once() -> None:
-    """A call counts until it ends, even if it ends with an error."""
+    """A call counts as running until it ends, even if it ends with an error."""
     pacer, running, highest = Pacer(1000, 3), 0, 0
 
     async def call() -> None:

@@ -113,8 +113,8 @@ def test_ids_are_text_whole_numbers_or_uuids(cell: object, text: str) -> None:
     "cell", [None, "", " ", float("nan"), pd.NaT, pd.NA, -1, 7.0, True, b"x", Decimal(7), [1], " r-1", "r-1 "]
 )
 def test_other_values_are_not_ids(cell: object) -> None:
-    """Other values are refused. An id with blanks around it is refused too, because write-back could not
-    find the row by an id without the blanks.
+    """Other values are refused. An id with blanks around it is refused too. If the blanks were removed,
+    write-back would not find the row.
     """
     with pytest.raises(InvalidRow, match=r"^(unsafe request_id|request_id is empty)"):
         request_id(cell)

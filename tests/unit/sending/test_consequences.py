@@ -45,8 +45,8 @@ def moves(error: Exception, size: int = 1, uncertain_reason: str | None = None) 
 def test_the_error_and_an_earlier_attempt_decide(
     error: Exception, uncertain_reason: str | None, state: State, not_before: datetime | None
 ) -> None:
-    """A submission is sent again only if the vendor certainly did not accept it. It becomes `rejected` only
-    if the vendor refused it.
+    """A submission is sent again only if the vendor certainly did not accept it. A submission becomes
+    `rejected` only if the vendor refused it.
     """
     (found,) = moves(error, uncertain_reason=uncertain_reason)
     assert (found.to, found.not_before) == (state, not_before)

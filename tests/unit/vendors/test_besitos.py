@@ -314,8 +314,8 @@ def test_results_by_id() -> None:
 
 
 def test_results_of_others() -> None:
-    """A user of the job without a record has no data. The record of another user is never given to this
-    user.
+    """If a user of the job has no record, the user has no data. The record of another user is never given
+    to this user.
     """
     assert BESITOS.read_results(export(b'{"partner_user_id": "b"}', b"null"), ["u1"]) == {}
 

@@ -87,7 +87,7 @@ def test_a_declared_word() -> None:
 
 
 def test_a_list() -> None:
-    """Each entry of a list is compared. In a reply that is not a list, nothing is compared."""
+    """Each entry of a list is compared. A reply that is not a list is not compared."""
     shape = ReplyShape((Needs(("id",)),), {"state": frozenset({"done"})}, is_list=True)
     assert shape.missing(None, [{"id": 1}, {"state": "done"}, "text"]) == {"[].id"}
     assert shape.missing(None, {"entries": []}) == {"[]"}
