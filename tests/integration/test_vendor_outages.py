@@ -128,7 +128,10 @@ async def test_the_client_never_repeats_a_post(open_work: OpenWork, sandbox: San
     """If a reused connection is reset, aiohttp repeats a GET but not a POST."""
     now = datetime.now(UTC)
     subjects = [
-        Subject(n, submission(VALUES[n], vendor).identifiers or {}, "GDPR", f"r-{n}", now) for n in range(3)
+        Subject(
+            n, submission(VALUES[n], vendor).identifiers or {}, "GDPR", f"r-{n}", now, jurisdiction="GDPR"
+        )
+        for n in range(3)
     ]
     async with open_work(vendor, max_concurrency=1) as work:
         create = [work.vendor.create(work.settings, Action.ERASURE, [subject]) for subject in subjects]
