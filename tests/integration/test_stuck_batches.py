@@ -179,6 +179,25 @@ async def test_a_slow_account_gets_more_time(db: Database, sandbox: Sandbox, sta
     assert sizes(sandbox) == [2, 1, 1]
 
 
+async def test_the_wait_for_the_next_run_makes_no_account_slow(
+    db: Database, sandbox: Sandbox, stages: Stages
+) -> None:
+    """The jobs end after the run has stopped polling, so the next daily run notices this after a day. The
+    batch of yesterday is still too old for today's run.
+    """
+    plan_each(db, "besitos", *OTHERS[:30], "slow-1", "slow-2")
+    ids = {row["request_id"]: row["id"] for row in rows(db)}
+    now = datetime.now(UTC)
+    done = [ids[name] for name in OTHERS[:30]]
+    put_into(
+        db, done, {"state": "completed", "submitted_at": now - timedelta(hours=24.5), "finished_at": now}
+    )
+    await run(stages, Action.ERASURE)
+    stages.advance(hours=24)
+    await run(stages, Action.ERASURE)
+    assert sizes(sandbox) == [2, 1, 1]
+
+
 async def test_no_reply_about_a_batch_gives_it_up(db: Database, sandbox: Sandbox, stages: Stages) -> None:
     """If the vendor gives no usable reply about a batch, the batch is kept. The error does not stop
     `submit`.

@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 SAME_TIME = timedelta(hours=1)  # jobs sent so much earlier count as sent together
 COMPARED = 10  # jobs
+ONE_RUN = timedelta(hours=26)  # a usual time up to this may be the wait for the next daily run
 NOT_ENDED = "the batch had not ended after {hours:.0f} hours, and is sent again in smaller ones"
 
 
@@ -72,8 +73,10 @@ async def give_up_stuck_batches(work: AccountWork) -> int:
 
 async def _usual(work: AccountWork, action: Action, now: datetime) -> timedelta:
     seen = await work.ledger(stuck_jobs.usual_time, work.account, action, now=now)
-    least = work.settings.stuck_batches.usual
-    return max(seen, least) if seen else least
+    limits = work.settings.stuck_batches
+    if seen and seen <= ONE_RUN:
+        seen = min(seen, limits.longest)
+    return max(seen or limits.usual, limits.usual)
 
 
 def is_old(batch: OpenBatch, usual: timedelta, limits: StuckBatches, now: datetime) -> bool:
