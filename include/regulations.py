@@ -10,8 +10,8 @@ holiday, unless you set `last_day` and `holidays`:
     replace(GDPR, last_day=LastDay.MOVES, holidays="DE-BE")
 
 ID5 accepts only the jurisdictions GDPR and CCPA. A request under a law without `id5_jurisdiction` is not sent
-to ID5, and its receipt says so. If your lawyers agree to use one of the two, set ID5_JURISDICTION for all
-these laws, or the field of one law:
+to ID5, and its receipt says so. If your lawyers agree to use GDPR or CCPA for such laws, set
+ID5_JURISDICTION for all of them, or set `id5_jurisdiction` for one law:
 
     replace(LGPD, id5_jurisdiction="GDPR")
 """

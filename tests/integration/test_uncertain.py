@@ -239,7 +239,7 @@ async def test_id5_gets_the_call_again_on_the_next_utc_day(
 async def test_a_daily_limit_of_id5_after_a_lost_reply_stays_uncertain(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
-    """ID5 probably accepted the lost call. Only the job of a later day confirms the deletion."""
+    """ID5 probably accepted the lost call. Only a new job on a later day confirms the deletion."""
     plan_each(db, "id5", MAIL)
     sandbox.inject("empty", vendor="id5", route="create")
     stages.advance_to_noon()

@@ -88,8 +88,8 @@ async def test_a_404_of_every_poll_leaves_all_jobs_open(
 async def test_a_job_fails_if_the_vendor_denies_it_again_a_day_later(
     db: Database, stages: Stages, account: str
 ) -> None:
-    """The vendor knows other jobs, so the account works. If the vendor knows the denied job in the
-    meantime, the day is counted again from the next denial.
+    """The vendor knows other jobs, so the account works. If the vendor finds the job between
+    two denials, the wait of one day starts again at the next denial.
     """
     plan_each(db, account, *VALUES[:2], SLOW)
     await stages.submit(account, users_per_call=1)

@@ -227,7 +227,7 @@ def _damage(request: dict[str, Any], reply: HttpReply, recorded: Set[str], asked
 
 
 def _is_expired(request: dict[str, Any], reply: HttpReply) -> bool:
-    """Returns whether the export has expired, by the time in the reply's own Date header."""
+    """Returns whether the export has expired. The current time is that of the reply's Date header."""
     try:
         expires_at = datetime.fromisoformat(str(request.get("expires_at")))
         now = parsedate_to_datetime(reply.headers.get("date", ""))
