@@ -95,6 +95,22 @@ async def test_a_reply_about_another_job_or_an_unfinished_one_ends_nothing(
     assert set(states(db).values()) == {"completed"}
 
 
+async def test_the_results_of_another_job_are_not_collected(
+    db: Database, sandbox: Sandbox, stages: Stages
+) -> None:
+    """The other job is about the same users, for example from an earlier request. It is not the result."""
+    await send(db, stages, *USERS, action=Action.ACCESS)
+    await stages.poll("besitos")
+    without_data = PROGRESS | {"completed": 0, "failed": 2}
+    answer(sandbox, reply("another", "export", [None, None], progress=without_data))
+    with pytest.raises(VendorUnavailable, match="the reply is about another job"):
+        await stages.collect("besitos")
+    assert set(states(db).values()) == {"ready"}
+    sandbox.clear_faults()
+    await stages.collect("besitos")
+    assert set(states(db).values()) == {"completed"}
+
+
 @pytest.mark.parametrize(
     ("users", "records", "change"),
     [

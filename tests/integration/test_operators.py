@@ -5,17 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from include.accounts import ACCOUNTS
+from include.dsar.accounts import OutcomeBreaker
 from include.dsar.ledger import database
 from include.dsar.ledger.database import Database
 from include.sandbox import Sandbox
 from tests.conftest import RunDaily, SetConnection
 from tests.integration.conftest import Row, put, source_rows, submissions
+from tests.integration.requests_given import plan, put_into, request, rows, submission
 
 ROWS = (
     Row("a-1", "access", user_id="u1"),
@@ -245,6 +249,18 @@ def test_a_failure_is_reported_until_it_is_acknowledged(
         assert ran.states["report"] == "failed"
     ran = run_daily(only="intake|report", decisions=["e-2 acknowledge always answered by post"])
     assert set(ran.states.values()) == {"success"}
+
+
+def test_package_keeps_the_limits_of_the_account(
+    db: Database, deployment: Path, run_daily: RunDaily, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One outcome without data waits for an operator, because the settings of its account say so."""
+    strict = [replace(account, breaker=OutcomeBreaker(min_count=1)) for account in ACCOUNTS]
+    monkeypatch.setattr("include.accounts.ACCOUNTS", strict)
+    plan(db, request("r-1", submission("u1", "batch")))
+    put_into(db, [rows(db)[0]["id"]], {"state": "no_data", "finished_at": datetime.now(UTC)})
+    assert run_daily(only="package").states["package"] == "success"
+    assert rows(db)[0]["is_unconfirmed"]
 
 
 def test_rows_that_share_a_request_id_are_reported(dsn: str, deployment: Path, run_daily: RunDaily) -> None:

@@ -163,6 +163,16 @@ def test_implausible_outcomes_are_not_hidden_by_earlier_outcomes_of_open_request
     assert waiting(db) == 30
 
 
+def test_implausible_outcomes_of_several_days_are_held_together(
+    db: Database, source_table: Source, storage: Storage
+) -> None:
+    """With few requests a day, the outcomes of one day are too few. All outcomes of open requests count."""
+    given(db, [("no_data", 10)], finished_at=NOW - timedelta(days=2), prefix="old")
+    given(db, [("no_data", 10)])
+    assert package(db, source_table, storage) == 0
+    assert waiting(db) == 20
+
+
 async def test_an_operator_discards_outcomes(
     db: Database, source_table: Source, storage: Storage, stages: Stages
 ) -> None:

@@ -75,6 +75,18 @@ async def test_a_vendor_whose_clock_is_ahead_delays_no_poll(
     assert rows(db)[0]["submitted_at"] <= stages.clock()
 
 
+async def test_a_job_is_found_although_the_vendors_clock_is_slow(
+    db: Database, sandbox: Sandbox, stages: Stages
+) -> None:
+    """The request time of the vendor may be up to two minutes before our call."""
+    stages.clock.advance(seconds=100)
+    plan(db, request("r-1", submission("slow-1", "batch")), now=stages.clock())
+    sandbox.inject("reset_after", vendor="batch", route="create")
+    await stages.submit("batch")
+    (job,) = sandbox.jobs()
+    assert (rows(db)[0]["state"], rows(db)[0]["job_id"]) == ("submitted", job.job_id)
+
+
 async def test_a_409_of_batch_is_resolved_with_the_running_job(
     db: Database, sandbox: Sandbox, stages: Stages
 ) -> None:
