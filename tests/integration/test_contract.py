@@ -292,11 +292,18 @@ async def test_credentials_that_are_refused(stages: Stages, db: Database) -> Non
 
 
 @pytest.mark.parametrize(
-    "fault", [{"kind": "status", "status": 503}, {"kind": "reset_before"}, {"kind": "empty"}]
-)
-async def test_a_vendor_that_does_not_answer(stages: Stages, sandbox: Sandbox, fault: dict[str, Any]) -> None:
+    ("route", "fault"),
+    [
+        ("list", {"kind": "status", "status": 503}), ("list", {"kind": "reset_before"}),
+        ("list", {"kind": "empty"}), ("status", {"kind": "status", "status": 503}),
+        ("status", {"kind": "reset_before"}),
+    ],
+)  # fmt: skip
+async def test_a_vendor_that_does_not_answer(
+    stages: Stages, sandbox: Sandbox, route: str, fault: dict[str, Any]
+) -> None:
     """An outage does not count as a change of the API. A retry asks again."""
-    sandbox.inject(vendor="batch", route="list", times=None, **fault)
+    sandbox.inject(vendor="batch", route=route, times=None, **fault)
     with pytest.raises(VendorUnavailable, match="batch: the API could not be compared"):
         await probe(stages, "batch")
 
@@ -355,6 +362,10 @@ async def test_the_replies_of_collect_and_of_reconciling_are_compared(
     sandbox.inject("reshaped", vendor="batch", route="list", renamed={"request_date": MARKER}, times=None)
     await stages.submit("batch")
     assert missing() == {("status", "id.type"), ("list", "[].request_date")}
+    plan_each(db, "opendsr", "a@example.com")
+    sandbox.inject("reset_after", vendor="opendsr", route="create")
+    await stages.submit("opendsr")  # asks for the job of the lost call
+    assert "status" in {one.route for one in reply_shapes.recent(db, "opendsr", now=stages.clock())}
 
 
 async def test_the_differences_of_a_stage_that_fails_are_remembered(

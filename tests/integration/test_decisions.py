@@ -79,22 +79,22 @@ async def test_a_number_selects_one_of_two_identifiers_of_one_kind(
     """One job cannot belong to both identifiers. The error and the report list the names to choose from.
     The numbers follow the order in the source, and stay the same when the other submission is decided.
     """
-    sandbox.inject("reset_before", vendor="id5", route="create", times=3)
-    mails = ["z@example.com", "a@example.com"]
-    await submit_rows("id5", Row("r1", email=mails, id5_id="ID5*abc", accounts=["id5"]), **HOLD)
+    sandbox.inject("reset_before", vendor="id5", route="create", times=4)
+    mails, ids = ["z@example.com", "a@example.com"], ["ID5*z", "ID5*a"]
+    await submit_rows("id5", Row("r1", email=mails, id5_id=ids, accounts=["id5"]), **HOLD)
     (asked,) = Report(db, storage, datetime.now(UTC), ["id5"], held=["id5"]).run()
-    assert "r1 has several uncertain submissions, so add one of email#1, email#2, id5_id" in asked
-    with pytest.raises(ConfigurationError, match=r"add one of email#1, email#2, id5_id\)"):
+    assert "r1 has several uncertain submissions, so add one of email#1, email#2, id5_id#1, id5_id#2" in asked
+    with pytest.raises(ConfigurationError, match=r"add one of email#1, email#2, id5_id#1, id5_id#2\)"):
         decided(db, "r1 id5 taken 4711")
     with pytest.raises(ConfigurationError, match=r"add one of email#1, email#2\)"):
         decided(db, "r1 id5 taken 4711 email")
     with pytest.raises(ConfigurationError, match="no submission is uncertain"):
         decided(db, "r1 id5 taken 4711 email#3")
     assert {row["state"] for row in rows(db)} == {"uncertain"}
-    for decision in ("taken 1 email#1", "taken 2 email#2", "send_again id5_id"):
+    for decision in ("taken 1 email#1", "taken 2 email#2", "taken 3 id5_id#1", "send_again id5_id#2"):
         assert decided(db, f"r1 id5 {decision}") == 1
-    found = {row["identifiers"].get("email"): row["job_id"] for row in rows(db)}
-    assert found == {"z@example.com": "1", "a@example.com": "2", None: None}
+    found = {value: row["job_id"] for row in rows(db) for value in row["identifiers"].values()}
+    assert found == {"z@example.com": "1", "a@example.com": "2", "ID5*z": "3", "ID5*a": None}
 
 
 @pytest.mark.parametrize("action", ["access", "erasure"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -35,6 +35,14 @@ async def run(stages: Stages, action: Action, **extra: object) -> None:
     await stages.poll("besitos", seconds=1, **given)
     if action is Action.ACCESS:
         await stages.collect("besitos", **given)
+
+
+def ended_after(db: Database, users: Sequence[str], time: timedelta) -> None:
+    """Adds submissions that ended now, and that took this time."""
+    plan_each(db, "besitos", *users)
+    now = datetime.now(UTC)
+    ids = [row["id"] for row in rows(db)]
+    put_into(db, ids, {"state": "completed", "submitted_at": now - time, "finished_at": now})
 
 
 def sizes(sandbox: Sandbox) -> list[int]:
@@ -165,11 +173,8 @@ async def test_each_account_has_its_own_limits(
 
 async def test_a_slow_account_gets_more_time(db: Database, sandbox: Sandbox, stages: Stages) -> None:
     """The jobs of the account usually take 30 hours, so a batch of 25 hours is not too old."""
-    plan_each(db, "besitos", *OTHERS[:30], "slow-1", "slow-2")
-    ids = {row["request_id"]: row["id"] for row in rows(db)}
-    now = datetime.now(UTC)
-    done = [ids[name] for name in OTHERS[:30]]
-    put_into(db, done, {"state": "completed", "submitted_at": now - timedelta(hours=30), "finished_at": now})
+    ended_after(db, OTHERS[:30], timedelta(hours=30))
+    plan_each(db, "besitos", "slow-1", "slow-2")
     await run(stages, Action.ERASURE)
     stages.advance(hours=25)
     await run(stages, Action.ERASURE)
@@ -198,6 +203,22 @@ async def test_the_wait_for_the_next_run_makes_no_account_slow(
     assert sizes(sandbox) == [2, 1, 1]
 
 
+@pytest.mark.parametrize(("earlier", "hours"), [(30, 0.1), (19, 30)], ids=["fast", "short history"])
+async def test_a_fast_account_or_a_short_history_has_the_usual_time_of_the_setting(
+    db: Database, sandbox: Sandbox, stages: Stages, earlier: int, hours: float
+) -> None:
+    """The usual time is one hour, so the batch becomes too old after ten hours."""
+    ended_after(db, OTHERS[:earlier], timedelta(hours=hours))
+    plan_each(db, "besitos", "slow-1", "slow-2")
+    await run(stages, Action.ERASURE)
+    stages.advance(hours=9)
+    await run(stages, Action.ERASURE)
+    assert sizes(sandbox) == [2]
+    stages.advance(hours=2)
+    await run(stages, Action.ERASURE)
+    assert sizes(sandbox) == [2, 1, 1]
+
+
 async def test_no_reply_about_a_batch_gives_it_up(db: Database, sandbox: Sandbox, stages: Stages) -> None:
     """If the vendor gives no usable reply about a batch, the batch is kept. The error does not stop
     `submit`.
@@ -210,11 +231,29 @@ async def test_no_reply_about_a_batch_gives_it_up(db: Database, sandbox: Sandbox
         sandbox.inject("status", vendor="besitos", route="status", times=1, **fault)
         assert (await stages.submit("besitos")).submitted == 1
         assert (states(db)["slow-1"], states(db)["slow-2"]) == ("submitted", "submitted")
+    stages.advance(hours=24)
+    other = PENDING.replace('"status"', '"id": "another", "status"')
+    sandbox.inject("body", vendor="besitos", route="status", times=1, body=other)
+    await stages.submit("besitos")
+    assert (states(db)["slow-1"], states(db)["slow-2"]) == ("submitted", "submitted")
     sandbox.advance(60 * 24 * HOURS)  # the batch ends before a run asks for it
     await stages.submit("besitos")
     await stages.poll("besitos", seconds=1)
     assert set(states(db).values()) == {"completed"}
     assert events(db) == []
+
+
+@pytest.mark.parametrize("status", [401, 503])
+async def test_a_vendor_that_refuses_or_is_busy_is_asked_for_no_other_batch(
+    db: Database, sandbox: Sandbox, stages: Stages, status: int
+) -> None:
+    plan_each(db, "besitos", *(f"{'slow' if n % 2 else 'u'}-{n}" for n in range(16)), "u1", "u2")
+    await run(stages, Action.ERASURE, users_per_call=2)
+    stages.advance(hours=24)
+    asked = sandbox.calls()["besitos"]["status"]
+    sandbox.inject("status", vendor="besitos", route="status", times=None, status=status)
+    await stages.submit("besitos", max_concurrency=1)
+    assert sandbox.calls()["besitos"]["status"] == asked + 1
 
 
 async def test_a_run_for_one_request_gives_up_only_its_submission(

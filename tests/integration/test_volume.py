@@ -116,7 +116,7 @@ def test_the_limit_follows_the_last_30_days(db: Database) -> None:
 
 def test_days_before_the_last_30_do_not_count(db: Database) -> None:
     """Earlier days only show that the account has a history, so the limit of a new account does not apply."""
-    history(db, *[0] * 30, 50, 50, 50)
+    history(db, 50, 50, *[0] * 28, 50, 50)
     arrive(db, 5)
     assert len(held(db)) == 5
     assert undecided(db)[0].max_count == LIMIT.at_least
@@ -208,6 +208,12 @@ def test_submissions_due_within_three_days_are_sent_oldest_first_up_to_the_limit
     assert [event["reason"] for event in events(db)].count(volume.URGENT_SENT) == 12
 
 
+def test_only_what_is_due_within_three_days_is_urgent(db: Database) -> None:
+    arrive(db, 7, due_at=NOW + timedelta(days=3, seconds=1))
+    assert volume.send_urgent(db, limit=LIMIT, now=NOW) == 0
+    assert volume.send_urgent(db, limit=LIMIT, now=NOW + timedelta(seconds=1)) == 6
+
+
 def test_what_was_sent_today_counts_against_urgent_submissions(db: Database) -> None:
     """The limit of a day covers ordinary and urgent submissions together."""
     arrive(db, 9, due_at=NOW + timedelta(days=4))
@@ -285,6 +291,18 @@ def test_a_denied_volume_stays_on_hold_and_nobody_is_asked_again(db: Database) -
     (one,) = approvals.on_hold(db)
     assert (one.decision, one.decided_by, one.reason) == ("denied", "alice in run-7", "a backlog")
     assert "denied, on hold (a backlog)" in events(db)[-1]["reason"]
+
+
+def test_a_denial_holds_although_a_later_volume_is_urgent_and_approved(db: Database) -> None:
+    denied = arrive(db, 7, due_at=NOW + DAY)
+    ask(db)
+    answer(db, approve=False)
+    arrive(db, 7, "late", due_at=NOW + DAY)
+    assert volume.send_urgent(db, limit=LIMIT, now=NOW) == 6
+    assert set(held(db)) > set(denied)
+    ask(db)
+    assert answer(db, approve=True) == 1
+    assert held(db) == denied
 
 
 def test_nobody_can_answer_a_question_that_was_not_asked(db: Database) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from include.dsar.accounts import VolumeLimit
 from include.dsar.errors import SettingDiffers
 from include.dsar.intake import source as source_module
 from include.dsar.ledger import planning, staging
@@ -73,6 +74,16 @@ def test_a_dry_run_counts_exactly_and_changes_nothing(
     assert planning.planned(case.db) == dry.would_send
     assert vars(real) == {**vars(dry), "would_send": {}}
     assert (real.new, real.reopened, real.invalid, real.retried) == (4, 1, 1, 1)
+
+
+def test_intake_sends_what_is_urgent_although_it_is_on_hold(case: IntakeCase) -> None:
+    """Otherwise a due date would pass while nobody answers."""
+    case.put(*(Row(f"r-{n}", user_id=f"u{n}", accounts=["batch"]) for n in range(3)))
+    limit = VolumeLimit(at_least=2, without_history=2)
+    case.run(volume=limit)
+    assert [s["is_held"] for s in case.submissions] == [True] * 3
+    case.run(volume=limit, clock=lambda: case.submissions[0]["due_at"] - timedelta(days=3))
+    assert [s["is_held"] for s in case.submissions].count(False) == 2
 
 
 def test_retry_failed_plans_failed_submissions_again(case: IntakeCase) -> None:
