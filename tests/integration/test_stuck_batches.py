@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from include.dsar.accounts import Account, StuckBatches
+from include.dsar.ledger import stuck_jobs
 from include.dsar.ledger.database import Database
 from include.dsar.model import Action
 from include.sandbox import Sandbox, SandboxSettings, run_in_thread
@@ -219,6 +220,17 @@ async def test_a_fast_account_or_a_short_history_has_the_usual_time_of_the_setti
     assert sizes(sandbox) == [2, 1, 1]
 
 
+def test_a_failed_job_is_not_compared(db: Database) -> None:
+    """We may have given up on it, so it does not show that the vendor ends jobs."""
+    now = datetime.now(UTC)
+    plan_each(db, "besitos", "failed", "completed")
+    sent = {"attempted_at": now, "submitted_at": now, "finished_at": now}
+    for row in rows(db):
+        put_into(db, [row["id"]], {**sent, "state": row["request_id"], "job_id": row["request_id"]})
+    found = stuck_jobs.recent_jobs(db, "besitos", since=now - timedelta(hours=1))
+    assert [job.job_id for job in found] == ["completed"]
+
+
 async def test_no_reply_about_a_batch_gives_it_up(db: Database, sandbox: Sandbox, stages: Stages) -> None:
     """If the vendor gives no usable reply about a batch, the batch is kept. The error does not stop
     `submit`.
@@ -243,11 +255,12 @@ async def test_no_reply_about_a_batch_gives_it_up(db: Database, sandbox: Sandbox
     assert events(db) == []
 
 
-@pytest.mark.parametrize("status", [401, 503])
+@pytest.mark.parametrize("status", [401, 429])
 async def test_a_vendor_that_refuses_or_is_busy_is_asked_for_no_other_batch(
     db: Database, sandbox: Sandbox, stages: Stages, status: int
 ) -> None:
-    plan_each(db, "besitos", *(f"{'slow' if n % 2 else 'u'}-{n}" for n in range(16)), "u1", "u2")
+    """Three of seven batches do not end, so all three are exceptions."""
+    plan_each(db, "besitos", *(f"{'slow' if n in (1, 3, 5) else 'u'}-{n}" for n in range(14)))
     await run(stages, Action.ERASURE, users_per_call=2)
     stages.advance(hours=24)
     asked = sandbox.calls()["besitos"]["status"]
